@@ -1,0 +1,77 @@
+"""dfw: text-to-3D you can take apart.
+
+Everything a plugin author needs is here: `from dfw import Guidance, Loss, ...`. Names load on first use (PEP 562), so that
+`import dfw` costs nothing and imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dfw.component import ComponentConfig as ComponentConfig
+    from dfw.errors import ConfigError as ConfigError
+    from dfw.errors import DfwError as DfwError
+    from dfw.errors import GuidanceError as GuidanceError
+    from dfw.errors import PromptError as PromptError
+    from dfw.hookspecs import hookimpl as hookimpl
+    from dfw.interfaces import CameraBatch as CameraBatch
+    from dfw.interfaces import Conditioning as Conditioning
+    from dfw.interfaces import DensityField as DensityField
+    from dfw.interfaces import FieldSample as FieldSample
+    from dfw.interfaces import Geometry as Geometry
+    from dfw.interfaces import Guidance as Guidance
+    from dfw.interfaces import Loss as Loss
+    from dfw.interfaces import LossInputs as LossInputs
+    from dfw.interfaces import NoiseSchedule as NoiseSchedule
+    from dfw.interfaces import Rays as Rays
+    from dfw.interfaces import RaySamples as RaySamples
+    from dfw.interfaces import Renderer as Renderer
+    from dfw.interfaces import RenderOutput as RenderOutput
+    from dfw.registry import register as register
+    from dfw.schedules import Progress as Progress
+    from dfw.schedules import Schedule as Schedule
+    from dfw.schedules import value_at as value_at
+
+_HOME = {
+    "ComponentConfig": "component",
+    "ConfigError": "errors",
+    "DfwError": "errors",
+    "GuidanceError": "errors",
+    "PromptError": "errors",
+    "hookimpl": "hookspecs",
+    "CameraBatch": "interfaces",
+    "Conditioning": "interfaces",
+    "DensityField": "interfaces",
+    "FieldSample": "interfaces",
+    "Geometry": "interfaces",
+    "Guidance": "interfaces",
+    "Loss": "interfaces",
+    "LossInputs": "interfaces",
+    "NoiseSchedule": "interfaces",
+    "Rays": "interfaces",
+    "RaySamples": "interfaces",
+    "Renderer": "interfaces",
+    "RenderOutput": "interfaces",
+    "register": "registry",
+    "Progress": "schedules",
+    "Schedule": "schedules",
+    "value_at": "schedules",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dfw' has no attribute {name!r}")
+    value = getattr(import_module(f"dfw.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""From an optimised field to files: mesh, texture, GLB, OBJ and PLY."""

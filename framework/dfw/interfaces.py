@@ -1,0 +1,377 @@
+"""The four abstract interfaces and the dataclasses that travel between them.
+
+Shapes (legend used all over the project)
+    B  views in a batch          H, W  pixels of a view        R = B H W  rays
+    N  samples along all rays, packed (only those kept)         C, h, w   channels and side lengths of a guidance's space
+    T  timesteps of a noise schedule                            L, D      tokens and width of a text embedding
+
+World: right-handed, z up, objects face +x. Lengths are world units, angles of cameras are degrees, colours are linear in
+[0, 1]. Images are channels-last (B, H, W, 3) on the scene's side and channels-first (B, C, h, w) on the guidance's side.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dfw.component import Component
+from dfw.schedules import Progress
+
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Rays in world space: `origin` (..., 3) and unit `direction` (..., 3)."""
+
+    origin: Tensor
+    direction: Tensor
+
+
+@dataclass(frozen=True)
+class CameraBatch:
+    """B pinhole cameras that share one image size.
+
+    camera_to_world: (B, 4, 4), OpenGL axes: x right, y up, looking along -z.
+    fov_y: (B,) vertical field of view, degrees. azimuth, elevation: (B,) degrees, as seen from the scene's centre; azimuth 0
+    looks at the front (the camera stands on +x), counter-clockwise from above. distance: (B,) world units to the centre.
+    """
+
+    camera_to_world: Tensor
+    fov_y: Tensor
+    azimuth: Tensor
+    elevation: Tensor
+    distance: Tensor
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return int(self.camera_to_world.shape[0])
+
+    @property
+    def position(self) -> Tensor:
+        """(B, 3) camera centres, world units."""
+        return self.camera_to_world[:, :3, 3]
+
+    def select(self, index: slice | Tensor) -> CameraBatch:
+        """The cameras at `index` along the batch."""
+        return CameraBatch(
+            self.camera_to_world[index],
+            self.fov_y[index],
+            self.azimuth[index],
+            self.elevation[index],
+            self.distance[index],
+            self.height,
+            self.width,
+        )
+
+    def rays(self) -> Rays:
+        """One ray through each pixel centre: origin and direction (B, H, W, 3)."""
+        pose = self.camera_to_world
+        device, dtype = pose.device, pose.dtype
+        half = torch.tan(torch.deg2rad(self.fov_y) / 2)[:, None, None]
+        y = 1 - (torch.arange(self.height, device=device, dtype=dtype) + 0.5) * (2 / self.height)
+        x = ((torch.arange(self.width, device=device, dtype=dtype) + 0.5) * (2 / self.width) - 1) * (self.width / self.height)
+        local = torch.stack(
+            [
+                (half * x[None, None, :]).expand(-1, self.height, -1),
+                (half * y[None, :, None]).expand(-1, -1, self.width),
+                -torch.ones(len(self), self.height, self.width, device=device, dtype=dtype),
+            ],
+            dim=-1,
+        )
+        direction = F.normalize(torch.einsum("bij,bhwj->bhwi", pose[:, :3, :3], local), dim=-1)
+        return Rays(self.position[:, None, None, :].expand_as(direction), direction)
+
+
+@dataclass(frozen=True)
+class FieldSample:
+    """A field at points (..., 3): `density` (...) in 1/unit, >= 0; `albedo` (..., 3) in [0, 1]; unit `normal` (..., 3) or None."""
+
+    density: Tensor
+    albedo: Tensor
+    normal: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class RaySamples:
+    """Packed samples of a volume rendering, sorted by ray, then by distance.
+
+    weight (N,): contribution w_i of each sample to its pixel. ray (N,): index into the R rays, int64. distance (N,): along the ray,
+    world units. direction (N, 3): unit direction of the sample's ray. normal (N, 3): unit normals, or None when not computed.
+    """
+
+    weight: Tensor
+    ray: Tensor
+    distance: Tensor
+    direction: Tensor
+    normal: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class RenderOutput:
+    """What a renderer gives back for a CameraBatch.
+
+    colour (B, H, W, 3): composited over the background, in [0, 1] (for a geometry of latents: (B, H, W, C), unbounded).
+    opacity (B, H, W): in [0, 1]. depth (B, H, W): expected distance along the ray, world units, 0 where nothing is.
+    normal (B, H, W, 3): weighted sum of the samples' unit normals, or None. samples: for per-sample losses, or None.
+    latent: whether `colour` is already in the guidance's latent space.
+    """
+
+    colour: Tensor
+    opacity: Tensor
+    depth: Tensor
+    normal: Tensor | None = None
+    samples: RaySamples | None = None
+    latent: bool = False
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a guidance is conditioned on, for B images: `embedding` (B, L, D), optional `pooled` (B, P), optional cameras."""
+
+    embedding: Tensor
+    pooled: Tensor | None = None
+    cameras: CameraBatch | None = None
+
+    def __len__(self) -> int:
+        return int(self.embedding.shape[0])
+
+    @staticmethod
+    def cat(parts: Sequence[Conditioning]) -> Conditioning:
+        """Parts joined along the batch, in order. Cameras and pooled embeddings are kept when every part has them."""
+        pooled = [p.pooled for p in parts if p.pooled is not None]
+        cameras = [p.cameras for p in parts if p.cameras is not None]
+        joined = None
+        if len(cameras) == len(parts):
+            names = ("camera_to_world", "fov_y", "azimuth", "elevation", "distance")
+            tensors = [torch.cat([getattr(c, name) for c in cameras]) for name in names]
+            joined = CameraBatch(*tensors, height=cameras[0].height, width=cameras[0].width)
+        return Conditioning(
+            torch.cat([p.embedding for p in parts]),
+            torch.cat(pooled) if len(pooled) == len(parts) else None,
+            joined,
+        )
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """The forward process z_t = alpha_t z + sigma_t eps with alpha_t = sqrt(abar_t), sigma_t = sqrt(1 - abar_t).
+
+    alpha, sigma: (T,), float32. Variance preserving: alpha_t^2 + sigma_t^2 = 1. DDPM (Ho et al. 2020), eq. 4.
+    """
+
+    alpha: Tensor
+    sigma: Tensor
+
+    @staticmethod
+    def from_alphas_cumprod(alphas_cumprod: Tensor) -> NoiseSchedule:
+        """From abar_t (T,), diffusers' `scheduler.alphas_cumprod`."""
+        abar = alphas_cumprod.double()
+        return NoiseSchedule(abar.sqrt().float(), (1 - abar).sqrt().float())
+
+    def __len__(self) -> int:
+        return int(self.alpha.shape[0])
+
+    def at(self, timestep: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha_t and sigma_t for `timestep` (B,), in `like`'s device and dtype, shaped (B, 1, ..., 1) to broadcast over `like`."""
+        shape = (-1,) + (1,) * (like.dim() - 1)
+        index = timestep.to(self.alpha.device)
+        return self.alpha[index].to(like).view(shape), self.sigma[index].to(like).view(shape)
+
+    def to(self, device: torch.device | str) -> NoiseSchedule:
+        """The same schedule on another device."""
+        return NoiseSchedule(self.alpha.to(device), self.sigma.to(device))
+
+
+class Geometry(Component, nn.Module, ABC):
+    """What is optimised: the scene's parameters. Says in `provides` how it can be asked (`density-field`, `image` ...)."""
+
+    kind: ClassVar[str] = "geometry"
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draws the initial parameters from `generator`. Called once, after construction and before the first step."""
+
+    def begin_step(self, progress: Progress) -> None:
+        """Called before each step, for what changes with time (coarse-to-fine encodings, annealed blobs)."""
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Name -> parameters; each group can have its own learning rate in `optimizer.groups`."""
+        return {"geometry": list(self.parameters())}
+
+
+class DensityField(Geometry):
+    """A geometry that is a density and an albedo over space: feature `density-field`. Zero outside the cube |x|_inf <= radius."""
+
+    @property
+    @abstractmethod
+    def radius(self) -> float:
+        """Half-width of the scene's cube, world units."""
+
+    @abstractmethod
+    def density(self, points: Tensor) -> Tensor:
+        """Density at `points` (..., 3), world units -> (...), 1/unit, >= 0."""
+
+    @abstractmethod
+    def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
+        """Density, albedo and (when asked) unit normals -grad(density)/|grad(density)| at `points` (..., 3).
+
+        Gradients reach the parameters through all outputs, also through the normals.
+        """
+
+
+class Renderer(Component, nn.Module, ABC):
+    """Turns a geometry and cameras into images, differentiably."""
+
+    kind: ClassVar[str] = "renderer"
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draws the initial parameters (a learned background, say) from `generator`."""
+
+    def begin_step(self, geometry: Geometry, progress: Progress, generator: torch.Generator) -> None:
+        """Called before each training step, for acceleration structures (an occupancy grid) and schedules of shading."""
+
+    @abstractmethod
+    def forward(self, geometry: Geometry, cameras: CameraBatch, generator: torch.Generator | None = None) -> RenderOutput:
+        """Renders B views of H x W. In training mode (`self.training`) draws (stratified offsets, lights, background colours) come from
+        `generator`; in evaluation mode nothing is drawn and the light is the camera's.
+        """
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Name -> parameters, as Geometry's."""
+        parameters = list(self.parameters())
+        return {"renderer": parameters} if parameters else {}
+
+
+class Guidance(Component, nn.Module, ABC):
+    """A frozen score model. It knows no distillation objective: a Loss asks it questions.
+
+    Subclasses set `schedule`, `space`, `resolution`, `channels`, `latent_resolution`, `prediction_type` in `__init__`.
+    """
+
+    kind: ClassVar[str] = "guidance"
+
+    schedule: NoiseSchedule
+    space: Literal["pixel", "latent"]
+    resolution: int  # pixels, the side of the images it was trained on
+    channels: int  # C, of the space noise is added in
+    latent_resolution: int  # h = w, of the space noise is added in; equals `resolution` for pixel models
+    prediction_type: PredictionType = "epsilon"
+
+    @abstractmethod
+    def encode_text(self, texts: Sequence[str]) -> Conditioning:
+        """Embeds B texts. Raises PromptError for words the model cannot know."""
+
+    @abstractmethod
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1], of side `resolution` -> (B, C, h, w) in the model's space, differentiable."""
+
+    @abstractmethod
+    def decode_image(self, encoded: Tensor) -> Tensor:
+        """The inverse of `encode_image`, approximately: (B, C, h, w) -> (B, 3, H, W) in [0, 1]."""
+
+    @abstractmethod
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """The network's own output (B, C, h, w) for `noisy` at integer `timestep` (B,) in [0, T): what `prediction_type` says it is."""
+
+    def add_noise(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """z_t = alpha_t z + sigma_t eps. DDPM (Ho et al. 2020), eq. 4."""
+        alpha, sigma = self.schedule.at(timestep, clean)
+        return alpha * clean + sigma * noise
+
+    def predict_noise(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """eps(z_t; y, t) (B, C, h, w), whatever the network predicts.
+
+        epsilon: as is. v (Salimans and Ho 2022): v = alpha eps - sigma z, so eps = alpha v + sigma z_t. x0: eps = (z_t - alpha x0)/sigma.
+        """
+        output = self.predict(noisy, timestep, conditioning)
+        if self.prediction_type == "epsilon":
+            return output
+        alpha, sigma = self.schedule.at(timestep, noisy)
+        if self.prediction_type == "v_prediction":
+            return alpha * output + sigma * noisy
+        return (noisy - alpha * output) / sigma
+
+    def predict_noise_guided(
+        self, noisy: Tensor, timestep: Tensor, conditional: Conditioning, unconditional: Conditioning, guidance_scale: float
+    ) -> Tensor:
+        """eps_u + s (eps_c - eps_u), both in one batch, unconditional first. Ho and Salimans 2022 in diffusers' convention (s = 1 + omega).
+
+        One network call of B images for s = 0 or 1, of 2 B otherwise.
+        """
+        if guidance_scale == 1:
+            return self.predict_noise(noisy, timestep, conditional)
+        if guidance_scale == 0:
+            return self.predict_noise(noisy, timestep, unconditional)
+        both = Conditioning.cat([unconditional, conditional])
+        without, with_prompt = self.predict_noise(noisy.repeat(2, 1, 1, 1), timestep.repeat(2), both).chunk(2)
+        return without + guidance_scale * (with_prompt - without)
+
+    def predict_clean(self, noisy: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+        """x0 = (z_t - sigma_t eps)/alpha_t, the denoised estimate for a predicted `noise`."""
+        alpha, sigma = self.schedule.at(timestep, noisy)
+        return (noisy - sigma * noise) / alpha
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """The prompt as the guidance reads it, one row per view: `positive` (for the camera's view) and `negative` Conditioning of B."""
+
+    positive: Conditioning
+    negative: Conditioning
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """All that a loss may look at in one step. `generator` is the noise stream; `guidance` and `prompt` are None in a run without guidance."""
+
+    render: RenderOutput
+    cameras: CameraBatch
+    prompt: PromptBatch | None
+    guidance: Guidance | None
+    progress: Progress
+    generator: torch.Generator
+
+    @cached_property
+    def encoded(self) -> Tensor:
+        """The render in the guidance's space (B, C, h, w), with gradients; encoded once however many losses ask.
+
+        The image is resized to the guidance's resolution (bilinear, antialiased when shrinking). A latent render is resized to h x w.
+        """
+        if self.guidance is None:
+            raise ValueError("this loss asks for the encoded render, and the run has no guidance")
+        image = self.render.colour.permute(0, 3, 1, 2)
+        side = self.guidance.latent_resolution if self.render.latent else self.guidance.resolution
+        if image.shape[-2:] != (side, side):
+            shrink = image.shape[-1] > side
+            image = F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False, antialias=shrink)
+        return image if self.render.latent else self.guidance.encode_image(image)
+
+
+class Loss(Component, nn.Module, ABC):
+    """An objective: one scalar per step. Its weight and schedule belong to the configuration, not to the loss."""
+
+    kind: ClassVar[str] = "loss"
+
+    @abstractmethod
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """The unweighted loss, a scalar with gradients to the render."""
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Trainable parameters of the loss's own, if any."""
+        return {}
+
+
+def parameters_of(groups: dict[str, list[nn.Parameter]]) -> Iterator[nn.Parameter]:
+    """All parameters of all groups, in order."""
+    for group in groups.values():
+        yield from group
+
+

@@ -1,0 +1,1 @@
+"""Geometry for the framework: implicit shapes and representations (importing this package imports no torch)."""
