@@ -1,0 +1,239 @@
+"""The shape of a run's configuration, as checked models. Imports no torch.
+
+A component's own fields live in its `Config`; here they are an open mapping with a `type`, checked when the run is composed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from dfw.schedules import Schedule, last_step
+
+Range = tuple[float, float]
+
+
+class Settings(BaseModel):
+    """Base: frozen, unknown keys refused, the docstring under a field is its help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+def _ordered(value: Range) -> Range:
+    if value[1] < value[0]:
+        raise ValueError(f"[{value[0]:g}, {value[1]:g}] runs backwards; write [low, high]")
+    return value
+
+
+class ComponentSettings(BaseModel):
+    """A component by name: `type`, and the fields of its own `Config` beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    type: str
+    """Name (`nerf`) or qualified name (`dreamfw/nerf`) of the component."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The fields for the component's own Config."""
+        return dict(self.model_extra or {})
+
+
+class LossSettings(ComponentSettings):
+    """A loss by name, with the weight it enters the sum with. `type` defaults to the loss's key."""
+
+    weight: Schedule = 1.0
+    """Factor of the loss: a number or a ramp."""
+
+
+class ViewSettings(Settings):
+    """View-dependent prompt text. DreamFusion (Poole et al. 2023), section 3.2."""
+
+    mode: Literal["none", "discrete", "interpolated"] = "discrete"
+    """`discrete`: the nearest view's words; `interpolated`: embeddings of the two nearest azimuths mixed; `none`: the prompt alone."""
+    sectors: Literal[4, 8] = 4
+    """4: front, side, back as in the paper. 8: left and right told apart, as the embedded prior has learned."""
+    overhead: float = Field(default=60.0, ge=0, le=90)
+    """Elevation in degrees above which a view is called overhead."""
+    front: Annotated[float, Field(gt=0, lt=180)] = 90.0
+    """Width in degrees of the front sector, and of the back one, with 4 sectors."""
+    template: str = "{prompt}, {view} view"
+    """How prompt and view words join; has both {prompt} and {view}."""
+
+    @field_validator("template")
+    @classmethod
+    def _fields(cls, value: str) -> str:
+        if "{prompt}" not in value or "{view}" not in value:
+            raise ValueError(f"{value!r} must hold {{prompt}} and {{view}}, e.g. '{{prompt}}, {{view}} view'")
+        return value
+
+
+class CameraSettings(Settings):
+    """Where training cameras stand. Defaults suit the embedded prior; the paper's are in configs/dreamfusion-sd.yaml."""
+
+    width: Schedule = 64
+    """Pixels of a rendered view, square; a ramp is rounded to multiples of 8."""
+    batch_size: PositiveInt = 4
+    """Views per step."""
+    distance: Range = (2.7, 3.3)
+    """From the centre, world units, uniform."""
+    fov: Range = (37.0, 43.0)
+    """Vertical field of view, degrees, uniform."""
+    azimuth: Range = (-180.0, 180.0)
+    """Degrees, uniform; 0 is the front."""
+    elevation: Range = (-10.0, 60.0)
+    """Degrees above the horizon."""
+    elevation_mix: float = Field(default=0.5, ge=0, le=1)
+    """Share of draws uniform in angle; the rest uniform in area on the sphere. Paper: 0.5."""
+    stratified_azimuth: bool = True
+    """One view in each of `batch_size` equal parts of the azimuth range, instead of independent draws."""
+    position_jitter: NonNegativeFloat = 0.0
+    """Half-width of a uniform offset of the camera, world units. Paper: 0.1."""
+    look_at_jitter: NonNegativeFloat = 0.0
+    """Standard deviation of the point looked at, world units. Paper: 0.2."""
+    up_jitter: NonNegativeFloat = 0.0
+    """Standard deviation of the up vector. Paper: 0.02."""
+    horizontal_warmup: float = Field(default=0.0, ge=0, le=1)
+    """Fraction of the run over which elevation opens from the horizon to its full range."""
+
+    @field_validator("distance", "fov", "azimuth", "elevation")
+    @classmethod
+    def _range(cls, value: Range) -> Range:
+        return _ordered(value)
+
+    @field_validator("fov")
+    @classmethod
+    def _fov(cls, value: Range) -> Range:
+        if value[0] <= 0 or value[1] >= 180:
+            raise ValueError(f"[{value[0]:g}, {value[1]:g}] must lie inside (0, 180) degrees")
+        return value
+
+    @field_validator("elevation")
+    @classmethod
+    def _elevation(cls, value: Range) -> Range:
+        if value[0] < -90 or value[1] > 90:
+            raise ValueError(f"[{value[0]:g}, {value[1]:g}] must lie inside [-90, 90] degrees")
+        return value
+
+
+class GroupSettings(Settings):
+    """Overrides for one parameter group."""
+
+    lr: Schedule
+    """Learning rate of the group."""
+
+
+class OptimizerSettings(Settings):
+    """Adam (Kingma and Ba 2015), or AdamW when weight_decay is above 0."""
+
+    lr: Schedule = 0.01
+    """Learning rate of every group that `groups` does not name."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Decay rates of the first and second moment."""
+    eps: PositiveFloat = 1e-15
+    """Added to the denominator."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled weight decay."""
+    max_grad_norm: PositiveFloat | None = None
+    """Clip the norm of all gradients together; none: no clipping."""
+    groups: dict[str, GroupSettings] = {}
+    """Parameter group -> its own settings."""
+
+
+class TrainerSettings(Settings):
+    """The loop: how long, how often to look, when to save."""
+
+    steps: PositiveInt = 600
+    """Optimiser steps."""
+    preview_every: PositiveInt = 100
+    """Steps between preview images."""
+    checkpoint_every: PositiveInt = 200
+    """Steps between checkpoints; one is always written at the end and on Ctrl-C."""
+    keep_checkpoints: PositiveInt = 2
+    """How many of the newest checkpoints stay."""
+    preview_width: PositiveInt = 128
+    """Pixels of preview images."""
+    watch_from: float = Field(default=0.1, ge=0, le=1)
+    """Fraction of the run after which an empty or a filled scene stops it."""
+
+
+class ExportSettings(Settings):
+    """What is made at the end."""
+
+    formats: tuple[Literal["glb", "obj", "ply"], ...] = ("glb", "obj", "ply")
+    """Files to write; empty: no mesh."""
+    resolution: int = Field(default=128, ge=16, le=1024)
+    """Cells of the marching-cubes grid along each axis."""
+    level: PositiveFloat | Literal["auto"] = "auto"
+    """Density of the surface, 1/unit; auto: the level whose silhouettes agree best with the renders."""
+    faces: PositiveInt = 20_000
+    """Upper bound on triangles after decimation."""
+    texture: int = Field(default=1024, ge=64, le=8192)
+    """Side of the baked texture, pixels."""
+    turntable_frames: int = Field(default=36, ge=0)
+    """Frames of the turntable; 0: none."""
+    turntable_width: PositiveInt = 192
+    """Pixels of a turntable frame."""
+
+
+class RunConfig(Settings):
+    """One run: everything that decides its result."""
+
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Folder under `output` that this run's directory is made in."""
+    output: str = "runs"
+    """Where run directories are made."""
+    prompt: str = Field(min_length=1)
+    """What to make."""
+    negative_prompt: str = ""
+    """What the classifier-free guidance moves away from."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seeds every random stream."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """`auto` takes the GPU where there is one."""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Autocast of the scene's own networks."""
+    plugins: tuple[str, ...] = ()
+    """Distributions this run needs, as pip requirements, e.g. `dreamfw-acme>=0.3`."""
+    geometry: ComponentSettings
+    """The scene."""
+    renderer: ComponentSettings
+    """How it is seen."""
+    guidance: ComponentSettings | None = None
+    """The diffusion model that judges it; none for runs on explicit losses only."""
+    losses: dict[str, LossSettings]
+    """A name of your own -> a loss."""
+    views: ViewSettings = ViewSettings()
+    """View-dependent prompt text."""
+    cameras: CameraSettings = CameraSettings()
+    """Training cameras."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    """Optimiser."""
+    trainer: TrainerSettings = TrainerSettings()
+    """The loop."""
+    export: ExportSettings = ExportSettings()
+    """What is made at the end."""
+
+    @field_validator("losses", mode="before")
+    @classmethod
+    def _types(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if not value:
+            raise ValueError("no loss given; write at least one, e.g. sds: {}")
+        nodes = {key: {} if node is None else node for key, node in value.items()}
+        return {key: {"type": key, **node} if isinstance(node, dict) else node for key, node in nodes.items()}
+
+    @model_validator(mode="after")
+    def _schedules_fit(self) -> RunConfig:
+        ramps: dict[str, Schedule] = {"optimizer.lr": self.optimizer.lr, "cameras.width": self.cameras.width}
+        ramps |= {f"optimizer.groups.{name}.lr": group.lr for name, group in self.optimizer.groups.items()}
+        ramps |= {f"losses.{name}.weight": loss.weight for name, loss in self.losses.items()}
+        for path, ramp in ramps.items():
+            if last_step(ramp) > self.trainer.steps:
+                raise ValueError(
+                    f"{path}: ends at step {last_step(ramp):g}, after the run's {self.trainer.steps} steps; "
+                    "shorten it, raise trainer.steps, or use unit: fraction"
+                )
+        return self
