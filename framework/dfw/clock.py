@@ -1,0 +1,52 @@
+"""Where the time of a step goes, without making the host wait for the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+Mark = tuple[float, torch.cuda.Event | None]
+
+
+class Clock:
+    """Seconds per named part of a step. On CUDA it records events and reads them only in `collect`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._spans: list[tuple[str, Mark, Mark]] = []
+
+    def _mark(self) -> Mark:
+        if not self._cuda:
+            return time.perf_counter(), None
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return 0.0, event
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        """Times the body as `part`; parts of one name add up."""
+        start = self._mark()
+        try:
+            yield
+        finally:
+            self._spans.append((part, start, self._mark()))
+
+    def take(self) -> list[tuple[str, Mark, Mark]]:
+        """The spans since the last `take`, still unread."""
+        spans, self._spans = self._spans, []
+        return spans
+
+
+def seconds_of(spans: list[tuple[str, Mark, Mark]]) -> dict[str, float]:
+    """Part -> seconds. On CUDA the caller has synchronised since the spans were recorded."""
+    seconds: dict[str, float] = {}
+    for part, (start, start_event), (end, end_event) in spans:
+        if start_event is not None and end_event is not None:
+            elapsed = start_event.elapsed_time(end_event) / 1000
+        else:
+            elapsed = end - start
+        seconds[part] = seconds.get(part, 0.0) + elapsed
+    return seconds
