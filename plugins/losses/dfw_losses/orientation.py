@@ -1,0 +1,38 @@
+"""Surfaces must face the camera: a penalty on normals that look away from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from dfw import ComponentConfig, ConfigError, Loss, LossInputs
+
+
+class Orientation(Loss):
+    """sum_i stop_gradient(w_i) max(0, n_i . v)^2 per ray, v the ray's direction. Ref-NeRF (Verbin et al. 2022), eq. 11; DreamFusion, A.2.
+
+    The direction points away from the camera, so n . v > 0 is a surface seen from behind.
+    """
+
+    class Config(ComponentConfig):
+        """Nothing to choose; the weight belongs to the run."""
+
+    @classmethod
+    def requires(cls, config: Any) -> frozenset[str]:
+        """Samples along the rays with a normal each."""
+        return frozenset({"ray-samples", "normals"})
+
+    def __init__(self, config: ComponentConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """The mean over all rays; gradients reach the normals alone."""
+        samples = inputs.render.samples
+        if samples is None or samples.normal is None:
+            raise ConfigError(
+                "the loss 'orientation' needs samples with normals, and the renderer gave none this step; turn its normals on"
+            )
+        away = (samples.normal * samples.direction).sum(-1).clamp_min(0)
+        return (samples.weight.detach() * away.square()).sum() / inputs.render.opacity.numel()
