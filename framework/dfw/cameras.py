@@ -27,7 +27,7 @@ def spherical_position(azimuth: Tensor, elevation: Tensor, distance: Tensor) -> 
 
 
 def angles_of(position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Azimuth in [-180, 180], elevation in [-90, 90], degrees, and distance of points (B, 3), each (B,); on the z axis azimuth is 0."""
+    """Azimuth in [-180, 180], elevation in [-90, 90], degrees, and distance (B,) of points (B, 3); azimuth is 0 on the z axis."""
     x, y, z = position.unbind(-1)
     distance = position.norm(dim=-1)
     planar = torch.hypot(x, y)

@@ -20,7 +20,7 @@ OVERHEAD = "overhead"
 
 
 def view_words(settings: ViewSettings) -> tuple[str, ...]:
-    """Words of the views, counter-clockwise from the front, overhead last: 4 + 1 (side twice) or 8 + 1; an empty one for `none`."""
+    """Words of the views, counter-clockwise, overhead last: 4 + 1 (side twice) or 8 + 1; an empty one for `none`."""
     return ("",) if settings.mode == "none" else (*_RING[settings.sectors], OVERHEAD)
 
 
@@ -70,7 +70,7 @@ class ViewPrompts:
         self._negative = _gather(encoded, torch.tensor([distinct.index(negative_prompt)], device=rows.device))
 
     def batch(self, cameras: CameraBatch) -> PromptBatch:
-        """Embeddings (B, L, D) for the views of `cameras`: of the prompt, and of the negative prompt, which is the same for all."""
+        """Embeddings (B, L, D) for the views of `cameras`: of the prompt, and of the negative prompt, the same for all."""
         device = self._views.embedding.device
         azimuth, elevation = cameras.azimuth.to(device), cameras.elevation.to(device)
         index = view_index(azimuth, elevation, self.settings)

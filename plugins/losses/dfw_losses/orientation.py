@@ -10,9 +10,9 @@ from dfw import ComponentConfig, ConfigError, Loss, LossInputs
 
 
 class Orientation(Loss):
-    """sum_i stop_gradient(w_i) max(0, n_i . v)^2 per ray, v the ray's direction. Ref-NeRF (Verbin et al. 2022), eq. 11; DreamFusion, A.2.
+    """sum_i stop_gradient(w_i) max(0, n_i . v)^2 per ray, v the ray's direction. Ref-NeRF (Verbin et al. 2022), eq. 11.
 
-    The direction points away from the camera, so n . v > 0 is a surface seen from behind.
+    DreamFusion (Poole et al. 2023), appendix A.2, stops the gradient of the weights. The direction points away from the camera, so n . v > 0 is a surface seen from behind.
     """
 
     class Config(ComponentConfig):
@@ -32,7 +32,7 @@ class Orientation(Loss):
         samples = inputs.render.samples
         if samples is None or samples.normal is None:
             raise ConfigError(
-                "the loss 'orientation' needs samples with normals, and the renderer gave none this step; turn its normals on"
+                "the loss 'orientation' needs normals at the samples, and the renderer gave none; turn its normals on"
             )
         away = (samples.normal * samples.direction).sum(-1).clamp_min(0)
         return (samples.weight.detach() * away.square()).sum() / inputs.render.opacity.numel()
