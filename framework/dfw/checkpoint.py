@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -113,7 +114,5 @@ def load_checkpoint(
         if optimizer is not None:
             load_optimizer(optimizer, load_file(path / "optimizer.safetensors"), state["optimizer"])
         return int(state["step"]), load_file(path / "streams.safetensors")
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be restored: {error}") from error

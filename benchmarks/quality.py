@@ -1,0 +1,222 @@
+"""How good the default run is: 24 prompts to 3D, judged against the true shapes and by a classifier the prior has never met.
+
+    python benchmarks/quality.py --out results/quality            # all 24 prompts, resumable: finished prompts are kept
+    python benchmarks/quality.py --prompts 3 --out results/quick
+
+Prints, per prompt and in the mean: volume IoU of the exported mesh with the true shape (no alignment of any kind), mean
+absolute colour error where both are opaque, R-precision (share of 8 renders whose own prompt is the judge's first of all
+24), and the share of two-faced results. The judge is `benchmarks/judge`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+from dfw_geometry.sdf_scene import SdfScene
+from torch import Tensor
+from winding import inside
+
+from dfw.cameras import orbit
+from dfw.config import load_config
+from dfw.finish import render_views, to_images, views
+from dfw.interfaces import CameraBatch
+from dfw.runner import reopen, run
+from dfw.runs import RunDirectory
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools" / "prior"))
+
+SEEN = (
+    "a red mushroom", "a blue car", "a yellow duck", "a green tree", "a white mug", "a brown chair", "a purple house",
+    "a black lamp", "an orange fish", "a pink teapot", "a red rocket", "a blue boat", "a green bottle", "a yellow robot",
+    "a white snowman", "a red cube on a green cylinder",
+)  # fmt: skip
+VIEWS = 8
+GRID = 64
+ELEVATION = 15.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """One prompt's figures. `seconds`: of the whole run. `faces`: front views the judge sees from behind, of an object with a front."""
+
+    prompt: str
+    held_out: bool
+    iou: float
+    colour_error: float
+    two_faced: bool
+    seconds: float
+    directory: str
+
+
+def prompts() -> list[tuple[str, bool]]:
+    """The 24 prompts: 16 seen pairs, and 8 pairs that the prior was never shown."""
+    from captions import noun
+    from heldout import HELD_OUT
+
+    held = sorted((kind, colour) for colour, kind in HELD_OUT)
+    step = len(held) // 8
+    chosen = [noun(kind, colour) for kind, colour in held[::step]][:8]
+    seen = [text for text in SEEN if not any(text == noun(kind, colour) for kind, colour in held)]
+    return [(text, False) for text in seen] + [(text, True) for text in chosen]
+
+
+def cell_centres(count: int) -> Tensor:
+    """(count^3, 3) centres of the cells of the cube [-1, 1]^3."""
+    axis = (torch.arange(count) + 0.5) * (2 / count) - 1
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+
+
+def inside_mesh(path: Path, points: Tensor) -> Tensor:
+    """Whether each world point (N, 3) lies inside the GLB at `path`."""
+    mesh = trimesh.load(path, force="mesh")
+    y_up = np.asarray(mesh.vertices, dtype=np.float32)
+    world = np.stack([y_up[:, 2], y_up[:, 0], y_up[:, 1]], axis=1)  # glTF x, y, z is the world's y, z, x
+    return inside(world, np.asarray(mesh.faces, dtype=np.int32), points)
+
+
+def iou(glb: Path, truth: SdfScene) -> float:
+    """Intersection over union of volumes on a 64^3 grid, in the same axes: a turned or shifted object scores low."""
+    points = cell_centres(GRID)
+    made, real = inside_mesh(glb, points), truth.distance(points) < 0
+    union = int((made | real).sum())
+    return int((made & real).sum()) / max(union, 1)
+
+
+def colour_error(images: Tensor, opacity: Tensor, truth_images: Tensor, truth_opacity: Tensor) -> float:
+    """Mean absolute difference of colours (0 to 1) over the pixels opaque in both."""
+    both = (opacity > 0.9) & (truth_opacity > 0.9)
+    return float((images - truth_images).abs().mean(-1)[both].mean()) if bool(both.any()) else 1.0
+
+
+def has_front(truth: SdfScene) -> bool:
+    """Whether the true shape's picture from the front differs from the one from behind."""
+    points = cell_centres(32)
+    turned = points * torch.tensor([-1.0, -1.0, 1.0])
+    return float(((truth.distance(points) < 0) ^ (truth.distance(turned) < 0)).float().mean()) > 0.004
+
+
+def judge_images(trainer_images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The judge's log-probabilities of kind, colour and view for images (B, H, W, 3)."""
+    from judge import Judge
+
+    judge = Judge.load(ROOT / "benchmarks" / "judge")
+    side = torch.nn.functional.interpolate(trainer_images.permute(0, 3, 1, 2), (64, 64), mode="area")
+    with torch.no_grad():
+        kind, colour, view = judge(side)
+    return kind.log_softmax(-1), colour.log_softmax(-1), view.log_softmax(-1)
+
+
+def two_faced(view: Tensor, azimuth: Tensor) -> bool:
+    """Whether the judge sees a front (the three front sectors) in most views from behind (the three back sectors)."""
+    front_sector = torch.tensor([7, 0, 1])
+    behind = ((azimuth + 360) % 360 - 180).abs() <= 50
+    sees_front = view.exp()[:, front_sector].sum(-1) > 0.5
+    return float(sees_front[behind].float().mean()) > 0.5
+
+
+def measure(prompt: str, held_out: bool, config: str, overrides: Sequence[str], out: Path) -> tuple[Score, Tensor, Tensor]:
+    """One run and its figures; also its 8 renders (for retrieval) and their view log-probabilities."""
+    settings = load_config(config, [f"prompt={json.dumps(prompt)}", f"output={out / 'runs'}", *overrides])
+    started = time.monotonic()
+    result = run(settings, listeners=[])
+    seconds = time.monotonic() - started
+    _, trainer = reopen(RunDirectory.open(result.directory))
+    cameras: CameraBatch = views(trainer, VIEWS, 64, ELEVATION)
+    render = render_views(trainer, cameras)
+    images = to_images(trainer, render)
+    truth = SdfScene(SdfScene.Config(prompt=prompt))
+    with torch.no_grad():
+        true_render = trainer.renderer.eval()(truth, cameras)
+    _, _, view = judge_images(images)
+    azimuth = orbit(VIEWS, ELEVATION, 3.0, 40.0, 8, 8, torch.device("cpu")).azimuth
+    score = Score(
+        prompt,
+        held_out,
+        iou(result.artifacts["glb"], truth),
+        colour_error(images, render.opacity, true_render.colour, true_render.opacity),
+        has_front(truth) and two_faced(view, azimuth),
+        seconds,
+        str(result.directory),
+    )
+    return score, images, view
+
+
+def retrieval(images: dict[str, Tensor], texts: list[str]) -> dict[str, float]:
+    """Prompt -> share of its renders for which the judge ranks it first among all prompts."""
+    from judge import labels_of
+
+    found = {}
+    for prompt, pictures in images.items():
+        kind, colour, _ = judge_images(pictures)
+        scores = []
+        for text in texts:
+            kind_label, colour_label = labels_of(text)
+            scores.append(kind[:, kind_label] + colour[:, colour_label])
+        best = torch.stack(scores, 1).argmax(1)
+        found[prompt] = float((best == texts.index(prompt)).float().mean())
+    return found
+
+
+def table(scores: list[Score], precision: dict[str, float]) -> str:
+    """The figures as a Markdown table with means, seen and held-out apart."""
+    lines = ["| prompt | held out | IoU | colour error | R-precision | two-faced | seconds |", "|---|---|---|---|---|---|---|"]
+    for s in scores:
+        lines.append(
+            f"| {s.prompt} | {'yes' if s.held_out else ''} | {s.iou:.2f} | {s.colour_error:.3f} | {precision[s.prompt]:.2f} "
+            f"| {'yes' if s.two_faced else ''} | {s.seconds:.0f} |"
+        )
+    for name, group in (
+        ("all", scores),
+        ("seen", [s for s in scores if not s.held_out]),
+        ("held out", [s for s in scores if s.held_out]),
+    ):
+        if group:
+            n = len(group)
+            lines.append(
+                f"| **{name}** ({n}) | | **{sum(s.iou for s in group) / n:.2f}** (min {min(s.iou for s in group):.2f}) "
+                f"| {math.fsum(s.colour_error for s in group) / n:.3f} | {sum(precision[s.prompt] for s in group) / n:.2f} "
+                f"| {sum(s.two_faced for s in group) / n:.0%} | {sum(s.seconds for s in group) / n:.0f} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs what is missing under --out and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs and figures; finished prompts are not run again")
+    parser.add_argument("--config", default=str(ROOT / "configs" / "dreamfusion.yaml"))
+    parser.add_argument("--prompts", type=int, default=24, help="only the first N, taken evenly")
+    parser.add_argument("--share", default="0/1", help="k/n: this process takes every n-th prompt from the k-th; run n of them at once")
+    parser.add_argument("overrides", nargs="*", help="config overrides, as for dfw run")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    every = prompts()
+    chosen = every[:: max(len(every) // args.prompts, 1)][: args.prompts]
+    texts = [text for text, _ in chosen]
+    part, of = (int(x) for x in args.share.split("/"))
+    for prompt, held in chosen[part::of]:
+        record = args.out / f"{prompt.replace(' ', '-')}.json"
+        if not record.is_file():
+            score, images, _ = measure(prompt, held, args.config, args.overrides, args.out)
+            torch.save(images, record.with_suffix(".pt"))
+            record.write_text(json.dumps(asdict(score), indent=1))
+            print(f"{prompt}: IoU {score.iou:.2f}, colour error {score.colour_error:.3f}, {score.seconds:.0f} s", flush=True)
+    done = [p for p in texts if (args.out / f"{p.replace(' ', '-')}.json").is_file()]
+    scores = [Score(**json.loads((args.out / f"{p.replace(' ', '-')}.json").read_text())) for p in done]
+    images = {p: torch.load(args.out / f"{p.replace(' ', '-')}.pt", weights_only=True) for p in done}
+    print(table(scores, retrieval(images, texts)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What a run leaves behind: previews on the way; turntable, mesh, files and report at the end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dfw.cameras import orbit
+from dfw.errors import ExportError
+from dfw.events import Status
+from dfw.export.turntable import save_grid, save_turntable
+from dfw.interfaces import CameraBatch, DensityField, RenderOutput
+from dfw.report import ReportData, write_report
+from dfw.runs import RunDirectory
+from dfw.settings import CameraSettings, ExportSettings, RunConfig
+from dfw.trainer import Trainer
+
+log = logging.getLogger("dfw.finish")
+
+PREVIEW_VIEWS = 4
+ELEVATION = 15.0
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; training modes come back afterwards."""
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+
+
+def middle(settings: CameraSettings) -> tuple[float, float]:
+    """Distance and field of view in the middle of the training cameras' ranges."""
+    return sum(settings.distance) / 2, sum(settings.fov) / 2
+
+
+def views(trainer: Trainer, count: int, width: int, elevation: float = ELEVATION) -> CameraBatch:
+    """`count` cameras around the scene, the first at the front."""
+    distance, fov = middle(trainer.config.cameras)
+    return orbit(count, elevation, distance, fov, width, width, trainer.device)
+
+
+def render_views(trainer: Trainer, cameras: CameraBatch) -> RenderOutput:
+    """An evaluation render of the scene as it is now."""
+    with evaluating(trainer.geometry, trainer.renderer):
+        output: RenderOutput = trainer.renderer(trainer.geometry, cameras)
+    return output
+
+
+def to_images(trainer: Trainer, render: RenderOutput) -> Tensor:
+    """Colours (B, H, W, 3) in [0, 1] of a render; a latent one is decoded by the guidance."""
+    if not render.latent:
+        return render.colour[..., :3].clamp(0, 1)
+    if trainer.guidance is None:
+        raise ExportError("geometry.space: latents can be shown only by a guidance that decodes them; this run has none")
+    with torch.no_grad():
+        return trainer.guidance.decode_image(render.colour.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).clamp(0, 1)
+
+
+def is_scene(trainer: Trainer) -> bool:
+    """Whether there is something to walk around and to export: a density field."""
+    return isinstance(trainer.geometry, DensityField)
+
+
+def preview(trainer: Trainer, directory: RunDirectory) -> Path:
+    """Front, left, back and right as one picture, `images/step-NNNNNN.png`."""
+    path = directory.images / f"step-{trainer.step:06d}.png"
+    cameras = views(trainer, PREVIEW_VIEWS if is_scene(trainer) else 1, trainer.config.trainer.preview_width)
+    save_grid(to_images(trainer, render_views(trainer, cameras)), path)
+    return path
+
+
+def turntable(trainer: Trainer, path: Path, frames: int, width: int, elevation: float = ELEVATION) -> Path:
+    """A looping animated WebP of one turn."""
+    cameras = views(trainer, frames, width, elevation)
+    images = [to_images(trainer, render_views(trainer, cameras.select(slice(i, i + 1)))) for i in range(frames)]
+    return save_turntable(torch.cat(images), path)
+
+
+def export_scene(trainer: Trainer, settings: ExportSettings, folder: Path) -> dict[str, Path]:
+    """The mesh in every format asked for. Raises ExportError when there is no surface."""
+    from dfw.export import export_mesh
+
+    if not isinstance(trainer.geometry, DensityField):
+        raise ExportError(f"geometry {trainer.config.geometry.type} is no density field; only those become meshes")
+    cameras = views(trainer, 8, 128)
+    render = render_views(trainer, cameras)
+    with evaluating(trainer.geometry, trainer.renderer):
+        result = export_mesh(trainer.geometry, render.opacity, cameras, settings, folder)
+    log.info("%s", result.summary())
+    return dict(result.paths)
+
+
+def finish(
+    config: RunConfig, trainer: Trainer, directory: RunDirectory, status: Status, seconds: float, diagnosis: str = ""
+) -> dict[str, Path]:
+    """Turntable and mesh of a finished run, and a report of any run. An empty scene is said in the report, then raised."""
+    made: dict[str, Path] = {}
+    failure: ExportError | None = None
+    settings = config.export
+    if status == "finished" and is_scene(trainer):
+        if settings.turntable_frames:
+            made["turntable"] = turntable(
+                trainer, directory.export / "turntable.webp", settings.turntable_frames, settings.turntable_width
+            )
+        if settings.formats:
+            try:
+                made |= export_scene(trainer, settings, directory.export)
+            except ExportError as error:
+                failure = error
+    data = ReportData(
+        prompt=config.prompt,
+        seed=config.seed,
+        status=status,
+        seconds=seconds,
+        diagnosis=diagnosis or (str(failure) if failure else ""),
+        artifacts=made,
+        metrics=directory.read_metrics(),
+        previews=directory.previews(),
+        resolved_config=directory.resolved.read_text(encoding="utf-8"),
+        manifest=directory.read_json("manifest.json"),
+    )
+    made["report"] = write_report(directory.path, data)
+    if failure is not None:
+        raise failure
+    return made

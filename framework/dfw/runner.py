@@ -1,0 +1,161 @@
+"""What `dfw run` does, end to end: compose, train, look, export, report. Also resume, and the verbs that open a finished run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from dfw.build import Composition, Parts, compose
+from dfw.checkpoint import newest_checkpoint
+from dfw.config import load_config, to_yaml
+from dfw.console import ConsoleListener
+from dfw.errors import CheckpointError, DfwError, DivergedError
+from dfw.events import RunEnded, RunStarted, Status, StepEnded
+from dfw.finish import finish, preview
+from dfw.plugins import Listeners, load_listeners
+from dfw.registry import registry
+from dfw.runs import LogFile, RunDirectory, versions, write_text
+from dfw.schedules import Progress
+from dfw.settings import RunConfig
+from dfw.trainer import StepRecord, Trainer, pick_device
+
+log = logging.getLogger("dfw.runner")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: its directory, `status`, what was made (name -> path), and seconds of this process."""
+
+    directory: Path
+    status: Status
+    artifacts: dict[str, Path] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that the step ends and a checkpoint is written; a second one stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def run(config: RunConfig, composition: Composition | None = None, listeners: Sequence[object] | None = None) -> RunResult:
+    """Makes the asset a configuration describes, in a new run directory.
+
+    `listeners` replaces the console; installed listeners are always there. Raises DfwError before anything is written when
+    the configuration or a model is at fault, DivergedError when the scene left the road.
+    """
+    composition = composition or compose(config, registry())
+    parts = composition.build()
+    trainer = make_trainer(config, parts)
+    directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed)
+    write_text(directory.path / "config.yaml", to_yaml(config))
+    write_text(directory.resolved, to_yaml(composition.resolved()))
+    origins = {key: asdict(origin) for key, origin in composition.origins().items()}
+    directory.write_json("manifest.json", {"versions": versions(), "components": origins, "device": str(trainer.device)})
+    return _drive(config, trainer, directory, listeners)
+
+
+def resume(path: Path, listeners: Sequence[object] | None = None) -> RunResult:
+    """Continues a run from its newest checkpoint, to the same bits as if it had not stopped."""
+    directory = RunDirectory.open(path)
+    config, trainer = reopen(directory)
+    if trainer.step >= config.trainer.steps and directory.report.is_file():
+        raise CheckpointError(f"{path}: already finished its {config.trainer.steps} steps; start a new run with `dfw run`")
+    directory.truncate_metrics(trainer.step)
+    return _drive(config, trainer, directory, listeners)
+
+
+def reopen(directory: RunDirectory) -> tuple[RunConfig, Trainer]:
+    """The configuration and the trainer of an existing run, at its newest checkpoint."""
+    checkpoint = newest_checkpoint(directory.checkpoints)
+    config = load_config(directory.resolved)
+    trainer = make_trainer(config, compose(config, registry()).build())
+    trainer.restore(checkpoint)
+    return config, trainer
+
+
+def make_trainer(config: RunConfig, parts: Parts) -> Trainer:
+    """A trainer at step 0."""
+    return Trainer(config, parts.geometry, parts.renderer, parts.guidance, parts.losses, pick_device(config.device))
+
+
+def _drive(config: RunConfig, trainer: Trainer, directory: RunDirectory, extra: Sequence[object] | None) -> RunResult:
+    listeners = load_listeners([ConsoleListener()] if extra is None else extra)
+    started = time.monotonic()
+    artifacts: dict[str, Path] = {}
+    status: Status = "failed"
+    diagnosis = ""
+    with LogFile(directory.log):
+        listeners.run_started(RunStarted(directory.path, config, config.trainer.steps))
+        try:
+            done = _train(config, trainer, directory, listeners)
+            status = "finished" if done else "interrupted"
+            artifacts = finish(config, trainer, directory, status, time.monotonic() - started)
+        except DivergedError as error:
+            status, diagnosis = "diverged", str(error)
+            artifacts = finish(config, trainer, directory, status, time.monotonic() - started, diagnosis)
+            raise
+        except DfwError as error:
+            diagnosis = str(error)
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            stamp = {"status": status, "step": trainer.step, "steps": config.trainer.steps, "seconds": round(seconds, 2)}
+            directory.write_json("status.json", stamp | {"diagnosis": diagnosis})
+            log.info("%s at step %d after %.1f s %s", status, trainer.step, seconds, diagnosis)
+            listeners.run_ended(RunEnded(directory.path, status, seconds, artifacts))
+    return RunResult(directory.path, status, artifacts, seconds)
+
+
+def _train(config: RunConfig, trainer: Trainer, directory: RunDirectory, listeners: Listeners) -> bool:
+    """The training part: rows of metrics, previews and checkpoints on the way. True when all steps are done."""
+    settings = config.trainer
+
+    def due() -> bool:
+        """Called before each step: previews and checkpoints between steps; True to stop."""
+        if asked.is_set():
+            return True
+        if trainer.step % settings.preview_every == 0:
+            preview(trainer, directory)
+        if trainer.step and trainer.step % settings.checkpoint_every == 0 and trainer.step != begun:
+            trainer.save(directory.checkpoints)
+        return False
+
+    with directory.metrics.open("a", encoding="utf-8") as metrics, interruptible() as asked:
+
+        def on_step(record: StepRecord) -> None:
+            metrics.write(json.dumps(asdict(record)) + "\n")
+            metrics.flush()
+            progress = Progress(record.step, settings.steps)
+            numbers = {"loss": record.loss, "opacity": record.opacity, "grad_norm": record.grad_norm, "lr": record.lr}
+            numbers |= {f"losses.{name}": value for name, value in record.losses.items()}
+            listeners.step_ended(StepEnded(progress, numbers, record.seconds))
+
+        begun = trainer.step
+        done = trainer.train(due, on_step)
+        trainer.save(directory.checkpoints)
+    if done:
+        preview(trainer, directory)
+    return done
+
