@@ -1,0 +1,164 @@
+"""Reads which plugins are installed, from package metadata alone: nothing is imported, and a broken package breaks only itself.
+
+Imports no torch. Environment: `DFW_BLOCK_PLUGINS` holds distribution names, separated by commas, that are left out;
+`DFW_NO_PLUGINS=1` leaves out everything that is not built in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, distributions
+
+from dfw.errors import PluginError
+
+BUILT_IN = "dreamfw"
+"""The distribution the built-in components belong to; it cannot be blocked."""
+LOCAL = "local"
+"""The distribution name of what a notebook or a `--plugin` file registered."""
+
+_GROUP = re.compile(r"^dfw(\d*)(\..+)?$")
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Who a plugin comes from: a `distribution`, by its normalised name, and its `version`."""
+
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One entry point: `name` in `group`, pointing at `target` ("module:attribute" or "module"), offered by `provider`."""
+
+    group: str
+    name: str
+    target: str
+    provider: Provider
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something of `provider` that cannot be used: `subject` says what, `reason` why."""
+
+    provider: Provider
+    subject: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}: {self.subject}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the installed distributions offer: usable entry points, those `blocked` by the user, and what is wrong with the rest."""
+
+    found: tuple[Found, ...]
+    blocked: tuple[Found, ...]
+    problems: tuple[Problem, ...]
+
+    def group(self, name: str) -> tuple[Found, ...]:
+        """The usable entry points of one group."""
+        return tuple(found for found in self.found if found.group == name)
+
+
+def normalise(name: str) -> str:
+    """A distribution name as PEP 503 compares it: lower case, runs of `-_.` as one hyphen."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def blocked_names() -> frozenset[str]:
+    """Normalised distribution names of `DFW_BLOCK_PLUGINS`. Raises PluginError when the built-in distribution is among them."""
+    names = frozenset(normalise(name.strip()) for name in os.environ.get("DFW_BLOCK_PLUGINS", "").split(",") if name.strip())
+    if BUILT_IN in names:
+        raise PluginError(f"{BUILT_IN} holds the built-in components and cannot be blocked; block the other distribution instead")
+    return names
+
+
+def block(names: tuple[str, ...]) -> None:
+    """Adds distributions to `DFW_BLOCK_PLUGINS` for this process and those it starts."""
+    known = [name for name in os.environ.get("DFW_BLOCK_PLUGINS", "").split(",") if name.strip()]
+    os.environ["DFW_BLOCK_PLUGINS"] = ",".join([*known, *names])
+
+
+def built_ins_only() -> bool:
+    """Whether `DFW_NO_PLUGINS` asks for the built-in components alone."""
+    return os.environ.get("DFW_NO_PLUGINS", "").strip().lower() not in ("", "0", "false", "no")
+
+
+def scan() -> Scan:
+    """Reads the entry points of all groups `dfw` and `dfw.*` on the import path; imports nothing.
+
+    Of a distribution that is on the path twice the first copy counts, as for imports.
+    """
+    names, only_built_in = blocked_names(), built_ins_only()
+    found: list[Found] = []
+    blocked: list[Found] = []
+    problems: list[Problem] = []
+    for owner in _owners(problems):
+        provider = Provider(normalise(owner.metadata["Name"]), owner.version)
+        try:
+            entry_points = list(owner.entry_points)
+        except Exception as error:  # a malformed entry_points.txt must not hide the other packages
+            problems.append(Problem(provider, "entry_points.txt", f"cannot be read ({error})"))
+            continue
+        out = provider.distribution in names or (only_built_in and provider.distribution != BUILT_IN)
+        for point in entry_points:
+            _sort(point, provider, blocked if out else found, problems)
+    return Scan(tuple(found), tuple(blocked), tuple(problems))
+
+
+def _owners(problems: list[Problem]) -> Iterator[Distribution]:
+    seen: set[str] = set()
+    for candidate in distributions():
+        try:
+            text = candidate.read_text("entry_points.txt") or ""
+            if "[dfw" not in text.replace(" ", ""):
+                continue
+            name = normalise(candidate.metadata["Name"])
+            first = distribution(name)
+            version = first.version
+        except (PackageNotFoundError, Exception) as error:  # metadata without a name, unreadable files
+            place = getattr(candidate, "_path", "a package on the import path")
+            problems.append(Problem(Provider(str(place), "of unknown version"), "metadata", f"cannot be read ({error!r})"))
+            continue
+        if name not in seen and version:
+            seen.add(name)
+            yield first
+
+
+def _sort(point: EntryPoint, provider: Provider, into: list[Found], problems: list[Problem]) -> None:
+    match = _GROUP.match(point.group)
+    if match is None:
+        return
+    subject = f"{point.name} = {point.value} in group {point.group}"
+    if match[1]:
+        reason = f"speaks plugin interface {match[1]}, this dfw speaks 1; install versions of both that agree"
+        problems.append(Problem(provider, subject, reason))
+    elif point.pattern.match(point.value) is None:
+        problems.append(Problem(provider, subject, 'not of the form "module:name"'))
+    elif any((f.group, f.name, f.provider) == (point.group, point.name, provider) for f in into):
+        problems.append(Problem(provider, subject, "named twice; the first one counts"))
+    else:
+        into.append(Found(point.group, point.name, point.value, provider))
+
+
+def import_target(found: Found, subject: str) -> object:
+    """Imports what `found` points at, fenced: whatever happens at import becomes a PluginError naming its distribution.
+
+    Only KeyboardInterrupt passes, so that Ctrl-C stays Ctrl-C.
+    """
+    try:
+        return EntryPoint(found.name, found.target, found.group).load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a plugin must not end the program by being imported
+        raise PluginError(
+            f"{subject} of {found.provider} failed to load from {found.target}: {type(error).__name__}: {error}"
+        ) from error

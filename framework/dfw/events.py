@@ -1,0 +1,52 @@
+"""What listeners are told about a run. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dfw.schedules import Progress
+from dfw.settings import RunConfig
+
+Status = Literal["finished", "interrupted", "diverged", "failed"]
+"""How a run ended."""
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run is about to take its first step, or, resumed, its next one.
+
+    `plugins`: distribution -> version, of all whose components take part. `first_step`: where a resumed run goes on, else 0.
+    """
+
+    directory: Path
+    config: RunConfig
+    total_steps: int
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    first_step: int = 0
+
+
+@dataclass(frozen=True)
+class StepEnded:
+    """One optimiser step is done; on a GPU several steps may be told at once, in order.
+
+    `metrics`: name -> number: `loss` (the weighted sum), `losses.<name>` (unweighted), `opacity`, `lr` ... `seconds`: part of the
+    step (`render`, `guidance`, `backward`, `optimizer`) -> wall time. `images`: files written in this step.
+    """
+
+    progress: Progress
+    metrics: Mapping[str, float]
+    seconds: Mapping[str, float]
+    images: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """A run is over, whatever its `status`. `seconds`: wall time. `artifacts`: name (`glb`, `turntable`, `report` ...) -> file."""
+
+    directory: Path
+    status: Status
+    seconds: float
+    artifacts: Mapping[str, Path]
