@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from dfw.cameras import orbit
 from dfw.errors import ExportError
 from dfw.events import Status
+from dfw.export.agreement import rendered_albedo
+from dfw.export.pipeline import export_mesh
 from dfw.export.turntable import save_grid, save_turntable
 from dfw.interfaces import CameraBatch, DensityField, RenderOutput
 from dfw.report import ReportData, write_report
@@ -90,14 +92,15 @@ def turntable(trainer: Trainer, path: Path, frames: int, width: int, elevation: 
 
 def export_scene(trainer: Trainer, settings: ExportSettings, folder: Path) -> dict[str, Path]:
     """The mesh in every format asked for. Raises ExportError when there is no surface."""
-    from dfw.export import export_mesh
-
     if not isinstance(trainer.geometry, DensityField):
         raise ExportError(f"geometry {trainer.config.geometry.type} is no density field; only those become meshes")
     cameras = views(trainer, 8, 128)
     render = render_views(trainer, cameras)
     with evaluating(trainer.geometry, trainer.renderer):
-        result = export_mesh(trainer.geometry, render.opacity, cameras, settings, folder)
+        albedo = rendered_albedo(trainer.geometry, cameras, render)
+        result = export_mesh(
+            trainer.geometry, render.opacity, cameras, settings, folder, title=trainer.config.prompt, albedo=albedo
+        )
     log.info("%s", result.summary())
     return dict(result.paths)
 

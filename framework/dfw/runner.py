@@ -148,9 +148,9 @@ def _train(config: RunConfig, trainer: Trainer, directory: RunDirectory, listene
             metrics.write(json.dumps(asdict(record)) + "\n")
             metrics.flush()
             progress = Progress(record.step, settings.steps)
-            numbers = {"loss": record.loss, "opacity": record.opacity, "grad_norm": record.grad_norm, "lr": record.lr}
+            numbers = {"opacity": record.opacity, "grad_norm": record.grad_norm, "lr": record.lr}
             numbers |= {f"losses.{name}": value for name, value in record.losses.items()}
-            listeners.step_ended(StepEnded(progress, numbers, record.seconds))
+            listeners.step_ended(StepEnded(progress, record.loss, numbers, record.seconds))
 
         begun = trainer.step
         done = trainer.train(due, on_step)
