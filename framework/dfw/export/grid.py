@@ -1,0 +1,64 @@
+"""Density on a regular grid over the scene's cube: what the isosurface and the choice of its level are computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dfw.interfaces import DensityField
+
+CHUNK = 2**18  # points per query of the field
+
+
+@dataclass(frozen=True)
+class DensityGrid:
+    """Density (n, n, n) at nodes, 1/unit, indexed [x, y, z]; node (i, j, k) lies at -radius + spacing (i, j, k), world units."""
+
+    values: Tensor
+    radius: float
+
+    @property
+    def cells(self) -> int:
+        """Cells along each axis, n - 1."""
+        return int(self.values.shape[0]) - 1
+
+    @property
+    def spacing(self) -> float:
+        """Side of a cell, world units."""
+        return 2 * self.radius / self.cells
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest density."""
+        return float(self.values.min()), float(self.values.max())
+
+
+def home_of(field: DensityField) -> tuple[torch.device, torch.dtype]:
+    """Device and dtype that `field` takes points in: those of its first floating parameter or buffer, else CPU and float32."""
+    for tensor in (*field.parameters(), *field.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype if tensor.dtype in (torch.float32, torch.float64) else torch.float32
+    return torch.device("cpu"), torch.float32
+
+
+@torch.no_grad()
+def density_at(field: DensityField, points: Tensor) -> Tensor:
+    """Density (P,) at `points` (P, 3), queried in chunks; zero outside the cube, as the contract says."""
+    inside = points.abs().amax(dim=-1) <= field.radius * (1 + 1e-6)
+    parts = [field.density(part) for part in points.split(CHUNK)]
+    return torch.where(inside, torch.cat(parts), 0)
+
+
+@torch.no_grad()
+def sample_density(field: DensityField, resolution: int) -> DensityGrid:
+    """Density at the (resolution + 1)^3 nodes of the cube [-radius, radius]^3."""
+    device, dtype = home_of(field)
+    axis = torch.linspace(-field.radius, field.radius, resolution + 1, device=device, dtype=dtype)
+    slab = max(1, CHUNK // (resolution + 1) ** 2)
+    parts = []
+    for xs in axis.split(slab):
+        points = torch.stack(torch.meshgrid(xs, axis, axis, indexing="ij"), dim=-1)
+        parts.append(density_at(field, points.reshape(-1, 3)).view(points.shape[:-1]).float())
+    return DensityGrid(torch.cat(parts), field.radius)

@@ -1,0 +1,91 @@
+"""Which density is the surface: the level whose silhouettes agree best with the rendered views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dfw.errors import ExportError
+from dfw.export.grid import DensityGrid
+from dfw.interfaces import CameraBatch
+
+CANDIDATES = 64
+SIDE = 64  # larger views are looked at on every second pixel, every third ...
+PLATEAU = 0.005  # levels whose agreement is this close to the best count as equally good
+
+
+@dataclass(frozen=True)
+class LevelChoice:
+    """A density `level`, 1/unit, and `iou` in [0, 1], the agreement of its silhouettes with the rendered ones."""
+
+    level: float
+    iou: float
+
+
+@torch.no_grad()
+def largest_density(grid: DensityGrid, cameras: CameraBatch, stride: int = 1) -> Tensor:
+    """The largest density along each pixel's ray, trilinear, a sample a cell: (B, h, w) of every `stride`-th row and column.
+
+    Rays that miss the cube have 0. A ray meets the surface of level L exactly when its largest density is above L, so one march
+    serves all levels.
+    """
+    device = grid.values.device
+    volume = grid.values.permute(2, 1, 0)[None, None]  # grid_sample reads (z, y, x)
+    fractions = torch.linspace(0, 1, 2 * grid.cells, device=device)
+    views = []
+    for index in range(len(cameras)):
+        rays = cameras.select(slice(index, index + 1)).rays()
+        origin, direction = (
+            part[0, ::stride, ::stride].to(device, torch.float32).reshape(-1, 3) for part in (rays.origin, rays.direction)
+        )
+        near, far = _cube_interval(origin, direction, grid.radius)
+        distance = near[:, None] + (far - near)[:, None] * fractions
+        points = (origin[:, None] + distance[..., None] * direction[:, None]) / grid.radius
+        density = F.grid_sample(volume, points[None, None], align_corners=True, padding_mode="zeros")[0, 0, 0].amax(dim=-1)
+        views.append(torch.where(far > near, density, 0).view(len(range(0, cameras.height, stride)), -1))
+    return torch.stack(views)
+
+
+def _cube_interval(origin: Tensor, direction: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """Distances (R,) where rays enter and leave the cube; far <= near where they miss it. Kay and Kajiya 1986."""
+    safe = torch.where(direction.abs() < 1e-9, torch.full_like(direction, 1e-9), direction)
+    one, other = (-radius - origin) / safe, (radius - origin) / safe
+    near = torch.minimum(one, other).amax(dim=-1).clamp(min=0)
+    return near, torch.maximum(one, other).amin(dim=-1)
+
+
+@torch.no_grad()
+def choose_level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch) -> LevelChoice:
+    """The level whose silhouettes have the largest IoU with `opacity` (K, H, W) > 0.5, of 64 spaced evenly in log density.
+
+    Of several that agree equally well, the geometric middle. Raises ExportError when no pixel is more than half opaque.
+    """
+    low, high = grid.range
+    stride = max(1, cameras.height // SIDE)
+    seen = opacity[:, ::stride, ::stride].to(grid.values.device) > 0.5
+    if not bool(seen.any()) or high <= max(low, 0):
+        raise ExportError(
+            f"no view is more than half opaque (largest opacity {float(opacity.max()):.3g}, density {low:.3g}..{high:.3g}), so "
+            "there is no object to export; train longer, or set export.level to a density by hand"
+        )
+    peak = largest_density(grid, cameras, stride)
+    levels = torch.logspace(-4, 0, CANDIDATES + 1, device=peak.device, dtype=torch.float64)[:-1] * high
+    levels = levels[levels > low]
+    scores = torch.stack([_iou(peak > level, seen) for level in levels])
+    best = scores.max()
+    good = levels[_run_around_best(scores >= best - PLATEAU, int(scores.argmax()))]
+    return LevelChoice(float((good[0] * good[-1]).sqrt()), float(best))
+
+
+def _iou(one: Tensor, other: Tensor) -> Tensor:
+    return (one & other).sum().double() / (one | other).sum().clamp(min=1)
+
+
+def _run_around_best(good: Tensor, best: int) -> slice:
+    """The unbroken run of `good` around index `best`."""
+    bad = (~good).nonzero().flatten().tolist()
+    start = max((index + 1 for index in bad if index < best), default=0)
+    return slice(start, min((index for index in bad if index > best), default=len(good)))

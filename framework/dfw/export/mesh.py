@@ -1,0 +1,155 @@
+"""The surface where the density crosses a level, as a closed triangle mesh.
+
+Marching cubes (Lorensen and Cline 1987) finds the triangles on a grid; every vertex then moves along its grid edge to where the
+field itself crosses the level, so a sharp field is met far below the grid's spacing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dfw.errors import ExportError
+from dfw.export.grid import DensityGrid, density_at, home_of, sample_density
+from dfw.interfaces import DensityField
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.integer[Any]]
+
+BISECTIONS = 10  # a vertex ends within spacing / 2^10 of the crossing
+MARGIN = 0.01  # of a cell: how close a vertex may come to a node, so that no triangle collapses
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles with shared vertices: `vertices` (V, 3), world units; `faces` (F, 3), counter-clockwise seen from outside."""
+
+    vertices: Floats
+    faces: Ints
+
+    @property
+    def corners(self) -> Floats:
+        """The triangles' corners (F, 3, 3): face, corner, coordinate."""
+        return self.vertices[self.faces]
+
+    @property
+    def volume(self) -> float:
+        """Signed volume, units^3, positive when faces point outward: sum of a . (b x c) / 6 (divergence theorem)."""
+        a, b, c = np.moveaxis(self.corners.astype(np.float64), 1, 0)
+        return float(np.einsum("fi,fi->", a, np.cross(b, c)) / 6)
+
+    @property
+    def watertight(self) -> bool:
+        """Whether every edge is shared by exactly two faces that run along it in opposite directions."""
+        edges = self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64)
+        count = len(self.vertices)
+        forward = np.sort(edges[:, 0] * count + edges[:, 1])
+        backward = np.sort(edges[:, 1] * count + edges[:, 0])
+        return len(edges) > 0 and bool((np.diff(forward) > 0).all()) and bool((forward == backward).all())
+
+    def vertex_normals(self) -> Floats:
+        """Unit normals (V, 3), the faces' normals averaged by area."""
+        a, b, c = np.moveaxis(self.corners.astype(np.float64), 1, 0)
+        area = np.cross(b - a, c - a)
+        total = np.stack(
+            [np.bincount(self.faces.ravel(), np.repeat(area[:, axis], 3), len(self.vertices)) for axis in range(3)], axis=1
+        )
+        length = np.linalg.norm(total, axis=1, keepdims=True)
+        return np.where(length > 0, total / np.where(length > 0, length, 1), np.array([0.0, 0.0, 1.0]))
+
+    def without_unused_vertices(self) -> Mesh:
+        """The same faces over only the vertices they use, in their order."""
+        used, faces = np.unique(self.faces, return_inverse=True)
+        return Mesh(self.vertices[used], faces.reshape(-1, 3))
+
+
+def extract_mesh(
+    field: DensityField,
+    resolution: int,
+    level: float,
+    *,
+    min_share: float = 0.01,
+    fill_cavities: bool = True,
+    refine: bool = True,
+) -> Mesh:
+    """The closed surface density = `level` (1/unit) of `field`, from a grid of `resolution` cells along each axis.
+
+    Parts below `min_share` of the occupied volume (floaters) are dropped; voids that nothing sees from outside are filled.
+    Raises ExportError when the level lies outside the field's densities.
+    """
+    return surface_of(sample_density(field, resolution), field if refine else None, level, min_share, fill_cavities)
+
+
+def surface_of(
+    grid: DensityGrid, field: DensityField | None, level: float, min_share: float = 0.01, fill_cavities: bool = True
+) -> Mesh:
+    """`extract_mesh` from an already sampled `grid`; vertices are refined on `field` where one is given."""
+    low, high = grid.range
+    if not low <= level < high:
+        raise ExportError(_no_surface(low, high, level))
+    values = np.pad(grid.values.cpu().numpy(), 1)  # the density outside the cube is zero, so the surface closes at its border
+    values = _clean(values, level, min_share, fill_cavities)
+    if field is None:
+        vertices, faces = _marching_cubes(values, level)
+    else:
+        middles, faces = _marching_cubes((values > level).astype(np.float32), 0.5)
+        vertices = _refine(middles, values, field, grid, level)
+    mesh = Mesh((vertices - 1) * grid.spacing - grid.radius, faces)
+    return mesh if mesh.volume > 0 else Mesh(mesh.vertices, mesh.faces[:, ::-1].copy())
+
+
+def _no_surface(low: float, high: float, level: float) -> str:
+    where = f"no surface at level {level:g}: density ranges {low:.3g}..{high:.3g}"
+    if high <= low:
+        return f"{where}, the same everywhere: there is no object in the scene; train longer or look at the previews"
+    return f"{where}; try export.level={(low + high) / 2:.3g}, export.level=auto, or train longer"
+
+
+def _clean(values: Floats, level: float, min_share: float, fill_cavities: bool) -> Floats:
+    """The padded grid without small separate parts and without enclosed voids."""
+    occupied = values > level
+    labels, count = ndimage.label(occupied, structure=np.ones((3, 3, 3)))
+    if count > 1:
+        sizes = np.bincount(labels.ravel())
+        small = sizes < min_share * sizes[1:].sum()
+        small[0] = False
+        values = np.where(small[labels], 0, values)
+        occupied = values > level
+    if fill_cavities:
+        values = np.where(ndimage.binary_fill_holes(occupied) & ~occupied, values.max(), values)
+    return values
+
+
+def _marching_cubes(values: Floats, level: float) -> tuple[Floats, Ints]:
+    """Vertices (V, 3) in node indices and faces (F, 3)."""
+    try:
+        import mcubes
+    except ImportError:
+        from skimage import measure
+
+        vertices, faces, _, _ = measure.marching_cubes(values, level)
+    else:
+        vertices, faces = mcubes.marching_cubes(values, level)
+    return vertices.astype(np.float64), faces.astype(np.int64)
+
+
+def _refine(middles: Floats, values: Floats, field: DensityField, grid: DensityGrid, level: float) -> Floats:
+    """Vertices at the `middles` (V, 3) of crossed grid edges, moved along them to density = level by bisection. Node indices."""
+    node = np.floor(middles).astype(np.int64)
+    along = middles - node > 0.25  # (V, 3), true on the edge's axis
+    device, dtype = home_of(field)
+    start = torch.as_tensor((node - 1) * grid.spacing - grid.radius, device=device, dtype=dtype)
+    step = torch.as_tensor(along * grid.spacing, device=device, dtype=dtype)
+    rising = torch.as_tensor(values[tuple(node.T)] <= level, device=device)
+    low, high = start.new_zeros(len(node)), start.new_ones(len(node))
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        beyond = (density_at(field, start + middle[:, None] * step) > level) == rising
+        low, high = torch.where(beyond, low, middle), torch.where(beyond, middle, high)
+    fraction = ((low + high) / 2).clamp(MARGIN, 1 - MARGIN).double().cpu().numpy()
+    return np.asarray(node + along * fraction[:, None])

@@ -1,0 +1,101 @@
+"""From an optimised field to files, in one call: level, surface, decimation, texture, files, agreement with the renders."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from dfw.export.agreement import Agreement, compare
+from dfw.export.decimate import decimate
+from dfw.export.files import write_files
+from dfw.export.grid import DensityGrid, sample_density
+from dfw.export.level import LevelChoice, choose_level
+from dfw.export.mesh import Mesh, surface_of
+from dfw.export.texture import bake
+from dfw.interfaces import CameraBatch, DensityField
+from dfw.settings import ExportSettings
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written, and how good it is.
+
+    paths: format -> file. level: density of the surface, 1/unit. agreement: mesh against renders. vertices, faces: of the mesh
+    after decimation. volume: units^3. watertight: whether the mesh is closed. seconds: part -> wall time.
+    """
+
+    paths: dict[str, Path]
+    level: float
+    agreement: Agreement
+    vertices: int
+    faces: int
+    volume: float
+    watertight: bool
+    seconds: dict[str, float]
+
+    def summary(self) -> str:
+        """One line for the terminal."""
+        colour = "" if self.agreement.colour is None else f", colour error {self.agreement.colour:.3f}"
+        closed = "closed" if self.watertight else "not closed"
+        return (
+            f"mesh: {self.faces} faces, {closed}, volume {self.volume:.3f}, density level {self.level:.3g}, "
+            f"silhouettes agree {self.agreement.silhouette:.3f}{colour}, {sum(self.seconds.values()):.1f} s"
+        )
+
+
+class _Stopwatch:
+    """Seconds per part, each counted from the end of the part before."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part], self._last = now - self._last, now
+
+
+def export_mesh(
+    field: DensityField,
+    opacity: Tensor,
+    cameras: CameraBatch,
+    settings: ExportSettings,
+    directory: Path,
+    *,
+    title: str = "object",
+    albedo: Tensor | None = None,
+) -> ExportResult:
+    """Writes `field`'s surface, textured, into `directory` in each of `settings.formats`.
+
+    opacity (K, H, W): rendered views of `cameras`, which choose the level where it is `auto` and which the mesh is compared
+    with; albedo (K, H, W, 3): the same views without light and background (`rendered_albedo`), to compare colours too. title: the
+    object's name inside the files. Raises ExportError when there is no surface or the directory cannot be written.
+    """
+    watch = _Stopwatch()
+    grid = sample_density(field, settings.resolution)
+    watch.lap("density")
+    level = _level(grid, opacity, cameras, settings)
+    watch.lap("level")
+    mesh = _surface(grid, field, level, settings.faces)
+    watch.lap("surface")
+    textured = bake(field, mesh, settings.texture, grid.spacing)
+    watch.lap("texture")
+    paths = write_files(textured, directory, settings.formats, title)
+    watch.lap("files")
+    agreement = compare(textured, cameras, opacity, albedo)
+    watch.lap("agreement")
+    return ExportResult(paths, level, agreement, len(mesh.vertices), len(mesh.faces), mesh.volume, mesh.watertight, watch.seconds)
+
+
+def _level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch, settings: ExportSettings) -> float:
+    if settings.level != "auto":
+        return float(settings.level)
+    choice: LevelChoice = choose_level(grid, opacity, cameras)
+    return choice.level
+
+
+def _surface(grid: DensityGrid, field: DensityField, level: float, faces: int) -> Mesh:
+    return decimate(surface_of(grid, field, level), faces)

@@ -1,0 +1,79 @@
+"""Which triangle covers which pixel: one vectorised rasteriser for texture baking and for silhouettes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.integer[Any]]
+
+BATCH = 2**21  # candidate pixels looked at together
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """Pixel centres covered by triangles: `face` (P,), `pixel` (P,) as row * width + column, `barycentric` (P, 3)."""
+
+    face: Ints
+    pixel: Ints
+    barycentric: Floats
+
+
+def rasterise(triangles: Floats, height: int, width: int, slack: float = 1e-9) -> Fragments:
+    """The pixel centres (column + 0.5, row + 0.5) inside each of `triangles` (F, 3, 2), given in pixels; either orientation.
+
+    Triangles without area cover nothing. A centre on a shared edge belongs to both faces. `slack` widens triangles by that
+    much in barycentric units.
+    """
+    a, b, c = np.moveaxis(triangles.astype(np.float64), 1, 0)
+    area = _cross(b - a, c - a)
+    low = np.clip(np.ceil(triangles.min(axis=1) - 0.5), 0, [width, height]).astype(np.int64)
+    high = np.clip(np.floor(triangles.max(axis=1) - 0.5) + 1, 0, [width, height]).astype(np.int64)
+    size = np.where((np.abs(area) > 0)[:, None], np.maximum(high - low, 0), 0)
+    boxes = np.concatenate([low, size], axis=1)
+    parts = [_covered(faces, (a, b, c), boxes, width, slack) for faces in _batches(size.prod(axis=1))]
+    if not parts:
+        return Fragments(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 3)))
+    return Fragments(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _cross(u: Floats, v: Floats) -> Floats:
+    return np.asarray(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])
+
+
+def _batches(candidates: Ints) -> Iterator[Ints]:
+    """Runs of faces with about BATCH candidate pixels together."""
+    faces = np.flatnonzero(candidates)
+    if len(faces):
+        cuts = np.flatnonzero(np.diff(np.cumsum(candidates[faces]) // BATCH)) + 1
+        yield from np.split(faces, cuts)
+
+
+def _covered(
+    faces: Ints, corners: tuple[Floats, Floats, Floats], boxes: Ints, width: int, slack: float
+) -> tuple[Ints, Ints, Floats]:
+    """Faces, pixels and barycentric coordinates among the candidates in `boxes` (F, 4): left, top, width, height."""
+    low, size = boxes[:, :2], boxes[:, 2:]
+    count = size[faces].prod(axis=1)
+    face = np.repeat(faces, count)
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    row, column = low[face, 1] + within // size[face, 0], low[face, 0] + within % size[face, 0]
+    centre = np.stack([column + 0.5, row + 0.5], axis=1)
+    a, b, c = (corner[face] for corner in corners)
+    area = _cross(b - a, c - a)
+    beta, gamma = _cross(centre - a, c - a) / area, _cross(b - a, centre - a) / area
+    barycentric = np.stack([1 - beta - gamma, beta, gamma], axis=1)
+    inside = (barycentric >= -slack).all(axis=1)
+    return face[inside], (row * width + column)[inside], barycentric[inside]
+
+
+def nearest(fragments: Fragments, depth: Floats) -> Fragments:
+    """Of fragments that share a pixel, the one of least `depth` (P,): a z-buffer. Sorted by pixel."""
+    order = np.lexsort((depth, fragments.pixel))
+    first = order[np.unique(fragments.pixel[order], return_index=True)[1]]
+    return Fragments(fragments.face[first], fragments.pixel[first], fragments.barycentric[first])

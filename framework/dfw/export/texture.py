@@ -1,0 +1,130 @@
+"""UVs and a baked texture: the field's albedo on the surface, as an image.
+
+Albedo is display-referred: values in [0, 1] are what a screen shows (sRGB encoded), the space that diffusion models see.
+glTF's base colour texture is sRGB encoded too, so texels are written as they are, without a transfer curve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dfw.export.grid import CHUNK, home_of
+from dfw.export.mesh import Floats, Ints, Mesh
+from dfw.export.raster import rasterise
+from dfw.interfaces import DensityField
+
+PADDING = 2  # texels between charts, so that bilinear lookups stay in their chart
+OUTSIDE, INSIDE, SAMPLES = 1.0, 4.0, 6  # the bake looks from so many cells outside to so many inside, at so many points
+
+
+@dataclass(frozen=True)
+class TexturedMesh:
+    """A mesh with texture coordinates.
+
+    mesh: shared vertices. source (W,): for each textured vertex, its vertex in `mesh`; those on chart borders appear more than
+    once. faces (F, 3) index textured vertices. uv (W, 2) in [0, 1], origin at the image's lower left. texture (S, S, 3) uint8,
+    row 0 on top. vertex_colour (V, 3) uint8, for `mesh`.
+    """
+
+    mesh: Mesh
+    source: Ints
+    faces: Ints
+    uv: Floats
+    texture: NDArray[np.uint8]
+    vertex_colour: NDArray[np.uint8]
+
+    @property
+    def vertices(self) -> Floats:
+        """Positions (W, 3) of the textured vertices, world units."""
+        return self.mesh.vertices[self.source]
+
+    @property
+    def normals(self) -> Floats:
+        """Unit normals (W, 3) of the textured vertices, smooth across chart borders."""
+        return self.mesh.vertex_normals()[self.source]
+
+
+def unwrap(mesh: Mesh, size: int) -> tuple[Ints, Ints, Floats]:
+    """Charts of `mesh` packed into one image of `size` pixels by xatlas: source (W,), faces (F, 3), uv (W, 2)."""
+    import xatlas
+
+    charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
+    charts.max_iterations = 1
+    packing.resolution, packing.padding, packing.bilinear = size, PADDING, True
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(
+        np.ascontiguousarray(mesh.vertices, np.float32),
+        np.ascontiguousarray(mesh.faces, np.uint32),
+        np.ascontiguousarray(mesh.vertex_normals(), np.float32),
+    )
+    atlas.generate(charts, packing)
+    source, faces, uv = atlas[0]
+    return source.astype(np.int64), faces.astype(np.int64), np.clip(uv.astype(np.float64), 0, 1)
+
+
+def bake(field: DensityField, mesh: Mesh, size: int, cell: float) -> TexturedMesh:
+    """`mesh` with UVs and a texture of `size` pixels. `cell`: the extraction grid's spacing, the scale of its blur."""
+    source, faces, uv = unwrap(mesh, size)
+    corners = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1)[faces] * size
+    texels = rasterise(corners, size, size)
+    texels_face, weights = mesh_faces(source, faces)[texels.face], texels.barycentric[..., None]
+    normals = mesh.vertex_normals()
+    points = (mesh.vertices[texels_face] * weights).sum(axis=1)
+    directions = (normals[texels_face] * weights).sum(axis=1)
+    image = np.zeros((size * size, 3), np.uint8)
+    covered = np.zeros(size * size, bool)
+    image[texels.pixel] = _bytes(surface_albedo(field, points, directions, cell))
+    covered[texels.pixel] = True
+    texture = _dilate(image.reshape(size, size, 3), covered.reshape(size, size))
+    colour = _bytes(surface_albedo(field, mesh.vertices, normals, cell))
+    return TexturedMesh(mesh, source, faces, uv, texture, colour)
+
+
+def mesh_faces(source: Ints, faces: Ints) -> Ints:
+    """The textured faces (F, 3) as indices into the mesh's shared vertices."""
+    return np.asarray(source[faces])
+
+
+@torch.no_grad()
+def surface_albedo(field: DensityField, points: Floats, normals: Floats, cell: float) -> Floats:
+    """Albedo (P, 3) of `field` as seen from outside at surface `points` (P, 3) with outward `normals` (P, 3).
+
+    A short ray along -normal is composited as a renderer would: sum of T_i alpha_i c_i over sum of T_i alpha_i (NeRF, Mildenhall
+    et al. 2020, eq. 3), so a soft surface keeps the colour it shows. Where the ray meets no density, the albedo at the point.
+    """
+    device, dtype = home_of(field)
+    edges = torch.linspace(OUTSIDE, -INSIDE, SAMPLES + 1, device=device, dtype=dtype) * cell
+    offsets, step = (edges[:-1] + edges[1:]) / 2, float(OUTSIDE + INSIDE) * cell / SAMPLES
+    parts = []
+    for start in range(0, len(points), CHUNK // SAMPLES):
+        part = slice(start, start + CHUNK // SAMPLES)
+        origin = torch.as_tensor(points[part], device=device, dtype=dtype)
+        normal = torch.as_tensor(normals[part], device=device, dtype=dtype)
+        normal = normal / normal.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        places = origin[:, None] + offsets[:, None] * normal[:, None]
+        sample = field.sample(places.reshape(-1, 3))
+        optical = sample.density.view(-1, SAMPLES) * step
+        before = torch.cumsum(optical, dim=1) - optical
+        weight = torch.exp(-before) * -torch.expm1(-optical)
+        total = weight.sum(dim=1, keepdim=True)
+        weight = torch.where(total > 0, weight / total.clamp(min=1e-12), 1 / SAMPLES)
+        parts.append((weight[..., None] * sample.albedo.view(-1, SAMPLES, 3)).sum(dim=1).double().cpu())
+    return np.asarray(torch.cat(parts).numpy()) if parts else np.empty((0, 3))
+
+
+def _bytes(colour: Floats) -> NDArray[Any]:
+    return np.asarray(np.rint(np.clip(colour, 0, 1) * 255), dtype=np.uint8)
+
+
+def _dilate(image: NDArray[np.uint8], covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Uncovered texels take the nearest covered one's colour, so that lookups at chart borders and mipmaps never see the gap."""
+    if covered.all() or not covered.any():
+        return image
+    index = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
+    return np.asarray(image[tuple(index)])
