@@ -12,7 +12,8 @@ from dfw import ComponentConfig, ConfigError, Loss, LossInputs
 class Orientation(Loss):
     """sum_i stop_gradient(w_i) max(0, n_i . v)^2 per ray, v the ray's direction. Ref-NeRF (Verbin et al. 2022), eq. 11.
 
-    DreamFusion (Poole et al. 2023), appendix A.2, stops the gradient of the weights. The direction points away from the camera, so n . v > 0 is a surface seen from behind.
+    DreamFusion (Poole et al. 2023), appendix A.2, stops the gradient of the weights. The direction points away from the camera,
+    so n . v > 0 is a surface seen from behind.
     """
 
     class Config(ComponentConfig):
