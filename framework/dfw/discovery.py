@@ -57,7 +57,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Scan:
-    """What the installed distributions offer: usable entry points, those `blocked` by the user, and what is wrong with the rest."""
+    """What the installed distributions offer: usable entry points, those the user `blocked`, and what is wrong with the rest."""
 
     found: tuple[Found, ...]
     blocked: tuple[Found, ...]

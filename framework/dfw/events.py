@@ -44,7 +44,7 @@ class StepEnded:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """A run is over, whatever its `status`. `seconds`: wall time. `artifacts`: name (`glb`, `turntable`, `report` ...) -> file."""
+    """A run is over, whatever its `status`. `seconds`: wall time. `artifacts`: name (`glb`, `turntable`, `report`) -> file."""
 
     directory: Path
     status: Status

@@ -107,10 +107,13 @@ class Listeners:
         self._each("dfw_register_commands", collect)
 
     def _call(self, hook: str, arguments: dict[str, object]) -> None:
-        self._each(hook, lambda _, call: call(**arguments))
+        def tell(_: Listener, call: Callable[..., object]) -> None:
+            call(**arguments)
+
+        self._each(hook, tell)
 
     def _each(self, hook: str, action: Callable[[Listener, Callable[..., object]], None]) -> None:
-        """`action` for each listener that implements `hook`; pluggy's tryfirst and trylast count, else the order of registration."""
+        """`action` for each listener that implements `hook`: in order of registration, but for pluggy's tryfirst and trylast."""
         caller = getattr(self._manager.hook, hook)
         implementations = caller.get_hookimpls()
         early = [i.plugin for i in implementations if i.tryfirst]
@@ -188,7 +191,7 @@ def load_plugin_file(path: Path) -> ModuleType:
 def check_requirements(requirements: Iterable[str], where: str = "plugins") -> None:
     """That what a run requires is installed, from metadata alone. `where` begins the message.
 
-    Raises ConfigError for text that is no requirement, PluginError, with the `pip install` line, for what is missing or of another version.
+    Raises ConfigError for text that is no requirement; PluginError, with the `pip install` line, for what is missing or too old.
     """
     lacking: list[str] = []
     for text in requirements:

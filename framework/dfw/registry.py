@@ -1,4 +1,4 @@
-"""Components by name: every installed distribution's, and those registered by hand. Imports no torch, and no plugin until it is used."""
+"""Components by name: those of installed distributions and those registered by hand. A plugin is imported when used; no torch."""
 
 from __future__ import annotations
 
@@ -55,19 +55,21 @@ class Entry:
 
 
 def check_component(entry: Entry, value: object) -> type[Component]:
-    """`value` as a class of `entry`'s kind. Raises PluginError when it is another thing, abstract, or without a usable `Config`."""
+    """`value` as a class of `entry`'s kind. Raises PluginError when it is another thing, abstract, or has no usable `Config`."""
     from dfw.component import ComponentConfig
 
     interface = resolve_name(KINDS[entry.kind])
     who = f"{entry.kind} '{entry.name}' of {entry.distribution} {entry.version} ({entry.target})"
     if not (isinstance(value, type) and issubclass(value, interface)):
-        raise PluginError(f"{who} is {_describe(value)}, not a subclass of dfw.{interface.__name__}; point the entry point at one")
+        raise PluginError(
+            f"{who} is {_describe(value)}, not a subclass of dfw.{interface.__name__}; point the entry point at one"
+        )
     if isabstract(value):
         missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
         raise PluginError(f"{who} does not implement {missing}")
     config = getattr(value, "Config", None)
     if not (isinstance(config, type) and issubclass(config, ComponentConfig)):
-        raise PluginError(f"{who} has no Config that is a subclass of dfw.ComponentConfig; write `class Config(ComponentConfig): ...`")
+        raise PluginError(f"{who} has no Config derived from dfw.ComponentConfig; write `class Config(ComponentConfig): ...`")
     taken = sorted(set(RESERVED.get(entry.kind, ("type",))) & set(config.model_fields))
     if taken:
         raise PluginError(f"{who} has a Config field named '{taken[0]}', which a run's configuration keeps for itself; rename it")
@@ -136,7 +138,9 @@ class Registry:
             return entry.load()
         except PluginError as error:
             reason = str(error.__cause__ or error)
-            problem = Problem(Provider(entry.distribution, entry.version), f"{entry.kind} '{entry.name}' ({entry.target})", reason)
+            problem = Problem(
+                Provider(entry.distribution, entry.version), f"{entry.kind} '{entry.name}' ({entry.target})", reason
+            )
             if problem not in self._problems:
                 self._problems.append(problem)
             raise
@@ -166,7 +170,9 @@ class Registry:
             who = ", ".join(f"{entry.distribution} {entry.version}" for entry in blocked)
             return f" {who} provides it and is blocked (--block, DFW_BLOCK_PLUGINS or DFW_NO_PLUGINS)."
         known = self.entries(kind)
-        names = {entry.name.lower(): entry.name for entry in known} | {entry.qualified.lower(): entry.qualified for entry in known}
+        names = {entry.name.lower(): entry.name for entry in known} | {
+            entry.qualified.lower(): entry.qualified for entry in known
+        }
         near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
         listed = ", ".join(dict.fromkeys(entry.name for entry in known)) or "none; is dreamfw itself installed?"
         text = (f" Did you mean '{names[near[0]]}'?" if near else "") + f" Known: {listed}."

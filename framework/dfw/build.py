@@ -1,0 +1,273 @@
+"""From a checked configuration to components: names resolved, options checked, parts fitted together; only then constructed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from dfw.component import Component, ComponentConfig
+from dfw.config_errors import explain
+from dfw.errors import ConfigError, DfwError, PluginError
+from dfw.interfaces import Geometry, Guidance, Loss, Renderer
+from dfw.plugins import check_requirements
+from dfw.provenance import Path, Provenance
+from dfw.registry import Entry, Registry
+from dfw.registry import registry as default_registry
+from dfw.schedules import Ramp, Schedule, last_step
+from dfw.settings import ComponentSettings, RunConfig
+
+Answer = TypeVar("Answer")
+
+OFFERED_BY = {
+    "density-field": "geometry",
+    "image": "geometry",
+    "colour": "renderer",
+    "opacity": "renderer",
+    "depth": "renderer",
+    "normals": "renderer",
+    "ray-samples": "renderer",
+    "latents": "renderer",
+    "noise-prediction": "guidance",
+    "text": "guidance",
+}
+"""Built-in feature -> the kind of component that usually provides it, for messages."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a component of a run comes from: its qualified `name`, the distribution and its `version`, the class's `module`."""
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One component of a run before it is constructed: where it stands (`path`), its entry, class and checked options."""
+
+    path: Path
+    entry: Entry
+    cls: type[Component]
+    config: ComponentConfig
+
+    @property
+    def key(self) -> str:
+        """The configuration path, e.g. `losses.sds`."""
+        return ".".join(self.path)
+
+    @property
+    def who(self) -> str:
+        """For messages: `geometry (acme/nerf, acme 0.3)`."""
+        return f"{self.key} ({self.entry.qualified}, {self.entry.distribution} {self.entry.version})"
+
+    def construct(self) -> Component:
+        """The component. What its constructor raises, other than a DfwError, becomes a PluginError that names it."""
+        constructor = cast(Callable[[ComponentConfig], Component], self.cls)
+        return fenced(self, "failed to start", lambda: constructor(self.config))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The constructed components of a run; each loss with its weight."""
+
+    geometry: Geometry
+    renderer: Renderer
+    guidance: Guidance | None
+    losses: dict[str, tuple[Loss, Schedule]]
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A configuration whose parts are known, checked and fit together; nothing is constructed yet."""
+
+    config: RunConfig
+    geometry: Part
+    renderer: Part
+    guidance: Part | None
+    losses: dict[str, Part]
+
+    def parts(self) -> list[Part]:
+        """All parts, in the order they are constructed."""
+        return [part for part in (self.geometry, self.renderer, *self.losses.values(), self.guidance) if part is not None]
+
+    def origins(self) -> dict[str, Origin]:
+        """Configuration path -> where that component comes from, for the manifest."""
+        return {p.key: Origin(p.entry.qualified, p.entry.distribution, p.entry.version, p.cls.__module__) for p in self.parts()}
+
+    def plugins(self) -> dict[str, str]:
+        """Distribution -> version, of all that take part."""
+        return {part.entry.distribution: part.entry.version for part in self.parts()}
+
+    def build_geometry(self) -> Geometry:
+        """Constructs the geometry."""
+        return cast(Geometry, self.geometry.construct())
+
+    def build_renderer(self) -> Renderer:
+        """Constructs the renderer."""
+        return cast(Renderer, self.renderer.construct())
+
+    def build_guidance(self) -> Guidance | None:
+        """Constructs the guidance, which loads its model; None for a run without one."""
+        return None if self.guidance is None else cast(Guidance, self.guidance.construct())
+
+    def build_losses(self) -> dict[str, tuple[Loss, Schedule]]:
+        """Constructs the losses, each with its weight."""
+        return {name: (cast(Loss, part.construct()), self.config.losses[name].weight) for name, part in self.losses.items()}
+
+    def build(self) -> Parts:
+        """Constructs everything; the guidance last, since loading a model takes longest."""
+        geometry, renderer, losses = self.build_geometry(), self.build_renderer(), self.build_losses()
+        return Parts(geometry, renderer, self.build_guidance(), losses)
+
+    def resolved(self) -> RunConfig:
+        """The configuration with qualified names and every default written out: what `resolved.yaml` holds."""
+        written: dict[str, Any] = {
+            "geometry": _written(self.geometry),
+            "renderer": _written(self.renderer),
+            "guidance": None if self.guidance is None else _written(self.guidance),
+        }
+        plain = self.config.model_dump(mode="json", by_alias=True)
+        written["losses"] = {
+            name: {"type": part.entry.qualified, "weight": plain["losses"][name]["weight"]} | _written(part)
+            for name, part in self.losses.items()
+        }
+        return RunConfig.model_validate(plain | written)
+
+
+def compose(config: RunConfig, registry: Registry | None = None, provenance: Provenance | None = None) -> Composition:
+    """Finds, checks and fits together the components of a run; loads classes, constructs nothing.
+
+    Raises PluginError for what cannot be found or loaded and ConfigError for options, schedules and parts that do not fit; each
+    names the configuration path, and the file and line where `provenance` knows them.
+    """
+    provenance = provenance or Provenance()
+    check_requirements(config.plugins, provenance.prefix(("plugins",)).removesuffix(": "))
+    chosen: dict[Path, tuple[str, ComponentSettings]] = {
+        ("geometry",): ("geometry", config.geometry),
+        ("renderer",): ("renderer", config.renderer),
+    }
+    if config.guidance is not None:
+        chosen[("guidance",)] = ("guidance", config.guidance)
+    chosen |= {("losses", name): ("loss", settings) for name, settings in config.losses.items()}
+    finder = _Finder(registry or default_registry(), provenance)
+    parts = {path: finder.find(path, kind, settings) for path, (kind, settings) in chosen.items()}
+    if finder.mistakes:
+        raise ConfigError("\n".join(finder.mistakes))
+    _check_ramps(parts.values(), config.trainer.steps, provenance)
+    _check_features(list(parts.values()), provenance)
+    losses = {path[1]: part for path, part in parts.items() if path[0] == "losses"}
+    return Composition(config, parts[("geometry",)], parts[("renderer",)], parts.get(("guidance",)), losses)
+
+
+class _Finder:
+    """Resolves and checks components one by one; gathers mistakes in options, so that one message tells them all."""
+
+    def __init__(self, registry: Registry, provenance: Provenance) -> None:
+        self.registry = registry
+        self.provenance = provenance
+        self.mistakes: list[str] = []
+
+    def find(self, path: Path, kind: str, settings: ComponentSettings) -> Part:
+        where = (*path, "type")
+        origin = self.provenance.where(where)
+        try:
+            entry = self.registry.resolve(kind, settings.type, ".".join(where))
+            cls = self.registry.load(entry)
+        except PluginError as error:
+            raise PluginError(f"{origin}: {error}" if origin else str(error)) from error.__cause__
+        options = settings.options
+        try:
+            checked = cls.Config.model_validate(options)
+        except ValidationError as error:
+            self.mistakes += explain(error, options, cls.Config, self.provenance, path, entry.qualified)
+            checked = cls.Config.model_construct()
+        except Exception as error:  # a validator of the plugin's own that breaks
+            raise PluginError(
+                f"{'.'.join(path)}: Config of {entry.qualified} ({entry.distribution} {entry.version}) raised "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return Part(path, entry, cls, checked)
+
+
+def fenced(part: Part, what: str, action: Callable[[], Answer]) -> Answer:
+    """`action()`; an exception that is no DfwError becomes a PluginError naming the part, its distribution and version."""
+    try:
+        return action()
+    except (DfwError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{part.who} {what}: {type(error).__name__}: {error}") from error
+
+
+def _written(part: Part) -> dict[str, Any]:
+    options: dict[str, Any] = part.config.model_dump(mode="json", by_alias=True)
+    return {"type": part.entry.qualified} | options
+
+
+def _check_ramps(parts: Any, steps: int, provenance: Provenance) -> None:
+    mistakes = []
+    for part in parts:
+        for path, ramp in ramps_in(part.config, part.path):
+            if last_step(ramp) > steps:
+                mistakes.append(
+                    f"{provenance.prefix(path)}ends at step {last_step(ramp):g}, after the run's {steps} steps; "
+                    f"shorten it, raise trainer.steps, or use unit: fraction ({part.entry.qualified})"
+                )
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+
+
+def ramps_in(value: object, path: Path) -> Iterator[tuple[Path, Ramp]]:
+    """Every ramp inside a checked configuration, with its path."""
+    if isinstance(value, Ramp):
+        yield path, value
+    elif isinstance(value, BaseModel):
+        for name, info in type(value).model_fields.items():
+            yield from ramps_in(getattr(value, name), (*path, info.alias or name))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from ramps_in(item, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from ramps_in(item, (*path, str(index)))
+
+
+def _check_features(parts: list[Part], provenance: Provenance) -> None:
+    offered = {part.path: frozenset(fenced(part, "cannot say what it provides", _ask(part, "provides"))) for part in parts}
+    mistakes = []
+    for part in parts:
+        others = [other for other in parts if other is not part]
+        provided = frozenset().union(*(offered[other.path] for other in others))
+        needed = fenced(part, "cannot say what it requires", _ask(part, "requires"))
+        mistakes += [provenance.prefix(part.path) + _unmet(part, need, others) for need in sorted(frozenset(needed) - provided)]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+
+
+def _ask(part: Part, question: str) -> Callable[[], Any]:
+    return lambda: getattr(part.cls, question)(part.config)
+
+
+def _unmet(part: Part, feature: str, others: list[Part]) -> str:
+    """What `part` lacks and how to get it."""
+    head = f"{part.entry.qualified} needs {feature}"
+    them = "them" if feature.endswith("s") and not feature.endswith("ss") else "it"
+    hints = [
+        f"{other.entry.kind} {other.entry.qualified} provides {them} when {other.cls.feature_hints[feature]}"
+        for other in others
+        if feature in other.cls.feature_hints
+    ]
+    if hints:
+        return f"{head}; {' or '.join(hints)}"
+    kind = OFFERED_BY.get(feature)
+    present = [other for other in others if other.entry.kind == kind]
+    if present:
+        return f"{head}; {kind} {present[0].entry.qualified} does not provide {them}, choose another {kind}"
+    if kind is not None:
+        return f"{head}; this run has no {kind}, add one"
+    return f"{head}; no other part of this run provides {them}"

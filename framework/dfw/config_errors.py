@@ -1,0 +1,128 @@
+"""pydantic's complaints as sentences: what, where (file, line, path) and what to write instead. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from dfw.provenance import Path, Provenance
+
+_PATH_IN_FRONT = re.compile(r"^([A-Za-z_][\w-]*(?:\.[\w-]+)*): ")
+
+
+def explain(  # noqa: PLR0917
+    error: ValidationError, data: Any, model: type[BaseModel], provenance: Provenance, at: Path = (), owner: str = ""
+) -> list[str]:
+    """One sentence per mistake in `data`, which was checked against `model` and stands at path `at` of the configuration.
+
+    `owner` names the component whose options they are, e.g. `dreamfw/nerf`.
+    """
+    sentences: list[str] = []
+    for path, details in _one_per_place(error, data):
+        problem = _problem(path, details, data, model)
+        named = _PATH_IN_FRONT.match(problem) if not path and not at else None
+        if named:  # a check of the whole configuration names the path itself
+            where = tuple(named[1].split("."))
+            problem = problem[named.end() :]
+        else:
+            where = (*at, *path)
+        sentences.append(provenance.prefix(where) + problem + (f" ({owner})" if owner else ""))
+    return list(dict.fromkeys(sentences))
+
+
+def field_names(model: Any, path: Path) -> list[str]:
+    """The keys that `model` knows at `path` below it, as they are written in YAML."""
+    names: list[str] = []
+    for found in _models_at(model, path):
+        names += [info.alias or name for name, info in found.model_fields.items()]
+    return list(dict.fromkeys(names))
+
+
+def _models_at(annotation: Any, path: Path) -> Iterator[type[BaseModel]]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _models_at(arguments[0], path)
+    elif origin in (Union, UnionType):
+        for argument in arguments:
+            yield from _models_at(argument, path)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not path:
+            yield annotation
+            return
+        for name, info in annotation.model_fields.items():
+            if path[0] in (name, info.alias):
+                yield from _models_at(info.annotation, path[1:])
+    elif path and origin is not None and arguments:  # dict[str, X], list[X], tuple[X, ...]
+        yield from _models_at(arguments[1] if origin is dict else arguments[0], path[1:])
+
+
+def _one_per_place(error: ValidationError, data: Any) -> Iterator[tuple[Path, ErrorDetails]]:
+    """Drops the names of union branches from the locations, and the branches that the value was not meant for."""
+    chosen: dict[Path, list[tuple[int, ErrorDetails]]] = {}
+    for details in error.errors():
+        path, depth = _real_path(details, data)
+        chosen.setdefault(path, []).append((depth, details))
+    deeper = {path[:n] for path in chosen for n in range(len(path))}
+    for path, candidates in chosen.items():
+        branches = [details for _, details in candidates]
+        if path in deeper and all(details["type"] != "extra_forbidden" and depth for depth, details in candidates):
+            continue  # a mapping was meant for the branch that complains about what is inside it
+        yield path, min(branches, key=_vagueness)
+
+
+def _vagueness(details: ErrorDetails) -> int:
+    return 1 if details["type"] in ("model_type", "dict_type", "model_attributes_type") else 0
+
+
+def _real_path(details: ErrorDetails, data: Any) -> tuple[Path, int]:
+    """The location as written in the data, and how many branch names were dropped from it."""
+    path: list[str] = []
+    dropped = 0
+    value = data
+    last = len(details["loc"]) - 1
+    for index, part in enumerate(details["loc"]):
+        inside = isinstance(value, Mapping) and part in value
+        if inside or (isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)):
+            value = value[part]
+        elif not (index == last and details["type"] == "missing"):
+            dropped += 1
+            continue
+        path.append(str(part))
+    return tuple(path), dropped
+
+
+def _problem(path: Path, details: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
+    kind, message = details["type"], details["msg"]
+    if kind == "extra_forbidden":
+        known = field_names(model, path[:-1])
+        near = get_close_matches(path[-1], known, n=1, cutoff=0.6)
+        return f"unknown key, did you mean '{near[0]}'?" if near else f"unknown key; known: {', '.join(known) or 'none'}"
+    if kind == "missing":
+        return "missing; " + (_help(model, path) or "write a value")
+    if kind in ("value_error", "assertion_error"):
+        return str(details.get("ctx", {}).get("error", message))
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        known = field_names(model, path)
+        example = f", e.g. {{{known[0]}: ...}}" if known else ""
+        return f"must be a mapping{example} (is {_shown(details['input'])})"
+    text = re.sub(r"^Input should be", "must be", message)
+    return f"{text[0].lower()}{text[1:]} (is {_shown(details['input'])})"
+
+
+def _help(model: type[BaseModel], path: Path) -> str:
+    for parent in _models_at(model, path[:-1]):
+        for name, info in parent.model_fields.items():
+            if path[-1] in (name, info.alias) and info.description:
+                return f"it says: {' '.join(info.description.split())}"
+    return ""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,96 @@
+"""How configurations merge: `extends` and overrides, with the origin of every value. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from pydantic import BaseModel
+
+from dfw.errors import ConfigError
+from dfw.provenance import Path
+from dfw.settings import RunConfig
+
+Tree = dict[str, Any]
+"""A configuration as plain values."""
+Origins = dict[Path, str]
+"""Path -> where its value was written."""
+
+
+def merge(base: Tree, over: Tree, base_origins: Origins, over_origins: Origins, path: Path = ()) -> tuple[Tree, Origins]:
+    """`over` on top of `base`, by the rules at the top of this file; origins follow the values."""
+    merged = dict(base)
+    origins = base_origins | {where: origin for where, origin in over_origins.items() if where}
+    for key, value in over.items():
+        old, here = merged.get(key), (*path, key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            kept = old if same_type(old, value, here) else {k: v for k, v in old.items() if _is_loss(here) and k == "weight"}
+            merged[key], origins = merge(kept, value, origins, over_origins, here)
+        elif not (value is None and isinstance(old, dict) and _is_loss(here)):  # `sds:` alone asks for nothing new
+            merged[key] = value
+    return merged, origins
+
+
+def same_type(old: Tree, new: Tree, path: Path) -> bool:
+    """Whether `new` speaks of the component that `old` names: no type of its own, the same, or the same with its distribution."""
+    if "type" not in new:
+        return True
+    before, after = old.get("type", path[-1] if _is_loss(path) else None), new["type"]
+    if not (isinstance(before, str) and isinstance(after, str)):
+        return before is None or before == after
+    bare = "/" not in before or "/" not in after
+    return before == after or (bare and before.rpartition("/")[2] == after.rpartition("/")[2])
+
+
+def _is_loss(path: Path) -> bool:
+    return len(path) == 2 and path[0] == "losses"
+
+
+def parse_overrides(overrides: Sequence[str]) -> tuple[Tree, Origins]:
+    """`key=value` texts as one mapping, and the origin of each of its values. Raises ConfigError for what is no such text."""
+    tree: Tree = {}
+    origins: Origins = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        path = tuple(key.strip().split("."))
+        if not equals or not all(path) or path[0] == "extends":
+            remedy = "write key=value, e.g. geometry.radius=2"
+            if equals and path[0] == "extends":
+                remedy = "extends can stand in a file only"
+            raise ConfigError(f"override {text!r}: {remedy}")
+        node = tree
+        for depth, part in enumerate(path[:-1], start=1):
+            below = node.setdefault(part, {})
+            if not isinstance(below, dict):
+                below = node[part] = {}
+            node = below
+            origins[path[:depth]] = f"override {text!r}"
+        node[path[-1]] = value if _is_text(path) else _parse_value(text, value)
+        origins[path] = f"override {text!r}"
+    return tree, origins
+
+
+def _parse_value(override: str, value: str) -> Any:
+    from omegaconf import OmegaConf
+
+    try:
+        yaml.safe_load(value)
+        # as the value of one key, so that OmegaConf's rules for YAML decide (1e-3 is a number) and it may be a list or a mapping
+        tree: Any = OmegaConf.to_container(OmegaConf.create("value: " + (value.strip() or "''")), resolve=False)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(f"override {override!r}: the value is not valid YAML ({problem}); quote it inside the quotes") from None
+    return tree["value"]
+
+
+def _is_text(path: Path) -> bool:
+    """Whether the run's configuration wants plain text there (`prompt`): taken as it stands, colons and commas included."""
+    model: Any = RunConfig
+    for key in path[:-1]:
+        field = model.model_fields.get(key)
+        model = field.annotation if field is not None else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return False
+    field = model.model_fields.get(path[-1])
+    return field is not None and field.annotation is str
