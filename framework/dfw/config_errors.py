@@ -111,7 +111,7 @@ def _problem(path: Path, details: ErrorDetails, data: Any, model: type[BaseModel
         known = field_names(model, path)
         example = f", e.g. {{{known[0]}: ...}}" if known else ""
         return f"must be a mapping{example} (is {_shown(details['input'])})"
-    text = re.sub(r"^Input should be", "must be", message)
+    text = re.sub(r"^Input should be", "must be", message).split(", unable to parse")[0]
     return f"{text[0].lower()}{text[1:]} (is {_shown(details['input'])})"
 
 

@@ -47,8 +47,8 @@ def _is_loss(path: Path) -> bool:
     return len(path) == 2 and path[0] == "losses"
 
 
-def parse_overrides(overrides: Sequence[str]) -> tuple[Tree, Origins]:
-    """`key=value` texts as one mapping, and the origin of each of its values. Raises ConfigError for what is no such text."""
+def parse_overrides(overrides: Sequence[str], known: Origins) -> tuple[Tree, Origins]:
+    """`key=value` texts as one mapping, and the origin of its values, and of parents that are not `known`. Raises ConfigError."""
     tree: Tree = {}
     origins: Origins = {}
     for text in overrides:
@@ -65,7 +65,8 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[Tree, Origins]:
             if not isinstance(below, dict):
                 below = node[part] = {}
             node = below
-            origins[path[:depth]] = f"override {text!r}"
+            if path[:depth] not in known:
+                origins[path[:depth]] = f"override {text!r}"
         node[path[-1]] = value if _is_text(path) else _parse_value(text, value)
         origins[path] = f"override {text!r}"
     return tree, origins
@@ -80,7 +81,7 @@ def _parse_value(override: str, value: str) -> Any:
         tree: Any = OmegaConf.to_container(OmegaConf.create("value: " + (value.strip() or "''")), resolve=False)
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or error
-        raise ConfigError(f"override {override!r}: the value is not valid YAML ({problem}); quote it inside the quotes") from None
+        raise ConfigError(f"override {override!r}: the value is not valid YAML ({problem}); put text with such signs in quotes: 'key=\"...\"'") from None
     return tree["value"]
 
 

@@ -32,11 +32,13 @@ class RunStarted:
 class StepEnded:
     """One optimiser step is done; on a GPU several steps may be told at once, in order.
 
-    `metrics`: name -> number: `loss` (the weighted sum), `losses.<name>` (unweighted), `opacity`, `lr` ... `seconds`: part of the
-    step (`render`, `guidance`, `backward`, `optimizer`) -> wall time. `images`: files written in this step.
+    `loss`: the weighted sum of the losses, None where it was not read from the device. `metrics`: name -> number: `losses.<name>`
+    (unweighted), `opacity`, `lr` ... `seconds`: part of the step (`render`, `guidance`, `backward`, `optimizer`) -> wall time.
+    `images`: files written in this step.
     """
 
     progress: Progress
+    loss: float | None
     metrics: Mapping[str, float]
     seconds: Mapping[str, float]
     images: tuple[Path, ...] = ()
