@@ -62,7 +62,7 @@ _HOME = {
     "value_at": "schedules",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

@@ -53,7 +53,7 @@ def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
     return pose
 
 
-def orbit(  # noqa: PLR0917
+def orbit(
     frames: int, elevation: float, distance: float, fov: float, height: int, width: int, device: torch.device | str = "cpu"
 ) -> CameraBatch:
     """A turntable: `frames` cameras at azimuths 0, 360/frames, ..., looking at the origin.

@@ -16,7 +16,7 @@ from dfw.provenance import Path, Provenance
 _PATH_IN_FRONT = re.compile(r"^([A-Za-z_][\w-]*(?:\.[\w-]+)*): ")
 
 
-def explain(  # noqa: PLR0917
+def explain(
     error: ValidationError, data: Any, model: type[BaseModel], provenance: Provenance, at: Path = (), owner: str = ""
 ) -> list[str]:
     """One sentence per mistake in `data`, which was checked against `model` and stands at path `at` of the configuration.

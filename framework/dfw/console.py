@@ -1,4 +1,4 @@
-"""What a run says on the terminal: a listener like any other. A progress bar on a terminal, plain lines elsewhere. Imports no torch."""
+"""What a run says: a listener like any other. A progress bar on a terminal, plain lines elsewhere. Imports no torch."""
 
 from __future__ import annotations
 

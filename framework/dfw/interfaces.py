@@ -93,7 +93,7 @@ class CameraBatch:
 
 @dataclass(frozen=True)
 class FieldSample:
-    """A field at points (..., 3): `density` (...) in 1/unit, >= 0; `albedo` (..., 3) in [0, 1]; unit `normal` (..., 3) or None."""
+    """A field at points (..., 3): `density` (...), 1/unit, >= 0; `albedo` (..., 3) in [0, 1]; unit `normal` (..., 3)."""
 
     density: Tensor
     albedo: Tensor
@@ -104,8 +104,8 @@ class FieldSample:
 class RaySamples:
     """Packed samples of a volume rendering, sorted by ray, then by distance.
 
-    weight (N,): contribution w_i of each sample to its pixel. ray (N,): index into the R rays, int64. distance (N,): along the ray,
-    world units. direction (N, 3): unit direction of the sample's ray. normal (N, 3): unit normals, or None when not computed.
+    weight (N,): contribution w_i of each sample to its pixel. ray (N,): index into the R rays, int64. distance (N,): along the
+    ray, world units. direction (N, 3): unit direction of the sample's ray. normal (N, 3): unit normals, or None.
     """
 
     weight: Tensor
@@ -181,7 +181,7 @@ class NoiseSchedule:
         return int(self.alpha.shape[0])
 
     def at(self, timestep: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha_t and sigma_t for `timestep` (B,), in `like`'s device and dtype, shaped (B, 1, ..., 1) to broadcast over `like`."""
+        """alpha_t and sigma_t for `timestep` (B,), shaped (B, 1, ..., 1), in the device and dtype of `like`."""
         shape = (-1,) + (1,) * (like.dim() - 1)
         index = timestep.to(self.alpha.device)
         return self.alpha[index].to(like).view(shape), self.sigma[index].to(like).view(shape)
@@ -240,8 +240,10 @@ class Renderer(Component, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, geometry: Geometry, cameras: CameraBatch, generator: torch.Generator | None = None) -> RenderOutput:
-        """Renders B views of H x W. In training mode (`self.training`) draws (stratified offsets, lights, background colours) come from
-        `generator`; in evaluation mode nothing is drawn and the light is the camera's.
+        """Renders B views of H x W.
+
+        In training mode (`self.training`) draws (stratified offsets, lights, background colours) come from `generator`; in
+        evaluation mode nothing is drawn and the light is the camera's.
         """
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -279,7 +281,7 @@ class Guidance(Component, nn.Module, ABC):
 
     @abstractmethod
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """The network's own output (B, C, h, w) for `noisy` at integer `timestep` (B,) in [0, T): what `prediction_type` says it is."""
+        """The network's own output (B, C, h, w), as `prediction_type` says, for `noisy` at integer `timestep` (B,) in [0, T)."""
 
     def add_noise(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """z_t = alpha_t z + sigma_t eps. DDPM (Ho et al. 2020), eq. 4."""
@@ -289,7 +291,8 @@ class Guidance(Component, nn.Module, ABC):
     def predict_noise(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """eps(z_t; y, t) (B, C, h, w), whatever the network predicts.
 
-        epsilon: as is. v (Salimans and Ho 2022): v = alpha eps - sigma z, so eps = alpha v + sigma z_t. x0: eps = (z_t - alpha x0)/sigma.
+        epsilon: as is. v (Salimans and Ho 2022): v = alpha eps - sigma z, so eps = alpha v + sigma z_t.
+        x0: eps = (z_t - alpha x0)/sigma.
         """
         output = self.predict(noisy, timestep, conditioning)
         if self.prediction_type == "epsilon":
@@ -302,9 +305,9 @@ class Guidance(Component, nn.Module, ABC):
     def predict_noise_guided(
         self, noisy: Tensor, timestep: Tensor, conditional: Conditioning, unconditional: Conditioning, guidance_scale: float
     ) -> Tensor:
-        """eps_u + s (eps_c - eps_u), both in one batch, unconditional first. Ho and Salimans 2022 in diffusers' convention (s = 1 + omega).
+        """eps_u + s (eps_c - eps_u), both in one batch, unconditional first.
 
-        One network call of B images for s = 0 or 1, of 2 B otherwise.
+        Classifier-free guidance (Ho and Salimans 2022) in diffusers' convention, s = 1 + omega. One network call of B images for s = 0 or 1, of 2 B otherwise.
         """
         if guidance_scale == 1:
             return self.predict_noise(noisy, timestep, conditional)
@@ -322,7 +325,7 @@ class Guidance(Component, nn.Module, ABC):
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """The prompt as the guidance reads it, one row per view: `positive` (for the camera's view) and `negative` Conditioning of B."""
+    """The prompt as the guidance reads it: `positive` (for each camera's view) and `negative`, Conditioning of B each."""
 
     positive: Conditioning
     negative: Conditioning
@@ -330,7 +333,10 @@ class PromptBatch:
 
 @dataclass(frozen=True)
 class LossInputs:
-    """All that a loss may look at in one step. `generator` is the noise stream; `guidance` and `prompt` are None in a run without guidance."""
+    """All that a loss may look at in one step.
+
+    `generator` is the noise stream; `guidance` and `prompt` are None in a run without guidance.
+    """
 
     render: RenderOutput
     cameras: CameraBatch
@@ -343,7 +349,7 @@ class LossInputs:
     def encoded(self) -> Tensor:
         """The render in the guidance's space (B, C, h, w), with gradients; encoded once however many losses ask.
 
-        The image is resized to the guidance's resolution (bilinear, antialiased when shrinking). A latent render is resized to h x w.
+        An image is resized to the guidance's resolution (bilinear, antialiased when shrinking), a latent render to h x w.
         """
         if self.guidance is None:
             raise ValueError("this loss asks for the encoded render, and the run has no guidance")

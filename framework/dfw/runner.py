@@ -73,26 +73,27 @@ def run(config: RunConfig, composition: Composition | None = None, listeners: Se
     write_text(directory.resolved, to_yaml(composition.resolved()))
     origins = {key: asdict(origin) for key, origin in composition.origins().items()}
     directory.write_json("manifest.json", {"versions": versions(), "components": origins, "device": str(trainer.device)})
-    return _drive(config, trainer, directory, listeners)
+    return _drive(composition, trainer, directory, listeners)
 
 
 def resume(path: Path, listeners: Sequence[object] | None = None) -> RunResult:
     """Continues a run from its newest checkpoint, to the same bits as if it had not stopped."""
     directory = RunDirectory.open(path)
-    config, trainer = reopen(directory)
+    composition, trainer = reopen(directory)
+    config = composition.config
     if trainer.step >= config.trainer.steps and directory.report.is_file():
         raise CheckpointError(f"{path}: already finished its {config.trainer.steps} steps; start a new run with `dfw run`")
     directory.truncate_metrics(trainer.step)
-    return _drive(config, trainer, directory, listeners)
+    return _drive(composition, trainer, directory, listeners)
 
 
-def reopen(directory: RunDirectory) -> tuple[RunConfig, Trainer]:
-    """The configuration and the trainer of an existing run, at its newest checkpoint."""
+def reopen(directory: RunDirectory) -> tuple[Composition, Trainer]:
+    """The composition and the trainer of an existing run, at its newest checkpoint."""
     checkpoint = newest_checkpoint(directory.checkpoints)
-    config = load_config(directory.resolved)
-    trainer = make_trainer(config, compose(config, registry()).build())
+    composition = compose(load_config(directory.resolved), registry())
+    trainer = make_trainer(composition.config, composition.build())
     trainer.restore(checkpoint)
-    return config, trainer
+    return composition, trainer
 
 
 def make_trainer(config: RunConfig, parts: Parts) -> Trainer:
@@ -100,14 +101,15 @@ def make_trainer(config: RunConfig, parts: Parts) -> Trainer:
     return Trainer(config, parts.geometry, parts.renderer, parts.guidance, parts.losses, pick_device(config.device))
 
 
-def _drive(config: RunConfig, trainer: Trainer, directory: RunDirectory, extra: Sequence[object] | None) -> RunResult:
+def _drive(composition: Composition, trainer: Trainer, directory: RunDirectory, extra: Sequence[object] | None) -> RunResult:
+    config = composition.config
     listeners = load_listeners([ConsoleListener()] if extra is None else extra)
     started = time.monotonic()
     artifacts: dict[str, Path] = {}
     status: Status = "failed"
     diagnosis = ""
     with LogFile(directory.log):
-        listeners.run_started(RunStarted(directory.path, config, config.trainer.steps))
+        listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))
         try:
             done = _train(config, trainer, directory, listeners)
             status = "finished" if done else "interrupted"
@@ -158,4 +160,3 @@ def _train(config: RunConfig, trainer: Trainer, directory: RunDirectory, listene
     if done:
         preview(trainer, directory)
     return done
-
