@@ -1,0 +1,52 @@
+"""Density blobs: where matter is at the start, so that the first renders show something in the middle.
+
+Legend: points (..., 3), world units, centred at the origin; r = |x|.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from dfw import ComponentConfig
+from pydantic import Field, PositiveFloat
+from torch import Tensor
+
+Placement = Literal["before", "after"]
+
+
+class GaussianBlob(ComponentConfig):
+    """scale exp(-r^2/(2 width^2)). DreamFusion (Poole et al. 2023), appendix A.2: 5 and 0.2, added to the density itself."""
+
+    form: Literal["gaussian"] = "gaussian"
+    scale: PositiveFloat = 5.0
+    """Height at the centre: 1/unit when placed after the activation, dimensionless before it."""
+    width: PositiveFloat = 0.2
+    """Standard deviation, world units."""
+    placement: Placement = "after"
+    """`before` or `after` the density's activation."""
+
+
+class LinearBlob(ComponentConfig):
+    """scale (1 - r/width): negative outside `width`, so that space starts empty. Magic3D (Lin et al. 2023): 10 and 0.5, before softplus."""
+
+    form: Literal["linear"] = "linear"
+    scale: PositiveFloat = 10.0
+    """Height at the centre: dimensionless before the activation, 1/unit after it."""
+    width: PositiveFloat = 0.5
+    """Distance of the zero from the centre, world units."""
+    placement: Placement = "before"
+    """`before` or `after` the density's activation; after it, negative values are cut off."""
+
+
+BlobConfig = Annotated[GaussianBlob | LinearBlob, Field(discriminator="form")]
+"""A blob by its `form`."""
+
+
+def blob(config: GaussianBlob | LinearBlob, points: Tensor) -> Tensor:
+    """The blob's value at `points` (..., 3) -> (...)."""
+    squared = points.square().sum(-1)
+    if isinstance(config, GaussianBlob):
+        return config.scale * torch.exp(-squared / (2 * config.width**2))
+    value = config.scale * (1 - (squared + 1e-12).sqrt() / config.width)
+    return value.clamp(min=0) if config.placement == "after" else value

@@ -1,0 +1,101 @@
+"""Multi-resolution hash grid. Instant-NGP (Mueller et al. 2022). Float32 on CPU and CUDA runs Warp kernels, all else plain torch.
+
+Legend: N points, L levels, F features per level, E table rows of all levels together.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .encodings import Encoding, HashGridConfig
+from .networks import draw_uniform
+
+PRIMES = (1, 2654435761, 805459861)
+
+
+def grid_layout(config: HashGridConfig) -> Tensor:
+    """(L, 4) int32: each level's cells per side, first row, rows - 1, and vertices per side if it is stored densely, else 0.
+
+    N_l = floor(N_min b^l) with b = exp((ln N_max - ln N_min)/(L - 1)), eqs. 2 and 3. A level whose (N_l + 1)^3 vertices fit its
+    table has one row for each; others are hashed.
+    """
+    growth = math.exp(math.log(config.finest / config.base) / max(config.levels - 1, 1))
+    rows, first = [], 0
+    for level in range(config.levels):
+        cells = math.floor(config.base * growth**level + 1e-6)
+        size, vertices = 1 << config.log2_size, (cells + 1) ** 3
+        dense = vertices <= size
+        size = vertices if dense else size
+        rows.append([cells, first, size - 1, cells + 1 if dense else 0])
+        first += size
+    return torch.tensor(rows, dtype=torch.int32)
+
+
+def hash_grid_reference(points: Tensor, table: Tensor, layout: Tensor) -> Tensor:
+    """The encoding in plain torch: points (N, 3) in [0, 1], table (E, F), layout (L, 4) -> (N, L, F); any float type, differentiable twice."""
+    parts = []
+    for cells, first, mask, stride in layout.tolist():
+        scaled = points * cells
+        corner = scaled.detach().long().clamp(0, cells - 1)
+        fraction = scaled - corner
+        total = points.new_zeros(points.shape[0], table.shape[1])
+        for c in range(8):
+            bit = torch.tensor([c & 1, c >> 1 & 1, c >> 2], device=points.device)
+            x, y, z = (corner + bit).unbind(-1)
+            hashed = (x ^ (y * PRIMES[1]) ^ (z * PRIMES[2])) & mask
+            row = x + stride * (y + stride * z) if stride else hashed
+            weight = torch.where(bit.bool(), fraction, 1 - fraction).prod(-1, keepdim=True)
+            total = total + weight * table[first + row]
+        parts.append(total)
+    return torch.stack(parts, dim=1)
+
+
+class HashGrid(Encoding):
+    """Trilinear features of L grids whose vertices share hashed table rows. Continuous; its gradient jumps between cells."""
+
+    layout: Tensor
+
+    def __init__(self, config: HashGridConfig) -> None:
+        super().__init__()
+        self.levels, self.width = config.levels, config.levels * config.features
+        layout = grid_layout(config)
+        self.register_buffer("layout", layout, persistent=False)
+        self.table = nn.Parameter(torch.zeros(int(layout[-1, 1] + layout[-1, 2]) + 1, config.features))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """U(-1e-4, 1e-4) for every row, as in the paper."""
+        draw_uniform(self.table, 1e-4, generator)
+
+    def _native(self, points: Tensor) -> bool:
+        return points.device.type in ("cpu", "cuda") and points.dtype == self.table.dtype == torch.float32
+
+    def forward(self, points: Tensor, level_weights: Tensor | None = None) -> Tensor:
+        """As `Encoding`."""
+        if self._native(points):
+            from .hash_ops import Encode
+
+            features: Tensor = Encode.apply(points.contiguous(), self.table, self.layout)
+        else:
+            features = hash_grid_reference(points, self.table, self.layout)
+        if level_weights is not None:
+            features = features * level_weights[:, None]
+        return features.flatten(1)
+
+    def pullback(self, points: Tensor, upstream: Tensor, level_weights: Tensor | None = None) -> Tensor:
+        """As `Encoding`, without a second pass through the grid."""
+        if not self._native(points):
+            return super().pullback(points, upstream, level_weights)
+        from .hash_ops import InputGradient
+
+        upstream = upstream.view(points.shape[0], self.levels, self.table.shape[1])
+        if level_weights is not None:
+            upstream = upstream * level_weights[:, None]
+        gradient: Tensor = InputGradient.apply(points.contiguous(), self.table, upstream.float().contiguous(), self.layout)
+        return gradient
+
+    def grid_parameters(self) -> list[nn.Parameter]:
+        """The table."""
+        return [self.table]

@@ -1,0 +1,205 @@
+"""The neural radiance field: an encoding, two small networks, and a blob to start from. No view dependence.
+
+Legend: N points, D features of a point.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from dfw import ComponentConfig, DensityField, FieldSample, Progress
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from .blobs import BlobConfig, LinearBlob, blob
+from .encodings import EncodingConfig, HashGridConfig, make_encoding
+from .networks import MLP, truncated_exp
+
+_STEEPEST = 1e4  # 1/unit; a blob that starts denser than this cannot be carved
+
+
+class NetworkConfig(ComponentConfig):
+    """A multi-layer perceptron on top of the encoding."""
+
+    width: PositiveInt = 64
+    """Units of a hidden layer."""
+    layers: Annotated[int, Field(ge=0)] = 1
+    """Hidden layers."""
+
+
+class CoarseToFine(ComponentConfig):
+    """Levels of the encoding enter one after the other, the next one fading in. As in Nerfies (Park et al. 2021), section 3.5."""
+
+    start_levels: PositiveInt = 4
+    """Levels that take part from the first step."""
+    end: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Fraction of the run after which all levels take part."""
+
+
+class NeRF(DensityField):
+    """A density and an albedo over the cube |x|_inf <= radius, from one encoding.
+
+    density = density_scale * activation(raw + blob), or with the blob added after the activation; 0 outside the cube.
+    albedo = sigmoid(network), in (0, 1).
+    """
+
+    class Config(ComponentConfig):
+        """What a NeRF is made of."""
+
+        radius: PositiveFloat = 1.0
+        """Half-width of the scene, world units."""
+        encoding: EncodingConfig = HashGridConfig()
+        """`hash-grid`, `dense-grid` or `integrated-positional`, or a mapping with `type` and its fields."""
+        density_network: NetworkConfig = NetworkConfig()
+        """Network from features to the raw density."""
+        colour_network: NetworkConfig = NetworkConfig()
+        """Network from features to the albedo."""
+        activation: Literal["softplus", "exp"] = "softplus"
+        """What makes the raw density positive; `exp` has its gradient limited to that of exp(15)."""
+        density_scale: PositiveFloat | None = None
+        """Factor of the activation, 1/unit; 10 for softplus and 1 for exp if not given. A solid needs 50-100 at 128 samples a ray."""
+        blob: BlobConfig | None = LinearBlob()
+        """Where matter starts; null for none."""
+        normals: Literal["analytic", "finite-difference"] = "analytic"
+        """Normals from the density's own gradient, or from six more densities around each point."""
+        normal_step: PositiveFloat = 0.01
+        """Distance of those six from the point, world units."""
+        coarse_to_fine: CoarseToFine | None = None
+        """Fine levels enter later; null: all from the start."""
+
+        @model_validator(mode="after")
+        def _check(self) -> NeRF.Config:
+            start = self.blob
+            if self.activation == "exp" and start is not None and start.placement == "before":
+                highest = math.log(_STEEPEST / self.scale)
+                if start.scale > highest:
+                    raise ValueError(
+                        f"blob.scale: {start.scale:g} before exp starts at a density of {self.scale * math.exp(start.scale):.1e}; "
+                        f"write at most {highest:.1f} (5 is usual), or activation: softplus"
+                    )
+            return self
+
+        @property
+        def scale(self) -> float:
+            """`density_scale`, or the activation's default."""
+            if self.density_scale is not None:
+                return self.density_scale
+            return 10.0 if self.activation == "softplus" else 1.0
+
+    config: Config
+    level_weights: Tensor | None
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.encoding = make_encoding(config.encoding)
+        self.density_network = MLP(self.encoding.width, 1, config.density_network.width, config.density_network.layers)
+        self.colour_network = MLP(self.encoding.width, 3, config.colour_network.width, config.colour_network.layers)
+        self.register_buffer("level_weights", torch.ones(self.encoding.levels) if config.coarse_to_fine else None)
+
+    @classmethod
+    def provides(cls, config: Config) -> frozenset[str]:
+        """A density and an albedo over space."""
+        return frozenset({"density-field", "albedo"})
+
+    @property
+    def radius(self) -> float:
+        """Half-width of the scene's cube, world units."""
+        return self.config.radius
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draws the encoding, then the density's network, then the colour's."""
+        for part in (self.encoding, self.density_network, self.colour_network):
+            part.initialise(generator)
+        if self.level_weights is not None:
+            self.begin_step(Progress(0, 1))
+
+    def begin_step(self, progress: Progress) -> None:
+        """Sets how much each level of the encoding takes part, for coarse-to-fine runs; no transfer from the device."""
+        plan, weights = self.config.coarse_to_fine, self.level_weights
+        if plan is None or weights is None:
+            return
+        first = min(plan.start_levels, len(weights))
+        active = first + (len(weights) - first) * min(progress.fraction / plan.end, 1.0)
+        whole = int(active)
+        weights[:whole].fill_(1.0)
+        weights[whole:].fill_(0.0)
+        weights[whole : whole + 1].fill_(active - whole)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """`geometry.encoding`: what is stored over space (absent for sines); `geometry.network`: all else."""
+        grids = self.encoding.grid_parameters()
+        stored = {id(p) for p in grids}
+        rest = [p for p in self.parameters() if id(p) not in stored]
+        return {"geometry.encoding": grids, "geometry.network": rest} if grids else {"geometry.network": rest}
+
+    def _unit(self, points: Tensor) -> Tensor:
+        """World points (N, 3) -> [0, 1]."""
+        return ((points / self.config.radius + 1) / 2).clamp(0, 1)
+
+    def _encode(self, points: Tensor) -> Tensor:
+        features: Tensor = self.encoding(self._unit(points), self.level_weights)
+        return features
+
+    def _density(self, features: Tensor, points: Tensor) -> Tensor:
+        """Features (N, D) and their points (N, 3) -> density (N,)."""
+        config = self.config
+        raw = self.density_network(features)[..., 0].to(points.dtype)
+        start = None if config.blob is None else blob(config.blob, points)
+        if start is not None and config.blob is not None and config.blob.placement == "before":
+            raw, start = raw + start, None
+        density = config.scale * (F.softplus(raw) if config.activation == "softplus" else truncated_exp(raw))
+        if start is not None:
+            density = density + start
+        inside = points.detach().abs().amax(-1) <= config.radius
+        return torch.where(inside, density, torch.zeros_like(density))
+
+    def density(self, points: Tensor) -> Tensor:
+        """As `DensityField`; the colour's network is not evaluated."""
+        flat = points.reshape(-1, 3)
+        return self._density(self._encode(flat), flat).reshape(points.shape[:-1])
+
+    def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
+        """As `DensityField`. Normals are shorter than 1 only where |grad| is below about 1e-5 of density per unit."""
+        flat, shape = points.reshape(-1, 3), points.shape[:-1]
+        features = self._encode(flat)
+        normal = None
+        if normals and self.config.normals == "analytic":
+            density, gradient = self._density_and_gradient(features, flat)
+        else:
+            density = self._density(features, flat)
+            gradient = self._difference(flat) if normals else None
+        if gradient is not None:
+            normal = (-gradient / (gradient.square().sum(-1, keepdim=True) + 1e-12).sqrt()).reshape(*shape, 3)
+        albedo = torch.sigmoid(self.colour_network(features)).to(points.dtype)
+        return FieldSample(density.reshape(shape), albedo.reshape(*shape, 3), normal)
+
+    def _density_and_gradient(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Density (N,) and its gradient (N, 3); works where grad mode is off, and then keeps no graph.
+
+        The gradient goes through features and blob apart, so that training points need no gradient of their own.
+        """
+        track = torch.is_grad_enabled()
+        with torch.enable_grad():
+            features = features if features.requires_grad else features.detach().requires_grad_()
+            where = points if points.requires_grad else points.detach().requires_grad_(self.config.blob is not None)
+            density = self._density(features, where)
+            wanted = [features, where] if self.config.blob is not None else [features]
+            slopes = torch.autograd.grad(density.sum(), wanted, create_graph=track)
+        unit = self._unit(points)
+        gradient = self.encoding.pullback(unit, slopes[0], self.level_weights) / (2 * self.config.radius)
+        if len(slopes) > 1:
+            gradient = gradient + slopes[1]
+        return (density, gradient) if track else (density.detach(), gradient.detach())
+
+    def _difference(self, points: Tensor) -> Tensor:
+        """Central differences of the density, (N, 3); one-sided at the cube's faces, where a neighbour outside is moved onto the face."""
+        step, radius = self.config.normal_step, self.config.radius
+        offset = step * torch.eye(3, dtype=points.dtype, device=points.device)
+        ahead = (points[:, None] + offset).clamp(-radius, radius)
+        behind = (points[:, None] - offset).clamp(-radius, radius)
+        rise = self.density(ahead) - self.density(behind)
+        return rise / ((ahead - behind).diagonal(dim1=1, dim2=2).clamp(min=1e-3 * step))

@@ -1,0 +1,118 @@
+"""Small networks, their initialisation from a generator, and the truncated exponential."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def draw_uniform(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
+    """Fills `parameter` with U(-bound, bound), drawn in float32 on the generator's device: the same numbers on every device."""
+    values = torch.empty(parameter.shape, device=generator.device, dtype=torch.float32).uniform_(
+        -bound, bound, generator=generator
+    )
+    with torch.no_grad():
+        parameter.copy_(values)
+
+
+def draw_linear(layer: nn.Linear, generator: torch.Generator, gain: float = 1.0) -> None:
+    """He's uniform weights times `gain` (He et al. 2015), and zero bias."""
+    draw_uniform(layer.weight, gain * math.sqrt(6 / layer.in_features), generator)
+    with torch.no_grad():
+        layer.bias.zero_()
+
+
+class MLP(nn.Module):
+    """`layers` hidden layers of `width` with ReLU, then a linear layer: (..., inputs) -> (..., outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, width: int, layers: int) -> None:
+        super().__init__()
+        sizes = [inputs] + [width] * layers
+        self.hidden = nn.ModuleList([nn.utils.skip_init(nn.Linear, a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        self.last = nn.utils.skip_init(nn.Linear, sizes[-1], outputs)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.zero_()
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """He's initialisation; the last layer at a tenth of it, so that the output starts near zero."""
+        for layer in self.hidden:
+            draw_linear(layer, generator)  # type: ignore[arg-type]
+        draw_linear(self.last, generator, gain=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The network's output, unbounded."""
+        for layer in self.hidden:
+            x = F.relu(layer(x), inplace=True)
+        out: Tensor = self.last(x)
+        return out
+
+
+class ResidualBlock(nn.Module):
+    """x + W2 silu(W1 silu(LayerNorm(x))), pre-normalised."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.first = nn.utils.skip_init(nn.Linear, width, width)
+        self.second = nn.utils.skip_init(nn.Linear, width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., width)."""
+        residual: Tensor = self.second(F.silu(self.first(F.silu(self.norm(x)))))
+        return x + residual
+
+
+class ResidualMLP(nn.Module):
+    """A linear layer and `blocks` residual blocks: (..., inputs) -> (..., width). DreamFusion (Poole et al. 2023), appendix A.2."""
+
+    def __init__(self, inputs: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.first = nn.utils.skip_init(nn.Linear, inputs, width)
+        self.blocks = nn.ModuleList([ResidualBlock(width) for _ in range(blocks)])
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.zero_()
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """He's initialisation; each block's last layer at a tenth of it, so that blocks start near the identity."""
+        draw_linear(self.first, generator, gain=1 / math.sqrt(2))
+        for block in self.blocks:
+            assert isinstance(block, ResidualBlock)
+            with torch.no_grad():
+                block.norm.weight.fill_(1)
+                block.norm.bias.zero_()
+            draw_linear(block.first, generator)
+            draw_linear(block.second, generator, gain=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The trunk's features."""
+        x = self.first(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class _TruncatedExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.exp(x.clamp(max=80))
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return upstream * torch.exp(x.clamp(-15, 15))
+
+
+def truncated_exp(x: Tensor) -> Tensor:
+    """exp(x), finite up to x = 80 and constant above; its gradient is exp(clamp(x, -15, 15)), so that no step explodes.
+
+    Instant-NGP's activation (Mueller et al. 2022). Differentiable twice.
+    """
+    out: Tensor = _TruncatedExp.apply(x)
+    return out
