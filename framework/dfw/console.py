@@ -42,7 +42,7 @@ class ConsoleListener:
     @hookimpl
     def dfw_run_started(self, run: RunStarted) -> None:
         """Says what is made and where."""
-        self._console.print(f"[bold]{run.config.prompt}[/bold] -> {run.directory}", markup=True)
+        self._console.print(f"{run.config.prompt} -> {run.directory}", markup=False)
         if self._console.is_terminal:
             columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
             self._bar = Progress(*columns, console=self._console, transient=True)
@@ -67,16 +67,16 @@ class ConsoleListener:
             start, since = self._first
             rate = (now - since) / max(done - start - 1, 1)
             left = duration_text(rate * (step.progress.total - done))
-            self._console.print(f"step {done}/{step.progress.total}  {left} left  {text}")
+            self._console.print(f"step {done}/{step.progress.total}  {left} left  {text}", markup=False)
 
     @hookimpl
     def dfw_run_ended(self, run: RunEnded) -> None:
         """The summary: status, time, time split, and every file that was made."""
         if self._bar is not None:
             self._bar.stop()
-        self._console.print(f"{run.status} after {duration_text(run.seconds)}; {split_text(self._seconds)}")
+        self._console.print(f"{run.status} after {duration_text(run.seconds)}; {split_text(self._seconds)}", markup=False)
         for name, path in run.artifacts.items():
-            self._console.print(f"  {name:<10} {_shown(path)}")
+            self._console.print(f"  {name:<10} {_shown(path)}", markup=False)
 
 
 def _shown(path: Path) -> str:
