@@ -307,7 +307,8 @@ class Guidance(Component, nn.Module, ABC):
     ) -> Tensor:
         """eps_u + s (eps_c - eps_u), both in one batch, unconditional first.
 
-        Classifier-free guidance (Ho and Salimans 2022) in diffusers' convention, s = 1 + omega. One network call of B images for s = 0 or 1, of 2 B otherwise.
+        Classifier-free guidance (Ho and Salimans 2022) in diffusers' convention, s = 1 + omega.
+        One network call of B images for s = 0 or 1, of 2 B otherwise.
         """
         if guidance_scale == 1:
             return self.predict_noise(noisy, timestep, conditional)

@@ -51,7 +51,7 @@ class ViewSettings(Settings):
     """View-dependent prompt text. DreamFusion (Poole et al. 2023), section 3.2."""
 
     mode: Literal["none", "discrete", "interpolated"] = "discrete"
-    """`discrete`: the nearest view's words; `interpolated`: the two nearest azimuths' embeddings mixed; `none`: the prompt alone."""
+    """`discrete`: the nearest view's words; `interpolated`: the nearest two views mixed; `none`: the prompt alone."""
     sectors: Literal[4, 8] = 4
     """4: front, side, back as in the paper. 8: left and right told apart, as the embedded prior has learned."""
     overhead: float = Field(default=60.0, ge=0, le=90)

@@ -109,7 +109,7 @@ class Trainer:
         return {"geometry": self.geometry, "renderer": self.renderer} | {f"loss.{n}": m for n, m in self.losses.items()}
 
     def train(self, stop: Callable[[], bool], on_step: Callable[[StepRecord], None]) -> bool:
-        """Steps until the end of the run (True) or until `stop()` says so (False); `on_step` gets each step's record, in order."""
+        """Steps until the end of the run (True) or until `stop()` says so (False); `on_step` gets each step's record."""
         self.geometry.train()
         self.renderer.train()
         while self.step < self.config.trainer.steps and not stop():
