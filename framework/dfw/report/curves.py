@@ -1,0 +1,123 @@
+"""Curves as inline SVG: axes, ticks, a raw and a smoothed line, and the numbers for the page's read-out. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dfw.report.data import Series
+
+WIDTH, HEIGHT = 360.0, 180.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 10.0, 24.0  # margins of the plot area
+POINTS = 400  # a longer series is thinned to about so many points
+SMOOTH = 25  # the smoothed line averages over 1 / SMOOTH of the series
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis: `at` in the SVG's units, `label` as text."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A chart, ready for the template. raw, smooth: SVG path data. points: JSON [[x, y, step, value], ...] in the SVG's units."""
+
+    name: str
+    summary: str
+    raw: str
+    smooth: str
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    points: str
+    gap: str
+
+
+def curve(series: Series) -> Curve | None:
+    """The chart of `series`; None where no value is finite."""
+    finite = [value for value in series.values if math.isfinite(value)]
+    if not finite:
+        return None
+    low, high, ticks = _nice_range(min(finite), max(finite))
+    first, last = series.steps[0], max(series.steps[-1], series.steps[0] + 1)
+
+    def place(step: float, value: float) -> tuple[float, float]:
+        x = LEFT + (step - first) / (last - first) * (WIDTH - LEFT - RIGHT)
+        return round(x, 2), round(HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM), 2)
+
+    thin = _thin(series)
+    points = [
+        (*place(step, value), step, value) for step, value in zip(thin.steps, thin.values, strict=True) if math.isfinite(value)
+    ]
+    bad = next((step for step, value in zip(series.steps, series.values, strict=True) if not math.isfinite(value)), None)
+    return Curve(
+        name=series.name,
+        summary=f"{series.name}: first {number(finite[0])}, last {number(finite[-1])}, "
+        f"smallest {number(min(finite))}, largest {number(max(finite))}",
+        raw=_path(thin.steps, thin.values, place),
+        smooth=_path(thin.steps, _smoothed(thin.values), place) if len(thin.values) >= 6 else "",
+        x_ticks=[Tick(place(step, low)[0], number(step)) for step in _steps(first, last)],
+        y_ticks=[Tick(place(first, value)[1], number(value)) for value in ticks],
+        points=json.dumps([[x, y, step, float(f"{value:.5g}")] for x, y, step, value in points], separators=(",", ":")),
+        gap="" if bad is None else f"not a number from step {bad:g} on",
+    )
+
+
+def number(value: float) -> str:
+    """A short decimal: 4 significant digits, no exponent for everyday sizes, a true minus sign."""
+    if value == 0:
+        return "0"
+    text = f"{value:.4g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.2e}"
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        text = f"{float(mantissa):g}e{int(exponent)}"
+    return text.replace("-", "\u2212")
+
+
+def _nice_range(low: float, high: float) -> tuple[float, float, list[float]]:
+    """Bounds that are multiples of a round step around [low, high], and the multiples between: three to seven ticks."""
+    span = high - low or abs(high) or 1.0
+    rough = span / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)
+    return first * step, last * step, [index * step for index in range(first, last + 1)]
+
+
+def _steps(first: float, last: float) -> list[float]:
+    _, _, ticks = _nice_range(first, last)
+    return [tick for tick in ticks if first <= tick <= last and tick == int(tick)]
+
+
+def _thin(series: Series) -> Series:
+    stride = max(1, len(series.values) // POINTS)
+    keep = list(range(0, len(series.values), stride))
+    if keep[-1] != len(series.values) - 1:
+        keep.append(len(series.values) - 1)
+    return Series(series.name, [series.steps[i] for i in keep], [series.values[i] for i in keep])
+
+
+def _smoothed(values: list[float]) -> list[float]:
+    """Centred moving average over the finite values; NaN stays NaN."""
+    reach = max(1, len(values) // SMOOTH)
+    result = []
+    for index, value in enumerate(values):
+        near = [one for one in values[max(0, index - reach) : index + reach + 1] if math.isfinite(one)]
+        result.append(sum(near) / len(near) if math.isfinite(value) else math.nan)
+    return result
+
+
+def _path(steps: list[float], values: list[float], place: Callable[[float, float], tuple[float, float]]) -> str:
+    """SVG path data through the finite points; a non-finite value leaves a gap."""
+    words, pen_down = [], False
+    for step, value in zip(steps, values, strict=True):
+        if math.isfinite(value):
+            x, y = place(step, value)
+            words.append(f"{'L' if pen_down else 'M'}{x:g} {y:g}")
+        pen_down = math.isfinite(value)
+    return "".join(words)

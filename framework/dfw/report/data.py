@@ -1,0 +1,96 @@
+"""What a report is made from, and how it is put in order. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a report shows.
+
+    status: `finished`, `interrupted`, `diverged` or `failed`; diagnosis: why, in a sentence. seconds: wall time. artifacts: name
+    (`glb`, `obj`, `ply`, `turntable` ...) -> file. metrics: rows of metrics.jsonl, {"step", "loss", "losses": {...}, "seconds":
+    {...}, ...}. previews: (step, picture). resolved_config: YAML. manifest: versions, components ..., nested. facts: label
+    -> text about the export.
+    """
+
+    prompt: str
+    seed: int
+    status: str
+    seconds: float
+    diagnosis: str = ""
+    artifacts: Mapping[str, Path] = field(default_factory=dict)
+    metrics: Sequence[Mapping[str, Any]] = ()
+    previews: Sequence[tuple[int, Path]] = ()
+    resolved_config: str = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity over the run: `steps` and `values`, equally long; values may be NaN or infinite."""
+
+    name: str
+    steps: list[float]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the run's time: `seconds`, and its `share` in [0, 1]."""
+
+    name: str
+    seconds: float
+    share: float
+
+
+def series(rows: Sequence[Mapping[str, Any]]) -> list[Series]:
+    """Every numeric quantity in `rows` but the step and the seconds, nested ones with dotted names, in order of appearance."""
+    found: dict[str, Series] = {}
+    for row in rows:
+        for name, value in _flat(row):
+            if name != "step" and not name.startswith("seconds"):
+                one = found.setdefault(name, Series(name, [], []))
+                one.steps.append(float(row["step"]))
+                one.values.append(value)
+    return list(found.values())
+
+
+def time_split(rows: Sequence[Mapping[str, Any]], seconds: float) -> list[Part]:
+    """Where the time went, by the rows' `seconds`; `other` is what of `seconds`, the wall time, no row accounts for."""
+    sums: dict[str, float] = {}
+    for row in rows:
+        for name, value in _flat(row):
+            if name.startswith("seconds.") and math.isfinite(value):
+                sums[name.removeprefix("seconds.")] = sums.get(name.removeprefix("seconds."), 0.0) + value
+    if not sums:
+        return []
+    accounted = sum(sums.values())
+    if seconds > accounted:
+        sums["other"] = seconds - accounted
+    total = sum(sums.values()) or 1.0
+    return [Part(name, value, value / total) for name, value in sums.items()]
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    """Dotted name and number of every number in a nested row."""
+    pairs: list[tuple[str, float]] = []
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            pairs.append((f"{prefix}{key}", float(value)))
+    return pairs
+
+
+def thinned(items: Sequence[tuple[int, Path]], most: int) -> list[tuple[int, Path]]:
+    """At most `most` of `items`, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]

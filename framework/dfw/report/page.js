@@ -1,0 +1,44 @@
+"use strict";
+// The read-out of the curves: the point nearest to the pointer, or the next one by arrow key.
+for (const svg of document.querySelectorAll("svg[data-points]")) {
+  const points = JSON.parse(svg.dataset.points);
+  const output = svg.closest("figure").querySelector("output");
+  const [line, dot] = svg.querySelectorAll(".cursor");
+  const resting = output.textContent;
+  let index = points.length - 1;
+  const show = () => {
+    const [x, y, step, value] = points[index];
+    line.setAttribute("x1", x);
+    line.setAttribute("x2", x);
+    dot.setAttribute("cx", x);
+    dot.setAttribute("cy", y);
+    line.removeAttribute("hidden");
+    dot.removeAttribute("hidden");
+    output.textContent = `step ${step}: ${value}`;
+  };
+  const hide = () => {
+    line.setAttribute("hidden", "");
+    dot.setAttribute("hidden", "");
+    output.textContent = resting;
+  };
+  svg.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect();
+    const x = ((event.clientX - box.left) / box.width) * 360;
+    let best = 0;
+    for (let i = 1; i < points.length; i += 1) {
+      if (Math.abs(points[i][0] - x) < Math.abs(points[best][0] - x)) best = i;
+    }
+    index = best;
+    show();
+  });
+  svg.addEventListener("pointerleave", hide);
+  svg.addEventListener("focus", show);
+  svg.addEventListener("blur", hide);
+  svg.addEventListener("keydown", (event) => {
+    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (move === undefined) return;
+    event.preventDefault();
+    index = Math.min(points.length - 1, Math.max(0, index + move));
+    show();
+  });
+}

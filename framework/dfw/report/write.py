@@ -1,0 +1,172 @@
+"""Writes the report: one HTML file that needs no network and no other file. Imports no torch."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from dfw.errors import ExportError
+from dfw.report.curves import Curve, curve
+from dfw.report.data import ReportData, series, thinned, time_split
+
+PICTURES = 24  # previews shown at most
+NAMES = {"glb": "Mesh, GLB", "obj": "Mesh, OBJ", "ply": "Mesh, PLY", "turntable": "Turntable, WebP"}
+PART_NAMES = {"optimizer": "optimiser", "other": "other (start, previews, export)"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the page: its step and a data: URI."""
+
+    step: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A file beside the report: label, relative URL and size as text."""
+
+    label: str
+    url: str
+    size: str
+
+
+def write_report(run_directory: Path, data: ReportData) -> Path:
+    """Writes `run_directory`/report.html, whole, in place of an older one, and returns its path.
+
+    Shows what there is: without a GLB the turntable or the newest preview takes the viewer's place. Raises ExportError when the
+    directory cannot be written.
+    """
+    path = run_directory / "report.html"
+    page = render_page(run_directory, data)
+    try:
+        handle, name = tempfile.mkstemp(prefix=".report.", suffix=".tmp", dir=run_directory)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError as error:
+        raise ExportError(f"cannot write {path}: {error.strerror or error}; choose another output folder") from error
+    return path
+
+
+def render_page(run_directory: Path, data: ReportData) -> str:
+    """The page's HTML. All text is escaped; scripts run only when their hash is in the page's own content security policy."""
+    glb, turntable = _existing(data, "glb"), _existing(data, "turntable")
+    previews = thinned([(step, path) for step, path in data.previews if path.is_file()], PICTURES)
+    charts = [chart for one in series(data.metrics) if (chart := curve(one)) is not None]
+    viewer = _viewer_script() if glb else ""
+    page = _resource("page.js")
+    return (
+        _environment()
+        .from_string(_resource("template.html.j2"))
+        .render(
+            data=data,
+            model=_data_uri(glb, "model/gltf-binary") if glb else "",
+            turntable=_data_uri(turntable, "image/webp") if turntable else "",
+            pictures=[Picture(step, _picture(path)) for step, path in previews],
+            curves=_ordered(charts),
+            parts=time_split(data.metrics, data.seconds),
+            part_names=PART_NAMES,
+            duration=_duration(data.seconds),
+            steps=int(data.metrics[-1]["step"]) + 1 if data.metrics else 0,
+            links=[_link(run_directory, name, path) for name, path in data.artifacts.items() if path.is_file()],
+            tables=_tables(data.manifest),
+            style=Markup(_resource("page.css")),
+            viewer_script=Markup(viewer),
+            page_script=Markup(page),
+            script_hashes=" ".join(_hash(script) for script in (viewer, page) if script),
+        )
+    )
+
+
+def _environment() -> Environment:
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _resource(name: str) -> str:
+    return files("dfw.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _viewer_script() -> str:
+    """model-viewer without its pointer to a source map, which is not there."""
+    return _resource("viewer/model-viewer-umd.min.js").split("\n//# sourceMappingURL=")[0]
+
+
+def _hash(script: str) -> str:
+    """A Content-Security-Policy source that allows exactly `script`."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _existing(data: ReportData, name: str) -> Path | None:
+    path = data.artifacts.get(name)
+    return path if path is not None and path.is_file() else None
+
+
+def _data_uri(path: Path, mime: str) -> str:
+    return f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _picture(path: Path) -> str:
+    """The picture at `path` as a data: URI, recompressed as WebP."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(path) as image:
+        image.convert("RGB").save(buffer, "WEBP", quality=85, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _link(run_directory: Path, name: str, path: Path) -> Link:
+    """A link from the report to `path`, relative where both are on one drive."""
+    try:
+        url = quote(Path(os.path.relpath(path, run_directory)).as_posix())
+    except ValueError:
+        url = path.resolve().as_uri()
+    size = path.stat().st_size
+    return Link(NAMES.get(name, name), url, f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(1, round(size / 1e3))} kB")
+
+
+def _ordered(charts: Sequence[Curve]) -> list[Curve]:
+    """The sum of the losses first, then each loss, then the rest, in order of appearance."""
+    return sorted(charts, key=lambda chart: 0 if chart.name == "loss" else 1 if chart.name.startswith("losses.") else 2)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as text: 8.3 s, 4 min 05 s, 1 h 02 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _tables(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The manifest as titled tables: each mapping one, single values together under `run`."""
+    single = [(str(key), _text(value)) for key, value in manifest.items() if not isinstance(value, Mapping)]
+    tables = [("run", single)] if single else []
+    for key, value in manifest.items():
+        if isinstance(value, Mapping) and value:
+            tables.append((str(key), [(str(name), _text(one)) for name, one in value.items()]))
+    return tables
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_text(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(one) for one in value)
+    return str(value)
