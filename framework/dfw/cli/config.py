@@ -1,0 +1,93 @@
+"""`dfw config`: look at configurations without running them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import rich_click
+
+from dfw.cli.options import FILE, compose_from, config_arguments, plugin_options, use_plugins
+
+
+@click.group("config", cls=rich_click.RichGroup)
+def command() -> None:
+    """Show, check and compare configurations; write their JSON Schema."""
+
+
+@command.command("show", cls=rich_click.RichCommand)
+@config_arguments
+@plugin_options
+def show(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
+    """Print CONFIG with every default written out and every name qualified."""
+    from dfw.config import to_yaml
+
+    use_plugins(plugin_files, blocked)
+    click.echo(to_yaml(compose_from(config, overrides).resolved()), nl=False)
+
+
+@command.command("validate", cls=rich_click.RichCommand)
+@config_arguments
+@plugin_options
+def validate(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
+    """Check CONFIG: names, options, ranges, schedules, and that its parts fit together. Loads no model."""
+    use_plugins(plugin_files, blocked)
+    composition = compose_from(config, overrides)
+    click.echo(f"{config}: valid; " + ", ".join(part.entry.qualified for part in composition.parts()))
+
+
+@command.command("schema", cls=rich_click.RichCommand)
+@click.option("--out", type=FILE, help="File to write. Default: standard output.")
+@plugin_options
+def schema(out: Path | None, plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
+    """Print the JSON Schema of configurations, installed plugins included, for editors that understand YAML."""
+    from dfw.config_schema import schema as make_schema
+    from dfw.errors import ConfigError
+    from dfw.registry import registry
+
+    use_plugins(plugin_files, blocked)
+    text = json.dumps(make_schema(registry()), indent=2, ensure_ascii=False) + "\n"
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"--out {out}: cannot be written: {error.strerror}; name a file in a folder you may write to"
+        ) from error
+
+
+@command.command("diff", cls=rich_click.RichCommand)
+@click.argument("first")
+@click.argument("second")
+@plugin_options
+def diff(first: str, second: str, plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
+    """Print what differs between two configurations or run directories, defaults included."""
+    use_plugins(plugin_files, blocked)
+    before, after = (
+        leaves(compose_from(_source(name), ()).resolved().model_dump(mode="json", by_alias=True)) for name in (first, second)
+    )
+    for path in dict.fromkeys([*before, *after]):
+        old, new = before.get(path, "(none)"), after.get(path, "(none)")
+        if old != new:
+            click.echo(f"{path}: {old} -> {new}")
+
+
+def leaves(value: Any, path: str = "") -> dict[str, str]:
+    """Dotted path -> value, as JSON, of everything in a configuration that is not a mapping."""
+    if isinstance(value, Mapping) and value:
+        found: dict[str, str] = {}
+        for key, item in value.items():
+            found |= leaves(item, f"{path}.{key}" if path else str(key))
+        return found
+    return {path: json.dumps(value, ensure_ascii=False)}
+
+
+def _source(name: str) -> str:
+    """A run directory stands for the configuration it was made with."""
+    resolved = Path(name) / "resolved.yaml"
+    return str(resolved) if resolved.is_file() else name

@@ -1,0 +1,84 @@
+"""The command `dfw`: finds the verb, imports its module, and turns errors into one sentence and an exit code.
+
+Exit codes: 0 done, 1 crash, 2 usage or configuration, 3 missing plugin or model, 4 diverged, 130 interrupted. No torch until a
+verb needs it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+import rich_click
+
+from dfw import __version__
+from dfw.errors import DfwError
+
+VERBS = ("run", "render", "export", "sample", "config", "plugins", "doctor")
+"""Built-in verbs, in the order of the help; each is `dfw.cli.<verb>:command`."""
+
+
+class VerbGroup(rich_click.RichGroup):
+    """Built-in verbs from their modules, and those that plugins add; plugins are read only for a verb that is not built in."""
+
+    _plugins_read = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Built-in verbs first, then those of plugins."""
+        self._read_plugins()
+        return [*VERBS, *sorted(self.commands)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command, or None."""
+        if cmd_name in VERBS:
+            command: click.Command = import_module(f"dfw.cli.{cmd_name}").command
+            return command
+        self._read_plugins()
+        return self.commands.get(cmd_name)
+
+    def _read_plugins(self) -> None:
+        from dfw.plugins import load_listeners
+
+        if not self._plugins_read:
+            self._plugins_read = True
+            load_listeners().register_commands(self)
+
+
+@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dfw")
+def cli() -> None:
+    """Text-to-3D you can take apart: any diffusion model as a loss on any differentiable scene."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line `arguments` (the process's own by default) and returns the exit code."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setLevel(logging.WARNING)
+    logger = logging.getLogger("dfw")
+    logger.addHandler(handler)
+    try:
+        code = cli.main(None if arguments is None else list(arguments), prog_name="dfw", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except DfwError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:  # the reader of a pipe went away: `dfw config show ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,58 @@
+"""What several verbs share: the arguments that name a configuration, and the options for plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from dfw.build import Composition
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+"""A file, which need not exist."""
+FOLDER = click.Path(path_type=Path, file_okay=False)
+"""A folder, which need not exist."""
+
+
+def config_arguments(command: Command) -> Command:
+    """CONFIG and OVERRIDES."""
+    return click.argument("config")(click.argument("overrides", nargs=-1)(command))
+
+
+def plugin_options(command: Command) -> Command:
+    """`--plugin FILE.py` and `--block NAME`; give them to `use_plugins`."""
+    plugin = click.option("--plugin", "plugin_files", multiple=True, type=FILE, help="A Python file that registers components.")
+    block = click.option("--block", "blocked", multiple=True, metavar="NAME", help="Leave out the plugins of a distribution.")
+    return plugin(block(command))
+
+
+def use_plugins(plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
+    """Applies `plugin_options`: blocks first, then runs the files. Raises PluginError."""
+    from dfw.discovery import block
+    from dfw.plugins import load_plugin_file
+    from dfw.registry import rediscover
+
+    if blocked:
+        block(blocked)
+        rediscover()
+    for path in plugin_files:
+        load_plugin_file(path)
+
+
+def compose_from(config: str, overrides: tuple[str, ...]) -> Composition:
+    """Loads a configuration and composes its parts; constructs nothing. Raises ConfigError and PluginError."""
+    from dfw.build import compose
+    from dfw.config import load_with_provenance
+    from dfw.registry import registry
+
+    if "=" in config:
+        raise click.UsageError(
+            f"{config!r} looks like an override; the configuration comes first: dfw run dreamfusion {config!r}"
+        )
+    loaded = load_with_provenance(config, overrides)
+    return compose(loaded.config, registry(), loaded.provenance)

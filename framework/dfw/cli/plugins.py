@@ -1,0 +1,37 @@
+"""`dfw plugins`: what is installed, from metadata alone; no plugin is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+import rich_click
+
+
+@click.group("plugins", cls=rich_click.RichGroup)
+def command() -> None:
+    """Show the components and listeners that are installed."""
+
+
+@command.command("list", cls=rich_click.RichCommand)
+def list_plugins() -> None:
+    """List every component and listener, and whose it is. Imports none of them."""
+    from dfw.discovery import scan
+    from dfw.registry import registry
+
+    known = registry()
+    rows = [(entry.kind, entry.qualified, entry.version, entry.target) for entry in known.entries()]
+    rows += [("listener", f"{f.provider.distribution}/{f.name}", f.provider.version, f.target) for f in scan().group("dfw")]
+    for line in columns([("KIND", "NAME", "VERSION", "FROM"), *rows]):
+        click.echo(line)
+    for entry in known.blocked:
+        click.echo(f"blocked: {entry.kind} {entry.qualified} {entry.version}")
+    for problem in known.problems:
+        click.echo(f"problem: {problem}")
+
+
+def columns(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Rows of text as lines, each column as wide as its widest cell."""
+    table = list(rows)
+    widths = [max(len(row[index]) for row in table) for index in range(len(table[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
