@@ -23,8 +23,8 @@ Colour = tuple[float, float, float]
 class Gaussian(Guidance):
     """The ideal noise predictor for data that is N(mu, s^2 I) given a prompt, and their even mixture given none.
 
-    For one Gaussian eps(z, t) = sigma_t (z - alpha_t mu) / (alpha_t^2 s^2 + sigma_t^2); for a mixture the components' predictions,
-    weighted with their posterior probabilities. Pixels, with colours from [0, 1] spread to [-1, 1]. Diffuses as DDPM
+    For one Gaussian eps(z, t) = sigma_t (z - alpha_t mu) / (alpha_t^2 s^2 + sigma_t^2); for a mixture the components'
+    predictions, weighted with their posterior probabilities. Pixels, with colours from [0, 1] spread to [-1, 1]. Diffuses as DDPM
     (Ho et al. 2020): 1,000 steps, variances from 1e-4 to 0.02.
     """
 

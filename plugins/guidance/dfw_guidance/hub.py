@@ -29,8 +29,7 @@ WEIGHTS = {
 
 _CONFIGS = (
     "scheduler/scheduler_config.json",
-    "tokenizer/vocab.json",
-    "tokenizer/merges.txt",
+    "tokenizer/tokenizer_config.json",
     *(f"{part}/config.json" for part in WEIGHTS),
 )
 
@@ -63,7 +62,7 @@ def _download(repository: str, revision: str | None, variant: str | None) -> str
     weights = [
         f"{part}/{stem}{end}"
         for part, stem in WEIGHTS.items()
-        for end in (f"{suffix}.safetensors", f"{suffix}-?????-of-?????.safetensors", f".safetensors.index{suffix}.json")
+        for end in (f"{suffix}.safetensors", f"{suffix}-*.safetensors", f".safetensors.index{suffix}.json")
     ]
     patterns = ["model_index.json", "vocabulary.json", "scheduler/*.json", "tokenizer/*", "*/config.json", *weights]
     return snapshot_download(repository, revision=revision, allow_patterns=patterns)
@@ -73,9 +72,12 @@ def _checked(folder: Path, model: str, variant: str | None) -> Path:
     """The folder, if every file that will be read is there. Raises GuidanceError naming those that are not."""
     suffix = f".{variant}" if variant else ""
     missing = [name for name in _CONFIGS if not (folder / name).is_file()]
+    if not (folder / "tokenizer/tokenizer.json").is_file():
+        missing += [name for name in ("tokenizer/vocab.json", "tokenizer/merges.txt") if not (folder / name).is_file()]
     for part, stem in WEIGHTS.items():
-        if not any((folder / part).glob(f"{stem}*{suffix}*.safetensors")):
-            missing.append(f"{part}/{stem}{suffix}.safetensors")
+        whole = folder / part / f"{stem}{suffix}.safetensors"
+        if not whole.is_file() and not any(whole.parent.glob(f"{stem}{suffix}-*.safetensors")):
+            missing.append(f"{part}/{whole.name}")
     if missing:
         hint = f"; is there a variant {variant!r}?" if variant else ""
         raise GuidanceError(

@@ -79,7 +79,7 @@ class StableDiffusion(Guidance):
         self.unet = part(UNet2DConditionModel, "unet")
         self.vae = part(AutoencoderKL, "vae")
         settings = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-        scheduler: Any = DDPMScheduler.from_config(settings)
+        scheduler: Any = DDPMScheduler.from_config(settings)  # type: ignore[no-untyped-call]
         self.schedule = NoiseSchedule.from_alphas_cumprod(scheduler.alphas_cumprod)
         self.space: Literal["pixel", "latent"] = "latent"
         self.channels = int(self.unet.config.in_channels)
@@ -126,7 +126,7 @@ class StableDiffusion(Guidance):
         return embedding
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """The mean of the VAE's posterior, scaled as the U-Net expects: (B, 3, H, W) in [0, 1] -> (B, C, h, w), in the image's dtype.
+        """The mean of the VAE's posterior, scaled as the U-Net expects: (B, 3, H, W) in [0, 1] -> (B, C, h, w), in its dtype.
 
         Nothing is drawn: the posterior of Stable Diffusion's VAE is narrow beside the noise that a loss adds.
         """

@@ -36,8 +36,8 @@ class SDS(Loss):
 
     @classmethod
     def requires(cls, config: SDS.Config) -> frozenset[str]:
-        """A noise predictor, and a coloured render for it to judge."""
-        return frozenset({"noise-prediction", "colour"})
+        """A noise predictor."""
+        return frozenset({"noise-prediction"})
 
     def __init__(self, config: SDS.Config) -> None:
         super().__init__()
