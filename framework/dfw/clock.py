@@ -21,7 +21,7 @@ class Clock:
     def _mark(self) -> Mark:
         if not self._cuda:
             return time.perf_counter(), None
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return 0.0, event
 

@@ -72,6 +72,19 @@ class CameraBatch:
             self.width,
         )
 
+    @staticmethod
+    def cat(parts: Sequence[CameraBatch]) -> CameraBatch:
+        """The cameras of all parts, in order; image sizes must agree."""
+        return CameraBatch(
+            torch.cat([c.camera_to_world for c in parts]),
+            torch.cat([c.fov_y for c in parts]),
+            torch.cat([c.azimuth for c in parts]),
+            torch.cat([c.elevation for c in parts]),
+            torch.cat([c.distance for c in parts]),
+            parts[0].height,
+            parts[0].width,
+        )
+
     def rays(self) -> Rays:
         """One ray through each pixel centre: origin and direction (B, H, W, 3)."""
         pose = self.camera_to_world
@@ -151,9 +164,7 @@ class Conditioning:
         cameras = [p.cameras for p in parts if p.cameras is not None]
         joined = None
         if len(cameras) == len(parts):
-            names = ("camera_to_world", "fov_y", "azimuth", "elevation", "distance")
-            tensors = [torch.cat([getattr(c, name) for c in cameras]) for name in names]
-            joined = CameraBatch(*tensors, height=cameras[0].height, width=cameras[0].width)
+            joined = CameraBatch.cat(cameras)
         return Conditioning(
             torch.cat([p.embedding for p in parts]),
             torch.cat(pooled) if len(pooled) == len(parts) else None,

@@ -19,12 +19,12 @@ from dfw.config import load_config, to_yaml
 from dfw.console import ConsoleListener
 from dfw.errors import CheckpointError, DfwError, DivergedError
 from dfw.events import RunEnded, RunStarted, Status, StepEnded
-from dfw.finish import finish, preview
+from dfw.finish import ELEVATION, export_scene, finish, preview, turntable
 from dfw.plugins import Listeners, load_listeners
 from dfw.registry import registry
-from dfw.runs import LogFile, RunDirectory, versions, write_text
+from dfw.runs import LogFile, RunDirectory, unused, versions, write_text
 from dfw.schedules import Progress
-from dfw.settings import RunConfig
+from dfw.settings import ExportSettings, RunConfig
 from dfw.trainer import StepRecord, Trainer, pick_device
 
 log = logging.getLogger("dfw.runner")
@@ -94,6 +94,25 @@ def reopen(directory: RunDirectory) -> tuple[Composition, Trainer]:
     trainer = make_trainer(composition.config, composition.build())
     trainer.restore(checkpoint)
     return composition, trainer
+
+
+def export(path: Path, settings: ExportSettings | None = None, out: Path | None = None) -> dict[str, Path]:
+    """Writes the mesh of a run's newest checkpoint into `out` (default: a new folder in the run's). Format -> file."""
+    directory = RunDirectory.open(path)
+    composition, trainer = reopen(directory)
+    return export_scene(trainer, settings or composition.config.export, out or unused(directory.export))
+
+
+def render(
+    path: Path, width: int | None = None, frames: int | None = None, elevation: float | None = None, out: Path | None = None
+) -> Path:
+    """Writes a turntable of a run's newest checkpoint; a file that exists is kept, the new one gets the next free number."""
+    directory = RunDirectory.open(path)
+    composition, trainer = reopen(directory)
+    settings = composition.config.export
+    target = unused(out or directory.export / "turntable.webp")
+    count = frames or max(settings.turntable_frames, 1)
+    return turntable(trainer, target, count, width or settings.turntable_width, ELEVATION if elevation is None else elevation)
 
 
 def make_trainer(config: RunConfig, parts: Parts) -> Trainer:

@@ -92,7 +92,7 @@ class Trainer:
         self.prompts = None
         if self.guidance is not None:
             self.prompts = ViewPrompts(config.prompt, config.negative_prompt, config.views, self.guidance)
-        parts = [self.geometry, self.renderer, *self.losses.values()]
+        parts: list[Geometry | Renderer | Loss] = [self.geometry, self.renderer, *self.losses.values()]
         groups = merge_groups(part.parameter_groups() for part in parts)
         self.parameters = [p for group in groups.values() for p in group]
         self.optimizer = make_optimizer(config.optimizer, groups)
@@ -106,7 +106,8 @@ class Trainer:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """What a checkpoint holds."""
-        return {"geometry": self.geometry, "renderer": self.renderer} | {f"loss.{n}": m for n, m in self.losses.items()}
+        modules: dict[str, nn.Module] = {"geometry": self.geometry, "renderer": self.renderer}
+        return modules | {f"loss.{name}": loss for name, loss in self.losses.items()}
 
     def train(self, stop: Callable[[], bool], on_step: Callable[[StepRecord], None]) -> bool:
         """Steps until the end of the run (True) or until `stop()` says so (False); `on_step` gets each step's record."""
