@@ -145,9 +145,9 @@ class Listeners:
 def load_listeners(extra: Sequence[object] = ()) -> Listeners:
     """`extra` (objects with hook implementations, built in), those of `--plugin` files, and those of installed distributions."""
     listeners = Listeners()
-    for instance in extra:
+    for number, instance in enumerate(extra):
         provider = Provider(BUILT_IN, version_of(BUILT_IN))
-        listeners.add(Listener(f"{BUILT_IN}/{type(instance).__name__}", provider, instance))
+        listeners.add(Listener(f"{BUILT_IN}/{type(instance).__name__}-{number}", provider, instance))
     for path, module in _files.items():
         listeners.add(Listener(f"{LOCAL}/{path.stem}", Provider(LOCAL, str(path)), module))
     for found in scan().group("dfw"):

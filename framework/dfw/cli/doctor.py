@@ -83,9 +83,8 @@ def machine() -> dict[str, str]:
 def kernels() -> dict[str, str]:
     """Whether the CUDA backends of warp and nerfacc are there; without them the portable paths run."""
     import warp
-    import warp.config
 
-    warp.config.quiet = True
+    warp.config.log_level = warp.LOG_ERROR
     warp.init()  # type: ignore[no-untyped-call]
     lines = {"warp": "CPU and CUDA" if warp.is_cuda_available() else "CPU"}
     if find_spec("nerfacc.csrc") is not None:
