@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from dfw import ComponentConfig
 from pydantic import Field, PositiveFloat
 from torch import Tensor
+
+from dfw import ComponentConfig
 
 Placement = Literal["before", "after"]
 
@@ -28,7 +29,10 @@ class GaussianBlob(ComponentConfig):
 
 
 class LinearBlob(ComponentConfig):
-    """scale (1 - r/width): negative outside `width`, so that space starts empty. Magic3D (Lin et al. 2023): 10 and 0.5, before softplus."""
+    """scale (1 - r/width): negative beyond `width`, so that space starts empty.
+
+    Magic3D (Lin et al. 2023): 10 and 0.5, before softplus.
+    """
 
     form: Literal["linear"] = "linear"
     scale: PositiveFloat = 10.0

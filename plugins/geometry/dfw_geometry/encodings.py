@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from dfw import ComponentConfig
 from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
+
+from dfw import ComponentConfig
 
 from .networks import ResidualMLP, draw_uniform
 
@@ -93,7 +94,7 @@ class Encoding(nn.Module, ABC):
         """Draws all parameters from `generator`."""
 
     def pullback(self, points: Tensor, upstream: Tensor, level_weights: Tensor | None = None) -> Tensor:
-        """(d features/d points)^T `upstream`: (N, D) -> (N, 3). Gradients reach parameters and `upstream` where grad mode is on."""
+        """(d features/d points)^T `upstream`: (N, D) -> (N, 3). Differentiable in parameters and `upstream`."""
         track = torch.is_grad_enabled()
         with torch.enable_grad():
             leaf = points if points.requires_grad else points.detach().requires_grad_()

@@ -35,7 +35,10 @@ def grid_layout(config: HashGridConfig) -> Tensor:
 
 
 def hash_grid_reference(points: Tensor, table: Tensor, layout: Tensor) -> Tensor:
-    """The encoding in plain torch: points (N, 3) in [0, 1], table (E, F), layout (L, 4) -> (N, L, F); any float type, differentiable twice."""
+    """The encoding in plain torch: points (N, 3) in [0, 1], table (E, F), layout (L, 4) -> (N, L, F).
+
+    Any device and float type; differentiable any number of times.
+    """
     parts = []
     for cells, first, mask, stride in layout.tolist():
         scaled = points * cells
@@ -75,9 +78,9 @@ class HashGrid(Encoding):
     def forward(self, points: Tensor, level_weights: Tensor | None = None) -> Tensor:
         """As `Encoding`."""
         if self._native(points):
-            from .hash_ops import Encode
+            from .hash_ops import encode
 
-            features: Tensor = Encode.apply(points.contiguous(), self.table, self.layout)
+            features = encode(points.contiguous(), self.table, self.layout)
         else:
             features = hash_grid_reference(points, self.table, self.layout)
         if level_weights is not None:
@@ -88,13 +91,12 @@ class HashGrid(Encoding):
         """As `Encoding`, without a second pass through the grid."""
         if not self._native(points):
             return super().pullback(points, upstream, level_weights)
-        from .hash_ops import InputGradient
+        from .hash_ops import input_gradient
 
         upstream = upstream.view(points.shape[0], self.levels, self.table.shape[1])
         if level_weights is not None:
             upstream = upstream * level_weights[:, None]
-        gradient: Tensor = InputGradient.apply(points.contiguous(), self.table, upstream.float().contiguous(), self.layout)
-        return gradient
+        return input_gradient(points.contiguous(), self.table, upstream.float().contiguous(), self.layout)
 
     def grid_parameters(self) -> list[nn.Parameter]:
         """The table."""

@@ -1,13 +1,13 @@
-"""Warp kernels of the multi-resolution hash grid: one source for CPU and CUDA. Imported when a hash grid first meets float32 data.
+"""Warp kernels of the multi-resolution hash grid: one source for CPU and CUDA. Imported when a hash grid first meets float32.
 
-Each kernel works on tiles of points and on a range of levels. On a CPU a tile is thousands of points, so that what they touch of a level stays
-in the cache; on a GPU a tile is one point. `meta` (L, 4) int32 holds for each level: cells per side, first table row, row mask
-(rows - 1, where rows is a power of two for hashed levels), and vertices per side where it is stored densely (0: hashed).
-Arrays of `Any` hold vectors of F floats: kernels are generic in F, the number of features.
+Each kernel works on tiles of points and on a range of levels. On a CPU a tile is thousands of points, so that what they touch of
+a level stays in the cache; on a GPU a tile is one point. `meta` (L, 4) int32 holds for each level: cells per side, first table
+row, row mask (rows - 1, where rows is a power of two for hashed levels), and vertices per side where it is stored densely
+(0: hashed). Arrays of `Any` hold vectors of F floats: kernels are generic in F, the number of features.
 """
 
-# mypy: disable-error-code="valid-type, no-any-return, untyped-decorator, misc, operator, no-untyped-def, arg-type, assignment"
-# ruff: noqa: PLR0917
+# mypy: ignore-errors
+# (annotations below are Warp types, which only Warp checks)
 
 from typing import Any
 

@@ -6,8 +6,8 @@ With f(x, T) the encoding, linear in the table T, everything is made of six mult
 encode f(x, T); scatter, its adjoint in T; input_gradient (df/dx)^T g; directional (df/dx) v, and its adjoint in T;
 curvature d/dx of g . (df/dx) v. So first and second derivatives are complete, points included, where f is differentiable.
 
-On a CPU the launches are split over torch.get_num_threads() Python threads. Results hold the same bits for every number of threads: points
-are split where each writes its own row, levels where rows are shared. On CUDA the table's gradient is summed by atomics, in no fixed order.
+On a CPU the launches are split over torch.get_num_threads() Python threads. Their number changes no bit of a result: points are
+split where each writes its own row, levels where rows are shared. On CUDA atomics sum the table's gradient, in no fixed order.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def _warp() -> Any:
 
     wp.config.log_level = wp.LOG_WARNING
     if torch.cuda.is_available():
-        wp.init()
+        wp.init()  # type: ignore[no-untyped-call]
         return wp
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         try:
-            wp.init()
+            wp.init()  # type: ignore[no-untyped-call]
         finally:
             os.dup2(kept, 2)
             os.close(kept)
@@ -121,7 +121,8 @@ def _launch(name: str, tensors: Sequence[Tensor], meta: Tensor) -> None:
     kernel = _kernel(name, features, str(device))
     kinds = {"rows": _vector(features), "features": _vector(features), "vectors": wp.vec3}
     *inputs, output = [
-        wp.from_torch(tensor.detach(), dtype=kinds[kind], requires_grad=False) for tensor, kind in zip(tensors, _ARRAYS[name], strict=True)
+        wp.from_torch(tensor.detach(), dtype=kinds[kind], requires_grad=False)
+        for tensor, kind in zip(tensors, _ARRAYS[name], strict=True)
     ]
     grid = wp.from_torch(meta, dtype=wp.int32, requires_grad=False)
 
@@ -129,7 +130,9 @@ def _launch(name: str, tensors: Sequence[Tensor], meta: Tensor) -> None:
         split = (len(tiles), len(span))
         dim, first = (split[:1], [tiles.start]) if name in _PER_POINT else (split, [tiles.start, span.start])
         stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
-        wp.launch(kernel, dim, [*inputs, grid, count, tile, *first], [output], device=str(device), stream=stream, record_tape=False)
+        wp.launch(
+            kernel, dim, [*inputs, grid, count, tile, *first], [output], device=str(device), stream=stream, record_tape=False
+        )
 
     if device.type == "cuda":
         run(1, range(count), range(levels))
@@ -157,12 +160,12 @@ class Encode(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         """Differentiable once more, in points, table and upstream."""
         points, table, meta = ctx.saved_tensors
         upstream = upstream.contiguous()
-        to_points = InputGradient.apply(points, table, upstream, meta) if ctx.needs_input_grad[0] else None
-        to_table = Scatter.apply(points, upstream, meta, table.shape[0]) if ctx.needs_input_grad[1] else None
+        to_points = input_gradient(points, table, upstream, meta) if ctx.needs_input_grad[0] else None
+        to_table = scatter(points, upstream, meta, table.shape[0]) if ctx.needs_input_grad[1] else None
         return to_points, to_table, None
 
 
@@ -178,12 +181,12 @@ class Scatter(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         """The sum is linear in upstream, so this is an encoding again."""
         points, upstream, meta = ctx.saved_tensors
         cotangent = cotangent.contiguous()
-        to_points = InputGradient.apply(points, cotangent, upstream, meta) if ctx.needs_input_grad[0] else None
-        to_upstream = Encode.apply(points, cotangent, meta) if ctx.needs_input_grad[1] else None
+        to_points = input_gradient(points, cotangent, upstream, meta) if ctx.needs_input_grad[0] else None
+        to_upstream = encode(points, cotangent, meta) if ctx.needs_input_grad[1] else None
         return to_points, to_upstream, None, None
 
 
@@ -200,7 +203,7 @@ class InputGradient(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, direction: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         """Gradients to points (mixed second derivatives), table and upstream. Not differentiable a third time."""
         points, table, upstream, meta = ctx.saved_tensors
         direction = direction.contiguous()
@@ -215,3 +218,21 @@ class InputGradient(torch.autograd.Function):
             to_upstream = _features(points, meta, table)
             _launch("directional", (points, direction, table, to_upstream), meta)
         return to_points, to_table, to_upstream, None
+
+
+def encode(points: Tensor, table: Tensor, meta: Tensor) -> Tensor:
+    """f(x, T): points (N, 3), table (E, F), meta (L, 4) -> (N, L, F)."""
+    out: Tensor = Encode.apply(points, table, meta)  # type: ignore[no-untyped-call]
+    return out
+
+
+def scatter(points: Tensor, upstream: Tensor, meta: Tensor, rows: int) -> Tensor:
+    """The adjoint of `encode` in the table: points (N, 3), upstream (N, L, F) -> (rows, F)."""
+    out: Tensor = Scatter.apply(points, upstream, meta, rows)  # type: ignore[no-untyped-call]
+    return out
+
+
+def input_gradient(points: Tensor, table: Tensor, upstream: Tensor, meta: Tensor) -> Tensor:
+    """(df/dx)^T g: points (N, 3), table (E, F), upstream (N, L, F) -> (N, 3)."""
+    out: Tensor = InputGradient.apply(points, table, upstream, meta)  # type: ignore[no-untyped-call]
+    return out

@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from dfw import ComponentConfig, Geometry
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
+
+from dfw import ComponentConfig, Geometry
 
 
 class Image(Geometry):
     """P planes of values that are the parameters themselves. Feature `image`.
 
-    Pixels are clamped to [0, 1] straight through: the image is in range, and the gradient passes as if it were not clamped, so that a pixel
-    at the border can come back. Latents are unbounded.
+    Pixels are clamped to [0, 1] straight through: the image is in range, and the gradient passes as if nothing were clamped, so
+    that a pixel at the border can come back. Latents are unbounded.
     """
 
     class Config(ComponentConfig):

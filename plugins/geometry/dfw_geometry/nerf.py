@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from dfw import ComponentConfig, DensityField, FieldSample, Progress
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
+
+from dfw import ComponentConfig, DensityField, FieldSample, Progress
 
 from .blobs import BlobConfig, LinearBlob, blob
 from .encodings import EncodingConfig, HashGridConfig, make_encoding
@@ -60,7 +61,7 @@ class NeRF(DensityField):
         activation: Literal["softplus", "exp"] = "softplus"
         """What makes the raw density positive; `exp` has its gradient limited to that of exp(15)."""
         density_scale: PositiveFloat | None = None
-        """Factor of the activation, 1/unit; 10 for softplus and 1 for exp if not given. A solid needs 50-100 at 128 samples a ray."""
+        """Factor of the activation, 1/unit; if not given 10 for softplus, 1 for exp. Solids have 50-100 at 128 samples a ray."""
         blob: BlobConfig | None = LinearBlob()
         """Where matter starts; null for none."""
         normals: Literal["analytic", "finite-difference"] = "analytic"
@@ -77,7 +78,7 @@ class NeRF(DensityField):
                 highest = math.log(_STEEPEST / self.scale)
                 if start.scale > highest:
                     raise ValueError(
-                        f"blob.scale: {start.scale:g} before exp starts at a density of {self.scale * math.exp(start.scale):.1e}; "
+                        f"blob.scale: {start.scale:g} before exp starts at density {self.scale * math.exp(start.scale):.1e}; "
                         f"write at most {highest:.1f} (5 is usual), or activation: softplus"
                     )
             return self
@@ -166,7 +167,7 @@ class NeRF(DensityField):
         """As `DensityField`. Normals are shorter than 1 only where |grad| is below about 1e-5 of density per unit."""
         flat, shape = points.reshape(-1, 3), points.shape[:-1]
         features = self._encode(flat)
-        normal = None
+        normal = gradient = None
         if normals and self.config.normals == "analytic":
             density, gradient = self._density_and_gradient(features, flat)
         else:
@@ -196,7 +197,7 @@ class NeRF(DensityField):
         return (density, gradient) if track else (density.detach(), gradient.detach())
 
     def _difference(self, points: Tensor) -> Tensor:
-        """Central differences of the density, (N, 3); one-sided at the cube's faces, where a neighbour outside is moved onto the face."""
+        """Central differences of the density, (N, 3); a neighbour outside the cube is moved onto its face."""
         step, radius = self.config.normal_step, self.config.radius
         offset = step * torch.eye(3, dtype=points.dtype, device=points.device)
         ahead = (points[:, None] + offset).clamp(-radius, radius)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,17 +27,23 @@ def draw_linear(layer: nn.Linear, generator: torch.Generator, gain: float = 1.0)
         layer.bias.zero_()
 
 
+def empty_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer of zeros: unlike torch's own start, it draws nothing from the global generator."""
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.zero_()
+    return layer
+
+
 class MLP(nn.Module):
     """`layers` hidden layers of `width` with ReLU, then a linear layer: (..., inputs) -> (..., outputs)."""
 
     def __init__(self, inputs: int, outputs: int, width: int, layers: int) -> None:
         super().__init__()
         sizes = [inputs] + [width] * layers
-        self.hidden = nn.ModuleList([nn.utils.skip_init(nn.Linear, a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
-        self.last = nn.utils.skip_init(nn.Linear, sizes[-1], outputs)
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.zero_()
+        self.hidden = nn.ModuleList([empty_linear(a, b) for a, b in pairwise(sizes)])
+        self.last = empty_linear(sizes[-1], outputs)
 
     def initialise(self, generator: torch.Generator) -> None:
         """He's initialisation; the last layer at a tenth of it, so that the output starts near zero."""
@@ -58,8 +65,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.first = nn.utils.skip_init(nn.Linear, width, width)
-        self.second = nn.utils.skip_init(nn.Linear, width, width)
+        self.first = empty_linear(width, width)
+        self.second = empty_linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., width)."""
@@ -68,15 +75,12 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """A linear layer and `blocks` residual blocks: (..., inputs) -> (..., width). DreamFusion (Poole et al. 2023), appendix A.2."""
+    """A linear layer and `blocks` residual blocks: (..., inputs) -> (..., width). DreamFusion (Poole et al. 2023), app. A.2."""
 
     def __init__(self, inputs: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.first = nn.utils.skip_init(nn.Linear, inputs, width)
+        self.first = empty_linear(inputs, width)
         self.blocks = nn.ModuleList([ResidualBlock(width) for _ in range(blocks)])
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.zero_()
 
     def initialise(self, generator: torch.Generator) -> None:
         """He's initialisation; each block's last layer at a tenth of it, so that blocks start near the identity."""
@@ -104,7 +108,7 @@ class _TruncatedExp(torch.autograd.Function):
         return torch.exp(x.clamp(max=80))
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return upstream * torch.exp(x.clamp(-15, 15))
 
@@ -114,5 +118,5 @@ def truncated_exp(x: Tensor) -> Tensor:
 
     Instant-NGP's activation (Mueller et al. 2022). Differentiable twice.
     """
-    out: Tensor = _TruncatedExp.apply(x)
+    out: Tensor = _TruncatedExp.apply(x)  # type: ignore[no-untyped-call]
     return out

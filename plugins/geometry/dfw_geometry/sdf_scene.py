@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import torch
-from dfw import ComponentConfig, DensityField, FieldSample
 from pydantic import PositiveFloat, field_validator
-from torch import Tensor
+from torch import Tensor, nn
+
+from dfw import ComponentConfig, DensityField, FieldSample
 
 from .shapes import parse_prompt
 
 
 class SdfScene(DensityField):
-    """density = density_scale * sigmoid(-sharpness * d(x)) with the signed distance d of the shape a text names; 0 outside the cube."""
+    """density = density_scale * sigmoid(-sharpness d(x)), d the signed distance of the named shape; 0 outside the cube."""
 
     class Config(ComponentConfig):
         """Which shape, and how hard its surface is."""
@@ -47,6 +48,10 @@ class SdfScene(DensityField):
     def radius(self) -> float:
         """Half-width of the scene's cube, world units."""
         return self.config.radius
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """None: nothing is trained."""
+        return {}
 
     def distance(self, points: Tensor) -> Tensor:
         """Signed distance (...), world units, negative inside, at `points` (..., 3)."""
