@@ -1,0 +1,143 @@
+"""The occupancy grid: a coarse memory of where matter is, so that empty space costs nothing. Instant-NGP (Mueller et al. 2022).
+
+Legend: G cells per side, N cells that are looked at.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from dfw import ComponentConfig, DensityField, Progress
+
+from .marching import Occupancy
+
+_SLICE = 2**18  # points per call to the field, so that a fine grid needs little memory
+
+
+class OccupancyConfig(ComponentConfig):
+    """How empty space is found."""
+
+    enabled: bool = True
+    """False: every sample in the cube is evaluated."""
+    resolution: Annotated[int, Field(ge=4, le=256)] = 64
+    """Cells per side of the scene's cube."""
+    update_every: PositiveInt = 8
+    """Steps between updates."""
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.125
+    """Share of the unoccupied cells looked at in one update, in turn; occupied ones are looked at in each."""
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    """Factor of a cell's remembered density each time it is looked at; it never falls below what is found there."""
+    threshold: PositiveFloat = 0.01
+    """Optical thickness of one sample (density times step) below which a cell is empty; or the mean over all cells, if less."""
+    warmup: NonNegativeInt = 32
+    """Steps during which every update looks at all cells."""
+
+
+class OccupancyGrid(nn.Module):
+    """Two memories of the density in each cell: `peak`, a decaying maximum, and `recent`, a running mean.
+
+    A cell that was never looked at has an infinite peak: it is occupied. Both are buffers, for a restored run to go on to the same
+    bits.
+    """
+
+    peak: Tensor
+    recent: Tensor
+
+    def __init__(self, config: OccupancyConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = (config.resolution,) * 3
+        self.register_buffer("peak", torch.full(size, torch.inf))
+        self.register_buffer("recent", torch.zeros(size))
+
+    def update(self, field: DensityField, step: float, progress: Progress, generator: torch.Generator) -> None:
+        """Looks at one random point of some cells, where `progress` says that an update is due; `step` as in `occupancy`."""
+        config = self.config
+        if progress.step % config.update_every and progress.step > 0:
+            return
+        with torch.no_grad():
+            cell = self._due(progress, step)
+            jitter = torch.rand(cell.shape[0], 3, generator=generator, device=self.peak.device)
+            found = _density(field, _places(cell, jitter, config.resolution, field.radius))
+            peak, recent = self.peak.view(-1), self.recent.view(-1)
+            old = peak[cell]
+            new = torch.isinf(old)
+            recent[cell] = torch.where(new, found, (recent[cell] + found) / 2)
+            peak[cell] = torch.where(new, found, torch.maximum(old * config.decay, found))
+
+    def _due(self, progress: Progress, step: float) -> Tensor:
+        """Flat indices (N,) of the cells to look at: all while warming up; then the occupied ones and every n-th of the rest."""
+        index = torch.arange(self.peak.numel(), device=self.peak.device)
+        if progress.step < self.config.warmup:
+            return index
+        every = max(1, round(1 / self.config.fraction))
+        turn = progress.step // self.config.update_every % every
+        due = index.remainder(every) == turn
+        return (due | occupied_cells(self.peak, step, self.config.threshold).flatten()).nonzero()[:, 0]
+
+    def occupancy(self, radius: float, step: float) -> Occupancy:
+        """The grid as marching reads it; `step` is the distance between samples, world units."""
+        return Occupancy(radius, occupied_cells(self.peak, step, self.config.threshold), self.recent)
+
+
+def occupied_cells(peak: Tensor, step: float, threshold: float) -> Tensor:
+    """Cells (G, G, G) whose `peak` density times `step` exceeds the lower of `threshold` and its mean over all cells."""
+    thickness = peak * step
+    return thickness > thickness.mean().clamp(max=threshold)
+
+
+def survey(field: DensityField, config: OccupancyConfig, step: float, like: Tensor) -> Occupancy:
+    """The occupancy of `field` as it is now, on `like`'s device: nothing drawn, nothing remembered.
+
+    Looks at the centre and a corner of every cell, and counts the neighbours of an occupied cell as occupied.
+    """
+    size = config.resolution
+    with torch.no_grad():
+        cell = torch.arange(size**3, device=like.device)
+        looks = [_places(cell, torch.full((1, 3), at, device=like.device), size, field.radius) for at in (0.5, 0.0)]
+        peak = torch.maximum(*(_density(field, look.to(like.dtype)) for look in looks)).view(1, 1, size, size, size)
+        spread = F.max_pool3d(peak, 3, stride=1, padding=1)[0, 0]
+        return Occupancy(field.radius, occupied_cells(spread, step, config.threshold))
+
+
+class Surveyor:
+    """`survey`, done again only when the field is another one or has changed."""
+
+    def __init__(self, config: OccupancyConfig) -> None:
+        self.config = config
+        self._key: tuple[object, ...] = ()
+        self._field: weakref.ref[DensityField] | None = None
+        self._found: Occupancy | None = None
+
+    def __call__(self, field: DensityField, step: float, like: Tensor) -> Occupancy:
+        """The occupancy of `field` in `like`'s device and dtype; `step` as in `OccupancyGrid.occupancy`."""
+        state = [*field.parameters(), *field.buffers()]
+        key = (step, like.device, like.dtype, *((id(tensor), tensor._version) for tensor in state))
+        same = self._field is not None and self._field() is field and self._key == key
+        if self._found is None or not same:
+            self._found = survey(field, self.config, step, like)
+            self._field, self._key = weakref.ref(field), key
+        return self._found
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Surveyor:
+        return Surveyor(self.config)
+
+    def __reduce__(self) -> tuple[type[Surveyor], tuple[OccupancyConfig]]:
+        return Surveyor, (self.config,)
+
+
+def _places(cell: Tensor, within: Tensor, size: int, radius: float) -> Tensor:
+    """World points (N, 3) in cells of flat index (N,), at the fraction `within` (N or 1, 3) of each."""
+    corner = torch.stack([cell // size**2, cell // size % size, cell % size], dim=-1)
+    return (corner + within) * (2 * radius / size) - radius
+
+
+def _density(field: DensityField, points: Tensor) -> Tensor:
+    """The field's density (N,) at `points` (N, 3), float32, in slices."""
+    return torch.cat([field.density(part).float() for part in torch.split(points, _SLICE)])

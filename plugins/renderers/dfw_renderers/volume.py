@@ -1,0 +1,262 @@
+"""Volume rendering of a density field by emission and absorption. NeRF (Mildenhall et al. 2020), section 4.
+
+Legend: B views, H, W pixels, R = B H W rays, N samples packed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from dfw import (
+    CameraBatch,
+    ComponentConfig,
+    ConfigError,
+    DensityField,
+    FieldSample,
+    Geometry,
+    Progress,
+    Rays,
+    RaySamples,
+    Renderer,
+    RenderOutput,
+)
+
+from . import compositing, marching, nerfacc_backend
+from .background import Background, BackgroundConfig, RandomConfig
+from .marching import Occupancy, Samples, everywhere
+from .nerfacc_backend import Backend, uses_nerfacc
+from .occupancy import OccupancyConfig, OccupancyGrid, Surveyor
+from .shading import Lighting, ShadingConfig, camera_lighting, draw_lighting, normal_colours, shade
+
+
+@dataclass(frozen=True)
+class _Rays:
+    """R rays with the index of their view (R,), and the offset of their samples within a step: (R,) or one for all."""
+
+    origin: Tensor
+    direction: Tensor
+    view: Tensor
+    offset: Tensor
+
+    def __len__(self) -> int:
+        return int(self.origin.shape[0])
+
+    def at(self, samples: Samples) -> Tensor:
+        """Points (N, 3), world units."""
+        return self.origin[samples.ray] + samples.distance[:, None] * self.direction[samples.ray]
+
+    def chunks(self, size: int) -> Iterator[_Rays]:
+        if len(self) <= size:
+            yield self
+            return
+        for parts in zip(*(torch.split(t, size) for t in (self.origin, self.direction, self.view, self.offset)), strict=True):
+            yield _Rays(*parts)
+
+
+@dataclass(frozen=True)
+class _Style:
+    """What a call shows: whether normals are computed, the light if there is one, or normals as colours."""
+
+    normals: bool
+    lighting: Lighting | None
+    as_colour: bool = False
+
+    def colour(self, found: FieldSample, points: Tensor, view: Tensor) -> Tensor:
+        """Colour (N, 3) of samples at `points` (N, 3) in `view` (N,)."""
+        if found.normal is None or (self.lighting is None and not self.as_colour):
+            return found.albedo
+        if self.lighting is None:
+            return normal_colours(found.normal)
+        return shade(found.albedo, found.normal, points, view, self.lighting)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """Sums over the samples of R rays: colour (R, 3) without background, opacity, depth (R,), normal (R, 3) or None."""
+
+    colour: Tensor
+    opacity: Tensor
+    depth: Tensor
+    normal: Tensor | None
+    samples: RaySamples
+
+
+class Volume(Renderer):
+    """Renders any `DensityField`: equally spaced samples in occupied cells, shaded, composited over a background."""
+
+    class Config(ComponentConfig):
+        """Sampling, shading and what is behind the scene."""
+
+        samples: Annotated[int, Field(ge=8, le=4096)] = 96
+        """Samples along the diagonal of the scene's cube: the step is 2 sqrt(3) radius / samples; a side has 0.58 of them."""
+        occupancy: OccupancyConfig = OccupancyConfig()
+        """How empty space is skipped."""
+        early_stop: Annotated[float, Field(ge=0, lt=0.1)] = 1e-3
+        """Samples that less than this share of the light gets past are dropped; no colour moves by more. 0 keeps all."""
+        chunk: PositiveInt = 2**16
+        """Rays rendered at once; smaller needs less memory."""
+        shading: ShadingConfig = ShadingConfig()
+        """From albedo to colour."""
+        background: BackgroundConfig = RandomConfig()
+        """What is seen where no matter is."""
+        backend: Backend = "auto"
+        """`nerfacc`: its CUDA kernels; `portable`: plain torch, any device; `auto`: nerfacc where its kernels load."""
+
+    feature_hints: ClassVar[dict[str, str]] = {"normals": "shading.normals is 'always'"}
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.grid = OccupancyGrid(config.occupancy)
+        self.background = Background(config.background)
+        self._surveyor = Surveyor(config.occupancy)
+        self._progress = Progress(0, 1)
+
+    @classmethod
+    def requires(cls, config: Any) -> frozenset[str]:
+        """A density over space."""
+        return frozenset({"density-field"})
+
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        """Images and packed samples; normals when they are computed in every step."""
+        offered = {"colour", "opacity", "depth", "ray-samples"}
+        return frozenset(offered | {"normals"} if config.shading.normals == "always" else offered)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draws the learned background. Raises ConfigError where the backend cannot work on the generator's device."""
+        uses_nerfacc(self.config.backend, generator.device)
+        self.background.initialise(generator)
+
+    def begin_step(self, geometry: Geometry, progress: Progress, generator: torch.Generator) -> None:
+        """Updates the occupancy grid where it is due."""
+        self._progress = progress
+        if self.config.occupancy.enabled:
+            field = _field(geometry)
+            self.grid.update(field, self.step_length(field), progress, generator)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """`renderer.background`, when it is learned."""
+        parameters = list(self.background.parameters())
+        return {"renderer.background": parameters} if parameters else {}
+
+    def step_length(self, field: DensityField) -> float:
+        """Distance between samples, world units."""
+        return 2 * math.sqrt(3) * field.radius / self.config.samples
+
+    def forward(self, geometry: Geometry, cameras: CameraBatch, generator: torch.Generator | None = None) -> RenderOutput:
+        """As `Renderer`. In evaluation mode it depends on geometry and cameras alone, and leaves no trace.
+
+        Training mode needs a `generator` (ValueError without). Raises ConfigError for a geometry that is no density field.
+        """
+        if self.training and generator is None:
+            raise ValueError("rendering in training mode draws random numbers; pass a generator, or call eval() first")
+        field = _field(geometry)
+        with torch.autocast(cameras.position.device.type, enabled=False):
+            rays = cameras.rays()
+        flat = self._flatten(rays, generator)
+        style = self._style(cameras.position, generator)
+        behind = self.background(rays.direction, generator)
+        occupancy = self._occupancy(field, rays.origin)
+        parts = [self._render(field, part, occupancy, style) for part in flat.chunks(self.config.chunk)]
+        pixels = _join(parts, self.config.chunk)
+        shape = (len(cameras), cameras.height, cameras.width)
+        opacity = pixels.opacity.view(shape)
+        colour = pixels.colour.view(*shape, 3) + (1 - opacity)[..., None] * behind
+        normal = None if pixels.normal is None else pixels.normal.view(*shape, 3)
+        return RenderOutput(colour, opacity, pixels.depth.view(shape), normal, pixels.samples)
+
+    def _flatten(self, rays: Rays, generator: torch.Generator | None) -> _Rays:
+        """One row per ray. Offsets are uniform while training, one per ray, and midpoints in evaluation."""
+        views = rays.origin.shape[0]
+        origin, direction = rays.origin.reshape(-1, 3), rays.direction.reshape(-1, 3)
+        view = torch.arange(views, device=origin.device).repeat_interleave(origin.shape[0] // views)
+        offset = torch.full_like(origin[:, 0], 0.5)
+        if self.training:
+            offset = torch.rand(offset.shape, generator=generator, device=offset.device).to(offset)
+        return _Rays(origin, direction, view, offset)
+
+    def _style(self, camera: Tensor, generator: torch.Generator | None) -> _Style:
+        """What this call shows; decided on the host, so that normals are computed only where something needs them."""
+        shading = self.config.shading
+        always = shading.normals == "always"
+        mode = shading.mode if self.training else shading.eval_shading
+        if mode == "lambertian" and not self.training:
+            return _Style(True, camera_lighting(camera, shading))
+        if mode == "lambertian" and self._progress.fraction >= shading.start:
+            return _Style(True, draw_lighting(camera, shading, self._progress, generator))
+        return _Style(always or mode == "normal", None, mode == "normal")
+
+    def _occupancy(self, field: DensityField, like: Tensor) -> Occupancy:
+        if not self.config.occupancy.enabled:
+            return everywhere(field.radius, like)
+        step = self.step_length(field)
+        return self.grid.occupancy(field.radius, step) if self.training else self._surveyor(field, step, like)
+
+    def _render(self, field: DensityField, rays: _Rays, occupancy: Occupancy, style: _Style) -> _Pixels:
+        """Samples, then one cheap look at their density to drop those behind matter, then all of the rest with gradients."""
+        config, step, count = self.config, self.step_length(field), len(rays)
+        native = uses_nerfacc(config.backend, rays.origin.device)
+        march = nerfacc_backend.march if native else marching.march
+        with torch.no_grad():
+            samples = march(rays.origin, rays.direction, occupancy, step, rays.offset)
+            samples = samples.select(self._visible(field, rays, samples)) if config.early_stop else samples
+        points = rays.at(samples)
+        found = field.sample(points, normals=style.normals)
+        if native:
+            weight = nerfacc_backend.weights(found.density, samples, count)
+        else:
+            weight = compositing.weights(found.density, samples)
+        colour = style.colour(found, points, rays.view[samples.ray])
+
+        def total(values: Tensor) -> Tensor:
+            return compositing.sum_per_ray(values, samples.ray, count)
+
+        opacity = total(weight)
+        return _Pixels(
+            total(weight[:, None] * colour),
+            opacity,
+            compositing.expected_distance(weight, samples, opacity),
+            None if found.normal is None else total(weight[:, None] * found.normal),
+            RaySamples(weight, samples.ray, samples.distance, rays.direction[samples.ray], found.normal),
+        )
+
+    def _visible(self, field: DensityField, rays: _Rays, samples: Samples) -> Tensor:
+        """Mask (N,) of the samples that at least `early_stop` of the light reaches."""
+        thickness = compositing.optical_thickness(field.density(rays.at(samples)), samples.length)
+        return compositing.transmittance(thickness, samples.ray) >= self.config.early_stop
+
+
+def _field(geometry: Geometry) -> DensityField:
+    if not isinstance(geometry, DensityField):
+        raise ConfigError(
+            f"renderer: volume renders density fields, and {type(geometry).__name__} is none; "
+            "write renderer: {type: dreamfw/plane} for images"
+        )
+    return geometry
+
+
+def _join(parts: list[_Pixels], chunk: int) -> _Pixels:
+    """The pixels and samples of all chunks, in order; each has `chunk` rays but the last."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def cat(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    def join(name: str) -> Tensor:
+        return torch.cat([getattr(part.samples, name) for part in parts])
+
+    bare = parts[0].normal is None
+    ray = torch.cat([part.samples.ray + chunk * index for index, part in enumerate(parts)])
+    samples = RaySamples(join("weight"), ray, join("distance"), join("direction"), None if bare else join("normal"))
+    return _Pixels(cat("colour"), cat("opacity"), cat("depth"), None if bare else cat("normal"), samples)
