@@ -64,7 +64,7 @@ def rendered_albedo(field: DensityField, cameras: CameraBatch, output: RenderOut
         return None
     origin = cameras.rays().origin.reshape(-1, 3)[samples.ray]
     places = origin + samples.distance[:, None] * samples.direction
-    albedo = torch.cat([field.sample(part).albedo for part in places.split(CHUNK)])
+    albedo = torch.cat([field.sample(part).albedo for part in torch.split(places, CHUNK)])
     weight = samples.weight.to(albedo)
     total = albedo.new_zeros(output.opacity.numel()).index_add(0, samples.ray, weight)
     colour = albedo.new_zeros(output.opacity.numel(), 3).index_add(0, samples.ray, weight[:, None] * albedo)

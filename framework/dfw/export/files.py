@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,9 @@ def _contents(textured: TexturedMesh, formats: Sequence[str], title: str, stem: 
 
 def glb_bytes(textured: TexturedMesh, title: str) -> bytes:
     """Binary glTF 2.0 with one mesh, smooth normals, and a metallic-roughness material whose PNG base colour is embedded."""
-    import trimesh
-
     import dfw
+
+    trimesh: Any = import_module("trimesh")
 
     material = trimesh.visual.material.PBRMaterial(
         name="albedo",
@@ -111,8 +112,7 @@ def _png_bytes(textured: TexturedMesh) -> bytes:
 
 def ply_bytes(textured: TexturedMesh) -> bytes:
     """Binary PLY over the mesh's shared vertices, with vertex colours (sRGB, 0..255), in world axes."""
-    import trimesh
-
+    trimesh: Any = import_module("trimesh")
     mesh = trimesh.Trimesh(
         vertices=textured.mesh.vertices, faces=textured.mesh.faces, vertex_colors=textured.vertex_colour, process=False
     )

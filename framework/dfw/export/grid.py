@@ -47,7 +47,7 @@ def home_of(field: DensityField) -> tuple[torch.device, torch.dtype]:
 def density_at(field: DensityField, points: Tensor) -> Tensor:
     """Density (P,) at `points` (P, 3), queried in chunks; zero outside the cube, as the contract says."""
     inside = points.abs().amax(dim=-1) <= field.radius * (1 + 1e-6)
-    parts = [field.density(part) for part in points.split(CHUNK)]
+    parts = [field.density(part) for part in torch.split(points, CHUNK)]
     return torch.where(inside, torch.cat(parts), 0)
 
 
@@ -58,7 +58,7 @@ def sample_density(field: DensityField, resolution: int) -> DensityGrid:
     axis = torch.linspace(-field.radius, field.radius, resolution + 1, device=device, dtype=dtype)
     slab = max(1, CHUNK // (resolution + 1) ** 2)
     parts = []
-    for xs in axis.split(slab):
+    for xs in torch.split(axis, slab):
         points = torch.stack(torch.meshgrid(xs, axis, axis, indexing="ij"), dim=-1)
         parts.append(density_at(field, points.reshape(-1, 3)).view(points.shape[:-1]).float())
     return DensityGrid(torch.cat(parts), field.radius)

@@ -59,7 +59,7 @@ def _cube_interval(origin: Tensor, direction: Tensor, radius: float) -> tuple[Te
 
 @torch.no_grad()
 def choose_level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch) -> LevelChoice:
-    """The level whose silhouettes have the largest IoU with `opacity` (K, H, W) > 0.5, of 64 spaced evenly in log density.
+    """The level whose silhouettes have the largest IoU with `opacity` (K, H, W) > 0.5, of about 128 candidates.
 
     Of several that agree equally well, the geometric middle. Raises ExportError when no pixel is more than half opaque.
     """
@@ -72,12 +72,19 @@ def choose_level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch) -> Le
             "there is no object to export; train longer, or set export.level to a density by hand"
         )
     peak = largest_density(grid, cameras, stride)
-    levels = torch.logspace(-4, 0, CANDIDATES + 1, device=peak.device, dtype=torch.float64)[:-1] * high
+    levels = _candidates(peak.device) * high
     levels = levels[levels > low]
     scores = torch.stack([_iou(peak > level, seen) for level in levels])
     best = scores.max()
     good = levels[_run_around_best(scores >= best - PLATEAU, int(scores.argmax()))]
     return LevelChoice(float((good[0] * good[-1]).sqrt()), float(best))
+
+
+def _candidates(device: torch.device) -> Tensor:
+    """Levels as shares of the largest density, in order: spaced evenly from 1e-4 on in log, and evenly as they are."""
+    log = torch.logspace(-4, 0, CANDIDATES + 1, device=device, dtype=torch.float64)
+    even = torch.linspace(0, 1, CANDIDATES + 1, device=device, dtype=torch.float64)
+    return torch.cat([log[:-1], even[1:-1]]).unique()
 
 
 def _iou(one: Tensor, other: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ field itself crosses the level, so a sharp field is met far below the grid's spa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -130,9 +131,7 @@ def _marching_cubes(values: Floats, level: float) -> tuple[Floats, Ints]:
     try:
         import mcubes
     except ImportError:
-        from skimage import measure
-
-        vertices, faces, _, _ = measure.marching_cubes(values, level)
+        vertices, faces, _, _ = import_module("skimage.measure").marching_cubes(values, level)
     else:
         vertices, faces = mcubes.marching_cubes(values, level)
     return vertices.astype(np.float64), faces.astype(np.int64)

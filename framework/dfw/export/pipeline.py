@@ -36,6 +36,18 @@ class ExportResult:
     watertight: bool
     seconds: dict[str, float]
 
+    def facts(self) -> dict[str, str]:
+        """Label -> text, for a report."""
+        colour = {} if self.agreement.colour is None else {"Colour error": f"{self.agreement.colour:.3f} of 1"}
+        return {
+            "Triangles": f"{self.faces:,}",
+            "Closed": "yes" if self.watertight else "no",
+            "Volume": f"{self.volume:.4f} units\u00b3",
+            "Density at the surface": f"{self.level:.3g} per unit",
+            "Silhouettes, mesh against renders": f"{100 * self.agreement.silhouette:.1f} % IoU",
+            **colour,
+        }
+
     def summary(self) -> str:
         """One line for the terminal."""
         colour = "" if self.agreement.colour is None else f", colour error {self.agreement.colour:.3f}"

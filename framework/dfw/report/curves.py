@@ -80,7 +80,10 @@ def number(value: float) -> str:
 
 def _nice_range(low: float, high: float) -> tuple[float, float, list[float]]:
     """Bounds that are multiples of a round step around [low, high], and the multiples between: three to seven ticks."""
-    span = high - low or abs(high) or 1.0
+    if high == low:
+        margin = abs(high) / 2 or 1.0
+        low, high = low - margin, high + margin
+    span = high - low
     rough = span / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
@@ -103,11 +106,12 @@ def _thin(series: Series) -> Series:
 
 
 def _smoothed(values: list[float]) -> list[float]:
-    """Centred moving average over the finite values; NaN stays NaN."""
+    """Centred moving average over the finite values, over fewer at the ends; NaN stays NaN."""
     reach = max(1, len(values) // SMOOTH)
     result = []
     for index, value in enumerate(values):
-        near = [one for one in values[max(0, index - reach) : index + reach + 1] if math.isfinite(one)]
+        side = min(reach, index, len(values) - 1 - index)
+        near = [one for one in values[index - side : index + side + 1] if math.isfinite(one)]
         result.append(sum(near) / len(near) if math.isfinite(value) else math.nan)
     return result
 

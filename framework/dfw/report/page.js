@@ -1,4 +1,11 @@
 "use strict";
+const viewer = document.querySelector("#viewer");
+if (viewer) {
+  viewer.addEventListener("error", () => {
+    document.querySelector("#viewer-note").textContent =
+      "This browser cannot show 3D here (WebGL is missing or switched off). The files below hold the object.";
+  });
+}
 // The read-out of the curves: the point nearest to the pointer, or the next one by arrow key.
 for (const svg of document.querySelectorAll("svg[data-points]")) {
   const points = JSON.parse(svg.dataset.points);
