@@ -24,8 +24,8 @@ def explain(
     `owner` names the component whose options they are, e.g. `dreamfw/nerf`.
     """
     sentences: list[str] = []
-    for path, details in _one_per_place(error, data):
-        problem = _problem(path, details, data, model)
+    for path, details, words in _one_per_place(error, data):
+        problem = _problem(path, details, words, model)
         named = _PATH_IN_FRONT.match(problem) if not path and not at else None
         if named:  # a check of the whole configuration names the path itself
             where = tuple(named[1].split("."))
@@ -62,8 +62,11 @@ def _models_at(annotation: Any, path: Path) -> Iterator[type[BaseModel]]:
         yield from _models_at(arguments[1] if origin is dict else arguments[0], path[1:])
 
 
-def _one_per_place(error: ValidationError, data: Any) -> Iterator[tuple[Path, ErrorDetails]]:
-    """Drops the names of union branches from the locations, and the branches that the value was not meant for."""
+def _one_per_place(error: ValidationError, data: Any) -> Iterator[tuple[Path, ErrorDetails, list[str]]]:
+    """Drops the names of union branches from the locations, and the branches that the value was not meant for.
+
+    Gives path, the complaint, and the words that would have done as well.
+    """
     chosen: dict[Path, list[tuple[int, ErrorDetails]]] = {}
     for details in error.errors():
         path, depth = _real_path(details, data)
@@ -73,11 +76,16 @@ def _one_per_place(error: ValidationError, data: Any) -> Iterator[tuple[Path, Er
         branches = [details for _, details in candidates]
         if path in deeper and all(details["type"] != "extra_forbidden" and depth for depth, details in candidates):
             continue  # a mapping was meant for the branch that complains about what is inside it
-        yield path, min(branches, key=_vagueness)
+        best = min(branches, key=_vagueness)
+        words = [d["ctx"]["expected"] for d in branches if d["type"] == "literal_error" and d is not best and "ctx" in d]
+        yield path, best, words if best["type"].endswith("_parsing") else []
 
 
 def _vagueness(details: ErrorDetails) -> int:
-    return 1 if details["type"] in ("model_type", "dict_type", "model_attributes_type") else 0
+    """What is said of a value itself tells more than what is said of its type; that it is no mapping tells least."""
+    if details["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        return 2
+    return 1 if details["type"].endswith(("_type", "literal_error")) else 0
 
 
 def _real_path(details: ErrorDetails, data: Any) -> tuple[Path, int]:
@@ -97,7 +105,7 @@ def _real_path(details: ErrorDetails, data: Any) -> tuple[Path, int]:
     return tuple(path), dropped
 
 
-def _problem(path: Path, details: ErrorDetails, data: Any, model: type[BaseModel]) -> str:
+def _problem(path: Path, details: ErrorDetails, words: list[str], model: type[BaseModel]) -> str:
     kind, message = details["type"], details["msg"]
     if kind == "extra_forbidden":
         known = field_names(model, path[:-1])
@@ -112,7 +120,7 @@ def _problem(path: Path, details: ErrorDetails, data: Any, model: type[BaseModel
         example = f", e.g. {{{known[0]}: ...}}" if known else ""
         return f"must be a mapping{example} (is {_shown(details['input'])})"
     text = re.sub(r"^Input should be", "must be", message).split(", unable to parse")[0]
-    return f"{text[0].lower()}{text[1:]} (is {_shown(details['input'])})"
+    return f"{' or '.join([text[0].lower() + text[1:], *words])} (is {_shown(details['input'])})"
 
 
 def _help(model: type[BaseModel], path: Path) -> str:

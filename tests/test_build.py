@@ -1,0 +1,351 @@
+"""From configuration to components: everything is checked before anything is constructed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from jsonschema import Draft202012Validator
+from omegaconf import OmegaConf
+from pydantic import BaseModel, field_validator
+
+from dfw import ComponentConfig, Geometry, Loss, Renderer
+from dfw.build import Origin, compose
+from dfw.config import load_config, load_with_provenance, shipped_names, shipped_directory, to_yaml
+from dfw.config_schema import schema
+from dfw.errors import ConfigError, GuidanceError, PluginError
+from dfw.registry import Entry, Registry
+from dfw.registry import registry as installed
+from dfw.schedules import Schedule
+from dfw.settings import RunConfig
+
+built: list[str] = []
+
+
+class Box(Geometry):
+    """A geometry without parameters."""
+
+    class Config(ComponentConfig):
+        """Its size."""
+
+        radius: float = 1.0
+        colours: tuple[float, ...] = (0.5, 0.25)
+        fail: Literal["no", "value", "dfw", "exit"] = "no"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        built.append("box")
+        if config.fail == "value":
+            raise ValueError("no such file")
+        if config.fail == "dfw":
+            raise GuidanceError("the model is gated; accept its licence")
+        if config.fail == "exit":
+            raise SystemExit(0)
+
+    @classmethod
+    def provides(cls, config: Config) -> frozenset[str]:
+        return frozenset({"density-field"})
+
+
+class Tracer(Renderer):
+    """A renderer that has normals when asked."""
+
+    class Shading(BaseModel):
+        """Nested options."""
+
+        normals: Literal["none", "analytic"] = "none"
+        amount: Schedule = 1.0
+
+    class Config(ComponentConfig):
+        """How it renders."""
+
+        shading: "Tracer.Shading"
+
+    feature_hints = {"normals": "shading.normals is 'analytic'"}
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        built.append("tracer")
+
+    @classmethod
+    def requires(cls, config: Config) -> frozenset[str]:
+        return frozenset({"density-field"})
+
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        return frozenset({"colour", "normals"} if config.shading.normals == "analytic" else {"colour"})
+
+    def forward(self, geometry, cameras, generator=None):
+        raise NotImplementedError
+
+
+Tracer.Config.model_rebuild()
+
+
+class Bend(Loss):
+    """A loss on normals, or on another feature."""
+
+    class Config(ComponentConfig):
+        """What it needs, and a schedule."""
+
+        needs: str = "normals"
+        sharpness: Schedule = 1.0
+        ramps: dict[str, Schedule] = {}
+
+        @field_validator("needs")
+        @classmethod
+        def _known(cls, value: str) -> str:
+            if value == "crash":
+                raise RuntimeError("a validator with a bug")
+            return value
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        built.append("bend")
+
+    @classmethod
+    def requires(cls, config: Config) -> frozenset[str]:
+        if config.needs == "error":
+            raise KeyError("oops")
+        return frozenset({config.needs})
+
+    def forward(self, inputs):
+        raise NotImplementedError
+
+
+def entry(kind: str, name: str, component: type) -> Entry:
+    return Entry(kind, name, "acme", "0.3", f"{component.__module__}:{component.__name__}", component)
+
+
+TOY = Registry([entry("geometry", "box", Box), entry("renderer", "tracer", Tracer), entry("loss", "bend", Bend)])
+TEXT = """\
+prompt: a box
+geometry: {type: box}
+renderer:
+  type: acme/tracer
+  shading: {normals: analytic}
+losses:
+  bend: {weight: 2}
+trainer: {steps: 100}
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    built.clear()
+
+
+def composed(*overrides: str, text: str = TEXT):
+    Path("toy.yaml").write_text(text, encoding="utf-8")
+    loaded = load_with_provenance("toy.yaml", overrides)
+    return compose(loaded.config, TOY, loaded.provenance)
+
+
+def refused(*overrides: str, error: type[Exception] = ConfigError, text: str = TEXT) -> str:
+    with pytest.raises(error) as caught:
+        composed(*overrides, text=text)
+    assert built == []
+    return str(caught.value)
+
+
+def test_composing_constructs_nothing_and_building_constructs_all():
+    composition = composed()
+    assert built == []
+    parts = composition.build()
+    assert built == ["box", "tracer", "bend"]
+    assert isinstance(parts.geometry, Box)
+    assert isinstance(parts.renderer, Tracer)
+    assert parts.guidance is None
+    loss, weight = parts.losses["bend"]
+    assert isinstance(loss, Bend)
+    assert weight == 2
+
+
+def test_origins_and_plugins_name_where_parts_come_from():
+    composition = composed()
+    assert composition.origins()["geometry"] == Origin("acme/box", "acme", "0.3", __name__)
+    assert set(composition.origins()) == {"geometry", "renderer", "losses.bend"}
+    assert composition.plugins() == {"acme": "0.3"}
+
+
+def test_the_resolved_configuration_is_complete_and_comes_back_the_same():
+    resolved = composed().resolved()
+    assert resolved.geometry.type == "acme/box"
+    assert resolved.geometry.options == {"radius": 1.0, "colours": [0.5, 0.25], "fail": "no"}
+    assert resolved.renderer.options == {"shading": {"normals": "analytic", "amount": 1.0}}
+    assert (resolved.losses["bend"].type, resolved.losses["bend"].weight) == ("acme/bend", 2)
+    assert (resolved.seed, resolved.cameras.batch_size) == (0, 4)
+    Path("resolved.yaml").write_text(to_yaml(resolved), encoding="utf-8")
+    again = load_config("resolved.yaml")
+    assert again == resolved
+    assert compose(again, TOY).resolved() == resolved
+    assert [part.config for part in compose(again, TOY).parts()] == [part.config for part in composed().parts()]
+
+
+def test_ramps_survive_resolving():
+    resolved = composed(
+        "losses.bend.sharpness={from: 1, to: 2, unit: step, end: 50}", "losses.bend.weight={from: 0, to: 3}"
+    ).resolved()
+    assert resolved.losses["bend"].options["sharpness"]["from"] == 1
+    assert compose(resolved, TOY).losses["bend"].config.sharpness.end == 50
+    assert resolved.losses["bend"].weight.to == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["geometry.radus=2"], "override 'geometry.radus=2': geometry.radus: unknown key, did you mean 'radius'? (acme/box)"),
+        (
+            ["geometry.radius=big"],
+            "override 'geometry.radius=big': geometry.radius: must be a valid number (is 'big') (acme/box)",
+        ),
+        (["renderer.shading.normals=no"], "renderer.shading.normals: must be 'none' or 'analytic' (is False) (acme/tracer)"),
+        (["losses.bend.sharpnes=1"], "losses.bend.sharpnes: unknown key, did you mean 'sharpness'? (acme/bend)"),
+        (["losses.bend.sharpness={from: 1, to: 0, ease: log}"], "losses.bend.sharpness: ease: log needs values above 0"),
+    ],
+)
+def test_options_are_checked_with_origin_and_near_miss(overrides: list[str], expected: str):
+    assert expected in refused(*overrides)
+
+
+def test_options_in_a_file_are_told_with_their_line():
+    text = TEXT.replace("{type: box}", "\n  type: box\n  radus: 3")
+    assert refused(text=text) == "toy.yaml:4: geometry.radus: unknown key, did you mean 'radius'? (acme/box)"
+
+
+def test_a_missing_section_of_options_is_told():
+    text = TEXT.replace("  shading: {normals: analytic}\n", "")
+    assert refused(text=text).startswith("toy.yaml:3: renderer.shading: missing")
+
+
+def test_mistakes_of_all_components_come_together():
+    assert len(refused("geometry.a=1", "renderer.b=1", "losses.bend.c=1").splitlines()) == 3
+
+
+def test_an_unknown_component_is_told_with_its_line():
+    assert refused("geometry.type=bux", error=PluginError).startswith(
+        "override 'geometry.type=bux': no geometry named 'bux' (geometry.type). Did you mean 'box'?"
+    )
+    text = TEXT.replace("acme/tracer", "acme/traser")
+    assert refused(text=text, error=PluginError).startswith(
+        "toy.yaml:4: no renderer named 'acme/traser' (renderer.type). Did you mean 'acme/tracer'?"
+    )
+
+
+def test_a_loss_key_that_is_no_loss_is_told():
+    assert "no loss named 'glow' (losses.glow.type)" in refused("losses.glow.weight=1", error=PluginError)
+
+
+def test_what_a_part_requires_must_be_provided_by_another():
+    text = refused("renderer.shading.normals=none")
+    assert (
+        text
+        == "toy.yaml:7: losses.bend: acme/bend needs normals; renderer acme/tracer provides them when shading.normals is 'analytic'"
+    )
+    assert "acme/bend needs noise-prediction; this run has no guidance, add one" in refused("losses.bend.needs=noise-prediction")
+    assert "needs depth; renderer acme/tracer does not provide it, choose another renderer" in refused("losses.bend.needs=depth")
+    assert "needs flow; no other part of this run provides it" in refused("losses.bend.needs=flow")
+
+
+def test_ramps_in_steps_must_end_with_the_run():
+    text = refused("losses.bend.sharpness={from: 1, to: 2, end: 101, unit: step}")
+    assert "losses.bend.sharpness: ends at step 101, after the run's 100 steps" in text
+    assert "renderer.shading.amount: " in refused("renderer.shading.amount={from: 1, to: 2, end: 200, unit: step}")
+    assert "losses.bend.ramps.x: " in refused("losses.bend.ramps.x={from: 1, to: 2, end: 200, unit: step}")
+    composed("losses.bend.sharpness={from: 1, to: 2, end: 100, unit: step}")
+
+
+def test_a_plugin_that_breaks_while_it_is_asked_is_named():
+    assert "Config of acme/bend (acme 0.3) raised RuntimeError: a validator with a bug" in refused(
+        "losses.bend.needs=crash", error=PluginError
+    )
+    text = refused("losses.bend.needs=error", error=PluginError)
+    assert "losses.bend (acme/bend, acme 0.3) cannot say what it requires: KeyError: 'oops'" in text
+
+
+def test_a_constructor_that_raises_is_named_and_a_dfw_error_passes():
+    with pytest.raises(
+        PluginError, match=r"geometry \(acme/box, acme 0\.3\) failed to start: ValueError: no such file"
+    ) as caught:
+        composed("geometry.fail=value").build()
+    assert isinstance(caught.value.__cause__, ValueError)
+    with pytest.raises(PluginError, match="SystemExit"):
+        composed("geometry.fail=exit").build()
+    with pytest.raises(GuidanceError, match="gated"):
+        composed("geometry.fail=dfw").build()
+
+
+def test_requirements_are_checked_before_any_component_is_looked_for():
+    text = refused("plugins=[dreamfw-none>=9]", "geometry.type=nothing", error=PluginError)
+    assert 'pip install "dreamfw-none>=9"' in text
+    assert text.startswith("override 'plugins=[dreamfw-none>=9]': plugins: ")
+
+
+def test_composing_works_without_provenance():
+    tree = OmegaConf.to_container(OmegaConf.create(TEXT))
+    tree["geometry"]["radus"] = 1
+    with pytest.raises(ConfigError) as caught:
+        compose(RunConfig.model_validate(tree), TOY)
+    assert str(caught.value) == "geometry.radus: unknown key, did you mean 'radius'? (acme/box)"
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_configurations_compose_and_use_qualified_names(name: str):
+    config = load_config(name)
+    composition = compose(config, installed())
+    used = [config.geometry.type, config.renderer.type, *(loss.type for loss in config.losses.values())]
+    assert all(kind.startswith("dreamfw/") for kind in used)
+    resolved = composition.resolved()
+    Path("resolved.yaml").write_text(to_yaml(resolved), encoding="utf-8")
+    assert compose(load_config("resolved.yaml"), installed()).resolved() == resolved
+
+
+def errors(document: Any) -> list[str]:
+    return [error.json_path for error in Draft202012Validator(INSTALLED_SCHEMA).iter_errors(document)]
+
+
+INSTALLED_SCHEMA = schema(installed())
+
+
+def test_the_schema_is_a_schema_and_plain_json():
+    Draft202012Validator.check_schema(INSTALLED_SCHEMA)
+    assert json.loads(json.dumps(INSTALLED_SCHEMA)) == INSTALLED_SCHEMA
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_and_resolved_configurations_fit_the_schema(name: str):
+    written = OmegaConf.to_container(OmegaConf.load(shipped_directory() / f"{name}.yaml"))
+    assert errors(written) == []
+    resolved = compose(load_config(name), installed()).resolved()
+    assert errors(resolved.model_dump(mode="json", by_alias=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"promt": "x"}, ["$"]),
+        ({"geometry": {"type": "dreamfw/nerf", "radus": 1}}, ["$.geometry"]),
+        ({"geometry": {"type": "nerf", "radus": 1}}, ["$.geometry"]),
+        ({"geometry": {"type": "nerv"}}, ["$.geometry.type"]),
+        ({"geometry": {}}, ["$.geometry"]),
+        ({"losses": {"opacity": {"weigth": 1}}}, ["$.losses.opacity"]),
+        ({"losses": {"mine": {"type": "opacity", "weight": {"from": 1}}}}, ["$.losses.mine.weight"]),
+        ({"losses": {"opacity": None, "entropy": {"weight": {"from": 0, "to": 1}}}}, []),
+        ({"guidance": None, "losses": {"opacity": {}}}, []),
+        ({"extends": "base.yaml"}, []),
+    ],
+)
+def test_the_schema_finds_mistakes_in_components(change: dict[str, Any], where: list[str]):
+    written = OmegaConf.to_container(OmegaConf.load(shipped_directory() / "dreamfusion.yaml"))
+    assert [path.split("[")[0] for path in errors(written | change)] == where
+
+
+def test_the_schema_lets_an_extending_file_leave_things_out():
+    assert errors({"extends": "dreamfusion", "geometry": {"blob": 1}}) == []
+    assert errors({"prompt": "x"}) != []

@@ -1,0 +1,281 @@
+"""Configuration files: merging, overrides, origins in messages, and the way back to YAML."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfw.config import find_config, load_config, load_with_provenance, shipped_directory, shipped_names, to_yaml
+from dfw.errors import ConfigError
+from dfw.schedules import Ramp
+
+BASE = """\
+prompt: a red mushroom
+geometry:
+  type: nerf
+  radius: 1.5
+renderer: {type: volume}
+losses:
+  sds: {guidance_scale: 10}
+  orientation:
+    weight: {from: 0, to: 10, start: 0, end: 0.5}
+trainer:
+  steps: 400
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages name files relative to the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, text: str) -> str:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text(dedent(text), encoding="utf-8")
+    return name
+
+
+def message(source: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(source, overrides)
+    return str(caught.value)
+
+
+def test_a_file_becomes_a_checked_configuration():
+    config = load_config(write("base.yaml", BASE))
+    assert (config.prompt, config.trainer.steps, config.seed) == ("a red mushroom", 400, 0)
+    assert (config.geometry.type, config.geometry.options) == ("nerf", {"radius": 1.5})
+    assert (config.losses["sds"].type, config.losses["sds"].options) == ("sds", {"guidance_scale": 10})
+    assert config.losses["orientation"].weight == Ramp(**{"from": 0, "to": 10, "start": 0, "end": 0.5})
+
+
+def test_extends_merges_mappings_and_replaces_the_rest():
+    write("configs/base.yaml", BASE + "cameras: {elevation: [-10, 45], fov: [40, 50]}\n")
+    config = load_config(
+        write("mine.yaml", "extends: configs/base.yaml\nprompt: a car\ngeometry: {blob: 3}\ncameras: {elevation: [0, 10]}\n")
+    )
+    assert config.prompt == "a car"
+    assert config.geometry.options == {"radius": 1.5, "blob": 3}
+    assert config.cameras.elevation == (0, 10)
+    assert config.cameras.fov == (40, 50)
+
+
+def test_extends_is_relative_to_its_file_and_makes_chains():
+    write("a/base.yaml", BASE)
+    write("a/middle.yaml", "extends: base.yaml\nseed: 3\n")
+    loaded = load_with_provenance(write("b/top.yaml", "extends: ../a/middle.yaml\ntrainer: {steps: 7}\n"))
+    assert (loaded.config.seed, loaded.config.trainer.steps, loaded.config.prompt) == (3, 7, "a red mushroom")
+    assert [path.name for path in loaded.files] == ["base.yaml", "middle.yaml", "top.yaml"]
+
+
+def test_extends_takes_a_shipped_name():
+    config = load_config(write("top.yaml", "extends: dreamfusion\nprompt: a car\n"))
+    assert config.prompt == "a car"
+    assert config.guidance is not None
+    assert config.guidance.options["model"] == "embedded"
+
+
+def test_extends_in_a_circle_and_to_nowhere():
+    write("a.yaml", "extends: b.yaml\n")
+    write("b.yaml", "extends: a.yaml\n")
+    assert "extend each other in a circle: a.yaml -> b.yaml -> a.yaml" in message("a.yaml")
+    assert message(write("c.yaml", "seed: 1\nextends: nowhere.yaml\n")).startswith(
+        "c.yaml:2: extends: nowhere.yaml: no such file"
+    )
+    assert message(write("d.yaml", "extends: [a.yaml]\n")).startswith("d.yaml:1: extends: must be a file")
+
+
+def test_another_type_drops_the_options_of_the_old_one():
+    write("base.yaml", BASE)
+    config = load_config("base.yaml", ["geometry.type=sdf-scene", "geometry.shape=ball"])
+    assert (config.geometry.type, config.geometry.options) == ("sdf-scene", {"shape": "ball"})
+    config = load_config("base.yaml", ["losses.orientation.type=entropy"])
+    assert config.losses["orientation"].options == {}
+    assert config.losses["orientation"].weight == Ramp(**{"from": 0, "to": 10, "start": 0, "end": 0.5})
+
+
+@pytest.mark.parametrize(("override", "kept"), [("dreamfw/nerf", True), ("nerf", True), ("acme/nerf", True), ("image", False)])
+def test_the_same_type_with_its_distribution_keeps_the_options(override: str, kept: bool):
+    config = load_config(write("base.yaml", BASE), [f"geometry.type={override}"])
+    assert config.geometry.options == ({"radius": 1.5} if kept else {})
+
+
+def test_nested_types_follow_the_same_rule():
+    write("base.yaml", BASE + "guidance: {type: g, noise: {type: a, low: 1}}\n")
+    config = load_config("base.yaml", ["guidance.noise={type: b, high: 2}"])
+    assert config.guidance is not None
+    assert config.guidance.options == {"noise": {"type": "b", "high": 2}}
+
+
+def test_an_empty_loss_in_an_extending_file_changes_nothing():
+    write("base.yaml", BASE)
+    assert load_config(write("top.yaml", "extends: base.yaml\nlosses:\n  sds:\n")).losses["sds"].options == {"guidance_scale": 10}
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("trainer.steps=7", lambda c: (c.trainer.steps, 7)),
+        ("losses.sds.guidance_scale=50", lambda c: (c.losses["sds"].options["guidance_scale"], 50)),
+        ("losses.sds.weight=1e-3", lambda c: (c.losses["sds"].weight, 0.001)),
+        ("losses.orientation.weight.to=20", lambda c: (c.losses["orientation"].weight.to, 20)),
+        ("losses.orientation.weight=2", lambda c: (c.losses["orientation"].weight, 2)),
+        ("losses.new.type=entropy", lambda c: (c.losses["new"].type, "entropy")),
+        ("cameras.elevation=[0, 30]", lambda c: (c.cameras.elevation, (0, 30))),
+        ("export.formats=[glb]", lambda c: (c.export.formats, ("glb",))),
+        ("optimizer.max_grad_norm=null", lambda c: (c.optimizer.max_grad_norm, None)),
+        ("geometry.note=a, b", lambda c: (c.geometry.options["note"], "a, b")),
+        ("geometry.note=", lambda c: (c.geometry.options["note"], "")),
+        ("seed=${trainer.steps}", lambda c: (c.seed, 400)),
+    ],
+)
+def test_overrides(override: str, read):
+    got, expected = read(load_config(write("base.yaml", BASE), [override]))
+    assert got == expected
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a blue car", "a car: red, fast", "{x}", "[1, 2]", "1984", "true", "a = b", "'quoted'", "# no comment"]
+)
+def test_a_prompt_is_taken_as_it_stands(prompt: str):
+    assert load_config(write("base.yaml", BASE), [f"prompt={prompt}"]).prompt == prompt
+
+
+def test_the_last_override_wins():
+    assert load_config(write("base.yaml", BASE), ["seed=1", "seed=2"]).seed == 2
+
+
+def test_interpolation_and_its_failure():
+    write("base.yaml", BASE + "seed: ${trainer.steps}\nnegative_prompt: not ${prompt}\n")
+    config = load_config("base.yaml")
+    assert (config.seed, config.negative_prompt) == (400, "not a red mushroom")
+    write("bad.yaml", BASE + "seed: ${trainer.stepps}\n")
+    assert message("bad.yaml").startswith("bad.yaml:12: seed: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("geometri: 3\n", "x.yaml:12: geometri: unknown key, did you mean 'geometry'?"),
+        ("cameras: {widht: 3}\n", "x.yaml:12: cameras.widht: unknown key, did you mean 'width'?"),
+        ("cameras:\n  qqqqq: 3\n", "x.yaml:13: cameras.qqqqq: unknown key; known: width, batch_size,"),
+        ("seed: abc\n", "x.yaml:12: seed: must be a valid integer (is 'abc')"),
+        ("precision: fp8\n", "x.yaml:12: precision: must be 'fp32', 'fp16' or 'bf16' (is 'fp8')"),
+        ("cameras:\n  fov: [50, 40]\n", "x.yaml:13: cameras.fov: [50, 40] runs backwards; write [low, high]"),
+        ("cameras: 7\n", "x.yaml:12: cameras: must be a mapping, e.g. {width: ...} (is 7)"),
+        ("export:\n  level: -2\n", "x.yaml:13: export.level: must be greater than 0 (is -2)"),
+        ("export: {level: thin}\n", "x.yaml:12: export.level: must be a valid number or 'auto' (is 'thin')"),
+        ("optimizer:\n  lr: {from: 1, too: 2}\n", "x.yaml:13: optimizer.lr.too: unknown key, did you mean 'to'?"),
+        ("optimizer:\n  lr: {from: 1}\n", "x.yaml:13: optimizer.lr.to: missing"),
+        ("optimizer:\n  lr: {from: 1, to: 2, start: 1, end: 0}\n", "x.yaml:13: optimizer.lr: end (0) lies before start (1)"),
+        (
+            "optimizer:\n  lr: {from: 1, to: 2, end: 500, unit: step}\n",
+            "x.yaml:13: optimizer.lr: ends at step 500, after the run's 400 steps",
+        ),
+        ("views: {template: '{prompt}'}\n", "x.yaml:12: views.template: '{prompt}' must hold {prompt} and {view}"),
+        ("plugins: acme\n", "x.yaml:12: plugins: must be a valid tuple (is 'acme')"),
+    ],
+)
+def test_a_mistake_is_told_with_file_line_path_and_remedy(text: str, expected: str):
+    lines = message(write("x.yaml", BASE + text)).splitlines()
+    assert any(line.startswith(expected) for line in lines), lines
+
+
+def test_all_mistakes_are_told_at_once():
+    lines = message(write("x.yaml", BASE + "seed: abc\ncameras: {fovv: 1}\n"), "trainer.steps=0").splitlines()
+    assert sorted(re.split(r": ", line)[1] for line in lines) == ["cameras.fovv", "seed", "trainer.steps"]
+    assert any(line.startswith("override 'trainer.steps=0': trainer.steps: must be greater than 0 (is 0)") for line in lines)
+
+
+def test_what_is_missing_is_said_with_its_meaning():
+    assert message(write("x.yaml", "prompt: a\n")).splitlines()[0].startswith("x.yaml:1: geometry: missing; it says: The scene.")
+
+
+def test_a_mistake_in_a_base_is_told_where_it_stands():
+    write("base.yaml", BASE + "seed: abc\n")
+    assert message(write("top.yaml", "extends: base.yaml\n")).startswith("base.yaml:12: seed: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("prompt: [a\nseed: 1\n", "x.yaml:2: not valid YAML: "),
+        ("prompt: a\nprompt: b\n", "x.yaml:2: not valid YAML: found duplicate key"),
+        ("", "x.yaml: must hold `key: value` lines"),
+        ("- a\n- b\n", "x.yaml: must hold `key: value` lines"),
+        ("a: 1\n\tb: 2\n", "x.yaml:2: not valid YAML: "),
+        ("prompt: !!python/object:os.system x\n", "x.yaml:1: not valid YAML: "),
+    ],
+)
+def test_what_is_no_configuration_at_all(text: str, expected: str):
+    assert message(write("x.yaml", text)).startswith(expected)
+
+
+def test_a_file_that_is_not_text(tmp_path: Path):
+    Path("x.yaml").write_bytes(b"prompt: \xff\xfe")
+    assert message("x.yaml").startswith("x.yaml: not UTF-8 text")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("seed", "override 'seed': write key=value"),
+        ("=3", "override '=3': write key=value"),
+        ("a..b=3", "override 'a..b=3': write key=value"),
+        ("extends=x.yaml", "override 'extends=x.yaml': extends can stand in a file only"),
+        ("cameras.fov=[1", "override 'cameras.fov=[1': the value is not valid YAML"),
+        ("sed=3", "override 'sed=3': sed: unknown key, did you mean 'seed'?"),
+        ("losses.sds.weight=high", "override 'losses.sds.weight=high': losses.sds.weight: must be a valid number (is 'high')"),
+    ],
+)
+def test_a_mistake_in_an_override(override: str, expected: str):
+    assert message(write("base.yaml", BASE), override).startswith(expected)
+
+
+def test_bare_names_find_shipped_files_and_paths_stay_paths():
+    assert find_config("dreamfusion") == shipped_directory() / "dreamfusion.yaml"
+    assert {"dreamfusion", "dreamfusion-sd", "playground-2d"} <= set(shipped_names())
+    with pytest.raises(ConfigError, match="no configuration named 'dreamfuson'; did you mean 'dreamfusion'"):
+        find_config("dreamfuson")
+    with pytest.raises(ConfigError, match=r"dreamfusion\.yaml: no such file"):
+        find_config("dreamfusion.yaml")
+    Path("folder").mkdir()
+    with pytest.raises(ConfigError, match="is a directory"):
+        find_config("folder/")
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_configurations_come_back_from_yaml(name: str):
+    config = load_config(name)
+    Path("copy.yaml").write_text(to_yaml(config), encoding="utf-8")
+    assert load_config("copy.yaml") == config
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=30)
+SPECIAL = st.lists(st.sampled_from(["${", "}", "\\", "$", "a", ": ", "#", "\n", "'", '"', "é", "oc.env:HOME"]), min_size=1).map(
+    "".join
+)
+
+
+@given(
+    prompt=TEXT | SPECIAL, scale=st.floats(allow_nan=False, allow_infinity=False), weight=st.floats(0, 1e30), note=TEXT | SPECIAL
+)
+def test_any_text_and_number_survives_the_way_to_yaml_and_back(
+    tmp_path_factory, prompt: str, scale: float, weight: float, note: str
+):
+    from dfw.settings import RunConfig
+
+    tree = yaml.safe_load(BASE)
+    tree["prompt"] = prompt
+    tree["losses"]["sds"] = {"guidance_scale": scale, "weight": weight, "note": note, "list": [scale, {"deep": note}]}
+    config = RunConfig.model_validate(tree)
+    path = tmp_path_factory.mktemp("way") / "copy.yaml"
+    path.write_text(to_yaml(config), encoding="utf-8")
+    assert load_config(path) == config
