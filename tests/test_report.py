@@ -1,0 +1,286 @@
+"""The report's page: complete, escaped, self-contained; its curves and its time split against numbers known beforehand."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dfw.errors import ExportError
+from dfw.report import ReportData, write_report
+from dfw.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curve, number
+from dfw.report.data import Series, series, thinned, time_split
+from dfw.report.write import _duration
+
+HOSTILE = "<script>alert(1)</script> & \"quotes\" 'and' {{ 7 * 7 }} </style>"
+ROWS = [
+    {
+        "step": step,
+        "loss": 2.0 - step,
+        "losses": {"sds": 1.0, HOSTILE: step * 1.0},
+        "opacity": 0.5,
+        "note": "text",
+        "flag": True,
+        "seconds": {"render": 0.25, "guidance": 0.5, "optimizer": 0.25},
+    }
+    for step in range(4)
+]
+
+
+class Page(HTMLParser):
+    """Tags, text and scripts of a page, as a browser's parser cuts them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self._inside: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._inside and self._inside.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "script" in self._inside:
+            self.scripts[-1] += data
+        elif "style" not in self._inside:
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[Path, ReportData]:
+    (tmp_path / "export").mkdir()
+    glb, turntable = tmp_path / "export" / "a b#.glb", tmp_path / "export" / "turntable.webp"
+    glb.write_bytes(b"glTF binary")
+    Image.new("RGB", (4, 4), (255, 0, 0)).save(turntable)
+    previews = []
+    for step in (0, 100):
+        previews.append((step, tmp_path / f"step-{step:06d}.png"))
+        Image.new("RGB", (4, 4), (0, step, 0)).save(previews[-1][1])
+    return tmp_path, ReportData(
+        prompt=HOSTILE,
+        seed=7,
+        status="finished",
+        seconds=10.0,
+        diagnosis=HOSTILE,
+        artifacts={"glb": glb, "turntable": turntable, "gone": tmp_path / "gone"},
+        metrics=ROWS,
+        previews=previews,
+        resolved_config=f"prompt: {HOSTILE}\n",
+        manifest={"device": HOSTILE, "versions": {HOSTILE: HOSTILE, "nested": {"a": [1, 2]}}, "empty": {}},
+        facts={HOSTILE: HOSTILE},
+    )
+
+
+def test_everything_is_on_the_page(run: tuple[Path, ReportData]) -> None:
+    directory, data = run
+    path = write_report(directory, data)
+    assert path == directory / "report.html"
+    page = Page(path.read_text(encoding="utf-8"))
+    viewer = page.all("model-viewer")[0]
+    assert viewer["src"] == "data:model/gltf-binary;base64," + base64.b64encode(b"glTF binary").decode()
+    assert viewer["alt"] == f"3D model: {HOSTILE}"
+    assert [image["alt"] for image in page.all("img")][1:] == ["Preview at step 0", "Preview at step 100"]
+    assert all(image["alt"] for image in page.all("img"))
+    assert all(str(image["src"]).startswith("data:image/webp;base64,") for image in page.all("img"))
+    assert [link["href"] for link in page.all("a")] == ["export/a%20b%23.glb", "export/turntable.webp"]
+    assert len(page.all("svg")) == 4  # loss, two losses, opacity
+    for words in ("finished", "seed 7", "4 steps", "10.0 s", "render", "optimiser", "other (start, previews, export)", "60 %"):
+        assert words in page.text
+
+
+def test_text_stays_text(run: tuple[Path, ReportData]) -> None:
+    """Every hostile string comes back from the parser as it went in, and the only scripts are the two of ours."""
+    directory, data = run
+    text = write_report(directory, data).read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.text.count(HOSTILE) >= 8
+    assert len(page.scripts) == 2
+    assert not any("alert(1)" in script for script in page.scripts)
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+
+
+def test_only_our_scripts_may_run_and_nothing_may_be_fetched(run: tuple[Path, ReportData]) -> None:
+    page = Page(write_report(*run).read_text(encoding="utf-8"))
+    policy = next(str(meta["content"]) for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in page.scripts]
+    assert re.findall(r"'sha256-([^']+)'", policy) == hashes
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
+    for tag, attrs in page.tags:
+        for name in ("src", "href"):
+            if name in attrs and tag != "a":
+                assert str(attrs[name]).startswith("data:")
+
+
+def test_a_run_without_anything_still_has_a_report(tmp_path: Path) -> None:
+    data = ReportData(prompt="a red duck", seed=0, status="interrupted", seconds=0.4)
+    text = write_report(tmp_path, data).read_text(encoding="utf-8")
+    page = Page(text)
+    assert "ended before its first preview" in page.text
+    assert not page.all("model-viewer")
+    assert not page.all("svg")
+    assert len(page.scripts) == 1
+    assert len(text) < 30_000
+
+
+def test_a_diverged_run_says_why_and_where_the_numbers_end(tmp_path: Path) -> None:
+    rows = [{"step": step, "loss": 1.0 if step < 3 else math.nan} for step in range(5)]
+    picture = tmp_path / "step.png"
+    Image.new("RGB", (2, 2)).save(picture)
+    data = ReportData(
+        "a duck", 0, "diverged", 3.0, "loss is NaN since step 3; try optimizer.lr=0.001", metrics=rows, previews=[(0, picture)]
+    )
+    page = Page(write_report(tmp_path, data).read_text(encoding="utf-8"))
+    assert "loss is NaN since step 3; try optimizer.lr=0.001" in page.text
+    assert "not a number from step 3 on" in page.text
+    assert [image["alt"] for image in page.all("img")] == ["a duck, at step 0"]
+
+
+def test_a_new_report_replaces_the_old_one_whole(run: tuple[Path, ReportData]) -> None:
+    directory, data = run
+    first = write_report(directory, data).read_bytes()
+    assert write_report(directory, data).read_bytes() == first
+    assert not list(directory.glob(".report*"))
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"cannot write .*report\.html.*choose another"):
+        write_report(tmp_path / "no" / "where", ReportData("a", 0, "finished", 1.0))
+
+
+def test_series_flatten_and_leave_out_what_is_no_curve() -> None:
+    found = series(ROWS)
+    assert [one.name for one in found] == ["loss", "losses.sds", f"losses.{HOSTILE}", "opacity"]
+    assert found[0].values == [2.0, 1.0, 0.0, -1.0]
+    assert found[0].steps == [0, 1, 2, 3]
+
+
+def test_time_split_adds_up_to_the_wall_time() -> None:
+    parts = time_split(ROWS, 10.0)
+    assert [(part.name, part.seconds, part.share) for part in parts] == [
+        ("render", 1.0, 0.1),
+        ("guidance", 2.0, 0.2),
+        ("optimizer", 1.0, 0.1),
+        ("other", 6.0, 0.6),
+    ]
+    # a resumed run counts only its own wall time: no part may become negative
+    assert [part.name for part in time_split(ROWS, 3.0)] == ["render", "guidance", "optimizer"]
+    assert sum(part.share for part in time_split(ROWS, 3.0)) == pytest.approx(1)
+    assert time_split([], 3.0) == []
+
+
+def test_a_curve_lies_where_its_axes_say() -> None:
+    chart = curve(Series("loss", [0, 50, 100], [0.0, 1.0, 4.0]))
+    assert chart is not None
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    middle = (LEFT + right) / 2
+    quarter = bottom - (bottom - TOP) / 4
+    assert chart.raw == f"M{LEFT:g} {bottom:g}L{middle:g} {quarter:g}L{right:g} {TOP:g}"
+    assert [tick.label for tick in chart.y_ticks] == ["0", "1", "2", "3", "4"]
+    assert [tick.at for tick in chart.y_ticks] == pytest.approx([bottom - index * (bottom - TOP) / 4 for index in range(5)])
+    assert chart.x_ticks[0].label == "0"
+    assert chart.x_ticks[0].at == LEFT
+    assert chart.x_ticks[-1].label == "100"
+    assert json.loads(chart.points)[1] == [middle, quarter, 50, 1.0]
+    assert chart.summary == "loss: first 0, last 4, smallest 0, largest 4"
+
+
+def test_a_gap_in_the_numbers_is_a_gap_in_the_line() -> None:
+    chart = curve(Series("loss", [0, 1, 2, 3, 4], [1.0, 2.0, math.inf, 2.0, 1.0]))
+    assert chart is not None
+    assert chart.raw.count("M") == 2
+    assert chart.gap == "not a number from step 2 on"
+    assert curve(Series("loss", [0, 1], [math.nan, math.nan])) is None
+
+
+@pytest.mark.parametrize("value", [0.0, 0.01, -3.0, 1e9, 1e-12])
+def test_a_constant_lies_inside_its_chart(value: float) -> None:
+    chart = curve(Series("lr", [0, 1, 2], [value] * 3))
+    assert chart is not None
+    heights = {float(word.split()[1]) for word in re.split("[ML]", chart.raw) if word}
+    assert len(heights) == 1
+    assert TOP < heights.pop() < HEIGHT - BOTTOM
+    assert 3 <= len(chart.y_ticks) <= 8
+
+
+def test_one_point_and_very_many_points() -> None:
+    assert curve(Series("loss", [7], [1.0])) is not None
+    long = curve(Series("loss", list(range(100_000)), [float(step % 7) for step in range(100_000)]))
+    assert long is not None
+    points = json.loads(long.points)
+    assert len(points) < 500
+    assert points[-1][2] == 99_999
+
+
+def test_numbers_are_short() -> None:
+    assert [number(value) for value in (0, 0.25, -1.5, 1234.5678, 2.5e7, 1e-6)] == [
+        "0",
+        "0.25",
+        "\u22121.5",
+        "1235",
+        "2.5e7",
+        "1e\u22126",
+    ]
+
+
+def test_durations() -> None:
+    assert [_duration(value) for value in (8.31, 59.9, 245.3, 3725)] == ["8.3 s", "59.9 s", "4 min 05 s", "1 h 02 min"]
+
+
+def test_thinning_keeps_the_ends(tmp_path: Path) -> None:
+    items = [(step, tmp_path) for step in range(100)]
+    kept = [step for step, _ in thinned(items, 5)]
+    assert kept == [0, 25, 50, 74, 99]
+    assert thinned(items[:3], 5) == items[:3]
+
+
+def test_the_bundled_viewer_comes_with_its_licences() -> None:
+    folder = files("dfw.report").joinpath("viewer")
+    script = folder.joinpath("model-viewer-umd.min.js").read_text(encoding="utf-8")
+    licences = folder.joinpath("LICENSES.txt").read_text(encoding="utf-8")
+    # inside a page, these would end or change the script
+    assert "</script" not in script
+    assert "<script" not in script
+    for name in (
+        "@google/model-viewer 4.4.0",
+        "three.js",
+        "lit 3",
+        "gainmap-js",
+        "fflate",
+        "Apache License",
+        "BSD 3-Clause",
+        "MIT License",
+    ):
+        assert name in licences
+
+
+def test_the_report_needs_no_torch() -> None:
+    code = "import sys, dfw.report; assert 'torch' not in sys.modules, 'torch'"
+    subprocess.run([sys.executable, "-c", code], check=True)
