@@ -17,8 +17,8 @@ _THICKEST = 80.0
 def transmittance(thickness_N: Tensor, ray_N: Tensor) -> Tensor:
     """T_i = exp(-sum of sigma_j delta_j over the samples j before i on the same ray), (N,). NeRF (Mildenhall 2020), eq. 3.
 
-    thickness_N: sigma_i delta_i >= 0, dimensionless, float64. One cumulative sum over all rays: in float32 the difference of two of
-    its values would have lost three digits.
+    thickness_N: sigma_i delta_i >= 0, dimensionless, float64. One cumulative sum over all rays: in float32 the difference of two
+    of its values would have lost three digits.
     """
     before = thickness_N.cumsum(0) - thickness_N
     first = torch.ones_like(ray_N, dtype=torch.bool)

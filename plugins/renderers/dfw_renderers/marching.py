@@ -25,20 +25,13 @@ class Samples:
     distance: Tensor
     length: Tensor
 
-    def __len__(self) -> int:
-        return int(self.ray.shape[0])
-
-    def select(self, index: Tensor) -> Samples:
-        """The samples at `index` (indices or a mask)."""
-        return Samples(self.ray[index], self.distance[index], self.length[index])
-
 
 @dataclass(frozen=True)
 class Occupancy:
     """Which cells of the cube |x|_inf <= radius may hold matter.
 
-    occupied (G, G, G) bool, axes x, y, z. density (G, G, G), 1/unit: an estimate that does not exceed what is there, for
-    skipping what lies behind opaque matter; None to skip nothing.
+    occupied (G, G, G) bool, axes x, y, z. density (G, G, G), 1/unit: an estimate, rather too low than too high, for skipping
+    what lies behind opaque matter; None to skip nothing.
     """
 
     radius: float
@@ -85,7 +78,7 @@ def march(
 ) -> Samples:
     """Samples of rays (R, 3) at t_in + (k + offset) step, k = 0, 1 ..., in occupied cells; t_in is where the cube is entered.
 
-    offset: in [0, 1), one for each ray (R,) or for all. Which cells are occupied changes which samples are kept, not where they lie.
+    offset: in [0, 1), one for each ray (R,) or for all. What is occupied changes which samples are kept, not where they lie.
     early_stop: samples before which the transmittance, as estimated from `occupancy.density`, has fallen below it are dropped.
     """
     corner = origin.new_full((3,), occupancy.radius)
@@ -100,7 +93,7 @@ def march(
     longest = int(count.max()) if hit.numel() else 0
     index = first[:, None] + torch.arange(longest, device=origin.device, dtype=origin.dtype)
     distance = torch.addcmul(shift[:, None], index, index.new_tensor(step))
-    cell = _cells(origin[hit], direction[hit], distance, occupancy)
+    cell = cells(origin[hit], direction[hit], distance, occupancy)
     keep = occupancy.occupied.flatten()[cell] & (index < (first + count)[:, None])
     if early_stop > 0 and occupancy.density is not None:
         thickness = torch.where(keep, occupancy.density.flatten()[cell] * step, 0.0)
@@ -111,7 +104,7 @@ def march(
     return Samples(hit[torch.div(flat, max(longest, 1), rounding_mode="floor")], kept, torch.full_like(kept, step))
 
 
-def _cells(origin: Tensor, direction: Tensor, distance: Tensor, occupancy: Occupancy) -> Tensor:
+def cells(origin: Tensor, direction: Tensor, distance: Tensor, occupancy: Occupancy) -> Tensor:
     """Flat index (M, K) of the cell at each `distance` (M, K) along the rays (M, 3); points outside count to the nearest cell."""
     size = occupancy.resolution
     scale = size / (2 * occupancy.radius)

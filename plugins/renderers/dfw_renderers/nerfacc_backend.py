@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dfw import ConfigError
 
-from .marching import Occupancy, Samples, intersect_box
+from .compositing import optical_thickness, transmittance
+from .marching import Occupancy, Samples, cells, intersect_box
 
 Backend = Literal["auto", "portable", "nerfacc"]
 
@@ -41,8 +42,10 @@ def uses_nerfacc(backend: Backend, device: torch.device) -> bool:
     return ready
 
 
-def march(origin: Tensor, direction: Tensor, occupancy: Occupancy, step: float, offset: Tensor | float) -> Samples:
-    """The samples of `marching.march` without early stop; CUDA, float32."""
+def march(
+    origin: Tensor, direction: Tensor, occupancy: Occupancy, step: float, offset: Tensor | float, early_stop: float
+) -> Samples:
+    """The samples of `marching.march`; CUDA, float32."""
     import nerfacc
 
     corner = origin.new_full((3,), occupancy.radius)
@@ -56,7 +59,13 @@ def march(origin: Tensor, direction: Tensor, occupancy: Occupancy, step: float, 
         step_size=step,
     )
     start, end = intervals.vals[intervals.is_left], intervals.vals[intervals.is_right]
-    return Samples(samples.ray_indices, (start + end) / 2, end - start)
+    ray, distance, length = samples.ray_indices, (start + end) / 2, end - start
+    if early_stop > 0 and occupancy.density is not None:
+        cell = cells(origin[ray], direction[ray], distance[:, None], occupancy)[:, 0]
+        thickness = optical_thickness(occupancy.density.flatten()[cell], length)
+        keep = transmittance(thickness, ray) >= early_stop
+        ray, distance, length = ray[keep], distance[keep], length[keep]
+    return Samples(ray, distance, length)
 
 
 def weights(density_N: Tensor, samples: Samples, rays: int) -> Tensor:

@@ -27,11 +27,11 @@ class OccupancyConfig(ComponentConfig):
     """False: every sample in the cube is evaluated."""
     resolution: Annotated[int, Field(ge=4, le=256)] = 64
     """Cells per side of the scene's cube."""
-    update_every: PositiveInt = 8
+    update_every: PositiveInt = 16
     """Steps between updates."""
-    fraction: Annotated[float, Field(gt=0, le=1)] = 0.125
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of the unoccupied cells looked at in one update, in turn; occupied ones are looked at in each."""
-    decay: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.7
     """Factor of a cell's remembered density each time it is looked at; it never falls below what is found there."""
     threshold: PositiveFloat = 0.01
     """Optical thickness of one sample (density times step) below which a cell is empty; or the mean over all cells, if less."""
@@ -42,8 +42,7 @@ class OccupancyConfig(ComponentConfig):
 class OccupancyGrid(nn.Module):
     """Two memories of the density in each cell: `peak`, a decaying maximum, and `recent`, a running mean.
 
-    A cell that was never looked at has an infinite peak: it is occupied. Both are buffers, for a restored run to go on to the same
-    bits.
+    A cell that was never looked at has an infinite peak: it is occupied. Both are buffers, so that a restored run has the same bits.
     """
 
     peak: Tensor
@@ -87,23 +86,28 @@ class OccupancyGrid(nn.Module):
 
 
 def occupied_cells(peak: Tensor, step: float, threshold: float) -> Tensor:
-    """Cells (G, G, G) whose `peak` density times `step` exceeds the lower of `threshold` and its mean over all cells."""
+    """Cells (G, G, G) whose `peak` density times `step` exceeds the lower of `threshold` and its mean over all cells.
+
+    So a scene that is thin everywhere is not lost, and a density that is no number is seen.
+    """
     thickness = peak * step
-    return thickness > thickness.mean().clamp(max=threshold)
+    return ~(thickness <= thickness.mean().clamp(max=threshold))
 
 
 def survey(field: DensityField, config: OccupancyConfig, step: float, like: Tensor) -> Occupancy:
     """The occupancy of `field` as it is now, on `like`'s device: nothing drawn, nothing remembered.
 
-    Looks at the centre and a corner of every cell, and counts the neighbours of an occupied cell as occupied.
+    Looks at the centre and a corner of every cell; takes the highest density of a cell and its 26 neighbours for what may be there,
+    and the lowest for what hides.
     """
     size = config.resolution
     with torch.no_grad():
         cell = torch.arange(size**3, device=like.device)
         looks = [_places(cell, torch.full((1, 3), at, device=like.device), size, field.radius) for at in (0.5, 0.0)]
-        peak = torch.maximum(*(_density(field, look.to(like.dtype)) for look in looks)).view(1, 1, size, size, size)
-        spread = F.max_pool3d(peak, 3, stride=1, padding=1)[0, 0]
-        return Occupancy(field.radius, occupied_cells(spread, step, config.threshold))
+        found = torch.stack([_density(field, look.to(like.dtype)) for look in looks]).view(2, size, size, size)
+        highest = F.max_pool3d(found.amax(0)[None], 3, stride=1, padding=1)[0]
+        lowest = -F.max_pool3d(-found.amin(0)[None], 3, stride=1, padding=1)[0]
+        return Occupancy(field.radius, occupied_cells(highest, step, config.threshold), lowest)
 
 
 class Surveyor:

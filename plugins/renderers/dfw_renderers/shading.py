@@ -38,7 +38,7 @@ class ShadingConfig(ComponentConfig):
     light_deviation: NonNegativeFloat = 2.5
     """Standard deviation of the light's offset from the camera, world units, before its distance is set; 0: in line with it."""
     normals: Literal["auto", "always", "never"] = "auto"
-    """`auto`: computed when shading uses them; `always`: in every step, for losses that need them; `never`: nothing may use them."""
+    """`auto`: computed when shading uses them; `always`: in every step, for losses that need them; `never`: not at all."""
     eval_shading: Literal["albedo", "lambertian", "normal"] = "albedo"
     """What previews and turntables show; the light is then the camera's."""
 
@@ -55,7 +55,7 @@ class ShadingConfig(ComponentConfig):
 
 @dataclass(frozen=True)
 class Lighting:
-    """One point light per view: `position` (B, 3), world units; `ambient`, `diffuse` (B,); `textureless` (B,), 1 for white albedo.
+    """One point light per view: `position` (B, 3), world units; `ambient`, `diffuse` (B,); `textureless` (B,), 1 for white.
 
     A view that shows its albedo has ambient 1 and diffuse 0.
     """

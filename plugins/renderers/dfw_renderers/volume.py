@@ -98,9 +98,9 @@ class Volume(Renderer):
         """Samples along the diagonal of the scene's cube: the step is 2 sqrt(3) radius / samples; a side has 0.58 of them."""
         occupancy: OccupancyConfig = OccupancyConfig()
         """How empty space is skipped."""
-        early_stop: Annotated[float, Field(ge=0, lt=0.1)] = 1e-3
-        """Samples that less than this share of the light gets past are dropped; no colour moves by more. 0 keeps all."""
-        chunk: PositiveInt = 2**16
+        early_stop: Annotated[float, Field(ge=0, lt=0.1)] = 1e-4
+        """Samples that less than this share of the light reaches, as the occupancy grid estimates it, are dropped; 0 keeps all."""
+        chunk: PositiveInt = 2**15
         """Rays rendered at once; smaller needs less memory."""
         shading: ShadingConfig = ShadingConfig()
         """From albedo to colour."""
@@ -203,13 +203,11 @@ class Volume(Renderer):
         return self.grid.occupancy(field.radius, step) if self.training else self._surveyor(field, step, like)
 
     def _render(self, field: DensityField, rays: _Rays, occupancy: Occupancy, style: _Style) -> _Pixels:
-        """Samples, then one cheap look at their density to drop those behind matter, then all of the rest with gradients."""
-        config, step, count = self.config, self.step_length(field), len(rays)
+        config, count = self.config, len(rays)
         native = uses_nerfacc(config.backend, rays.origin.device)
         march = nerfacc_backend.march if native else marching.march
         with torch.no_grad():
-            samples = march(rays.origin, rays.direction, occupancy, step, rays.offset)
-            samples = samples.select(self._visible(field, rays, samples)) if config.early_stop else samples
+            samples = march(rays.origin, rays.direction, occupancy, self.step_length(field), rays.offset, config.early_stop)
         points = rays.at(samples)
         found = field.sample(points, normals=style.normals)
         if native:
@@ -229,11 +227,6 @@ class Volume(Renderer):
             None if found.normal is None else total(weight[:, None] * found.normal),
             RaySamples(weight, samples.ray, samples.distance, rays.direction[samples.ray], found.normal),
         )
-
-    def _visible(self, field: DensityField, rays: _Rays, samples: Samples) -> Tensor:
-        """Mask (N,) of the samples that at least `early_stop` of the light reaches."""
-        thickness = compositing.optical_thickness(field.density(rays.at(samples)), samples.length)
-        return compositing.transmittance(thickness, samples.ray) >= self.config.early_stop
 
 
 def _field(geometry: Geometry) -> DensityField:
