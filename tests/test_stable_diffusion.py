@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from dfw_guidance.stable_diffusion import StableDiffusion
 from tiny_diffusion import LENGTH, WIDTH, save_tiny_model
 from torch import Tensor
 
 from dfw import Conditioning, GuidanceError, PromptError
+from dfw_guidance.stable_diffusion import StableDiffusion
 
 
 @pytest.fixture(scope="module")

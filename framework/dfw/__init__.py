@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dfw.interfaces import Loss as Loss
     from dfw.interfaces import LossInputs as LossInputs
     from dfw.interfaces import NoiseSchedule as NoiseSchedule
+    from dfw.interfaces import PromptBatch as PromptBatch
     from dfw.interfaces import Rays as Rays
     from dfw.interfaces import RaySamples as RaySamples
     from dfw.interfaces import Renderer as Renderer
@@ -52,6 +53,7 @@ _HOME = {
     "Loss": "interfaces",
     "LossInputs": "interfaces",
     "NoiseSchedule": "interfaces",
+    "PromptBatch": "interfaces",
     "Rays": "interfaces",
     "RaySamples": "interfaces",
     "Renderer": "interfaces",

@@ -1,4 +1,4 @@
-"""What the guidance itself draws: two-dimensional samples by DDIM, on one sheet. Shows what a model knows before it judges a scene.
+"""What the guidance itself draws: two-dimensional samples by DDIM, on one sheet. Shows what a model knows.
 
 Legend: B images, C channels and side h of the guidance's space, T timesteps of its schedule.
 """
@@ -27,8 +27,13 @@ _GAP = 2
 
 
 def ddim_timesteps(total: int, steps: int) -> list[int]:
-    """`steps` timesteps, evenly spaced downwards from T - 1; the step after the last one is the clean image."""
-    return [round((total - 1) * (1 - i / steps)) for i in range(steps)]
+    """`steps` timesteps, evenly spaced downwards from T - 1; the step after the last one is the clean image.
+
+    Raises ConfigError unless 1 <= steps <= T = `total`. Lin et al. 2024, table 2, "trailing".
+    """
+    if not 1 <= steps <= total:
+        raise ConfigError(f"steps: {steps} must lie in 1 to {total}, the model's number of timesteps; 30 is plenty for most")
+    return [round(total * (1 - i / steps)) - 1 for i in range(steps)]
 
 
 @torch.no_grad()
@@ -72,8 +77,8 @@ def view_cameras(settings: ViewSettings, device: torch.device) -> CameraBatch:
 def sample(config: RunConfig, count: int, steps: int, scale: float, out: Path, views: bool = False) -> Path:
     """Draws the configuration's prompt with its guidance and writes one PNG; returns its path.
 
-    `count` images side by side; with `views`, a row of `count` for each view's words. `out` is a PNG file or a folder; a file that
-    exists is kept, and the new one takes the next free number. Raises ConfigError when the configuration has no guidance.
+    `count` images side by side; with `views`, a row of `count` for each view's words. `out` is a PNG file or a folder; a file
+    that exists is kept, and the new one takes the next free number. Raises ConfigError when the configuration has no guidance.
     """
     guidance = _guidance(config)
     settings = config.views if views else ViewSettings(mode="none")

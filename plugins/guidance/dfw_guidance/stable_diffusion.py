@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from pydantic import field_validator
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from dfw import ComponentConfig, Conditioning, Guidance, GuidanceError, NoiseSchedule, PromptError
 from dfw_guidance.aliases import candidates
@@ -59,7 +61,8 @@ class StableDiffusion(Guidance):
         folder = find_model(config.model, config.revision, config.variant)
         self.vocabulary = Vocabulary.read(folder)
         try:
-            self._load(folder, config.variant)
+            with _no_progress_bar():
+                self._load(folder, config.variant)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise GuidanceError(
                 f"guidance.model: {config.model!r} ({folder}) does not load: {' '.join(str(error).split())}"
@@ -157,7 +160,8 @@ class StableDiffusion(Guidance):
         automatic = torch.float16 if device.type == "cuda" else torch.float32
         dtype = automatic if precision == "auto" else DTYPES[precision]
         for part in (self.text_encoder, self.unet, self.vae):
-            part.to(dtype=dtype)
+            if part.dtype != dtype:
+                torch.nn.Module.to(part, dtype=dtype)  # diffusers' own .to() warns about modules it has none of
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> StableDiffusion:
         """Moves with `.to(device)`; the weights' dtype follows `precision`, the schedule stays in float32."""
@@ -168,3 +172,15 @@ class StableDiffusion(Guidance):
         self.schedule = self.schedule.to(device)
         self._embeddings = {text: embedding.to(device) for text, embedding in self._embeddings.items()}
         return self
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """The second that loading takes needs no bar among the run's own output."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

