@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -13,7 +13,7 @@ from pydantic import BaseModel, field_validator
 
 from dfw import ComponentConfig, Geometry, Loss, Renderer
 from dfw.build import Origin, compose
-from dfw.config import load_config, load_with_provenance, shipped_names, shipped_directory, to_yaml
+from dfw.config import load_config, load_with_provenance, shipped_directory, shipped_names, to_yaml
 from dfw.config_schema import schema
 from dfw.errors import ConfigError, GuidanceError, PluginError
 from dfw.registry import Entry, Registry
@@ -62,9 +62,9 @@ class Tracer(Renderer):
     class Config(ComponentConfig):
         """How it renders."""
 
-        shading: "Tracer.Shading"
+        shading: Tracer.Shading
 
-    feature_hints = {"normals": "shading.normals is 'analytic'"}
+    feature_hints: ClassVar[dict[str, str]] = {"normals": "shading.normals is 'analytic'"}
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Bend(Loss):
 
         needs: str = "normals"
         sharpness: Schedule = 1.0
-        ramps: dict[str, Schedule] = {}
+        ramps: dict[str, Schedule] = {}  # noqa: RUF012
 
         @field_validator("needs")
         @classmethod

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from dfw.schedules import Schedule, last_step
+from dfw.schedules import Ramp, Schedule, last_step
 
 Range = tuple[float, float]
 
@@ -18,6 +18,14 @@ class Settings(BaseModel):
     """Base: frozen, unknown keys refused, the docstring under a field is its help."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+def _at_least(value: Schedule, least: float, what: str) -> Schedule:
+    """A schedule whose values, at both ends of a ramp, are `least` or more."""
+    lowest = min(value.from_, value.to) if isinstance(value, Ramp) else value
+    if lowest < least:
+        raise ValueError(f"{lowest:g} is too small; {what}")
+    return value
 
 
 def _ordered(value: Range) -> Range:
@@ -102,6 +110,18 @@ class CameraSettings(Settings):
     def _range(cls, value: Range) -> Range:
         return _ordered(value)
 
+    @field_validator("width")
+    @classmethod
+    def _width(cls, value: Schedule) -> Schedule:
+        return _at_least(value, 1, "write 1 pixel or more, e.g. 64")
+
+    @field_validator("distance")
+    @classmethod
+    def _distance(cls, value: Range) -> Range:
+        if value[0] <= 0:
+            raise ValueError(f"[{value[0]:g}, {value[1]:g}] must lie above 0; the scene's centre is at 0")
+        return value
+
     @field_validator("fov")
     @classmethod
     def _fov(cls, value: Range) -> Range:
@@ -123,6 +143,11 @@ class GroupSettings(Settings):
     lr: Schedule
     """Learning rate of the group."""
 
+    @field_validator("lr")
+    @classmethod
+    def _lr(cls, value: Schedule) -> Schedule:
+        return _at_least(value, 0, "write 0 or more, e.g. 0.01")
+
 
 class OptimizerSettings(Settings):
     """Adam (Kingma and Ba 2015), or AdamW when weight_decay is above 0."""
@@ -139,6 +164,18 @@ class OptimizerSettings(Settings):
     """Clip the norm of all gradients together; none: no clipping."""
     groups: dict[str, GroupSettings] = {}
     """Parameter group -> its own settings."""
+
+    @field_validator("lr")
+    @classmethod
+    def _lr(cls, value: Schedule) -> Schedule:
+        return _at_least(value, 0, "write 0 or more, e.g. 0.01")
+
+    @field_validator("betas")
+    @classmethod
+    def _betas(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in value):
+            raise ValueError(f"[{value[0]:g}, {value[1]:g}] must lie inside [0, 1); Adam's are [0.9, 0.99]")
+        return value
 
 
 class TrainerSettings(Settings):

@@ -1,0 +1,70 @@
+"""What imports what, and what the public surface is: seen in fresh interpreters."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import dfw
+
+HEAVY = ("torch", "diffusers", "transformers", "accelerate", "nerfacc", "warp", "scipy", "trimesh")
+REPORT = "\nimport sys\nprint('LOADED', sorted({name.partition('.')[0] for name in sys.modules}))"
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has after running `code`."""
+    result = subprocess.run([sys.executable, "-c", code + REPORT], capture_output=True, text=True, check=True, timeout=60)
+    line = next(line for line in result.stdout.splitlines() if line.startswith("LOADED "))
+    return set(eval(line.removeprefix("LOADED ")))  # noqa: S307
+
+
+def command(*arguments: str) -> str:
+    return f"from dfw.cli.main import main\nassert main({list(arguments)!r}) == 0"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import dfw",
+        "import dfw.registry, dfw.plugins, dfw.hookspecs, dfw.events, dfw.config, dfw.settings, dfw.component, dfw.errors, dfw.runs",
+        "import dfw; dfw.register, dfw.hookimpl, dfw.ComponentConfig, dfw.DfwError, dfw.Progress, dfw.value_at",
+        "import dfw_geometry, dfw_renderers, dfw_guidance, dfw_losses",
+        "from dfw.config import load_config\nload_config('dreamfusion')",
+        "from dfw.plugins import load_listeners\nload_listeners()",
+        command("--help"),
+        command("--version"),
+        command("plugins", "list"),
+        *(command(verb, "--help") for verb in ("run", "render", "export", "sample", "config", "plugins", "doctor")),
+    ],
+)
+def test_no_torch_before_it_is_needed(code: str):
+    assert not loaded_by(code) & set(HEAVY)
+
+
+def test_importing_dfw_costs_next_to_nothing():
+    before = loaded_by("from __future__ import annotations\nimport importlib, typing")
+    assert loaded_by("import dfw") - before <= {"dfw"}
+
+
+def test_listing_plugins_imports_no_plugin():
+    ours = {"dfw_geometry", "dfw_renderers", "dfw_guidance", "dfw_losses"}
+    assert not loaded_by(command("plugins", "list")) & ours
+
+
+def test_the_public_surface_is_what_it_says():
+    assert set(dfw.__all__) == set(dir(dfw))
+    assert len(dfw.__all__) == len(set(dfw.__all__))
+    for name in dfw.__all__:
+        assert getattr(dfw, name) is not None
+    namespace: dict[str, object] = {}
+    exec("from dfw import *", namespace)
+    assert set(dfw.__all__) <= set(namespace)
+    with pytest.raises(AttributeError, match="module 'dfw' has no attribute 'Gemoetry'"):
+        dfw.Gemoetry  # noqa: B018
+
+
+def test_every_public_name_of_a_plugin_author_is_documented():
+    undocumented = [name for name in dfw.__all__ if name not in ("__version__", "Schedule") and not getattr(dfw, name).__doc__]
+    assert undocumented == []
