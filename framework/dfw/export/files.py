@@ -63,7 +63,7 @@ def glb_bytes(textured: TexturedMesh, title: str) -> bytes:
 
     material = trimesh.visual.material.PBRMaterial(
         name="albedo",
-        baseColorTexture=Image.open(io.BytesIO(_png_bytes(textured))),
+        baseColorTexture=Image.fromarray(textured.texture),
         baseColorFactor=[255, 255, 255, 255],
         metallicFactor=0.0,
         roughnessFactor=ROUGHNESS,
@@ -106,7 +106,7 @@ def _mtl_bytes(stem: str) -> bytes:
 
 def _png_bytes(textured: TexturedMesh) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(textured.texture).save(buffer, "PNG", optimize=True)
+    Image.fromarray(textured.texture).save(buffer, "PNG")
     return buffer.getvalue()
 
 
