@@ -17,7 +17,7 @@ def loaded_by(code: str) -> set[str]:
     """Top-level modules that a fresh interpreter has after running `code`."""
     result = subprocess.run([sys.executable, "-c", code + REPORT], capture_output=True, text=True, check=True, timeout=60)
     line = next(line for line in result.stdout.splitlines() if line.startswith("LOADED "))
-    return set(eval(line.removeprefix("LOADED ")))  # noqa: S307
+    return set(eval(line.removeprefix("LOADED ")))
 
 
 def command(*arguments: str) -> str:
@@ -28,7 +28,7 @@ def command(*arguments: str) -> str:
     "code",
     [
         "import dfw",
-        "import dfw.registry, dfw.plugins, dfw.hookspecs, dfw.events, dfw.config, dfw.settings, dfw.component, dfw.errors, dfw.runs",
+        "import dfw.registry, dfw.plugins, dfw.hookspecs, dfw.events, dfw.config, dfw.settings, dfw.component, dfw.runs, dfw.console",
         "import dfw; dfw.register, dfw.hookimpl, dfw.ComponentConfig, dfw.DfwError, dfw.Progress, dfw.value_at",
         "import dfw_geometry, dfw_renderers, dfw_guidance, dfw_losses",
         "from dfw.config import load_config\nload_config('dreamfusion')",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -68,7 +69,7 @@ def test_a_ramp_stays_between_its_ends_and_never_turns(low: float, high: float, 
     values = [at(schedule, n, 50) for n in range(50)]
     sign = 1 if high >= low else -1
     slack = 1e-9 * max(low, high)
-    assert all(sign * (b - a) >= -slack for a, b in zip(values, values[1:], strict=False))
+    assert all(sign * (b - a) >= -slack for a, b in pairwise(values))
     assert min(low, high) - slack <= min(values)
     assert max(values) <= max(low, high) + slack
 
