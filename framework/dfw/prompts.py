@@ -44,8 +44,7 @@ def view_index(azimuth: Tensor, elevation: Tensor, settings: ViewSettings) -> Te
     else:
         half = settings.front / 2
         turned = _turn(azimuth + half)
-        bounds = torch.tensor([settings.front, 180.0, 180.0 + settings.front], device=azimuth.device, dtype=azimuth.dtype)
-        index = torch.bucketize(turned, bounds, right=True)
+        index = (turned >= settings.front).long() + (turned >= 180) + (turned >= 180 + settings.front)
     return torch.where(elevation > settings.overhead, settings.sectors, index)
 
 

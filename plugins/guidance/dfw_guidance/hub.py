@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from dfw import GuidanceError
+from dfw import DfwError, GuidanceError
 from dfw_guidance.aliases import candidates
 
 WEIGHTS = {
@@ -49,7 +49,9 @@ def find_model(model: str, revision: str | None = None, variant: str | None = No
             return _checked(Path(place), model, variant)
         try:
             return _checked(Path(_download(place, revision, variant)), place, variant)
-        except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        except DfwError:
+            raise
+        except Exception as error:  # the hub's client also raises its transport's own classes; all end in the message below
             refused.append(_reason(place, revision, error))
     raise GuidanceError(
         f"guidance.model: cannot get {model!r}: {'; '.join(refused)}. A local folder in diffusers' layout works as well "
@@ -98,8 +100,8 @@ def _reason(repository: str, revision: str | None, error: Exception) -> str:
             return f"{repository} has no revision {revision!r}: see {page}/tree/main"
         case LocalEntryNotFoundError() | OfflineModeIsEnabled():
             why = "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else "the hub cannot be reached"
-            return f"{repository} is not in the cache ({constants.HF_HUB_CACHE}) and {why}"
+            return f"{repository} is not complete in the cache ({constants.HF_HUB_CACHE}) and {why}"
         case HfHubHTTPError() if error.response is not None and error.response.status_code in (401, 403):
             return f"{repository} refuses this account: accept its licence at {page}, then `hf auth login` or set HF_TOKEN"
         case _:
-            return f"{repository}: {' '.join(str(error).split())}"
+            return f"{repository}: {type(error).__name__}: {' '.join(str(error).split())}"

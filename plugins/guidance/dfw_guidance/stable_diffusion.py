@@ -116,7 +116,7 @@ class StableDiffusion(Guidance):
 
     @torch.no_grad()
     def _embed(self, texts: Sequence[str]) -> Tensor:
-        length = self.tokenizer.model_max_length
+        length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
         for text in texts:
             count = len(self.tokenizer(text).input_ids)
             if count > length:
@@ -178,9 +178,9 @@ class StableDiffusion(Guidance):
 def _no_progress_bar() -> Iterator[None]:
     """The second that loading takes needs no bar among the run's own output."""
     shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -16,11 +16,15 @@ _WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All `words` a model was trained on, among them those worth telling a user: `kinds` of object and `colours`."""
+    """All `words` a model was trained on, and those worth telling a user.
+
+    `kinds` of object, `colours`, and `solids`, the kinds that can stand one on another.
+    """
 
     words: frozenset[str]
     kinds: tuple[str, ...]
     colours: tuple[str, ...]
+    solids: tuple[str, ...]
 
     @staticmethod
     def read(folder: Path) -> Vocabulary | None:
@@ -29,9 +33,9 @@ class Vocabulary:
         if not path.is_file():
             return None
         table = json.loads(path.read_text(encoding="utf-8"))
-        kinds, colours = tuple(table["kinds"]), tuple(table["colours"])
+        kinds, colours, solids = (tuple(table[key]) for key in ("kinds", "colours", "solids"))
         words = {part.lower() for text in (*table["words"], *kinds, *colours) for part in _WORD.findall(text)}
-        return Vocabulary(frozenset(words), kinds, colours)
+        return Vocabulary(frozenset(words), kinds, colours, solids)
 
     def check(self, texts: Sequence[str]) -> None:
         """Raises PromptError naming the unknown words of `texts`, what is known, and how to choose a model that knows more."""
@@ -42,7 +46,8 @@ class Vocabulary:
         near = {word: difflib.get_close_matches(word, sorted(self.words), n=1) for word in unknown}
         listed = ", ".join(f"{word!r} (did you mean {near[word][0]!r}?)" if near[word] else repr(word) for word in unknown)
         raise PromptError(
-            f"prompt: this model does not know {listed}. It knows the objects {', '.join(self.kinds)}; "
-            f"the colours {', '.join(self.colours)}; and 'on', as in 'a {self.colours[0]} {self.kinds[0]} on a "
-            f"{self.colours[-1]} {self.kinds[-1]}'. For any other prompt name a real model: guidance.model=sd21"
+            f"prompt: this model does not know {listed}. It knows {', '.join(self.kinds)} in {', '.join(self.colours)}, as in "
+            f"'a {self.colours[0]} {self.kinds[0]}', and one on another of {', '.join(self.solids)}, as in "
+            f"'a {self.colours[0]} {self.solids[0]} on a {self.colours[-1]} {self.solids[-1]}'. "
+            "For other prompts name a real model: guidance.model=sd21-base"
         )

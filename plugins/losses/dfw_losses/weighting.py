@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from dfw import NoiseSchedule
@@ -20,7 +21,7 @@ def weight_at(weighting: Weighting, schedule: NoiseSchedule, timestep: Tensor, l
         case "sigma2":
             return sigma**2
         case "one":
-            return sigma * 0 + 1
+            return torch.ones_like(sigma)
         case "alpha-sigma2":
             return alpha * sigma**2
         case "sigma-over-alpha":
