@@ -42,7 +42,7 @@ class OccupancyConfig(ComponentConfig):
 class OccupancyGrid(nn.Module):
     """Two memories of the density in each cell: `peak`, a decaying maximum, and `recent`, a running mean.
 
-    A cell that was never looked at has an infinite peak: it is occupied. Both are buffers, so that a restored run has the same bits.
+    A cell that was never looked at has an infinite peak: it is occupied. Both are buffers: a restored run has the same bits.
     """
 
     peak: Tensor
@@ -97,8 +97,8 @@ def occupied_cells(peak: Tensor, step: float, threshold: float) -> Tensor:
 def survey(field: DensityField, config: OccupancyConfig, step: float, like: Tensor) -> Occupancy:
     """The occupancy of `field` as it is now, on `like`'s device: nothing drawn, nothing remembered.
 
-    Looks at the centre and a corner of every cell; takes the highest density of a cell and its 26 neighbours for what may be there,
-    and the lowest for what hides.
+    Looks at the centre and a corner of every cell; takes the highest density of a cell and its 26 neighbours for what may be
+    there, and the lowest for what hides. Finds all that is thicker than half a cell.
     """
     size = config.resolution
     with torch.no_grad():
@@ -128,6 +128,10 @@ class Surveyor:
             self._found = survey(field, self.config, step, like)
             self._field, self._key = weakref.ref(field), key
         return self._found
+
+    def forget(self) -> None:
+        """Looks anew the next time, for fields that change without their parameters."""
+        self._field, self._found = None, None
 
     def __deepcopy__(self, memo: dict[int, object]) -> Surveyor:
         return Surveyor(self.config)

@@ -48,6 +48,13 @@ class ShadingConfig(ComponentConfig):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name}: [{low:g}, {high:g}] runs backwards; write [{high:g}, {low:g}]")
+        for name in ("probability", "textureless"):
+            value: Schedule = getattr(self, name)
+            ends = (value.from_, value.to) if not isinstance(value, float | int) else (value,)
+            if not all(0 <= end <= 1 for end in ends):
+                raise ValueError(
+                    f"{name}: {max(ends, key=lambda end: abs(end - 0.5)):g} is no probability; write a number in [0, 1]"
+                )
         if self.normals == "never" and (self.mode != "albedo" or self.eval_shading != "albedo"):
             raise ValueError("normals: never, but shading needs them; write normals: auto, or albedo for mode and eval_shading")
         return self

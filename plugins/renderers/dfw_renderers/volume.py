@@ -99,7 +99,7 @@ class Volume(Renderer):
         occupancy: OccupancyConfig = OccupancyConfig()
         """How empty space is skipped."""
         early_stop: Annotated[float, Field(ge=0, lt=0.1)] = 1e-4
-        """Samples that less than this share of the light reaches, as the occupancy grid estimates it, are dropped; 0 keeps all."""
+        """Samples that less than this share of the light reaches, as the occupancy grid estimates, are dropped; 0 keeps all."""
         chunk: PositiveInt = 2**15
         """Rays rendered at once; smaller needs less memory."""
         shading: ShadingConfig = ShadingConfig()
@@ -140,6 +140,7 @@ class Volume(Renderer):
     def begin_step(self, geometry: Geometry, progress: Progress, generator: torch.Generator) -> None:
         """Updates the occupancy grid where it is due."""
         self._progress = progress
+        self._surveyor.forget()
         if self.config.occupancy.enabled:
             field = _field(geometry)
             self.grid.update(field, self.step_length(field), progress, generator)
