@@ -244,10 +244,8 @@ def test_a_loss_key_that_is_no_loss_is_told():
 
 def test_what_a_part_requires_must_be_provided_by_another():
     text = refused("renderer.shading.normals=none")
-    assert (
-        text
-        == "toy.yaml:7: losses.bend: acme/bend needs normals; renderer acme/tracer provides them when shading.normals is 'analytic'"
-    )
+    hint = "renderer acme/tracer provides them when shading.normals is 'analytic'"
+    assert text == f"toy.yaml:7: losses.bend: acme/bend needs normals; {hint}"
     assert "acme/bend needs noise-prediction; this run has no guidance, add one" in refused("losses.bend.needs=noise-prediction")
     assert "needs depth; renderer acme/tracer does not provide it, choose another renderer" in refused("losses.bend.needs=depth")
     assert "needs flow; no other part of this run provides it" in refused("losses.bend.needs=flow")

@@ -205,7 +205,14 @@ def test_doctor_looks_at_everything(capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_crash_shows_its_traceback_and_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    source = "import click\nfrom dfw import hookimpl\n@hookimpl\ndef dfw_register_commands(cli):\n  cli.add_command(click.Command('x', callback=lambda: 1 / 0))\n"
+    source = """
+    import click
+    from dfw import hookimpl
+
+    @hookimpl
+    def dfw_register_commands(cli):
+        cli.add_command(click.Command("x", callback=lambda: 1 / 0))
+    """
     site = tmp_path / "site"
     write_package(site, "acme-x", "0.3", "[dfw]\nx = acme_x\n", {"acme_x": source})
     with on_path(site):
@@ -235,10 +242,7 @@ def test_ctrl_c_checkpoints_and_exits_130_and_the_run_can_be_resumed(tmp_path: P
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         deadline = time.monotonic() + 120
-        while (
-            not list(tmp_path.glob("runs/tiny/*/metrics.jsonl"))
-            or not list(tmp_path.glob("runs/tiny/*/metrics.jsonl"))[0].stat().st_size
-        ):
+        while not any(path.stat().st_size for path in tmp_path.glob("runs/tiny/*/metrics.jsonl")):
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < deadline, "no step was taken"
             time.sleep(0.05)

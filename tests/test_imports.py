@@ -28,7 +28,8 @@ def command(*arguments: str) -> str:
     "code",
     [
         "import dfw",
-        "import dfw.registry, dfw.plugins, dfw.hookspecs, dfw.events, dfw.config, dfw.settings, dfw.component, dfw.runs, dfw.console",
+        "import dfw.registry, dfw.plugins, dfw.hookspecs, dfw.events, dfw.component, dfw.settings, dfw.config",
+        "import dfw.runs, dfw.console, dfw.errors, dfw.schedules, dfw.discovery, dfw.provenance",
         "import dfw; dfw.register, dfw.hookimpl, dfw.ComponentConfig, dfw.DfwError, dfw.Progress, dfw.value_at",
         "import dfw_geometry, dfw_renderers, dfw_guidance, dfw_losses",
         "from dfw.config import load_config\nload_config('dreamfusion')",

@@ -12,8 +12,6 @@ from dfw import ComponentConfig, Loss
 from dfw.errors import PluginError
 from dfw.registry import Registry, rediscover, register, registry
 
-MESSAGE_OF = "{kind} '{name}' of {distribution} {version}"
-
 
 @pytest.fixture(autouse=True)
 def fresh_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +174,11 @@ def test_the_built_in_distribution_cannot_be_blocked(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("DFW_BLOCK_PLUGINS", "dreamfw")
     with pytest.raises(PluginError, match="cannot be blocked"):
         Registry.discover()
+
+
+def test_a_name_that_was_registered_by_hand_in_another_process_says_how_to_bring_it_back():
+    with pytest.raises(PluginError, match=r"give the file that does so with --plugin FILE\.py"):
+        Registry.discover().resolve("loss", "local/glow")
 
 
 class Mine(Loss):

@@ -81,7 +81,8 @@ def _parse_value(override: str, value: str) -> Any:
         tree: Any = OmegaConf.to_container(OmegaConf.create("value: " + (value.strip() or "''")), resolve=False)
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or error
-        raise ConfigError(f"override {override!r}: the value is not valid YAML ({problem}); put text with such signs in quotes: 'key=\"...\"'") from None
+        remedy = "put text with such signs in quotes: 'key=\"...\"'"
+        raise ConfigError(f"override {override!r}: the value is not valid YAML ({problem}); {remedy}") from None
     return tree["value"]
 
 

@@ -177,7 +177,9 @@ class Registry:
         listed = ", ".join(dict.fromkeys(entry.name for entry in known)) or "none; is dreamfw itself installed?"
         text = (f" Did you mean '{names[near[0]]}'?" if near else "") + f" Known: {listed}."
         owner = name.partition("/")[0]
-        if "/" in name and all(entry.distribution != normalise(owner) for entry in self._entries):
+        if owner == LOCAL and "/" in name:
+            text += " It was registered by hand: give the file that does so with --plugin FILE.py, or call dfw.register."
+        elif "/" in name and all(entry.distribution != normalise(owner) for entry in self._entries):
             text += f' No installed distribution {owner} provides components; try pip install "{owner}".'
         return text + "".join(f"\n  failed to load: {problem}" for problem in self._problems)
 
