@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from render_fields import Blobs, ball, looking, turn
 
 from dfw import Progress
-from dfw.schedules import Ramp
 from dfw_renderers.shading import (
     Lighting,
     ShadingConfig,
@@ -115,7 +114,7 @@ def test_shares_of_lit_and_textureless_views():
 
 
 def test_probabilities_may_be_ramps():
-    config = ShadingConfig(probability=Ramp.model_validate({"from": 0, "to": 1}), ambient=(0.0, 0.2))
+    config = ShadingConfig.model_validate({"probability": {"from": 0, "to": 1}, "ambient": (0.0, 0.2)})
     camera = torch.ones(1000, 3)
     assert (draw_lighting(camera, config, Progress(0, 10), generator()).diffuse == 0).all()
     half = draw_lighting(camera, config, Progress(5, 10), generator())

@@ -52,9 +52,8 @@ class ShadingConfig(ComponentConfig):
             value: Schedule = getattr(self, name)
             ends = (value.from_, value.to) if not isinstance(value, float | int) else (value,)
             if not all(0 <= end <= 1 for end in ends):
-                raise ValueError(
-                    f"{name}: {max(ends, key=lambda end: abs(end - 0.5)):g} is no probability; write a number in [0, 1]"
-                )
+                worst = max(ends, key=lambda end: abs(end - 0.5))
+                raise ValueError(f"{name}: {worst:g} is no probability; write a number in [0, 1]")
         if self.normals == "never" and (self.mode != "albedo" or self.eval_shading != "albedo"):
             raise ValueError("normals: never, but shading needs them; write normals: auto, or albedo for mode and eval_shading")
         return self

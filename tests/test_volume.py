@@ -1,0 +1,319 @@
+"""The volume renderer against scenes whose pictures are known: balls, slabs, boxes, nothing; and its promises about state."""
+
+import copy
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+from render_fields import DIAGONAL, Blobs, Shape, along, ball, box, chord, looking, nothing, slab, turn
+
+from dfw import ConfigError, Progress
+from dfw_geometry.image import Image
+from dfw_geometry.nerf import NeRF
+from dfw_geometry.sdf_scene import SdfScene
+from dfw_renderers.volume import Volume
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def volume(training: bool = False, **options) -> Volume:
+    options = {"background": {"type": "solid", "colour": (0.0, 0.0, 1.0)}} | options
+    renderer = Volume(Volume.Config.model_validate(options))
+    renderer.initialise(generator())
+    return renderer.train(training)
+
+
+def trained(field, steps: int = 20, **options) -> Volume:
+    renderer, g = volume(True, **options), generator(5)
+    for step in range(steps):
+        renderer.begin_step(field, Progress(step, 100), g)
+    return renderer
+
+
+@pytest.mark.parametrize("samples", [96, 512])
+@pytest.mark.parametrize("training", [False, True])
+def test_homogeneous_ball(training, samples):
+    sigma, radius = 2.0, 0.6
+    field, cameras = ball(sigma, radius), looking((3.0, 0.0, 0.0), (0.0, -3.0, 0.4), size=16)
+    step = DIAGONAL / samples
+    renderer = trained(field, samples=samples) if training else volume(samples=samples)
+    output = renderer(field, cameras, generator())
+    length = chord(cameras, radius)
+    # a sample more or less; random looks can also miss a cell that holds a sliver, 0.054 across, at either end
+    missed = 2 * DIAGONAL / 64 if training else 0.0
+    low, high = (1 - torch.exp(-sigma * (length + shift).clamp(min=0)) for shift in (-step - missed, step))
+    inner = length > 0
+    assert (output.opacity >= low - 1e-4).all()
+    assert (output.opacity[inner] <= high[inner] + 1e-5).all()
+    assert (output.opacity[~inner] == 0).all()
+    expected = output.opacity[..., None] * torch.tensor(field.colour) + (1 - output.opacity[..., None]) * torch.tensor(
+        [0.0, 0, 1]
+    )
+    assert torch.allclose(output.colour, expected, atol=1e-5)
+
+
+def test_stratified_samples_are_right_on_average():
+    field, renderer = ball(1.0, 0.6), volume(True, samples=32, occupancy={"enabled": False})
+    cameras = along(0).select(torch.zeros(4000, dtype=torch.long))
+    with torch.no_grad():
+        output = renderer(field, cameras, generator())
+    thickness = -torch.log1p(-output.opacity)
+    # each ray holds floor or ceil of L/step samples; the mean number is L/step
+    step = DIAGONAL / 32
+    assert thickness.mean().item() == pytest.approx(1.2, abs=4 * 0.5 * step / math.sqrt(4000))
+    assert thickness.std() > 0
+
+
+def test_slab_seen_straight_and_aslant():
+    sigma, half = 3.0, 0.3
+    cameras = looking((3.0, 0.0, 0.0), (3.0, 0.5, 0.4), size=1)
+    renderer = volume(samples=1000)
+    output = renderer(slab(sigma, half), cameras)
+    cosine = cameras.rays().direction[..., 0].abs()
+    assert torch.allclose(output.opacity, 1 - torch.exp(-sigma * 2 * half / cosine), atol=sigma * DIAGONAL / 1000)
+
+
+def test_expected_distance_in_a_homogeneous_slab():
+    sigma, half = 3.0, 0.3
+    output = volume(samples=2000)(slab(sigma, half), along(0))
+    length = 2 * half
+    # E[t | hit] = t_0 + 1/sigma - L exp(-sigma L)/(1 - exp(-sigma L))
+    expected = 3 - half + 1 / sigma - length * math.exp(-sigma * length) / (1 - math.exp(-sigma * length))
+    assert output.depth.item() == pytest.approx(expected, abs=DIAGONAL / 2000)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_opaque_box_shows_its_front(axis):
+    field = box(2000.0, 0.5, colour=(0.9, 0.2, 0.1))
+    output = volume()(field, along(axis, at=(0.1, -0.2)))
+    assert output.opacity.item() == pytest.approx(1, abs=1e-5)
+    assert output.depth.item() == pytest.approx(2.5, abs=DIAGONAL / 96)
+    assert output.colour.flatten().tolist() == pytest.approx([0.9, 0.2, 0.1], abs=1e-4)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_empty_scene_is_exactly_its_background(training):
+    field = nothing()
+    output = (trained(field) if training else volume())(field, turn(2, 8), generator())
+    assert (output.colour == torch.tensor([0.0, 0.0, 1.0])).all()
+    assert (output.opacity == 0).all()
+    assert (output.depth == 0).all()
+
+
+def test_an_empty_nerf_still_has_a_graph():
+    field = NeRF(NeRF.Config(blob={"form": "linear", "scale": 1000.0, "width": 1e-3}))
+    field.initialise(generator())
+    output = trained(field)(field, turn(1, 4), generator())
+    assert len(output.samples.ray) == 0
+    output.colour.sum().backward()
+    assert all(p.grad is not None for p in field.density_network.parameters())
+
+
+def test_weights_of_every_ray_sum_to_its_opacity():
+    output = volume()(Blobs(), turn(2, 16))
+    total = torch.zeros(2 * 256).index_add(0, output.samples.ray, output.samples.weight)
+    assert torch.allclose(total, output.opacity.flatten())
+    assert output.opacity.max() <= 1 + 1e-6
+    order = output.samples.ray.double() * 100 + output.samples.distance
+    assert (order.diff() > 0).all()
+    assert torch.equal(output.samples.direction, turn(2, 16).rays().direction.view(-1, 3)[output.samples.ray])
+
+
+def peak(output) -> tuple[float, float]:
+    """(column, row) of the opacity's centre of mass in the first view."""
+    opacity = output.opacity[0]
+    height, width = opacity.shape
+    column, row = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+    return ((opacity * column).sum() / opacity.sum()).item(), ((opacity * row[:, None]).sum() / opacity.sum()).item()
+
+
+@pytest.mark.parametrize(
+    ("camera", "centre"),
+    [
+        ((3.0, 0.0, 0.0), (0.0, 0.4, 0.3)),
+        ((3.0, 0.0, 0.0), (0.5, -0.4, 0.0)),
+        ((0.0, 3.0, 0.0), (0.4, 0.0, -0.3)),
+        ((-3.0, 0.0, 0.0), (0.0, 0.4, 0.3)),
+    ],
+)
+def test_a_small_ball_lands_on_its_pixel(camera, centre):
+    cameras = looking(camera, size=40)
+    output = volume()(ball(500.0, 0.1, centre=centre), cameras)
+    forward = torch.tensor(camera) / -3.0
+    right = torch.linalg.cross(forward, torch.tensor([0.0, 0.0, 1.0]))
+    offset = torch.tensor(centre) - torch.tensor(camera)
+    depth = offset @ forward
+    focal = 20 / math.tan(math.radians(20))
+    expected = (20 + focal * (offset @ right / depth).item(), 20 - focal * (offset[2] / depth).item())
+    assert peak(output) == pytest.approx(expected, abs=0.35)
+
+
+def test_left_right_and_up():
+    # seen from +x (the front): +y is to the right of the picture's middle when the camera faces -x and z is up
+    cameras = looking((3.0, 0.0, 0.0), size=20)
+    assert peak(volume()(ball(500.0, 0.1, centre=(0.0, 0.5, 0.0)), cameras))[0] > 14
+    assert peak(volume()(ball(500.0, 0.1, centre=(0.0, 0.0, 0.5)), cameras))[1] < 6
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_chunks_change_nothing(training):
+    outputs = []
+    for chunk in (2**15, 100, 37):
+        renderer = trained(Blobs(), chunk=chunk, shading={"normals": "always"})
+        outputs.append(renderer.train(training)(Blobs(), turn(2, 12), generator(3)))
+    for other in outputs[1:]:
+        for name in ("colour", "opacity", "depth", "normal"):
+            assert torch.allclose(getattr(outputs[0], name), getattr(other, name), atol=1e-6)
+        for name in ("weight", "ray", "distance", "direction", "normal"):
+            assert torch.allclose(getattr(outputs[0].samples, name), getattr(other.samples, name), atol=1e-6)
+
+
+def test_same_generator_state_same_bits():
+    field = Blobs()
+    options = {"background": "learned", "shading": {"mode": "lambertian", "start": 0.0}}
+    first, second = (trained(field, **options)(field, turn(2, 12), generator(3)) for _ in range(2))
+    assert torch.equal(first.colour, second.colour)
+    other = trained(field, **options)(field, turn(2, 12), generator(4))
+    assert not torch.equal(first.colour, other.colour)
+
+
+def test_training_never_uses_the_global_generator():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    field = Blobs()
+    renderer = trained(field, background={"type": "random"}, shading={"mode": "lambertian", "start": 0.0})
+    renderer(field, turn(2, 8), generator())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_training_without_a_generator_is_refused():
+    with pytest.raises(ValueError, match="generator"):
+        volume(True)(Blobs(), turn(1, 4))
+
+
+def test_previews_leave_training_as_it_was():
+    def run(previews: bool):
+        field = NeRF(NeRF.Config(encoding={"levels": 2, "log2_size": 8, "finest": 32}))
+        renderer, g = volume(True, occupancy={"resolution": 16, "update_every": 2, "warmup": 2}), generator()
+        field.initialise(g)
+        optimizer = torch.optim.Adam(field.parameters(), 1e-2)
+        for step in range(8):
+            renderer.begin_step(field, Progress(step, 8), g)
+            colour = renderer(field, turn(2, 8), g).colour
+            optimizer.zero_grad()
+            colour.square().mean().backward()
+            optimizer.step()
+            if previews and step % 3 == 0:
+                renderer.eval()
+                with torch.no_grad():
+                    renderer(field, turn(3, 12))
+                renderer.train()
+        return colour, renderer.state_dict()
+
+    (plain, state), (interrupted, other) = run(False), run(True)
+    assert torch.equal(plain, interrupted)
+    assert all(torch.equal(state[name], other[name]) for name in state)
+
+
+def test_evaluation_depends_on_the_scene_alone():
+    field = Blobs()
+    fresh, old = volume(), trained(ball(50.0, 0.9)).eval()
+    assert torch.equal(fresh(field, turn(2, 12)).colour, old(field, turn(2, 12)).colour)
+
+
+def test_a_restored_renderer_continues_to_the_same_bits():
+    field = Blobs()
+    renderer = trained(field, 20, background="learned")
+    other = volume(True, background="learned")
+    other.load_state_dict(copy.deepcopy(renderer.state_dict()))
+    outputs = []
+    for twin in (renderer, other):
+        g = generator(8)
+        for step in range(20, 40):
+            twin.begin_step(field, Progress(step, 100), g)
+        outputs.append(twin(field, turn(2, 8), g).colour)
+    assert torch.equal(*outputs)
+
+
+@pytest.mark.parametrize("shading", [{}, {"mode": "lambertian", "start": 0.0, "probability": 1.0}])
+def test_gradients_of_a_picture_by_finite_differences(shading):
+    field = Blobs(torch.float64)
+    renderer = volume(True, samples=24, occupancy={"enabled": False}, shading=shading, background="learned")
+    cameras = looking((2.5, 0.5, 0.3), size=3, dtype=torch.float64)
+    scene = torch.nn.ModuleDict({"field": field})
+    scene.forward = lambda: renderer(field, cameras, generator(2))  # type: ignore[method-assign]
+    names = [name for name, _ in scene.named_parameters()]
+
+    def picture(*values):
+        output = torch.func.functional_call(scene, dict(zip(names, values, strict=True)), ())
+        return output.colour, output.opacity, output.depth
+
+    assert torch.autograd.gradcheck(picture, tuple(p.detach().clone().requires_grad_() for p in field.parameters()))
+
+
+def test_gradients_reach_all_of_a_nerf():
+    field = NeRF(NeRF.Config())
+    field.initialise(generator())
+    trained(field)(field, turn(2, 12), generator()).colour.square().sum().backward()
+    for parameters in field.parameter_groups().values():
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters)
+
+
+def test_an_exact_scene_straight_away():
+    output = volume()(SdfScene(SdfScene.Config(shape="a red ball")), looking((3.0, 0.0, 0.0), size=9))
+    assert output.opacity[0, 4, 4].item() == pytest.approx(1, abs=1e-3)
+    assert output.opacity[0, 0, 0].item() == pytest.approx(0, abs=1e-3)
+    red, green, blue = output.colour[0, 4, 4].tolist()
+    assert red > 2 * max(green, blue)
+
+
+def test_a_scene_of_another_size():
+    field = Shape(100.0, lambda x: x.norm(dim=-1) <= 1.2, radius=2.0)
+    output = volume()(field, looking((6.0, 0.0, 0.0), size=1))
+    assert output.depth.item() == pytest.approx(4.8, abs=2 * DIAGONAL / 96)
+
+
+def test_features():
+    assert Volume.requires(Volume.Config()) == {"density-field"}
+    plain = {"colour", "opacity", "depth", "ray-samples"}
+    assert Volume.provides(Volume.Config()) == plain
+    assert Volume.provides(Volume.Config.model_validate({"shading": {"normals": "always"}})) == plain | {"normals"}
+    assert "always" in Volume.feature_hints["normals"]
+
+
+def test_nerfacc_without_cuda_is_refused_before_the_run():
+    with pytest.raises(ConfigError, match=r"renderer.backend.*portable"):
+        volume(backend="nerfacc")
+
+
+def test_an_image_is_refused():
+    with pytest.raises(ConfigError, match="plane"):
+        volume()(Image(Image.Config()), turn(1, 4))
+
+
+@pytest.mark.parametrize("wrong", [{"samples": 1}, {"early_stop": 0.5}, {"chunk": 0}, {"backend": "cuda"}, {"sample": 64}])
+def test_config_refuses(wrong):
+    with pytest.raises(ValidationError):
+        Volume.Config.model_validate(wrong)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("training", [False, True])
+def test_nerfacc_gives_the_portable_picture(training):
+    field, cameras = Blobs().cuda(), turn(2, 32)
+    moved = type(cameras)(
+        *(getattr(cameras, n).cuda() for n in ("camera_to_world", "fov_y", "azimuth", "elevation", "distance")), 32, 32
+    )
+    g = torch.Generator("cuda")
+    outputs = []
+    for backend in ("portable", "nerfacc"):
+        renderer = Volume(Volume.Config.model_validate({"backend": backend, "background": "solid"})).cuda().train(training)
+        renderer.begin_step(field, Progress(0, 10), g.manual_seed(0))
+        outputs.append(renderer(field, moved, g.manual_seed(1)))
+    assert (outputs[0].opacity - outputs[1].opacity).abs().max() < 2e-2  # a sample on a cell's face may fall on either side
+    assert (outputs[0].opacity - outputs[1].opacity).abs().mean() < 1e-4
+    assert (outputs[0].colour - outputs[1].colour).abs().mean() < 1e-4
