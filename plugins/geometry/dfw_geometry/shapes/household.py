@@ -81,9 +81,9 @@ def hammer(p: Tensor) -> list[Part]:
     """Standing hammer: wooden shaft, head in the named colour, face to the front and a wedge behind."""
     head = box(move(p, 0.05, 0.0, 0.62), (0.3, 0.15, 0.16), 0.03)
     face = cylinder(turn(move(p, 0.42, 0.0, 0.62), "y", 90.0), 0.21, 0.12, 0.02)
-    slope = 0.316 * p[..., 0] - 0.949 * (p[..., 2] - 0.62).abs()
+    slope = 0.316 * p[..., 0] - 0.948 * (p[..., 2] - 0.62).abs()
     claw = common(box(move(p, -0.42, 0.0, 0.62), (0.3, 0.13, 0.16)), -(slope + 0.24))
-    wedge = common(claw, 0.949 * (p[..., 2] - 0.62).abs() - 0.316 * (p[..., 0] + 0.78))
+    wedge = common(claw, 0.948 * (p[..., 2] - 0.62).abs() - 0.316 * (p[..., 0] + 0.78))
     shaft = cylinder(move(p, z=-0.2), 0.1, 0.85, 0.03)
     return [(head, None), (face, None), (wedge, None), (shaft, WOOD)]
 

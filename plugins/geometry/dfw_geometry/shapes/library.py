@@ -35,7 +35,7 @@ _ALL = (
     Shape("cake", solids.cake, (0.0, 0.0, 0.0), 0.85),
     Shape("snowman", solids.snowman, (0.0, 0.0, -0.06), 0.93),
     Shape("chair", household.chair, (-0.01, 0.0, 0.1), 1.01),
-    Shape("table", household.table, (0.0, 0.0, -0.26), 1.02),
+    Shape("table", household.table, (0.0, 0.0, -0.26), 1.02, turned=True),
     Shape("sofa", household.sofa, (-0.04, 0.0, 0.04), 1.07),
     Shape("mug", household.mug, (0.0, 0.1, 0.0), 0.84),
     Shape("teapot", household.teapot, (0.06, 0.0, 0.14), 1.06),

@@ -20,6 +20,11 @@ def vector(values: Vec, like: Tensor) -> Tensor:
     return torch.tensor(tuple(values), dtype=like.dtype, device=like.device)
 
 
+def length(p: Tensor) -> Tensor:
+    """Euclidean norm ``[...]`` of ``[..., 3]`` (faster here than torch's, with a finite gradient at zero)."""
+    return (p * p).sum(-1).clamp_min(1e-20).sqrt()
+
+
 def move(p: Tensor, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Tensor:
     """Points in the frame of an object whose origin stands at ``(x, y, z)``."""
     return p - vector((x, y, z), p)
@@ -45,13 +50,13 @@ def mirror(p: Tensor, axes: str) -> Tensor:
 
 def sphere(p: Tensor, radius: float) -> Tensor:
     """Ball of the given radius about the origin."""
-    return torch.linalg.vector_norm(p, dim=-1) - radius
+    return length(p) - radius
 
 
 def box(p: Tensor, half: Vec, rounding: float = 0.0) -> Tensor:
     """Box of half sizes ``half``, its edges rounded by ``rounding`` (the outer size stays)."""
     q = p.abs() - vector([h - rounding for h in half], p)
-    return torch.linalg.vector_norm(q.clamp_min(0.0), dim=-1) + q.amax(-1).clamp_max(0.0) - rounding
+    return length(q.clamp_min(0.0)) + q.amax(-1).clamp_max(0.0) - rounding
 
 
 def _outside(a: Tensor, b: Tensor) -> Tensor:
@@ -99,12 +104,12 @@ def capsule(p: Tensor, a: Vec, b: Vec, radius: float) -> Tensor:
     axis = vector(b, p) - start
     rel = p - start
     t = ((rel * axis).sum(-1) / (axis * axis).sum()).clamp(0.0, 1.0)
-    return torch.linalg.vector_norm(rel - t[..., None] * axis, dim=-1) - radius
+    return length(rel - t[..., None] * axis) - radius
 
 
 def ellipsoid(p: Tensor, radii: Vec) -> Tensor:
     """Ellipsoid with half axes ``radii`` (a 1-Lipschitz bound)."""
-    return (torch.linalg.vector_norm(p / vector(radii, p), dim=-1) - 1.0) * min(radii)
+    return (length(p / vector(radii, p)) - 1.0) * min(radii)
 
 
 def union(*parts: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def apple(p: Tensor) -> list[Part]:
 
 def cake(p: Tensor) -> list[Part]:
     """Cake with cream on top, a cherry, and a slice missing at the front."""
-    slot = 0.574 * (p[..., 0] - 0.1) - 0.819 * p[..., 1].abs()
+    slot = 0.573 * (p[..., 0] - 0.1) - 0.819 * p[..., 1].abs()
     base = common(cylinder(move(p, z=-0.1), 0.75, 0.3, 0.03), slot)
     inner = common(cylinder(move(p, z=-0.1), 0.6, 0.28), slot - 0.012)
     cream = common(cylinder(move(p, z=0.26), 0.77, 0.09, 0.03), slot - 0.01)

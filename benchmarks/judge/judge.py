@@ -1,0 +1,90 @@
+"""A small classifier of the procedural world: which form, which colour, seen from where.
+
+It is trained apart from the prior that it judges (``tools/prior/train_judge.py``) and is all that is needed to use it:
+``Judge.load(folder)(images)`` with images ``[B, 3, 64, 64]`` in [0, 1].
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Logits of one batch: ``kind`` [B, forms], ``colour`` [B, 10], ``second`` [B, 10] and ``view`` [B, 9].
+
+    ``second`` is the colour of the lower solid where one stands on another; ``view`` counts the eight sectors of 45
+    degrees counter-clockwise from the front, then overhead.
+    """
+
+    kind: Tensor
+    colour: Tensor
+    second: Tensor
+    view: Tensor
+
+
+class _Block(nn.Module):
+    """Two convolutions with a shortcut, halving the size."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(inside, outside, 3, stride=2, padding=1)
+        self.norm = nn.GroupNorm(8, outside)
+        self.conv = nn.Conv2d(outside, outside, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features at half the size."""
+        x = functional.silu(self.norm(self.down(x)))
+        return x + functional.silu(self.conv(x))
+
+
+class Judge(nn.Module):
+    """The classifier; ``kinds``, ``colours`` and ``views`` name its outputs."""
+
+    def __init__(self, kinds: list[str], colours: list[str], views: list[str]) -> None:
+        """An untrained judge of the named classes."""
+        super().__init__()
+        self.kinds, self.colours, self.views = kinds, colours, views
+        self.stem = nn.Conv2d(3, 24, 4, stride=2, padding=1)
+        self.body = nn.Sequential(_Block(24, 48), _Block(48, 80), _Block(80, 120))
+        self.mix = nn.Linear(120 * 16, 128)
+        self.head = nn.Linear(128, len(kinds) + 2 * len(colours) + len(views))
+
+    def forward(self, images: Tensor) -> Verdict:
+        """Verdict on images ``[B, 3, 64, 64]`` in [0, 1]."""
+        features = self.body(self.stem(images * 2 - 1))
+        logits = self.head(functional.silu(self.mix(features.flatten(1)))).float()
+        sizes = [len(self.kinds), len(self.colours), len(self.colours), len(self.views)]
+        return Verdict(*logits.split(sizes, 1))
+
+    def save(self, folder: Path) -> None:
+        """Write weights (half precision) and labels."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {key: value.half().contiguous() for key, value in self.state_dict().items()}
+        save_file(weights, str(folder / "judge.safetensors"))
+        labels = {"kinds": self.kinds, "colours": self.colours, "views": self.views}
+        (folder / "judge.json").write_text(json.dumps(labels, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path = HERE) -> Judge:
+        """The trained judge in ``folder``, ready to use."""
+        labels = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
+        judge = cls(labels["kinds"], labels["colours"], labels["views"])
+        weights = load_file(str(folder / "judge.safetensors"))
+        judge.load_state_dict({key: value.float() for key, value in weights.items()})
+        return judge.eval().requires_grad_(False)
+
+    def accuracy(self, images: Tensor, kind: str, colour: str) -> tuple[Tensor, Tensor]:
+        """Whether each image shows ``kind``, and ``colour``, as booleans ``[B]``."""
+        with torch.no_grad():
+            verdict = self(images)
+        return verdict.kind.argmax(1) == self.kinds.index(kind), verdict.colour.argmax(1) == self.colours.index(colour)

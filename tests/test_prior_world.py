@@ -1,0 +1,150 @@
+"""The world that the prior learns from: cameras, captions, what is held out, and a training in miniature."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "prior"))
+
+import captions
+import rounds
+from buffers import render
+from cameras import eye_frame, pixel_rays, random_cameras
+from data import World
+from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS, allowed_colours
+
+from dfw_geometry.shapes import COLOURS, KINDS, Single, Stack
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small round of buffers."""
+    out = tmp_path_factory.mktemp("prior")
+    rounds.main(["--out", str(out / "rounds"), "--rounds", "1", "--views", "2", "--stack-views", "1"])
+    return out
+
+
+def camera(azimuth: float, elevation: float) -> dict[str, torch.Tensor]:
+    one = torch.ones(1)
+    return {"azimuth": azimuth * one, "elevation": elevation * one, "fovy": 40.0 * one, "distance": 3.0 * one}
+
+
+def test_camera_positions_and_frames() -> None:
+    angles = torch.tensor([0.0, 90.0, 180.0])
+    eye, frame = eye_frame(angles, torch.tensor([0.0, 0.0, 90.0]), torch.full((3,), 3.0))
+    expected = torch.tensor([[3.0, 0, 0], [0, 3.0, 0], [0, 0, 3.0]])
+    torch.testing.assert_close(eye, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(frame[0], torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(frame), torch.ones(3))
+
+
+def test_a_known_point_lands_on_its_pixel() -> None:
+    """Seen from the front, +y is to the right and +z is up; pixel centres lie at half integers."""
+    _, frame = eye_frame(torch.zeros(1), torch.zeros(1), torch.tensor([3.0]))
+    rays = pixel_rays(frame, torch.tensor([40.0]), 64)[0]
+    toward = torch.tensor([-3.0, 0.5, 0.25])
+    match = (rays * (toward / torch.linalg.vector_norm(toward))).sum(-1).flatten().argmax()
+    half = 3.0 * float(torch.tan(torch.deg2rad(torch.tensor(20.0))))
+    assert divmod(int(match), 64) == (int((1 - 0.25 / half) * 32), int((1 + 0.5 / half) * 32))
+
+
+def test_the_mug_handle_is_drawn_on_the_right_from_the_front_and_on_the_left_from_behind() -> None:
+    for azimuth, sign in ((0.0, 1), (180.0, -1)):
+        cover = render(Single("mug"), camera(azimuth, 0.0), size=32)[0, 5].float()
+        columns = torch.nonzero(cover.sum(0) > 128).squeeze(1).float() - 15.5
+        assert sign * float(columns.min() + columns.max()) > 1
+
+
+def test_coverage_is_antialiased_and_within_the_picture() -> None:
+    cover = render(Single("ball"), camera(0.0, 10.0), size=32)[0, 5]
+    assert set(cover.unique().tolist()) >= {0, 64, 128, 191, 255} - {191}
+    assert int(cover[0].max()) == int(cover[:, 0].max()) == 0
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "fine", "coarse"),
+    [
+        (0, 0, "front view", "front view"),
+        (350, 30, "front view", "front view"),
+        (45, 0, "front left view", "side view"),
+        (90, 59, "left side view", "side view"),
+        (140, 0, "back left view", "back view"),
+        (180, -10, "back view", "back view"),
+        (225, 0, "back right view", "side view"),
+        (-90, 0, "right side view", "side view"),
+        (320, 0, "front right view", "front view"),
+        (123, 61, "overhead view", "overhead view"),
+    ],
+)
+def test_view_words(azimuth: float, elevation: float, fine: str, coarse: str) -> None:
+    assert captions.view_words(azimuth, elevation) == fine
+    assert captions.view_words(azimuth, elevation, coarse=True) == coarse
+
+
+def test_captions_read_like_english() -> None:
+    assert captions.caption(Single("apple"), (None,), None) == "an apple"
+    assert captions.caption(Single("chair"), ("orange",), "back view") == "an orange chair, back view"
+    text = captions.caption(Stack("cube", "cylinder"), ("red", "orange"), None)
+    assert text == "a red cube on an orange cylinder"
+
+
+def test_a_tenth_of_the_pairs_is_held_out_evenly() -> None:
+    assert len(HELD_OUT) >= len(KINDS) * len(COLOURS) / 10
+    assert all(5 <= len(allowed_colours(kind)) < len(COLOURS) for kind in KINDS)
+    assert all(sum(c == colour for c, _ in HELD_OUT) <= len(KINDS) / 4 for colour in COLOURS)
+
+
+def test_what_is_held_out_is_never_drawn(folder: Path) -> None:
+    world = World(folder / "rounds")
+    generator = torch.Generator().manual_seed(3)
+    names = list(COLOURS)
+    for _ in range(6):
+        batch = world.draw(200, generator)
+        for number, first, second in zip(batch.form.tolist(), batch.colour.tolist(), batch.second.tolist(), strict=True):
+            form = rounds.FORMS[number]
+            if isinstance(form, Single):
+                assert (names[first], form.kind) not in HELD_OUT
+            else:
+                assert (form.top, form.bottom) not in HELD_OUT_STACKS
+                assert (names[first], names[second]) not in HELD_OUT_STACK_COLOURS
+
+
+def test_the_mix_of_captions(folder: Path) -> None:
+    texts = World(folder / "rounds").draw(1500, torch.Generator().manual_seed(4)).captions
+    assert 0.07 < sum(text == "" for text in texts) / 1500 < 0.13
+    assert 0.70 < sum(text.endswith("view") for text in texts) / 1500 < 0.80
+    assert sum(" on " in text for text in texts) > 100
+
+
+def test_batches_repeat_with_the_generator(folder: Path) -> None:
+    world = World(folder / "rounds")
+    first, again = (world.draw(8, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert first.captions == again.captions
+    assert torch.equal(first.images, again.images)
+    assert 0 <= float(first.images.min()) <= float(first.images.max()) <= 1
+
+
+def test_training_cameras_stay_in_their_ranges() -> None:
+    cameras = random_cameras(2000, torch.Generator().manual_seed(6))
+    assert float(cameras["elevation"].min()) >= -15
+    assert 0.08 < float((cameras["elevation"] > 60).float().mean()) < 0.16
+    assert 2.7 <= float(cameras["distance"].min()) <= float(cameras["distance"].max()) <= 3.3
+    assert 37 <= float(cameras["fovy"].min()) <= float(cameras["fovy"].max()) <= 43
+
+
+def test_two_steps_give_a_model_that_diffusers_loads(folder: Path) -> None:
+    import evaluate
+    import train
+
+    small = ["--rounds", "0", "--vae-steps", "2", "--steps", "2", "--batch", "4", "--pool", "8"]
+    train.main(["--out", str(folder), *small])
+    pipeline = evaluate.load(folder / "model")
+    assert pipeline.safety_checker is None
+    images = evaluate.sample(pipeline, ["a red car, front left view"], steps=2, scale=5.0, seed=0)
+    assert images.shape == (1, 3, 64, 64)
+    lengths = {word: len(pipeline.tokenizer(word)["input_ids"]) for word in captions.vocabulary()}
+    assert set(lengths.values()) == {3}

@@ -1,0 +1,39 @@
+"""Cameras of the world: z up, azimuth 0 on +x and counter-clockwise from above, looking at the origin."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def eye_frame(azimuth: Tensor, elevation: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions ``[V, 3]`` and rotations ``[V, 3, 3]`` (columns right, up, backward) of angles in degrees ``[V]``."""
+    az, el = torch.deg2rad(azimuth), torch.deg2rad(elevation)
+    back = torch.stack((el.cos() * az.cos(), el.cos() * az.sin(), el.sin()), -1)
+    right = torch.stack((-az.sin(), az.cos(), torch.zeros_like(az)), -1)
+    up = torch.linalg.cross(back, right)
+    return back * distance[:, None], torch.stack((right, up, back), -1)
+
+
+def pixel_rays(rotation: Tensor, fovy: Tensor, size: int) -> Tensor:
+    """Unit directions ``[V, size, size, 3]`` through pixel centres (row 0 on top); ``fovy`` ``[V]`` in degrees."""
+    grid = (torch.arange(size, dtype=rotation.dtype) + 0.5) * (2.0 / size) - 1.0
+    half = torch.tan(torch.deg2rad(fovy) / 2)[:, None, None]
+    x = (grid[None, None, :] * half).expand(-1, size, -1)
+    y = (-grid[None, :, None] * half).expand(-1, -1, size)
+    local = torch.stack((x, y, -torch.ones_like(x)), -1)
+    world = local @ rotation[:, None].transpose(-1, -2)
+    return world * (world * world).sum(-1, keepdim=True).rsqrt()
+
+
+def random_cameras(count: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Cameras of the training distribution: azimuth, elevation, fovy in degrees and distance, each ``[count]``."""
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=generator)
+
+    azimuth = (torch.arange(count) + torch.rand(count, generator=generator)) * (360.0 / count)
+    pick = torch.rand(count, generator=generator)
+    usual, over = uniform(-12.0, 60.0), uniform(60.0, 90.0)
+    elevation = torch.where(pick < 0.12, over, usual)
+    return {"azimuth": azimuth, "elevation": elevation, "fovy": uniform(37.0, 43.0), "distance": uniform(2.7, 3.3)}

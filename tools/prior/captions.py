@@ -1,0 +1,68 @@
+"""The grammar of captions: articles, colours, kinds and view words."""
+
+from __future__ import annotations
+
+from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS
+
+from dfw_geometry.shapes import COLOURS, KINDS, SOLIDS, Single, Stack
+
+SECTORS = ("front", "front left", "left side", "back left", "back", "back right", "right side", "front right")
+"""View words of the eight sectors of 45 degrees, the first centred on azimuth 0, counter-clockwise from above."""
+
+COARSE = ("front", "side", "back", "side")
+"""View words of the four sectors of 90 degrees."""
+
+OVERHEAD = 60.0
+"""Above this elevation, in degrees, every view is the overhead view."""
+
+
+def sector(azimuth: float, elevation: float) -> int:
+    """Sector number 0 to 7, or 8 for overhead; angles in degrees."""
+    return 8 if elevation > OVERHEAD else int(((azimuth + 22.5) % 360.0) // 45.0)
+
+
+def view_words(azimuth: float, elevation: float, coarse: bool = False) -> str:
+    """The view's words, as in "front left view"; angles in degrees."""
+    if elevation > OVERHEAD:
+        return "overhead view"
+    if coarse:
+        return f"{COARSE[int(((azimuth + 45.0) % 360.0) // 90.0)]} view"
+    return f"{SECTORS[sector(azimuth, elevation)]} view"
+
+
+def noun(kind: str, colour: str | None) -> str:
+    """The phrase with its article, as in "an orange chair"."""
+    phrase = f"{colour} {kind}" if colour else kind
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+def caption(form: Single | Stack, colours: tuple[str | None, ...], view: str | None) -> str:
+    """The whole caption; ``view`` is e.g. "back view" or None."""
+    if isinstance(form, Single):
+        body = noun(form.kind, colours[0])
+    else:
+        body = f"{noun(form.top, colours[0])} on {noun(form.bottom, colours[1])}"
+    return f"{body}, {view}" if view else body
+
+
+def vocabulary() -> list[str]:
+    """Every word of the grammar."""
+    views = sorted({word for phrase in (*SECTORS, *COARSE) for word in phrase.split()})
+    return ["a", "an", "on", ",", "view", "overhead", *views, *COLOURS, *KINDS]
+
+
+def describe() -> dict[str, object]:
+    """What ``vocabulary.json`` beside the model says: words, kinds, colours, views, grammar and what was held out."""
+    return {
+        "words": [word for word in vocabulary() if word.isalpha()],
+        "kinds": list(KINDS),
+        "colours": list(COLOURS),
+        "solids": list(SOLIDS),
+        "views": [f"{words} view" for words in dict.fromkeys((*SECTORS, *COARSE, "overhead"))],
+        "grammar": ["a|an [COLOUR] KIND[, VIEW]", "a|an [COLOUR] SOLID on a|an [COLOUR] SOLID[, VIEW]"],
+        "held_out": {
+            "pairs": sorted(f"{colour} {kind}" for colour, kind in HELD_OUT),
+            "stacks": sorted(f"{top} on {bottom}" for top, bottom in HELD_OUT_STACKS),
+            "stack_colours": sorted(f"{first} on {second}" for first, second in HELD_OUT_STACK_COLOURS),
+        },
+    }

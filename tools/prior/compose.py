@@ -1,0 +1,55 @@
+"""Buffers become images: named colours, light, and a background, drawn anew every time."""
+
+from __future__ import annotations
+
+import torch
+from cameras import eye_frame, pixel_rays
+from torch import Tensor
+
+
+def backgrounds(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Backgrounds ``[count, 3, size, size]``: plain colours of the whole cube, gradients, greys."""
+    colour = torch.rand(count, 3, generator=generator)
+    grey = torch.rand(count, 1, generator=generator)
+    grey = torch.where(torch.rand(count, 1, generator=generator) < 0.6, (grey > 0.5).float(), grey).expand(-1, 3)
+    kind = torch.rand(count, 1, generator=generator)
+    plain = torch.where(kind < 0.25, grey, colour)
+    other = torch.rand(count, 3, generator=generator)
+    angle = torch.rand(count, generator=generator) * 2 * torch.pi
+    grid = torch.linspace(-0.5, 0.5, size)
+    ramp = angle.cos()[:, None, None] * grid[None, None] + angle.sin()[:, None, None] * grid[None, :, None]
+    ramp = (ramp * (kind[:, 0] > 0.85)[:, None, None] + 0.0).clamp(-0.5, 0.5)[:, None]
+    mix = plain[..., None, None] + (other - plain)[..., None, None] * (ramp.abs() * 1.4)
+    return mix.clamp(0, 1)
+
+
+def unit(vectors: Tensor, dim: int = 1) -> Tensor:
+    """Vectors along ``dim`` scaled to length one (zero stays zero)."""
+    return vectors * (vectors * vectors).sum(dim, keepdim=True).clamp_min(1e-12).rsqrt()
+
+
+def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator) -> Tensor:
+    """Lambertian light ``[B, 1, H, W]`` of a point light near the camera; about 30 % are lit flat."""
+    count = len(eye)
+    toward = unit(unit(eye) + torch.randn(count, 3, generator=generator))
+    light = toward * (2.0 + torch.rand(count, 1, generator=generator) * 1.5)
+    beam = unit(light[..., None, None] - position)
+    ambient = 0.1 + 0.4 * torch.rand(count, 1, 1, 1, generator=generator)
+    flat = (torch.rand(count, 1, 1, 1, generator=generator) < 0.3).float()
+    ambient = ambient * (1 - flat) + flat
+    return ambient + (1 - ambient) * (normal * beam).sum(1, keepdim=True).clamp_min(0)
+
+
+def compose(
+    buffers: Tensor, cameras: dict[str, Tensor], first: Tensor, second: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Images ``[B, 3, H, W]`` in [0, 1] of uint8 buffers with main colours ``first`` and ``second`` ``[B, 3]``."""
+    layers = buffers.float() * (1 / 255.0)
+    cover = layers[:, 5:6]
+    normal = unit(layers[:, 6:9] * 2 - 1)
+    albedo = layers[:, 0:1] * first[..., None, None] + layers[:, 1:2] * second[..., None, None] + layers[:, 2:5]
+    eye, rotation = eye_frame(cameras["azimuth"], cameras["elevation"], cameras["distance"])
+    rays = pixel_rays(rotation, cameras["fovy"], buffers.shape[-1]).permute(0, 3, 1, 2)
+    depth = layers[:, 9:10] / cover.clamp_min(1e-3) * 2 + (cameras["distance"] - 1.0)[:, None, None, None]
+    lit = albedo * shading(normal, eye[..., None, None] + rays * depth, eye, generator)
+    return (lit + (1 - cover) * backgrounds(len(buffers), buffers.shape[-1], generator)).clamp(0, 1)

@@ -1,0 +1,95 @@
+"""Batches of composed images with captions, drawn from rounds of buffers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from captions import caption, sector, view_words
+from compose import compose
+from heldout import HELD_OUT_STACK_COLOURS, allowed_colours, stack_allowed
+from rounds import FORMS, load_rounds
+from torch import Tensor
+
+from dfw_geometry.shapes import COLOURS, KINDS, Single
+
+_NAMES = tuple(COLOURS)
+_RGB = torch.tensor(list(COLOURS.values()))
+STACK_SHARE = 0.15
+"""Share of training images that show one solid on another."""
+
+
+@dataclass
+class Batch:
+    """Images ``[B, 3, S, S]`` in [0, 1], captions, and labels ``[B]`` (``second`` is -1 where there is one object)."""
+
+    images: Tensor
+    captions: list[str]
+    form: Tensor
+    colour: Tensor
+    second: Tensor
+    view: Tensor
+
+
+class World:
+    """The procedural world: draws batches from all rounds in a folder; a generator decides everything."""
+
+    def __init__(self, folder: Path, everything: bool = False) -> None:
+        """Load the rounds in ``folder``; ``everything`` lifts the hold-out (for the judge only)."""
+        self.everything = everything
+        self.refresh(folder)
+
+    def refresh(self, folder: Path) -> None:
+        """Load the rounds again (more may have appeared)."""
+        data = load_rounds(folder)
+        shown = [isinstance(f, Single) or self.everything or stack_allowed(f.top, f.bottom) for f in FORMS]
+        keep = torch.nonzero(torch.tensor(shown)[data["form"]]).squeeze(1)
+        single = torch.tensor([isinstance(f, Single) for f in FORMS])[data["form"][keep]]
+        self.data = data
+        self.singles, self.stacks = keep[single], keep[~single]
+
+    def _indices(self, count: int, generator: torch.Generator) -> Tensor:
+        stacked = torch.rand(count, generator=generator) < STACK_SHARE
+        one = self.singles[torch.randint(len(self.singles), (count,), generator=generator)]
+        two = self.stacks[torch.randint(len(self.stacks), (count,), generator=generator)]
+        return torch.where(stacked, two, one)
+
+    def _colours(self, number: int, generator: torch.Generator) -> tuple[int, int]:
+        """Indices of the colours of one image."""
+        form = FORMS[number]
+        draw = torch.randint(1 << 30, (2,), generator=generator).tolist()
+        if isinstance(form, Single):
+            names = list(_NAMES) if self.everything else allowed_colours(form.kind)
+            return _NAMES.index(names[draw[0] % len(names)]), 0
+        first = draw[0] % 10
+        seconds = [
+            n for n in range(10) if n != first and (self.everything or (_NAMES[first], _NAMES[n]) not in HELD_OUT_STACK_COLOURS)
+        ]
+        return first, seconds[draw[1] % len(seconds)]
+
+    def _caption(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> str:
+        """55 % fine view words, 20 % coarse ones, 15 % none, 10 % the empty caption; 8 % name no colour."""
+        if roll[0] < 0.10:
+            return ""
+        names = (None, None) if roll[1] < 0.08 else tuple(_NAMES[c] for c in colours)
+        view = view_words(*angles, coarse=roll[0] > 0.8) if roll[0] > 0.25 else None
+        return caption(FORMS[number], names, view)
+
+    def draw(self, count: int, generator: torch.Generator) -> Batch:
+        """``count`` images with captions."""
+        index = self._indices(count, generator)
+        numbers = self.data["form"][index].tolist()
+        colours = [self._colours(n, generator) for n in numbers]
+        cameras = {k: self.data[k][index] for k in ("azimuth", "elevation", "fovy", "distance")}
+        angles = list(zip(cameras["azimuth"].tolist(), cameras["elevation"].tolist(), strict=True))
+        rolls = torch.rand(count, 2, generator=generator).tolist()
+        table = torch.tensor(colours)
+        jitter = (torch.rand(2, count, 3, generator=generator) - 0.5) * 0.1
+        rgb = (_RGB[table.T] + jitter).clamp(0, 1)
+        images = compose(self.data["buffers"][index], cameras, rgb[0], rgb[1], generator)
+        texts = [self._caption(n, c, a, r) for n, c, a, r in zip(numbers, colours, angles, rolls, strict=True)]
+        view = torch.tensor([sector(*a) for a in angles])
+        form = self.data["form"][index]
+        second = torch.where(form < len(KINDS), -1, table[:, 1])
+        return Batch(images, texts, form, table[:, 0], second, view)

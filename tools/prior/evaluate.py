@@ -1,0 +1,155 @@
+"""Sample a model and count right kinds, colours and views by the judge, seen and held-out captions apart."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from captions import SECTORS, caption
+from diffusers import StableDiffusionPipeline
+from heldout import HELD_OUT, HELD_OUT_STACKS, allowed_colours
+from PIL import Image
+from torch import Tensor
+
+from dfw_geometry.shapes import COLOURS, KINDS, SOLIDS, Single, Stack
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "judge"))
+from judge import HERE, Judge  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Question:
+    """A caption and the answers that the judge should give (``second`` None for one object)."""
+
+    text: str
+    kind: str
+    colour: str
+    second: str | None
+    sector: int
+
+
+def questions(per_kind: int, held_out: bool, generator: torch.Generator) -> list[Question]:
+    """Captions with view words: pairs of kind and colour that training saw, or those that it never did."""
+    found = []
+    for kind in KINDS:
+        colours = [c for c in COLOURS if (c, kind) in HELD_OUT] if held_out else allowed_colours(kind)
+        for _ in range(per_kind):
+            colour = colours[int(torch.randint(len(colours), (), generator=generator))]
+            place = int(torch.randint(9, (), generator=generator))
+            view = f"{(*SECTORS, 'overhead')[place]} view"
+            found.append(Question(caption(Single(kind), (colour,), view), kind, colour, None, place))
+    return found
+
+
+def stack_questions(count: int, held_out: bool, generator: torch.Generator) -> list[Question]:
+    """Captions of solids on solids; held out are combinations of solids that training never saw."""
+    pairs = [(t, b) for t in SOLIDS for b in SOLIDS if t != b and ((t, b) in HELD_OUT_STACKS) == held_out]
+    found, names = [], list(COLOURS)
+    for number in range(count):
+        top, bottom = pairs[number % len(pairs)]
+        first = int(torch.randint(10, (), generator=generator))
+        second = (first + (1, 2, 4, 5, 6, 7, 8, 9)[int(torch.randint(8, (), generator=generator))]) % 10
+        form = Stack(top, bottom)
+        text = caption(form, (names[first], names[second]), "front view")
+        found.append(Question(text, form.name, names[first], names[second], 0))
+    return found
+
+
+@torch.no_grad()
+def sample(
+    pipeline: StableDiffusionPipeline, texts: Sequence[str], steps: int, scale: float, seed: int, batch: int = 32
+) -> Tensor:
+    """Images ``[B, 3, 64, 64]`` in [0, 1] by DDIM."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for start in range(0, len(texts), batch):
+        result = pipeline(
+            list(texts[start : start + batch]),
+            num_inference_steps=steps,
+            guidance_scale=scale,
+            generator=generator,
+            height=64,
+            width=64,
+            output_type="pt",
+        )
+        parts.append(result.images.float())
+    return torch.cat(parts)
+
+
+def score(judge: Judge, images: Tensor, asked: Sequence[Question]) -> dict[str, float]:
+    """Shares of right kinds, colours, both, and (kinds with a visible view) sectors, exactly and within one."""
+    verdict = judge(images)
+    kind = verdict.kind.argmax(1) == torch.tensor([judge.kinds.index(q.kind) for q in asked])
+    colour = verdict.colour.argmax(1) == torch.tensor([judge.colours.index(q.colour) for q in asked])
+    pairs = torch.tensor([q.second is not None for q in asked])
+    wanted = torch.tensor([judge.colours.index(q.second) if q.second else -1 for q in asked])
+    colour &= ~pairs | (verdict.second.argmax(1) == wanted)
+    place = torch.tensor([q.sector for q in asked])
+    seen = torch.tensor([q.kind in KINDS and not KINDS[q.kind].turned for q in asked])
+    guess = verdict.view.argmax(1)
+    apart = (guess - place).abs()
+    near = (apart == 0) | ((guess < 8) & (place < 8) & ((apart == 1) | (apart == 7)))
+    shares = {"kind": kind, "colour": colour, "both": kind & colour}
+    figures = {name: float(value.float().mean()) for name, value in shares.items()}
+    if bool(seen.any()):
+        figures["view"] = float((apart == 0)[seen].float().mean())
+        figures["view within 45"] = float(near[seen].float().mean())
+    return figures
+
+
+def sheet(images: Tensor, path: Path, columns: int = 14) -> None:
+    """Write a contact sheet."""
+    rows = [torch.cat(list(images[i : i + columns]), 2) for i in range(0, len(images) - columns + 1, columns)]
+    picture = (torch.cat(rows, 1).permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    Image.fromarray(picture).save(path)
+
+
+def load(folder: Path) -> StableDiffusionPipeline:
+    """The model in ``folder`` in single precision, quiet."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    pipeline = StableDiffusionPipeline.from_pretrained(str(folder), torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def main(argv: list[str]) -> None:
+    """Print the figures as JSON lines."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--judge", type=Path, default=HERE)
+    parser.add_argument("--per-kind", type=int, default=12)
+    parser.add_argument("--stacks", type=int, default=108)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--scale", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=99)
+    parser.add_argument("--sheet", type=Path, help="folder for contact sheets")
+    args = parser.parse_args(argv)
+    pipeline, judge = load(args.model), Judge.load(args.judge)
+    generator = torch.Generator().manual_seed(args.seed)
+    groups = {
+        "seen": questions(args.per_kind, False, generator),
+        "held out": questions(args.per_kind, True, generator),
+        "stacks seen": stack_questions(args.stacks, False, generator),
+        "stacks held out": stack_questions(args.stacks // 3, True, generator),
+    }
+    for name, asked in groups.items():
+        if not asked:
+            continue
+        images = sample(pipeline, [q.text for q in asked], args.steps, args.scale, args.seed)
+        figures = {key: round(value, 3) for key, value in score(judge, images, asked).items()}
+        print(json.dumps({"group": name, "images": len(asked), **figures}), flush=True)
+        if args.sheet:
+            args.sheet.mkdir(parents=True, exist_ok=True)
+            sheet(images, args.sheet / f"{name.replace(' ', '_')}.png")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,93 @@
+"""Train the judge: a classifier of form, colour and view, on images of the world that the prior never draws from.
+
+Its seed differs from the prior's, it sees what the prior has held out, and its images are blurred, noised, shifted
+and dimmed at random, so that it judges generated and distilled images as well as rendered ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+from captions import SECTORS
+from data import Batch, World
+from rounds import FORMS
+from torch import Tensor
+from torch.nn import functional
+from vae import schedule
+
+from dfw_geometry.shapes import COLOURS, KINDS
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "judge"))
+from judge import Judge  # noqa: E402
+
+SHAPELESS = frozenset(kind for kind, shape in KINDS.items() if shape.turned)
+"""Kinds whose view cannot be seen."""
+
+
+def spoil(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images shifted, scaled, blurred, noised and changed in contrast, each at random ``[B, 3, S, S]``."""
+    count = len(images)
+
+    def chance(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(count, *shape, generator=generator)
+
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = chance(0.85, 1.25)
+    theta[:, :, 2] = chance(-0.1, 0.1, 2)
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+    out = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    soft = functional.avg_pool2d(functional.pad(out, (2, 2, 2, 2), mode="replicate"), 5, 1)
+    mild = functional.avg_pool2d(functional.pad(out, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    pick = chance(0, 1, 1, 1, 1)
+    out = torch.where(pick < 0.2, soft, torch.where(pick < 0.5, mild, out))
+    level = chance(0, 0.08, 1, 1, 1) * (chance(0, 1, 1, 1, 1) < 0.5)
+    out = out + level * torch.randn(images.shape, generator=generator)
+    return (out * chance(0.85, 1.1, 1, 1, 1) + chance(-0.05, 0.05, 1, 1, 1)).clamp(0, 1)
+
+
+def loss_of(judge: Judge, batch: Batch, images: Tensor) -> Tensor:
+    """Sum of the four cross entropies."""
+    with torch.autocast("cpu", torch.bfloat16):
+        verdict = judge(images)
+    turned = torch.tensor([f.name in SHAPELESS or f.name not in KINDS for f in FORMS])
+    view = batch.view.masked_fill(turned[batch.form], -1)
+    answers = (verdict.kind, verdict.colour, verdict.second, verdict.view)
+    pairs = zip(answers, (batch.form, batch.colour, batch.second, view), strict=True)
+    return torch.stack([functional.cross_entropy(logits, label, ignore_index=-1) for logits, label in pairs]).sum()
+
+
+def main(argv: list[str]) -> None:
+    """Train and write the judge."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of rounds (tools/prior/rounds.py)")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=777)
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--batch", type=int, default=64)
+    args = parser.parse_args(argv)
+    torch.manual_seed(args.seed)
+    generator = torch.Generator().manual_seed(args.seed)
+    world = World(args.data, everything=True)
+    judge = Judge([form.name for form in FORMS], list(COLOURS), [f"{s} view" for s in (*SECTORS, "overhead")])
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.02)
+    start, shown = time.monotonic(), 0.0
+    for step in range(args.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * schedule(step, args.steps, min(100, args.steps // 10 + 1))
+        batch = world.draw(args.batch, generator)
+        loss = loss_of(judge, batch, spoil(batch.images, generator))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        shown = float(loss.detach()) if step == 0 else 0.98 * shown + 0.02 * float(loss.detach())
+        if step % 100 == 99:
+            print(f"judge {step + 1}/{args.steps} loss {shown:.3f} {time.monotonic() - start:.0f} s", flush=True)
+    judge.save(args.out)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

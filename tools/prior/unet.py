@@ -1,0 +1,179 @@
+"""Joint training of the denoiser and the text encoder on latents."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from data import World
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from model import MAX_TOKENS
+from torch import Tensor, distributed, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+from vae import schedule
+
+
+@dataclass(frozen=True)
+class UnetPlan:
+    """Size of the training; it ends after ``steps`` or ``minutes``, whichever comes first."""
+
+    steps: int = 8000
+    minutes: float = 75.0
+    batch: int = 48
+    rate: float = 1e-3
+    ema: float = 0.999
+    pool: int = 16384
+    """Latents kept at a time; the oldest are replaced."""
+    uses: int = 4
+    """How often a latent is drawn, on average, before it is replaced."""
+
+
+class LatentPool:
+    """A ring of encoded images with their tokens, renewed a little at every step."""
+
+    def __init__(self, vae: AutoencoderKL, world: World, tokenizer: CLIPTokenizer, plan: UnetPlan, seed: int) -> None:
+        self.vae, self.world, self.tokenizer, self.plan = vae, world, tokenizer, plan
+        self.generator = torch.Generator().manual_seed(seed)
+        self.latents = torch.zeros(plan.pool, 4, 16, 16, dtype=torch.float16)
+        self.tokens = torch.zeros(plan.pool, MAX_TOKENS, dtype=torch.int64)
+        self.filled, self.cursor = 0, 0
+
+    @torch.no_grad()
+    def add(self, count: int) -> None:
+        """Encode ``count`` new images over the oldest entries."""
+        batch = self.world.draw(count, self.generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            mean, logvar = self.vae.encode(batch.images * 2 - 1).latent_dist.parameters.float().chunk(2, 1)
+        noise = torch.randn(mean.shape, generator=self.generator)
+        latents = (mean + (0.5 * logvar.clamp(-20, 10)).exp() * noise) * self.vae.config["scaling_factor"]
+        place = (torch.arange(count) + self.cursor) % self.plan.pool
+        self.latents[place] = latents.half()
+        self.tokens[place] = tokenize(self.tokenizer, batch.captions)
+        self.cursor = (self.cursor + count) % self.plan.pool
+        self.filled = min(self.plan.pool, self.filled + count)
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """A batch of latents ``[B, 4, 16, 16]`` and tokens ``[B, T]``, after renewing a part of the pool."""
+        size, uses = self.plan.batch, self.plan.uses
+        self.add(min(self.plan.pool, max(1, size // uses if self.filled >= 8 * size else size)))
+        index = torch.randint(self.filled, (self.plan.batch,), generator=self.generator)
+        return self.latents[index].float(), self.tokens[index]
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Token numbers ``[B, T]``."""
+    found = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
+    return found["input_ids"]
+
+
+@dataclass
+class State:
+    """Everything that a resumed training needs."""
+
+    unet: UNet2DConditionModel
+    text: CLIPTextModel
+    slow: nn.ModuleList
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def fresh(cls, unet: UNet2DConditionModel, text: CLIPTextModel, plan: UnetPlan) -> State:
+        """Before the first step."""
+        parameters = [*unet.parameters(), *text.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        slow = copy.deepcopy(nn.ModuleList([unet, text])).requires_grad_(False)
+        return cls(unet, text, slow, optimizer)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, never leaving half a file."""
+        live = nn.ModuleList([self.unet, self.text]).state_dict()
+        part = path.with_suffix(".part")
+        record = {"live": live, "slow": self.slow.state_dict(), "optimizer": self.optimizer.state_dict()}
+        torch.save({**record, "step": self.step, "seconds": self.seconds}, part)
+        part.rename(path)
+
+    def load(self, path: Path) -> None:
+        """Take up a checkpoint."""
+        record: dict[str, Any] = torch.load(path, weights_only=True)
+        nn.ModuleList([self.unet, self.text]).load_state_dict(record["live"])
+        self.slow.load_state_dict(record["slow"])
+        self.optimizer.load_state_dict(record["optimizer"])
+        self.step, self.seconds = record["step"], record["seconds"]
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        """Move the slow weights towards the live ones."""
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        live = [*self.unet.parameters(), *self.text.parameters()]
+        torch._foreach_lerp_(list(self.slow.parameters()), live, 1 - decay)
+
+
+def step_loss(
+    state: State, latents: Tensor, tokens: Tensor, noise_levels: DDIMScheduler, generator: torch.Generator
+) -> Tensor:
+    """Mean squared error of the predicted velocity."""
+    noise = torch.randn(latents.shape, generator=generator)
+    # one time from every stratum keeps the loss steady
+    count = len(latents)
+    place = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    times = (place * noise_levels.config["num_train_timesteps"]).long()
+    noisy = noise_levels.add_noise(latents, noise, times)
+    target = noise_levels.get_velocity(latents, noise, times)
+    with torch.autocast("cpu", torch.bfloat16):
+        words = state.text(tokens).last_hidden_state
+        guess = state.unet(noisy, times, encoder_hidden_states=words).sample
+    return (guess.float() - target).pow(2).mean()
+
+
+def average(parameters: list[nn.Parameter], seconds: float) -> float:
+    """Average all gradients, and the time passed, over the processes that train together; returns the time."""
+    if not distributed.is_initialized():
+        return seconds
+    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    flat = torch.cat([g.flatten() for g in grads] + [torch.tensor([seconds])])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for p, value in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
+        p.grad = value.view_as(p)
+    return float(flat[-1])
+
+
+def train_unet(
+    state: State,
+    pool: LatentPool,
+    noise_levels: DDIMScheduler,
+    plan: UnetPlan,
+    seed: int,
+    every: Callable[[State], None] | None = None,
+) -> None:
+    """Train in place; ``every`` is called after each step (checkpoints, snapshots)."""
+    generator = torch.Generator().manual_seed(seed + state.step)
+    parameters = [*state.unet.parameters(), *state.text.parameters()]
+    # the sequences are so short that plain attention is a quarter faster on a CPU
+    state.unet.set_attn_processor(AttnProcessor())
+    begin, shown = time.monotonic() - state.seconds, 1.0
+    while state.step < plan.steps and state.seconds < plan.minutes * 60:
+        progress = max(state.step / plan.steps, state.seconds / (plan.minutes * 60))
+        rate = plan.rate * schedule(int(progress * 10000), 10000, 200)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        loss = step_loss(state, *pool.draw(), noise_levels, generator)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        state.seconds = average(parameters, time.monotonic() - begin)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        state.optimizer.step()
+        state.step += 1
+        state.follow(plan.ema)
+        shown = 0.98 * shown + 0.02 * float(loss.detach())
+        if state.step % 50 == 0:
+            print(f"unet {state.step} loss {shown:.4f} rate {rate:.1e} {state.seconds:.0f} s", flush=True)
+        if every is not None:
+            every(state)
