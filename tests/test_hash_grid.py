@@ -110,7 +110,7 @@ def test_a_linear_function_is_reproduced_exactly() -> None:
 
 
 def test_hash_is_the_papers() -> None:
-    """At a vertex of a hashed level the value is row xor(x, 2654435761 y, 805459861 z) mod 2^k, computed here in plain integers."""
+    """At a vertex of a hashed level the value is row xor(x, 2654435761 y, 805459861 z) mod 2^k, here in plain integers."""
     layout = grid_layout(HashGridConfig(levels=1, features=1, log2_size=6, base=16, finest=16))
     table = torch.arange(64.0)[:, None]
     vertices = torch.randint(0, 17, (50, 3), generator=torch.Generator().manual_seed(1))
@@ -127,7 +127,7 @@ def run_all(points: Tensor, table: Tensor, upstream: Tensor, layout: Tensor) -> 
 
 
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
-    arguments = random_grid(count=3 * hash_ops._TILE + 17)
+    arguments = random_grid(count=5 * hash_ops._FEWEST + 17)
     before = torch.get_num_threads()
     results = []
     try:
@@ -141,7 +141,7 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
 
 
 def test_permuted_and_split_points_give_the_same_rows() -> None:
-    points, table, _, layout = random_grid(count=2 * hash_ops._TILE + 5)
+    points, table, _, layout = random_grid(count=2 * hash_ops._FEWEST + 5)
     whole = hash_ops.encode(points, table, layout)
     order = torch.randperm(len(points), generator=torch.Generator().manual_seed(2))
     assert torch.equal(hash_ops.encode(points[order].contiguous(), table, layout), whole[order])

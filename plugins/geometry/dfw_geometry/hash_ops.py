@@ -17,14 +17,13 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_TILE = 2048  # points of one CPU work item: a level's inputs and outputs fit in the L2 cache
+_FEWEST = 2048  # points that are worth a thread of their own
 
 
 @cache
@@ -41,13 +40,6 @@ def _parallel(jobs: Sequence[Callable[[], None]]) -> None:
         return
     for future in [_pool(workers).submit(job) for job in jobs]:
         future.result()
-
-
-def _pieces(length: int, count: int) -> list[range]:
-    """range(length) in at most `count` pieces of nearly equal size."""
-    count = min(length, count)
-    edges = [length * k // count for k in range(count + 1)]
-    return [range(a, b) for a, b in pairwise(edges)]
 
 
 @cache
@@ -137,11 +129,11 @@ def _launch(name: str, tensors: Sequence[Tensor], meta: Tensor) -> None:
     if device.type == "cuda":
         run(1, range(count), range(levels))
         return
-    tiles = -(-count // _TILE)
-    if name in ("scatter", "directional_scatter"):
-        _parallel([partial(run, _TILE, range(tiles), part) for part in _pieces(levels, levels)])
+    if _ARRAYS[name][-1] == "rows":
+        _parallel([partial(run, count, range(1), range(level, level + 1)) for level in range(levels)])
     else:
-        _parallel([partial(run, _TILE, part, range(levels)) for part in _pieces(tiles, 4 * torch.get_num_threads())])
+        tile = max(_FEWEST, -(-count // torch.get_num_threads()))
+        _parallel([partial(run, tile, range(k, k + 1), range(levels)) for k in range(-(-count // tile))])
 
 
 def _features(like: Tensor, meta: Tensor, table: Tensor) -> Tensor:
