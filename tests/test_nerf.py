@@ -340,6 +340,7 @@ def test_short_forms() -> None:
     assert NeRF.Config.model_validate({"encoding": "hash-grid"}) == NeRF.Config()
     assert NeRF.Config.model_validate({"encoding": {"levels": 8}}) == NeRF.Config()
     assert NeRF.Config.model_validate({"encoding": "dense-grid"}).encoding.type == "dense-grid"
+    assert NeRF.Config.model_validate({"blob": {"scale": 10}}) == NeRF.Config()
     assert "dense-grid" in str(NeRF.Config.model_json_schema())
     assert NeRF.provides(NeRF.Config()) == {"density-field", "albedo"}
     assert NeRF.requires(NeRF.Config()) == frozenset()

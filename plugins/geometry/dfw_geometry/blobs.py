@@ -5,10 +5,10 @@ Legend: points (..., 3), world units, centred at the origin; r = |x|.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, PositiveFloat
+from pydantic import BeforeValidator, Field, PositiveFloat
 from torch import Tensor
 
 from dfw import ComponentConfig
@@ -43,8 +43,14 @@ class LinearBlob(ComponentConfig):
     """`before` or `after` the density's activation; after it, negative values are cut off."""
 
 
-BlobConfig = Annotated[GaussianBlob | LinearBlob, Field(discriminator="form")]
-"""A blob by its `form`."""
+def _expand(value: Any) -> Any:
+    """A mapping without `form` is a linear blob."""
+    return {"form": "linear", **value} if isinstance(value, dict) else value
+
+
+_Blobs = Annotated[GaussianBlob | LinearBlob, Field(discriminator="form")]
+BlobConfig = Annotated[_Blobs, BeforeValidator(_expand, json_schema_input_type=_Blobs)]
+"""A blob by its `form`; linear if that is not given."""
 
 
 def blob(config: GaussianBlob | LinearBlob, points: Tensor) -> Tensor:
