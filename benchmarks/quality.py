@@ -22,19 +22,22 @@ from pathlib import Path
 import numpy as np
 import torch
 import trimesh
-from dfw_geometry.sdf_scene import SdfScene
 from torch import Tensor
 from winding import inside
 
-from dfw.cameras import orbit
 from dfw.config import load_config
 from dfw.finish import render_views, to_images, views
 from dfw.interfaces import CameraBatch
 from dfw.runner import reopen, run
 from dfw.runs import RunDirectory
+from dfw_geometry.sdf_scene import SdfScene
+from dfw_geometry.shapes import parse_prompt
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools" / "prior"))
+sys.path[:0] = [str(ROOT / "tools" / "prior"), str(ROOT / "benchmarks" / "judge")]
+from captions import noun  # noqa: E402
+from heldout import HELD_OUT  # noqa: E402
+from judge import Judge, Verdict  # noqa: E402
 
 SEEN = (
     "a red mushroom", "a blue car", "a yellow duck", "a green tree", "a white mug", "a brown chair", "a purple house",
@@ -48,7 +51,7 @@ ELEVATION = 15.0
 
 @dataclass(frozen=True)
 class Score:
-    """One prompt's figures. `seconds`: of the whole run. `faces`: front views the judge sees from behind, of an object with a front."""
+    """One prompt's figures. `two_faced`: of an object with a front, most views from behind show one too. `seconds`: the whole run."""
 
     prompt: str
     held_out: bool
@@ -61,9 +64,6 @@ class Score:
 
 def prompts() -> list[tuple[str, bool]]:
     """The 24 prompts: 16 seen pairs, and 8 pairs that the prior was never shown."""
-    from captions import noun
-    from heldout import HELD_OUT
-
     held = sorted((kind, colour) for colour, kind in HELD_OUT)
     step = len(held) // 8
     chosen = [noun(kind, colour) for kind, colour in held[::step]][:8]
@@ -106,15 +106,21 @@ def has_front(truth: SdfScene) -> bool:
     return float(((truth.distance(points) < 0) ^ (truth.distance(turned) < 0)).float().mean()) > 0.004
 
 
-def judge_images(trainer_images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The judge's log-probabilities of kind, colour and view for images (B, H, W, 3)."""
-    from judge import Judge
-
-    judge = Judge.load(ROOT / "benchmarks" / "judge")
-    side = torch.nn.functional.interpolate(trainer_images.permute(0, 3, 1, 2), (64, 64), mode="area")
+def verdict_of(judge: Judge, images: Tensor) -> Verdict:
+    """The judge's log-probabilities for images (B, H, W, 3) in [0, 1]."""
+    small = torch.nn.functional.interpolate(images.permute(0, 3, 1, 2), (64, 64), mode="area")
     with torch.no_grad():
-        kind, colour, view = judge(side)
-    return kind.log_softmax(-1), colour.log_softmax(-1), view.log_softmax(-1)
+        said = judge(small)
+    return Verdict(*(logits.log_softmax(-1) for logits in (said.kind, said.colour, said.second, said.view)))
+
+
+def likelihood(judge: Judge, said: Verdict, text: str) -> Tensor:
+    """log p(form, colours of `text` | image), (B,)."""
+    scene = parse_prompt(text)
+    score = said.kind[:, judge.kinds.index(scene.form.name)] + said.colour[:, judge.colours.index(scene.colours[0])]
+    if len(scene.colours) > 1:
+        score = score + said.second[:, judge.colours.index(scene.colours[1])]
+    return score
 
 
 def two_faced(view: Tensor, azimuth: Tensor) -> bool:
@@ -125,8 +131,8 @@ def two_faced(view: Tensor, azimuth: Tensor) -> bool:
     return float(sees_front[behind].float().mean()) > 0.5
 
 
-def measure(prompt: str, held_out: bool, config: str, overrides: Sequence[str], out: Path) -> tuple[Score, Tensor, Tensor]:
-    """One run and its figures; also its 8 renders (for retrieval) and their view log-probabilities."""
+def measure(judge: Judge, prompt: str, held_out: bool, config: str, overrides: Sequence[str], out: Path) -> tuple[Score, Tensor]:
+    """One run and its figures; also its 8 renders (8, 64, 64, 3), for retrieval."""
     settings = load_config(config, [f"prompt={json.dumps(prompt)}", f"output={out / 'runs'}", *overrides])
     started = time.monotonic()
     result = run(settings, listeners=[])
@@ -135,35 +141,28 @@ def measure(prompt: str, held_out: bool, config: str, overrides: Sequence[str], 
     cameras: CameraBatch = views(trainer, VIEWS, 64, ELEVATION)
     render = render_views(trainer, cameras)
     images = to_images(trainer, render)
-    truth = SdfScene(SdfScene.Config(prompt=prompt))
+    truth = SdfScene(SdfScene.Config(shape=prompt))
     with torch.no_grad():
         true_render = trainer.renderer.eval()(truth, cameras)
-    _, _, view = judge_images(images)
-    azimuth = orbit(VIEWS, ELEVATION, 3.0, 40.0, 8, 8, torch.device("cpu")).azimuth
+    view = verdict_of(judge, images).view
     score = Score(
         prompt,
         held_out,
         iou(result.artifacts["glb"], truth),
         colour_error(images, render.opacity, true_render.colour, true_render.opacity),
-        has_front(truth) and two_faced(view, azimuth),
+        has_front(truth) and two_faced(view, cameras.azimuth),
         seconds,
         str(result.directory),
     )
-    return score, images, view
+    return score, images
 
 
-def retrieval(images: dict[str, Tensor], texts: list[str]) -> dict[str, float]:
-    """Prompt -> share of its renders for which the judge ranks it first among all prompts."""
-    from judge import labels_of
-
+def retrieval(judge: Judge, images: dict[str, Tensor], texts: list[str]) -> dict[str, float]:
+    """Prompt -> share of its renders for which the judge ranks it first among all `texts` (R-precision)."""
     found = {}
     for prompt, pictures in images.items():
-        kind, colour, _ = judge_images(pictures)
-        scores = []
-        for text in texts:
-            kind_label, colour_label = labels_of(text)
-            scores.append(kind[:, kind_label] + colour[:, colour_label])
-        best = torch.stack(scores, 1).argmax(1)
+        said = verdict_of(judge, pictures)
+        best = torch.stack([likelihood(judge, said, text) for text in texts], 1).argmax(1)
         found[prompt] = float((best == texts.index(prompt)).float().mean())
     return found
 
@@ -197,10 +196,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and figures; finished prompts are not run again")
     parser.add_argument("--config", default=str(ROOT / "configs" / "dreamfusion.yaml"))
     parser.add_argument("--prompts", type=int, default=24, help="only the first N, taken evenly")
-    parser.add_argument("--share", default="0/1", help="k/n: this process takes every n-th prompt from the k-th; run n of them at once")
+    parser.add_argument(
+        "--share", default="0/1", help="k/n: this process takes every n-th prompt from the k-th; run n of them at once"
+    )
     parser.add_argument("overrides", nargs="*", help="config overrides, as for dfw run")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    judge = Judge.load()
     every = prompts()
     chosen = every[:: max(len(every) // args.prompts, 1)][: args.prompts]
     texts = [text for text, _ in chosen]
@@ -208,14 +210,14 @@ def main() -> None:
     for prompt, held in chosen[part::of]:
         record = args.out / f"{prompt.replace(' ', '-')}.json"
         if not record.is_file():
-            score, images, _ = measure(prompt, held, args.config, args.overrides, args.out)
+            score, images = measure(judge, prompt, held, args.config, args.overrides, args.out)
             torch.save(images, record.with_suffix(".pt"))
             record.write_text(json.dumps(asdict(score), indent=1))
             print(f"{prompt}: IoU {score.iou:.2f}, colour error {score.colour_error:.3f}, {score.seconds:.0f} s", flush=True)
     done = [p for p in texts if (args.out / f"{p.replace(' ', '-')}.json").is_file()]
     scores = [Score(**json.loads((args.out / f"{p.replace(' ', '-')}.json").read_text())) for p in done]
     images = {p: torch.load(args.out / f"{p.replace(' ', '-')}.pt", weights_only=True) for p in done}
-    print(table(scores, retrieval(images, texts)))
+    print(table(scores, retrieval(judge, images, texts)))
 
 
 if __name__ == "__main__":

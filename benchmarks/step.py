@@ -78,7 +78,9 @@ def main() -> None:
     parser.add_argument("--config", default=str(ROOT / "configs" / "dreamfusion.yaml"))
     parser.add_argument("--warmup", type=int, default=150)
     parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--sd", metavar="FOLDER", help="a diffusers folder of Stable Diffusion's size (see benchmarks/random_sd.py)")
+    parser.add_argument(
+        "--sd", metavar="FOLDER", help="a diffusers folder of Stable Diffusion's size (see benchmarks/random_sd.py)"
+    )
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_args()
     overrides = [*args.overrides, *([f"guidance.model={args.sd}", "device=cuda"] if args.sd else [])]
@@ -97,7 +99,9 @@ def main() -> None:
     network = network_seconds(
         trainer.guidance, trainer.prompts.batch(cameras), config.cameras.batch_size, trainer.device, args.repeats
     )
-    print(f"{config.cameras.batch_size} views of {cameras.width}x{cameras.height}, {trainer.device}, {torch.get_num_threads()} threads")
+    print(
+        f"{config.cameras.batch_size} views of {cameras.width}x{cameras.height}, {trainer.device}, {torch.get_num_threads()} threads"
+    )
     print("| part | ms |\n|---|---|")
     for part, seconds in parts.items():
         print(f"| {part} | {1000 * seconds:.1f} |")
