@@ -33,7 +33,7 @@ from dfw import RaySamples, RenderOutput
 from dfw.errors import ExportError
 from dfw.export import choose_level, export_mesh, from_gltf, rendered_albedo, to_gltf
 from dfw.export.agreement import compare, project, visible
-from dfw.export.grid import sample_density
+from dfw.export.grid import DensityGrid, sample_density
 from dfw.export.level import largest_density
 from dfw.export.mesh import extract_mesh
 from dfw.export.texture import bake
@@ -95,6 +95,16 @@ def test_a_thin_fog_is_not_a_surface() -> None:
     choice = choose_level(sample_density(field, 64), opacity, cameras)
     assert fog < choice.level < solid
     assert choice.iou > 0.97
+
+
+def test_of_equally_good_levels_the_middle_is_taken() -> None:
+    """Every pixel looks into density 100, so every level has the same silhouette: the geometric middle of all candidates wins."""
+    cameras = ring(4, fov=8.0, side=16)
+    values = torch.full((9, 9, 9), 100.0)
+    values[0, 0, 0] = 0
+    choice = choose_level(DensityGrid(values, 1.0), torch.ones(4, 16, 16), cameras)
+    assert choice.iou == 1
+    assert choice.level == pytest.approx(100 * math.sqrt(1e-4 * 63 / 64))  # candidates lie between 1e-4 and 63/64 of the peak
 
 
 def test_an_unseen_scene_has_no_level() -> None:
@@ -229,8 +239,9 @@ def test_glb_follows_the_specification(exported) -> None:
     view = tree["bufferViews"][image["bufferView"]]
     assert image["mimeType"] == "image/png"
     assert binary[view["byteOffset"] :][:8] == b"\x89PNG\r\n\x1a\n"
-    for index in [primitive["indices"], *primitive["attributes"].values()]:
-        assert "target" in tree["bufferViews"][tree["accessors"][index]["bufferView"]]
+    views = {index: tree["bufferViews"][tree["accessors"][index]["bufferView"]] for index in range(len(tree["accessors"]))}
+    assert views[primitive["indices"]]["target"] == 34963  # ELEMENT_ARRAY_BUFFER
+    assert {views[index]["target"] for index in primitive["attributes"].values()} == {34962}  # ARRAY_BUFFER
     assert not any("uri" in item for item in tree["buffers"] + tree["images"])
 
 

@@ -9,7 +9,7 @@ from export_fields import BLUE, RED, Analytic, ball, box, front_red
 from scipy.spatial import Delaunay
 
 from dfw.export.agreement import lookup
-from dfw.export.mesh import extract_mesh
+from dfw.export.mesh import Mesh, extract_mesh
 from dfw.export.raster import Fragments, nearest, rasterise
 from dfw.export.texture import bake, surface_albedo, unwrap
 
@@ -97,6 +97,18 @@ def test_colours_are_where_they_belong(baked) -> None:
     vertex = np.where(baked.mesh.vertices[:, :1] > 0, RED, BLUE)
     away = np.abs(baked.mesh.vertices[:, 0]) > 0.1
     assert np.abs(baked.vertex_colour / 255 - vertex)[away].max() < 0.5 / 255 + 1e-6
+
+
+def test_colours_vary_within_a_face() -> None:
+    """Colour = position: two large triangles of a square keep it at every texel."""
+    field = Analytic(lambda p: p[..., 2].abs() - 0.5, lambda p: (p / 2 + 0.5).clamp(0, 1), 1e4, 0.0)
+    corners = np.array([[-0.8, -0.8, 0.5], [0.8, -0.8, 0.5], [0.8, 0.8, 0.5], [-0.8, 0.8, 0.5]])
+    textured = bake(field, Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]])), 64, 1e-3)
+    weights = np.random.default_rng(0).dirichlet(np.ones(3) * 3, 200)
+    face = np.arange(200) % 2
+    places = (corners[textured.mesh.faces[face]] * weights[..., None]).sum(axis=1)
+    seen = lookup(textured, Fragments(face, face, weights))
+    assert np.abs(seen - (places / 2 + 0.5)).max() < 1.6 / 64 + 1 / 255  # a texel's width of colour
 
 
 def test_the_gap_between_charts_has_the_neighbours_colours(baked) -> None:
