@@ -166,6 +166,13 @@ def test_jitters_have_their_distributions() -> None:
     assert fits(roll, stats.norm(0, math.degrees(0.02)).cdf)
 
 
+def test_where_it_looks_and_how_it_rolls_are_unrelated() -> None:
+    """The optical axis misses the centre sideways by the target's offset; the roll comes from the up vector's own draw."""
+    cameras = draw(elevation=[0, 0], azimuth=[0, 0], look_at_jitter=0.01, up_jitter=0.02)
+    sideways, roll = cameras.camera_to_world[:, 1, 2], cameras.camera_to_world[:, 2, 0]
+    assert abs(torch.corrcoef(torch.stack([sideways, roll]))[0, 1].item()) < 4 / 20_000**0.5
+
+
 def test_angles_are_reported_after_the_jitter() -> None:
     cameras = draw(100, position_jitter=0.5, distance=[1, 1])
     for found, expected in zip((cameras.azimuth, cameras.elevation, cameras.distance), angles_of(cameras.position), strict=True):

@@ -190,6 +190,14 @@ def test_a_surrounding_autocast_does_not_reach_in(model: StableDiffusion) -> Non
     torch.testing.assert_close(inside, model.predict(z, t, text), rtol=0, atol=0)
 
 
+def test_memory_order_changes_no_prediction(folder: Path, model: StableDiffusion) -> None:
+    other = load(folder, channels_last=True).to("cpu")
+    assert other.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    z, t, text = noise(2, 4, 8, 8), torch.tensor([100, 700]), model.encode_text(["a red car"] * 2)
+    torch.testing.assert_close(other.predict(z, t, text), model.predict(z, t, text), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(other.encode_image(image()), model.encode_image(image()), rtol=1e-4, atol=1e-5)
+
+
 def test_pooled_and_cameras_are_not_needed(model: StableDiffusion) -> None:
     embedding = model.encode_text(["a red car"]).embedding
     assert model.predict(noise(1, 4, 8, 8), torch.tensor([1]), Conditioning(embedding)).isfinite().all()
