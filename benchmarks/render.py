@@ -3,7 +3,8 @@
     python benchmarks/render.py                          # 4 views of 64x64, the default scene before its first step
     python benchmarks/render.py --density-scale 100      # a solid ball, as late in a run
 
-Prints medians over the repeats, wall time, and how many samples of how many were evaluated.
+Prints medians over the repeats, of wall time and of processor time (all threads together, which other programs on the machine
+disturb less), and how many samples were evaluated.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -26,17 +28,26 @@ Result = TypeVar("Result")
 STEPS = 64  # before measuring, so that the occupancy grid has settled
 
 
-def median(call: Callable[[], Result], repeats: int) -> tuple[float, Result]:
-    """Median milliseconds of `call`, and its last result."""
-    taken = []
+@dataclass(frozen=True)
+class Taken:
+    """Milliseconds on the wall clock and of the processor."""
+
+    wall: float
+    processor: float
+
+
+def median(call: Callable[[], Result], repeats: int, share: float = 1.0) -> tuple[Taken, Result]:
+    """Median milliseconds of `call`, times `share`, and its last result."""
+    wall, processor = [], []
     for _ in range(repeats + 1):
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         result = call()
-        taken.append(1000 * (time.perf_counter() - start))
-    return statistics.median(taken[1:]), result
+        wall.append(1000 * share * (time.perf_counter() - start))
+        processor.append(1000 * share * (time.process_time() - busy))
+    return Taken(statistics.median(wall[1:]), statistics.median(processor[1:])), result
 
 
-def measure(views: int, width: int, samples: int, density_scale: float, repeats: int) -> tuple[dict[str, float], int, int]:
+def measure(views: int, width: int, samples: int, density_scale: float, repeats: int) -> tuple[dict[str, Taken], int, int]:
     """Part -> milliseconds; rays; samples evaluated."""
     generator = torch.Generator().manual_seed(0)
     field = NeRF(NeRF.Config(density_scale=density_scale))
@@ -44,10 +55,10 @@ def measure(views: int, width: int, samples: int, density_scale: float, repeats:
     field.initialise(generator)
     for step in range(STEPS):
         renderer.begin_step(field, Progress(step, 10 * STEPS), generator)
-    parts: dict[str, float] = {}
+    parts: dict[str, Taken] = {}
     every = renderer.config.occupancy.update_every
-    update, _ = median(lambda: renderer.begin_step(field, Progress(STEPS, 10 * STEPS), generator), repeats)
-    parts[f"grid update / {every}"] = update / every
+    update = median(lambda: renderer.begin_step(field, Progress(STEPS, 10 * STEPS), generator), repeats, 1 / every)
+    parts[f"grid update, a step's share of {every}"] = update[0]
     cameras = orbit(views, 15.0, 3.0, 40.0, width, width)
     rays = cameras.rays()
     origin, direction = rays.origin.reshape(-1, 3), rays.direction.reshape(-1, 3)
@@ -86,9 +97,9 @@ def main() -> None:
     parts, rays, kept = measure(args.views, args.width, args.samples, args.density_scale, args.repeats)
     print(f"{args.views} views of {args.width}x{args.width}, {torch.get_num_threads()} threads")
     print(f"{kept} samples on {rays} rays, {kept / rays:.1f} of at most {args.samples} a ray")
-    print("| part | ms |\n|---|---|")
-    for part, milliseconds in parts.items():
-        print(f"| {part} | {milliseconds:.1f} |")
+    print("| part | wall ms | processor ms |\n|---|---|---|")
+    for part, taken in parts.items():
+        print(f"| {part} | {taken.wall:.1f} | {taken.processor:.1f} |")
 
 
 if __name__ == "__main__":
