@@ -155,6 +155,14 @@ def test_the_first_copy_on_the_path_counts(tmp_path: Path):
         found = Registry.discover()
     assert found.resolve("loss", "glow").version == "2.0"
     assert "acme/fade" not in names(found, "loss")
+    assert not found.problems
+
+
+def test_a_newer_copy_without_plugins_hides_the_older_one(tmp_path: Path):
+    write_package(tmp_path / "new", "acme", "2.0", "")
+    write_package(tmp_path / "old", "acme", "1.0", "[dfw.loss]\nfade = acme_old:Fade\n")
+    with on_path(tmp_path / "new", tmp_path / "old"):
+        assert "acme/fade" not in names(Registry.discover(), "loss")
 
 
 def test_block_and_no_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
