@@ -51,7 +51,7 @@ ELEVATION = 15.0
 
 @dataclass(frozen=True)
 class Score:
-    """One prompt's figures. `two_faced`: of an object with a front, most views from behind show one too. `seconds`: the whole run."""
+    """One prompt's figures. `two_faced`: it has a front, and most views from behind show one. `seconds`: of the run."""
 
     prompt: str
     held_out: bool
@@ -196,9 +196,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and figures; finished prompts are not run again")
     parser.add_argument("--config", default=str(ROOT / "configs" / "dreamfusion.yaml"))
     parser.add_argument("--prompts", type=int, default=24, help="only the first N, taken evenly")
-    parser.add_argument(
-        "--share", default="0/1", help="k/n: this process takes every n-th prompt from the k-th; run n of them at once"
-    )
+    parser.add_argument("--share", default="0/1", help="k/n: every n-th prompt from the k-th; run n processes at once")
     parser.add_argument("overrides", nargs="*", help="config overrides, as for dfw run")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,12 @@ from pathlib import Path
 import torch
 
 from dfw.build import compose
+from dfw.cameras import sample_cameras
 from dfw.config import load_config
 from dfw.interfaces import Guidance, PromptBatch
 from dfw.registry import registry
 from dfw.runner import make_trainer
+from dfw.schedules import Progress
 from dfw.trainer import StepRecord, Trainer
 
 ROOT = Path(__file__).parents[1]
@@ -92,9 +94,6 @@ def main() -> None:
     parts, wall = measure(trainer, args.warmup, args.repeats)
     assert trainer.guidance is not None
     assert trainer.prompts is not None
-    from dfw.cameras import sample_cameras
-    from dfw.schedules import Progress
-
     cameras = sample_cameras(config.cameras, Progress(0, 1), trainer.streams["cameras"])
     network = network_seconds(
         trainer.guidance, trainer.prompts.batch(cameras), config.cameras.batch_size, trainer.device, args.repeats
