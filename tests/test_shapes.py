@@ -7,8 +7,9 @@ import sys
 
 import pytest
 import torch
-from dfw_geometry.shapes import COLOURS, KINDS, SOLIDS, Single, Stack, parse_prompt
 from torch import Tensor
+
+from dfw_geometry.shapes import COLOURS, KINDS, SOLIDS, Single, Stack, parse_prompt
 
 FORMS = [*(Single(kind) for kind in KINDS), *(Stack(t, b) for t in SOLIDS for b in SOLIDS)]
 NAMES = [form.name for form in FORMS]

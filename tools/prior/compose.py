@@ -40,9 +40,7 @@ def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Gene
     return ambient + (1 - ambient) * (normal * beam).sum(1, keepdim=True).clamp_min(0)
 
 
-def compose(
-    buffers: Tensor, cameras: dict[str, Tensor], first: Tensor, second: Tensor, generator: torch.Generator
-) -> Tensor:
+def compose(buffers: Tensor, cameras: dict[str, Tensor], first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:
     """Images ``[B, 3, H, W]`` in [0, 1] of uint8 buffers with main colours ``first`` and ``second`` ``[B, 3]``."""
     layers = buffers.float() * (1 / 255.0)
     cover = layers[:, 5:6]

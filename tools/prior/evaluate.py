@@ -21,7 +21,7 @@ from torch import Tensor
 from dfw_geometry.shapes import COLOURS, KINDS, SOLIDS, Single, Stack
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "judge"))
-from judge import HERE, Judge  # noqa: E402
+from judge import HERE, Judge
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from captions import describe
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from model import build_tokenizer
 from transformers import CLIPTextModel, CLIPTokenizer
 
 
@@ -35,6 +36,10 @@ def export(
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(str(part), safe_serialization=True)
+    for config in part.glob("*/config.json"):
+        kept = {key: value for key, value in json.loads(config.read_text(encoding="utf-8")).items() if key != "_name_or_path"}
+        config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    build_tokenizer(part / "tokenizer")  # also in the older pair of files, which every release of transformers reads
     (part / "vocabulary.json").write_text(json.dumps(describe(), indent=1) + "\n", encoding="utf-8")
     if folder.exists():
         old = folder.with_name(folder.name + ".old")

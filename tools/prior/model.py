@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -90,13 +91,13 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
     for word in vocabulary():
         pieces = [*word[:-1], word[-1] + "</w>"]
         while len(pieces) > 1:
-            rule = next((m for m in merges if tuple(m.split()) in set(zip(pieces, pieces[1:], strict=False))), None)
+            rule = next((m for m in merges if tuple(m.split()) in set(pairwise(pieces))), None)
             if rule is None:
                 rule = f"{pieces[0]} {pieces[1]}"
                 merges.append(rule)
                 tokens.append(rule.replace(" ", ""))
             left, right = rule.split()
-            at = list(zip(pieces, pieces[1:], strict=False)).index((left, right))
+            at = list(pairwise(pieces)).index((left, right))
             pieces[at : at + 2] = [left + right]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)

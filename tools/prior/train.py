@@ -18,8 +18,8 @@ from diffusers import AutoencoderKL
 from export import export
 from model import build_scheduler, build_text, build_tokenizer, build_unet, build_vae
 from rounds import main as render_rounds
-from unet import LatentPool, State, UnetPlan, train_unet
 from torch import distributed, multiprocessing
+from unet import LatentPool, State, UnetPlan, train_unet
 from vae import VaePlan, train_vae
 
 

@@ -22,7 +22,7 @@ from vae import schedule
 from dfw_geometry.shapes import COLOURS, KINDS
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "judge"))
-from judge import Judge  # noqa: E402
+from judge import Judge
 
 SHAPELESS = frozenset(kind for kind, shape in KINDS.items() if shape.turned)
 """Kinds whose view cannot be seen."""

@@ -115,9 +115,7 @@ class State:
         torch._foreach_lerp_(list(self.slow.parameters()), live, 1 - decay)
 
 
-def step_loss(
-    state: State, latents: Tensor, tokens: Tensor, noise_levels: DDIMScheduler, generator: torch.Generator
-) -> Tensor:
+def step_loss(state: State, latents: Tensor, tokens: Tensor, noise_levels: DDIMScheduler, generator: torch.Generator) -> Tensor:
     """Mean squared error of the predicted velocity."""
     noise = torch.randn(latents.shape, generator=generator)
     # one time from every stratum keeps the loss steady

@@ -24,6 +24,8 @@ class VaePlan:
     rate: float = 2e-3
     kl: float = 5e-4
     edge: float = 0.5
+    decoder_only: bool = False
+    """Sharpen the decoder and leave latents as they are."""
     noise: float = 0.03
     """Largest standard deviation of noise added to the encoder's input, which keeps its gradient smooth."""
 
@@ -65,26 +67,32 @@ def crop(images: Tensor, generator: torch.Generator) -> Tensor:
 def train_vae(vae: AutoencoderKL, world: World, plan: VaePlan, seed: int) -> None:
     """Train in place and set ``scaling_factor`` to one over the latents' standard deviation."""
     generator = torch.Generator().manual_seed(seed)
-    torch.nn.init.constant_(vae.quant_conv.bias[4:], -6.0)  # begin with nearly noiseless latents
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    vae.requires_grad_(not plan.decoder_only)
+    if plan.decoder_only:
+        vae.decoder.requires_grad_(True)
+        vae.post_quant_conv.requires_grad_(True)
+    else:
+        torch.nn.init.constant_(vae.quant_conv.bias[4:], -6.0)  # begin with nearly noiseless latents
+    trained = [p for p in vae.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01)
     start, shown, step, progress = time.monotonic(), 1.0, 0, 0.0
     while progress < 1.0:
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * schedule(int(progress * 10000), 10000, 200)
-        images = world.draw(plan.batch, generator).images * 2 - 1
-        if progress < plan.crops:
-            images = crop(images, generator)
-        else:
-            images = images[: plan.batch // 2]
+        whole = progress >= plan.crops
+        images = world.draw(plan.batch // 2 if whole else plan.batch, generator).images * 2 - 1
+        images = images if whole else crop(images, generator)
         loss, error = loss_of(vae, images, plan, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         step, shown = step + 1, error if step == 0 else 0.98 * shown + 0.02 * error
         progress = max(step / plan.steps, (time.monotonic() - start) / (60 * plan.minutes))
         if step % 100 == 0:
             print(f"vae {step} error {shown:.4f} {time.monotonic() - start:.0f} s", flush=True)
+    if plan.decoder_only:
+        return
     vae.register_to_config(scaling_factor=latent_scale(vae, world, generator))
 
 

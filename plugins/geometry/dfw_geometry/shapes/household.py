@@ -52,11 +52,11 @@ def teapot(p: Tensor) -> list[Part]:
     body = blend(ellipsoid(p, (0.58, 0.58, 0.48)), cylinder(move(p, z=-0.4), 0.34, 0.08, 0.02), 0.08)
     spout = capsule(p, (0.45, 0.0, -0.1), (0.98, 0.0, 0.34), 0.115)
     ring = torus(turn(move(p, -0.6, 0.0, 0.03), "x", 90.0), 0.3, 0.085)
-    lid = union_lid(p)
+    lid = _lid(p)
     return [(blend(body, spout, 0.1), None), (cut(ring, ellipsoid(p, (0.5, 0.5, 0.4))), None), (lid, CREAM)]
 
 
-def union_lid(p: Tensor) -> Tensor:
+def _lid(p: Tensor) -> Tensor:
     """The teapot's lid with its knob."""
     return blend(ellipsoid(move(p, z=0.42), (0.33, 0.33, 0.13)), sphere(move(p, z=0.6), 0.12), 0.04)
 

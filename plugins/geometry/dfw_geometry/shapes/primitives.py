@@ -25,6 +25,11 @@ def length(p: Tensor) -> Tensor:
     return (p * p).sum(-1).clamp_min(1e-20).sqrt()
 
 
+def planar(a: Tensor, b: Tensor) -> Tensor:
+    """Hypotenuse of ``a`` and ``b``, with a finite gradient at zero."""
+    return (a * a + b * b).clamp_min(1e-20).sqrt()
+
+
 def move(p: Tensor, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Tensor:
     """Points in the frame of an object whose origin stands at ``(x, y, z)``."""
     return p - vector((x, y, z), p)
@@ -61,18 +66,18 @@ def box(p: Tensor, half: Vec, rounding: float = 0.0) -> Tensor:
 
 def _outside(a: Tensor, b: Tensor) -> Tensor:
     """Distance of a two-dimensional corner from its two face distances."""
-    return torch.hypot(a.clamp_min(0.0), b.clamp_min(0.0)) + torch.maximum(a, b).clamp_max(0.0)
+    return planar(a.clamp_min(0.0), b.clamp_min(0.0)) + torch.maximum(a, b).clamp_max(0.0)
 
 
 def cylinder(p: Tensor, radius: float, half: float, rounding: float = 0.0) -> Tensor:
     """Upright cylinder of half height ``half``."""
-    radial = torch.hypot(p[..., 0], p[..., 1]) - (radius - rounding)
+    radial = planar(p[..., 0], p[..., 1]) - (radius - rounding)
     return _outside(radial, p[..., 2].abs() - (half - rounding)) - rounding
 
 
 def cone(p: Tensor, bottom: float, top: float, half: float) -> Tensor:
     """Upright truncated cone of half height ``half`` with radii ``bottom`` and ``top``."""
-    r, z = torch.hypot(p[..., 0], p[..., 1]), p[..., 2]
+    r, z = planar(p[..., 0], p[..., 1]), p[..., 2]
     slope = math.hypot(bottom - top, 2 * half)
     side = ((r - 0.5 * (bottom + top)) * (2 * half) + z * (bottom - top)) / slope
     return torch.maximum(side, z.abs() - half)
@@ -95,7 +100,7 @@ def gable(p: Tensor, width: float, half: float, length: float) -> Tensor:
 
 def torus(p: Tensor, ring: float, tube: float) -> Tensor:
     """Torus about the z axis."""
-    return torch.hypot(torch.hypot(p[..., 0], p[..., 1]) - ring, p[..., 2]) - tube
+    return planar(planar(p[..., 0], p[..., 1]) - ring, p[..., 2]) - tube
 
 
 def capsule(p: Tensor, a: Vec, b: Vec, radius: float) -> Tensor:

@@ -58,8 +58,8 @@ class Stack:
         """The noun phrase without colours."""
         return f"{self.top} on {self.bottom}"
 
-    def _layout(self) -> tuple[float, float, float]:
-        """Heights of both centres and the common scale that fits the stack into the ball."""
+    def _layout(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Height of the centre and scale of the top's and of the bottom's model, together filling the ball."""
         low, high = _SIZES[self.bottom], _SIZES[self.top]
         scale = 0.85 * min(1.0, _WIDTH[self.bottom] / _WIDTH[self.top] * 1.2)
         upper = low[0] + scale * high[0] - _SINK.get(self.bottom, 0.0)
@@ -67,18 +67,14 @@ class Stack:
         middle = 0.5 * (top + base)
         corners = [(base, low[1]), (low[0], low[2]), (upper - scale * high[0], scale * high[1]), (top, scale * high[2])]
         reach = max(((z - middle) ** 2 + r**2) ** 0.5 for z, r in corners)
-        return RADIUS / reach, -middle, upper - middle
+        size = RADIUS / reach
+        return ((upper - middle) * size, size * scale), (-middle * size, size)
 
     def _distances(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        size, low, high = self._layout()
-        scale = 0.85 * min(1.0, _WIDTH[self.bottom] / _WIDTH[self.top] * 1.2)
-        results = []
-        for kind, height, factor in ((self.top, high, size * scale), (self.bottom, low, size)):
-            model = KINDS[kind]
-            local = move(points, z=height * size) / factor
-            parts = [d for d, _ in model.parts(local)]
-            results.append(torch.stack(parts).amin(0) * factor)
-        return results[0], results[1]
+        (high, small), (low, large) = self._layout()
+        top = KINDS[self.top].parts(move(points, z=high) / small)[0][0] * small
+        bottom = KINDS[self.bottom].parts(move(points, z=low) / large)[0][0] * large
+        return top, bottom
 
     def distance(self, points: Tensor) -> Tensor:
         """Signed distance (or bound) ``[...]`` of points ``[..., 3]``."""

@@ -101,5 +101,4 @@ def snowman(p: Tensor) -> list[Part]:
     buttons = sphere(move(p, 0.45, 0.0, -0.36), 0.075)
     more = sphere(move(p, 0.48, 0.0, -0.58), 0.075)
     dark: RGB = (0.1, 0.1, 0.1)
-    return [(body, None), (nose, (0.95, 0.5, 0.1)), (eyes, dark), (hat, dark), (crown, dark), (buttons, dark),
-            (more, dark)]
+    return [(body, None), (nose, (0.95, 0.5, 0.1)), (eyes, dark), (hat, dark), (crown, dark), (buttons, dark), (more, dark)]
