@@ -140,7 +140,7 @@ def test_two_steps_give_a_model_that_diffusers_loads(folder: Path) -> None:
     import evaluate
     import train
 
-    small = ["--rounds", "0", "--vae-steps", "2", "--steps", "2", "--batch", "4", "--pool", "8"]
+    small = ["--rounds", "0", "--vae-steps", "2", "--sharpen-steps", "1", "--steps", "2", "--batch", "4", "--pool", "8"]
     train.main(["--out", str(folder), *small])
     pipeline = evaluate.load(folder / "model")
     assert pipeline.safety_checker is None

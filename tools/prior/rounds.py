@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     """Write the rounds that are missing in ``--out``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--views", type=int, default=96, help="views per kind and round")
     parser.add_argument("--stack-views", type=int, default=24, help="views per pair of solids and round")
     parser.add_argument("--seed", type=int, default=0)

@@ -28,12 +28,14 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and the model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of rendered views (0: take what is there)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of rendered views (0: take what is there)")
     parser.add_argument("--views", type=int, default=96, help="views per kind and round")
     parser.add_argument("--stack-views", type=int, default=24, help="views per pair of solids and round")
-    parser.add_argument("--vae-steps", type=int, default=5000)
+    parser.add_argument("--vae-steps", type=int, default=3000)
     parser.add_argument("--vae-minutes", type=float, default=1e9, help="time limit of the autoencoder")
-    parser.add_argument("--steps", type=int, default=8000, help="steps of the denoiser")
+    parser.add_argument("--sharpen-steps", type=int, default=1500, help="further steps of the decoder alone, at the end")
+    parser.add_argument("--sharpen-minutes", type=float, default=1e9)
+    parser.add_argument("--steps", type=int, default=6000, help="steps of the denoiser")
     parser.add_argument("--minutes", type=float, default=1e9, help="time limit of the denoiser; the rate follows it")
     parser.add_argument("--batch", type=int, default=24, help="images per step and process")
     parser.add_argument("--processes", type=int, default=1, help="processes of one thread that train together")
@@ -70,6 +72,27 @@ def main(argv: list[str]) -> None:
         denoiser(0, args)
     else:
         multiprocessing.spawn(denoiser, (args,), args.processes)
+    finish(args, sharpened(args, world))
+
+
+def sharpened(args: argparse.Namespace, world: World) -> AutoencoderKL:
+    """The autoencoder with a decoder trained further on the latents that the denoiser knows, from ``OUT/vae_sharp`` if there."""
+    folder = args.out / "vae_sharp"
+    if folder.exists():
+        return AutoencoderKL.from_pretrained(str(folder))
+    vae = AutoencoderKL.from_pretrained(str(args.out / "vae"))
+    plan = VaePlan(steps=args.sharpen_steps, minutes=args.sharpen_minutes, rate=1e-3, crops=0.0, decoder_only=True)
+    train_vae(vae, world, plan, args.seed + 2)
+    vae.save_pretrained(str(folder))
+    return vae
+
+
+def finish(args: argparse.Namespace, vae: AutoencoderKL) -> None:
+    """Write ``OUT/model`` from the checkpoint's averaged weights."""
+    tokenizer = build_tokenizer(args.out / "tokenizer_0")
+    state = State.fresh(build_unet(), build_text(tokenizer), UnetPlan())
+    state.load(args.out / "checkpoint.pt")
+    export(args.out / "model", vae, state.slow[1], tokenizer, state.slow[0], build_scheduler())
 
 
 def denoiser(rank: int, args: argparse.Namespace) -> None:
@@ -88,23 +111,19 @@ def denoiser(rank: int, args: argparse.Namespace) -> None:
         state.load(args.out / "checkpoint.pt")
     marks = {"checkpoint": time.monotonic(), "snapshot": time.monotonic()}
 
-    def write(folder: Path) -> None:
-        export(folder, vae, state.slow[1], tokenizer, state.slow[0], scheduler)
-
     def every(state: State) -> None:
         now = time.monotonic()
         if now - marks["checkpoint"] > 300:
             state.save(args.out / "checkpoint.pt")
             marks["checkpoint"] = now
         if now - marks["snapshot"] > args.snapshot_minutes * 60:
-            write(args.out / "snapshot")
+            export(args.out / "snapshot", vae, state.slow[1], tokenizer, state.slow[0], scheduler)
             marks["snapshot"] = now
 
     seed = args.seed + 1000 * rank + state.step
     train_unet(state, LatentPool(vae, world, tokenizer, plan, seed), scheduler, plan, seed, None if rank else every)
     if rank == 0:
         state.save(args.out / "checkpoint.pt")
-        write(args.out / "model")
 
 
 if __name__ == "__main__":

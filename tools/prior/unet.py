@@ -23,9 +23,9 @@ from vae import schedule
 class UnetPlan:
     """Size of the training; it ends after ``steps`` or ``minutes``, whichever comes first."""
 
-    steps: int = 8000
-    minutes: float = 75.0
-    batch: int = 48
+    steps: int = 6000
+    minutes: float = 1e9
+    batch: int = 24
     rate: float = 1e-3
     ema: float = 0.999
     pool: int = 16384

@@ -16,7 +16,7 @@ from torch import Tensor
 class VaePlan:
     """Size and weights of the autoencoder's training; it ends after ``steps`` or ``minutes``."""
 
-    steps: int = 5000
+    steps: int = 3000
     minutes: float = 1e9
     crops: float = 0.6
     """Share of the training that sees random quarters of images, at a quarter of the cost."""
@@ -93,11 +93,11 @@ def train_vae(vae: AutoencoderKL, world: World, plan: VaePlan, seed: int) -> Non
             print(f"vae {step} error {shown:.4f} {time.monotonic() - start:.0f} s", flush=True)
     if plan.decoder_only:
         return
-    vae.register_to_config(scaling_factor=latent_scale(vae, world, generator))
+    vae.register_to_config(scaling_factor=latent_scale(vae, world, generator, min(512, 16 * plan.steps)))
 
 
 @torch.no_grad()
-def latent_scale(vae: AutoencoderKL, world: World, generator: torch.Generator, count: int = 512) -> float:
+def latent_scale(vae: AutoencoderKL, world: World, generator: torch.Generator, count: int) -> float:
     """One over the standard deviation of latents."""
     images = world.draw(count, generator).images * 2 - 1
     latents = torch.cat([vae.encode(part).latent_dist.mean for part in images.split(64)])
