@@ -84,7 +84,7 @@ def _candidates(device: torch.device) -> Tensor:
     """Levels as shares of the largest density, in order: spaced evenly from 1e-4 on in log, and evenly as they are."""
     log = torch.logspace(-4, 0, CANDIDATES + 1, device=device, dtype=torch.float64)
     even = torch.linspace(0, 1, CANDIDATES + 1, device=device, dtype=torch.float64)
-    return torch.cat([log[:-1], even[1:-1]]).unique()
+    return torch.cat([log[:-1], even[1:-1]]).sort().values
 
 
 def _iou(one: Tensor, other: Tensor) -> Tensor:
