@@ -317,3 +317,14 @@ def test_nerfacc_gives_the_portable_picture(training):
     assert (outputs[0].opacity - outputs[1].opacity).abs().max() < 2e-2  # a sample on a cell's face may fall on either side
     assert (outputs[0].opacity - outputs[1].opacity).abs().mean() < 1e-4
     assert (outputs[0].colour - outputs[1].colour).abs().mean() < 1e-4
+
+
+def test_written_configs_read_back_the_same():
+    options = {
+        "shading": {"mode": "lambertian", "probability": {"from": 0, "to": 0.75}},
+        "background": "learned",
+        "occupancy": {"resolution": 32},
+    }
+    config = Volume.Config.model_validate(options)
+    assert Volume.Config.model_validate(config.model_dump(mode="json", by_alias=True)) == config
+    assert "early_stop" in Volume.Config.model_json_schema()["properties"]

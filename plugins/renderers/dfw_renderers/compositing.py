@@ -29,8 +29,9 @@ def transmittance(thickness_N: Tensor, ray_N: Tensor) -> Tensor:
 
 
 def optical_thickness(density_N: Tensor, length_N: Tensor) -> Tensor:
-    """sigma_i delta_i (N,), in float64, cut off at 80."""
-    return (density_N.double() * length_N.double()).clamp(max=_THICKEST)
+    """sigma_i delta_i (N,), cut off at 80; in float64, or float32 on Apple's devices, which have nothing wider."""
+    wide = torch.float32 if density_N.device.type == "mps" else torch.float64
+    return (density_N.to(wide) * length_N.to(wide)).clamp(max=_THICKEST)
 
 
 def weights(density_N: Tensor, samples: Samples) -> Tensor:
