@@ -45,9 +45,7 @@ def make_optimizer(settings: OptimizerSettings, groups: Groups) -> torch.optim.O
             raise ConfigError(f"optimizer.groups.{name}: no such parameter group; this run has {', '.join(sorted(groups))}")
     nodes: list[dict[str, Any]] = [{"params": parameters, "name": name} for name, parameters in groups.items()]
     kind = torch.optim.AdamW if settings.weight_decay > 0 else torch.optim.Adam
-    return kind(
-        nodes, lr=0.0, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay, fused=True
-    )
+    return kind(nodes, lr=0.0, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay, fused=True)
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, settings: OptimizerSettings, progress: Progress) -> None:
