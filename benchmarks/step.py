@@ -98,9 +98,8 @@ def main() -> None:
     network = network_seconds(
         trainer.guidance, trainer.prompts.batch(cameras), config.cameras.batch_size, trainer.device, args.repeats
     )
-    print(
-        f"{config.cameras.batch_size} views of {cameras.width}x{cameras.height}, {trainer.device}, {torch.get_num_threads()} threads"
-    )
+    size = f"{config.cameras.batch_size} views of {cameras.width}x{cameras.height}"
+    print(f"{size}, {trainer.device}, {torch.get_num_threads()} threads")
     print("| part | ms |\n|---|---|")
     for part, seconds in parts.items():
         print(f"| {part} | {1000 * seconds:.1f} |")

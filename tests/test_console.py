@@ -18,7 +18,8 @@ CONFIG = RunConfig(
 
 
 def test_split_is_shares_of_the_whole():
-    assert split_text({"render": 2.0, "guidance": 1.0, "backward": 1.0}) == "render 50 %, guidance 25 %, backward 25 %, optimizer 0 %"
+    seconds = {"render": 2.0, "guidance": 1.0, "backward": 1.0}
+    assert split_text(seconds) == "render 50 %, guidance 25 %, backward 25 %, optimizer 0 %"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (187, "3 min 07 s")])
