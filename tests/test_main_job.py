@@ -96,15 +96,8 @@ def test_export_and_render_open_a_finished_run_and_overwrite_nothing(finished):
 
 
 def test_unknown_words_end_the_run_before_anything_is_written(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "dfw",
-        "run",
-        str(CONFIGS / "dreamfusion.yaml"),
-        "prompt=a red zeppelin",
-        f"output={tmp_path}",
-    ]
+    overrides = ["prompt=a red zeppelin", f"output={tmp_path}"]
+    command = [sys.executable, "-m", "dfw", "run", str(CONFIGS / "dreamfusion.yaml"), *overrides]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "zeppelin" in done.stderr

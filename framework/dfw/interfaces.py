@@ -391,5 +391,3 @@ def parameters_of(groups: dict[str, list[nn.Parameter]]) -> Iterator[nn.Paramete
     """All parameters of all groups, in order."""
     for group in groups.values():
         yield from group
-
-
