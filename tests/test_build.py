@@ -252,6 +252,10 @@ def test_what_a_part_requires_must_be_provided_by_another():
     assert "needs flow; no other part of this run provides it" in refused("losses.bend.needs=flow")
 
 
+def test_an_override_inside_a_part_leaves_the_origin_of_the_part_itself():
+    assert refused("losses.bend.needs=depth").startswith("toy.yaml:7: losses.bend: acme/bend needs depth")
+
+
 def test_ramps_in_steps_must_end_with_the_run():
     text = refused("losses.bend.sharpness={from: 1, to: 2, end: 101, unit: step}")
     assert "losses.bend.sharpness: ends at step 101, after the run's 100 steps" in text

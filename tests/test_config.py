@@ -107,6 +107,12 @@ def test_the_same_type_with_its_distribution_keeps_the_options(override: str, ke
     assert config.geometry.options == ({"radius": 1.5} if kept else {})
 
 
+def test_the_same_name_of_another_distribution_is_another_type():
+    write("base.yaml", BASE.replace("type: nerf", "type: dreamfw/nerf"))
+    assert load_config("base.yaml", ["geometry.type=acme/nerf"]).geometry.options == {}
+    assert load_config("base.yaml", ["geometry.type=nerf"]).geometry.options == {"radius": 1.5}
+
+
 def test_nested_types_follow_the_same_rule():
     write("base.yaml", BASE + "guidance: {type: g, noise: {type: a, low: 1}}\n")
     config = load_config("base.yaml", ["guidance.noise={type: b, high: 2}"])
