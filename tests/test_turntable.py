@@ -49,8 +49,8 @@ def test_up_to_eight_stand_in_one_row(tmp_path: Path) -> None:
 
 
 def test_values_outside_are_clipped_and_rounded(tmp_path: Path) -> None:
-    sheet = np.asarray(Image.open(save_grid(grey(-1.0, 2.0, 0.4999), tmp_path / "grid.png")))
-    assert [sheet[0, 0, 0], sheet[0, 6 + GAP, 0], sheet[0, 2 * (6 + GAP), 0]] == [0, 255, 127]
+    sheet = np.asarray(Image.open(save_grid(grey(-1.0, 2.0, 0.505), tmp_path / "grid.png")))
+    assert [sheet[0, 0, 0], sheet[0, 6 + GAP, 0], sheet[0, 2 * (6 + GAP), 0]] == [0, 255, 129]  # 0.505 * 255 = 128.8
 
 
 def test_nan_is_refused(tmp_path: Path) -> None:

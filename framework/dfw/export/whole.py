@@ -13,17 +13,16 @@ def claim(directory: Path, stem: str, suffixes: Sequence[str]) -> str:
     number = 1
     while True:
         name = stem if number == 1 else f"{stem}-{number}"
-        taken = [directory / f"{name}{suffix}" for suffix in suffixes]
-        if not any(path.exists() for path in taken):
-            made: list[Path] = []
-            try:
-                for path in taken:
-                    path.open("x").close()
-                    made.append(path)
-                return name
-            except FileExistsError:
-                for path in made:
-                    path.unlink()
+        made: list[Path] = []
+        try:
+            for suffix in suffixes:
+                path = directory / f"{name}{suffix}"
+                path.open("x").close()
+                made.append(path)
+            return name
+        except FileExistsError:
+            for path in made:
+                path.unlink()
         number += 1
 
 
