@@ -113,6 +113,11 @@ def test_the_same_name_of_another_distribution_is_another_type():
     assert load_config("base.yaml", ["geometry.type=nerf"]).geometry.options == {"radius": 1.5}
 
 
+def test_keys_that_yaml_reads_as_numbers_or_truth_values_are_words():
+    config = load_config(write("x.yaml", BASE.replace("  sds:", "  2: {type: sds}\n  true: {type: sds}\n  sds:")))
+    assert set(config.losses) == {"2", "True", "sds", "orientation"}
+
+
 def test_nested_types_follow_the_same_rule():
     write("base.yaml", BASE + "guidance: {type: g, noise: {type: a, low: 1}}\n")
     config = load_config("base.yaml", ["guidance.noise={type: b, high: 2}"])
@@ -192,6 +197,13 @@ def test_interpolation_and_its_failure():
 def test_a_mistake_is_told_with_file_line_path_and_remedy(text: str, expected: str):
     lines = message(write("x.yaml", BASE + text)).splitlines()
     assert any(line.startswith(expected) for line in lines), lines
+
+
+def test_a_value_that_may_be_two_things_is_told_once_as_what_it_was_meant_to_be():
+    assert message(write("x.yaml", BASE), "optimizer.lr={from: 1}").splitlines() == [
+        "override 'optimizer.lr={from: 1}': optimizer.lr.to: missing; it says: Value from `end` on."
+    ]
+    assert message("x.yaml", "optimizer.lr=[1]") == "override 'optimizer.lr=[1]': optimizer.lr: must be a valid number (is [1])"
 
 
 def test_all_mistakes_are_told_at_once():
