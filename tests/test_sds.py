@@ -75,7 +75,7 @@ def test_the_batch_size_does_not_change_the_mean_gradient() -> None:
 
 
 def test_image_size_does_not_change_a_pixels_gradient() -> None:
-    """Elements are summed, not meaned: a larger image of the same colour has the same gradient at every pixel, on average."""
+    """Elements are summed, not averaged: a larger image of the same colour has the same gradient at every pixel, on average."""
     loss = sds(t_min=0.5, t_max=0.5)
     grads = [gradient(loss, torch.full((4_000, 3, side, side), 0.5), gaussian(side)).sum(0).mean((1, 2)) for side in (2, 4)]
     torch.testing.assert_close(grads[0], grads[1], rtol=0.1, atol=0.01)
