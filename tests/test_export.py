@@ -37,8 +37,8 @@ from dfw.export.grid import DensityGrid, sample_density
 from dfw.export.level import largest_density
 from dfw.export.mesh import extract_mesh
 from dfw.export.texture import bake
-from dfw.export.whole import claim
 from dfw.settings import ExportSettings
+from dfw.whole import claim
 
 SMALL = ExportSettings(resolution=32, faces=2000, texture=128)
 

@@ -77,8 +77,17 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+def opened(browser, report: Path, width: int = 1000):
+    """A page of `width` pixels that shows `report`."""
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(report.as_uri())
+    return page
+
+
 def test_the_object_turns_in_the_browser(browser, report: Path) -> None:
     page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="light")
+    page.set_default_timeout(PATIENCE * 1000)
     requests: list[str] = []
     complaints: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
@@ -105,9 +114,9 @@ def test_the_object_turns_in_the_browser(browser, report: Path) -> None:
     page.close()
 
 
-def test_the_curves_answer_pointer_and_keys(browser, report: Path) -> None:
-    page = browser.new_page(viewport={"width": 1000, "height": 800})
-    page.goto(report.as_uri())
+def test_the_curves_answer_pointer_and_keys(browser, tmp_path: Path) -> None:
+    rows = [{"step": step, "loss": 1 / (1 + step)} for step in range(30)]
+    page = opened(browser, write_report(tmp_path, ReportData("a box", 0, "interrupted", 5.0, metrics=rows)))
     chart = page.locator("svg[data-points]").first
     output = page.locator(".chart output").first
     chart.focus()
@@ -122,16 +131,17 @@ def test_the_curves_answer_pointer_and_keys(browser, report: Path) -> None:
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_narrow_screen_scrolls_only_down(browser, report: Path, scheme: str) -> None:
-    page = browser.new_page(viewport={"width": 360, "height": 700}, color_scheme=scheme)
-    page.goto(report.as_uri())
-    page.wait_for_timeout(300)
+def test_a_narrow_screen_scrolls_only_down_and_can_be_read(browser, report: Path) -> None:
+    page = opened(browser, report, width=360)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.locator("#viewer").bounding_box()["height"] > 250
-    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    ink = page.evaluate("getComputedStyle(document.body).color")
-    assert _contrast(paper, ink) > 7  # WCAG 2.2, level AAA
+    papers = set()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert _contrast(paper, page.evaluate("getComputedStyle(document.body).color")) > 7  # WCAG 2.2, level AAA
+        papers.add(paper)
+    assert len(papers) == 2
     page.close()
 
 

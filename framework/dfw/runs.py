@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import re
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dfw.errors import CheckpointError, ConfigError
+from dfw.whole import write_whole
 
 LIBRARIES = ("dreamfw", "torch", "diffusers", "transformers", "accelerate", "warp-lang", "nerfacc", "numpy", "PyMCubes", "xatlas")
 
@@ -34,10 +34,8 @@ def unused(path: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name and renames it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    """Writes a text file whole."""
+    write_whole(path, text.encode())
 
 
 def versions() -> dict[str, str]:

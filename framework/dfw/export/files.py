@@ -17,7 +17,7 @@ from PIL import Image
 from dfw.errors import ExportError
 from dfw.export.axes import to_gltf
 from dfw.export.texture import TexturedMesh
-from dfw.export.whole import claim, write_whole
+from dfw.whole import claim, write_whole
 
 ROUGHNESS = 0.8
 STEM = "object"

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dfw.errors import ExportError
-from dfw.export.whole import write_whole
+from dfw.whole import write_whole
 
 SECONDS_PER_TURN = 4.0
 QUALITY = 85
