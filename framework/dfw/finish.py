@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dfw.cameras import orbit
 from dfw.errors import ExportError
 from dfw.events import Status
 from dfw.export.agreement import rendered_albedo
-from dfw.export.pipeline import export_mesh
+from dfw.export.pipeline import ExportResult, export_mesh
 from dfw.export.turntable import save_grid, save_turntable
 from dfw.interfaces import CameraBatch, DensityField, RenderOutput
 from dfw.report import ReportData, write_report
@@ -90,8 +90,8 @@ def turntable(trainer: Trainer, path: Path, frames: int, width: int, elevation: 
     return save_turntable(torch.cat(images), path)
 
 
-def export_scene(trainer: Trainer, settings: ExportSettings, folder: Path) -> dict[str, Path]:
-    """The mesh in every format asked for. Raises ExportError when there is no surface."""
+def export_scene(trainer: Trainer, settings: ExportSettings, folder: Path) -> ExportResult:
+    """Writes the mesh in every format asked for. Raises ExportError when there is no surface."""
     if not isinstance(trainer.geometry, DensityField):
         raise ExportError(f"geometry {trainer.config.geometry.type} is no density field; only those become meshes")
     cameras = views(trainer, 8, 128)
@@ -102,7 +102,7 @@ def export_scene(trainer: Trainer, settings: ExportSettings, folder: Path) -> di
             trainer.geometry, render.opacity, cameras, settings, folder, title=trainer.config.prompt, albedo=albedo
         )
     log.info("%s", result.summary())
-    return dict(result.paths)
+    return result
 
 
 def finish(
@@ -110,6 +110,7 @@ def finish(
 ) -> dict[str, Path]:
     """Turntable and mesh of a finished run, and a report of any run. An empty scene is said in the report, then raised."""
     made: dict[str, Path] = {}
+    facts: Mapping[str, str] = {}
     failure: ExportError | None = None
     settings = config.export
     if status == "finished" and is_scene(trainer):
@@ -119,7 +120,9 @@ def finish(
             )
         if settings.formats:
             try:
-                made |= export_scene(trainer, settings, directory.export)
+                result = export_scene(trainer, settings, directory.export)
+                made |= result.paths
+                facts = result.facts()
             except ExportError as error:
                 failure = error
     data = ReportData(
@@ -133,6 +136,7 @@ def finish(
         previews=directory.previews(),
         resolved_config=directory.resolved.read_text(encoding="utf-8"),
         manifest=directory.read_json("manifest.json"),
+        facts=facts,
     )
     made["report"] = write_report(directory.path, data)
     if failure is not None:

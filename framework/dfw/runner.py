@@ -100,7 +100,7 @@ def export(path: Path, settings: ExportSettings | None = None, out: Path | None 
     """Writes the mesh of a run's newest checkpoint into `out` (default: a new folder in the run's). Format -> file."""
     directory = RunDirectory.open(path)
     composition, trainer = reopen(directory)
-    return export_scene(trainer, settings or composition.config.export, out or unused(directory.export))
+    return export_scene(trainer, settings or composition.config.export, out or unused(directory.export)).paths
 
 
 def render(
