@@ -6,7 +6,8 @@ Shapes (legend used all over the project)
     T  timesteps of a noise schedule                            L, D      tokens and width of a text embedding
 
 World: right-handed, z up, objects face +x. Lengths are world units, angles of cameras are degrees, colours are
-display-referred (sRGB) in [0, 1], as the diffusion models' images are. Images are channels-last (B, H, W, 3) on the scene's side and channels-first (B, C, h, w) on the guidance's side.
+display-referred (sRGB) in [0, 1], as the diffusion models' images are. Images are channels-last (B, H, W, 3) on the scene's
+side and channels-first (B, C, h, w) on the guidance's side.
 """
 
 from __future__ import annotations
