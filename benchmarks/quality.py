@@ -26,8 +26,8 @@ from torch import Tensor
 from winding import inside
 
 from dfw.config import load_config
+from dfw.contracts import CameraBatch
 from dfw.finish import render_views, to_images, views
-from dfw.interfaces import CameraBatch
 from dfw.runner import reopen, run
 from dfw.runs import RunDirectory
 from dfw_geometry.sdf_scene import SdfScene

@@ -21,7 +21,8 @@ import torch
 from dfw.build import compose
 from dfw.cameras import sample_cameras
 from dfw.config import load_config
-from dfw.interfaces import Guidance, PromptBatch
+from dfw.contracts import PromptBatch
+from dfw.interfaces import Guidance
 from dfw.registry import registry
 from dfw.runner import make_trainer
 from dfw.schedules import Progress

@@ -148,6 +148,14 @@ def test_evaluation_is_lit_from_the_camera():
     assert torch.allclose(from_the_front.colour[0, 0, 0], 0.1 * colour, atol=2e-3)
 
 
+def test_views_of_a_batch_are_lit_as_if_alone():
+    field, places = ball(1000.0, 0.6), ((3.0, 0.0, 0.0), (0.0, 1.0, 2.8), (0.0, -2.0, 2.0))
+    renderer = volume(eval_shading="lambertian").eval()
+    together = renderer(field, looking(*places, size=6)).colour
+    for view, place in zip(together, places, strict=True):
+        assert torch.allclose(view, renderer(field, looking(place, size=6)).colour[0], atol=1e-5)
+
+
 def test_normals_as_the_picture():
     output = volume(eval_shading="normal").eval()(ball(1000.0, 0.6), looking((3.0, 0.0, 0.0)))
     assert output.colour[0, 0, 0].tolist() == pytest.approx([0.5, 0.5, 1.0], abs=1e-3)

@@ -271,9 +271,11 @@ def test_an_exact_scene_straight_away():
 
 
 def test_a_scene_of_another_size():
-    field = Shape(100.0, lambda x: x.norm(dim=-1) <= 1.2, radius=2.0)
+    field = Shape(50.0, lambda x: x.norm(dim=-1) <= 1.2, radius=2.0)
     output = volume()(field, looking((6.0, 0.0, 0.0), size=1))
     assert output.depth.item() == pytest.approx(4.8, abs=2 * DIAGONAL / 96)
+    small = volume()(Shape(100.0, lambda x: x.norm(dim=-1) <= 0.6), looking((3.0, 0.0, 0.0), size=1))
+    assert len(output.samples.ray) == len(small.samples.ray)  # the step grows with the scene
 
 
 def test_features():

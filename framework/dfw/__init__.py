@@ -13,25 +13,25 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dfw.component import ComponentConfig as ComponentConfig
+    from dfw.contracts import CameraBatch as CameraBatch
+    from dfw.contracts import Conditioning as Conditioning
+    from dfw.contracts import FieldSample as FieldSample
+    from dfw.contracts import NoiseSchedule as NoiseSchedule
+    from dfw.contracts import PromptBatch as PromptBatch
+    from dfw.contracts import Rays as Rays
+    from dfw.contracts import RaySamples as RaySamples
+    from dfw.contracts import RenderOutput as RenderOutput
     from dfw.errors import ConfigError as ConfigError
     from dfw.errors import DfwError as DfwError
     from dfw.errors import GuidanceError as GuidanceError
     from dfw.errors import PromptError as PromptError
     from dfw.hookspecs import hookimpl as hookimpl
-    from dfw.interfaces import CameraBatch as CameraBatch
-    from dfw.interfaces import Conditioning as Conditioning
     from dfw.interfaces import DensityField as DensityField
-    from dfw.interfaces import FieldSample as FieldSample
     from dfw.interfaces import Geometry as Geometry
     from dfw.interfaces import Guidance as Guidance
     from dfw.interfaces import Loss as Loss
     from dfw.interfaces import LossInputs as LossInputs
-    from dfw.interfaces import NoiseSchedule as NoiseSchedule
-    from dfw.interfaces import PromptBatch as PromptBatch
-    from dfw.interfaces import Rays as Rays
-    from dfw.interfaces import RaySamples as RaySamples
     from dfw.interfaces import Renderer as Renderer
-    from dfw.interfaces import RenderOutput as RenderOutput
     from dfw.registry import register as register
     from dfw.schedules import Progress as Progress
     from dfw.schedules import Schedule as Schedule
@@ -44,20 +44,20 @@ _HOME = {
     "GuidanceError": "errors",
     "PromptError": "errors",
     "hookimpl": "hookspecs",
-    "CameraBatch": "interfaces",
-    "Conditioning": "interfaces",
+    "CameraBatch": "contracts",
+    "Conditioning": "contracts",
     "DensityField": "interfaces",
-    "FieldSample": "interfaces",
+    "FieldSample": "contracts",
     "Geometry": "interfaces",
     "Guidance": "interfaces",
     "Loss": "interfaces",
     "LossInputs": "interfaces",
-    "NoiseSchedule": "interfaces",
-    "PromptBatch": "interfaces",
-    "Rays": "interfaces",
-    "RaySamples": "interfaces",
+    "NoiseSchedule": "contracts",
+    "PromptBatch": "contracts",
+    "Rays": "contracts",
+    "RaySamples": "contracts",
     "Renderer": "interfaces",
-    "RenderOutput": "interfaces",
+    "RenderOutput": "contracts",
     "register": "registry",
     "Progress": "schedules",
     "Schedule": "schedules",

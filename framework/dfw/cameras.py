@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfw.interfaces import CameraBatch
+from dfw.contracts import CameraBatch
 from dfw.schedules import Progress, Ramp, value_at
 from dfw.settings import CameraSettings
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from dfw.cameras import orbit
+from dfw.contracts import CameraBatch, RenderOutput
 from dfw.errors import ExportError
 from dfw.events import Status
 from dfw.export.agreement import rendered_albedo
 from dfw.export.pipeline import ExportResult, export_mesh
 from dfw.export.turntable import save_grid, save_turntable
-from dfw.interfaces import CameraBatch, DensityField, RenderOutput
+from dfw.interfaces import DensityField
 from dfw.report import ReportData, write_report
 from dfw.runs import RunDirectory
 from dfw.settings import CameraSettings, ExportSettings, RunConfig

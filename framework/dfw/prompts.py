@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfw.interfaces import CameraBatch, Conditioning, Guidance, PromptBatch
+from dfw.contracts import CameraBatch, Conditioning, PromptBatch
+from dfw.interfaces import Guidance
 from dfw.settings import ViewSettings
 
 _RING = {

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dfw.build import compose
 from dfw.cameras import look_at, spherical_position
+from dfw.contracts import CameraBatch, PromptBatch
 from dfw.errors import ConfigError
-from dfw.interfaces import CameraBatch, Guidance, PromptBatch
+from dfw.interfaces import Guidance
 from dfw.prompts import OVERHEAD, ViewPrompts, view_words
 from dfw.runs import slug, unused
 from dfw.settings import RunConfig, ViewSettings

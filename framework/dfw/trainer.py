@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from dfw.cameras import sample_cameras
 from dfw.checkpoint import load_checkpoint, save_checkpoint
 from dfw.clock import Clock, Mark, seconds_of
+from dfw.contracts import RenderOutput
 from dfw.errors import DivergedError
-from dfw.interfaces import Geometry, Guidance, Loss, LossInputs, Renderer, RenderOutput
+from dfw.interfaces import Geometry, Guidance, Loss, LossInputs, Renderer
 from dfw.optimizer import learning_rate_of, make_optimizer, merge_groups, set_learning_rates
 from dfw.prompts import ViewPrompts
 from dfw.schedules import Progress, Schedule, value_at

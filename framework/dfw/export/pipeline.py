@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from dfw.contracts import CameraBatch
 from dfw.export.agreement import Agreement, compare
 from dfw.export.decimate import decimate
 from dfw.export.files import write_files
@@ -15,7 +16,7 @@ from dfw.export.grid import DensityGrid, sample_density
 from dfw.export.level import LevelChoice, choose_level
 from dfw.export.mesh import Mesh, surface_of
 from dfw.export.texture import bake
-from dfw.interfaces import CameraBatch, DensityField
+from dfw.interfaces import DensityField
 from dfw.settings import ExportSettings
 
 
