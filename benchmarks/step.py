@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import random_sd
 import torch
 
 from dfw.build import compose
@@ -81,21 +83,25 @@ def main() -> None:
     parser.add_argument("--config", default=str(ROOT / "configs" / "dreamfusion.yaml"))
     parser.add_argument("--warmup", type=int, default=150)
     parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument(
-        "--sd", metavar="FOLDER", help="a diffusers folder of Stable Diffusion's size (see benchmarks/random_sd.py)"
-    )
+    parser.add_argument("--sd", action="store_true", help="a U-Net of Stable Diffusion 2.1's size; needs a CUDA device")
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_args()
-    overrides = [*args.overrides, *([f"guidance.model={args.sd}", "device=cuda"] if args.sd else [])]
     if args.sd and not torch.cuda.is_available():
         print("skipped: a U-Net of Stable Diffusion's size needs a CUDA device, and there is none here")
         return
+    with tempfile.TemporaryDirectory() as folder:
+        size = [f"guidance.model={random_sd.write(Path(folder))}", "device=cuda"] if args.sd else []
+        compare(args, [*args.overrides, *size])
+
+
+def compare(args: argparse.Namespace, overrides: list[str]) -> None:
+    """Measures a run's step against its network alone, and prints the table."""
     config = load_config(args.config, [*overrides, f"trainer.steps={args.warmup + args.repeats}"])
     trainer = make_trainer(config, compose(config, registry()).build())
     parts, wall = measure(trainer, args.warmup, args.repeats)
     assert trainer.guidance is not None
     assert trainer.prompts is not None
-    cameras = sample_cameras(config.cameras, Progress(0, 1), trainer.streams["cameras"])
+    cameras = sample_cameras(config.cameras, Progress(trainer.step - 1, trainer.step), trainer.streams["cameras"])
     network = network_seconds(
         trainer.guidance, trainer.prompts.batch(cameras), config.cameras.batch_size, trainer.device, args.repeats
     )

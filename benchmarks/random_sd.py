@@ -1,0 +1,57 @@
+"""A Stable Diffusion of a given size with random weights, in diffusers' format: for timing, where no weights can be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+TOKENIZER = Path(__file__).parents[1] / "plugins" / "guidance" / "dfw_guidance" / "embedded" / "tokenizer"
+SD21 = (320, 640, 1280, 1280)
+"""Channels of Stable Diffusion 2.1's U-Net: 866 M parameters."""
+
+
+def write(folder: Path, channels: tuple[int, ...] = SD21, width: int = 1024, side: int = 64) -> Path:
+    """Writes the pipeline to `folder` in half precision. width: of the text embedding; side: of the latents (64: 512 pixels)."""
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained(str(TOKENIZER))
+    deep = len(channels)
+    unet = UNet2DConditionModel(
+        sample_size=side,
+        block_out_channels=channels,
+        cross_attention_dim=width,
+        attention_head_dim=[max(c // 64, 1) for c in channels],
+        use_linear_projection=True,
+        down_block_types=(*("CrossAttnDownBlock2D",) * (deep - 1), "DownBlock2D"),
+        up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * (deep - 1)),
+    )
+    vae_channels = (128, 256, 512, 512) if channels == SD21 else channels
+    vae = AutoencoderKL(
+        sample_size=8 * side,
+        block_out_channels=vae_channels,
+        layers_per_block=2,
+        down_block_types=("DownEncoderBlock2D",) * len(vae_channels),
+        up_block_types=("UpDecoderBlock2D",) * len(vae_channels),
+    )
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
+            num_attention_heads=max(width // 64, 1), max_position_embeddings=77,
+        )
+    )  # fmt: skip
+    pipeline = StableDiffusionPipeline(
+        vae=vae.half(),
+        text_encoder=text.half(),
+        tokenizer=tokenizer,
+        unet=unet.half(),
+        scheduler=DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction"
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(str(folder), safe_serialization=True)
+    return folder
