@@ -106,7 +106,9 @@ def score(judge: Judge, images: Tensor, asked: Sequence[Question]) -> dict[str, 
 
 def sheet(images: Tensor, path: Path, columns: int = 14) -> None:
     """Write a contact sheet."""
-    rows = [torch.cat(list(images[i : i + columns]), 2) for i in range(0, len(images) - columns + 1, columns)]
+    blank = torch.ones(-len(images) % columns, *images.shape[1:])
+    images = torch.cat((images, blank))
+    rows = [torch.cat(list(images[i : i + columns]), 2) for i in range(0, len(images), columns)]
     picture = (torch.cat(rows, 1).permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     Image.fromarray(picture).save(path)
 
@@ -125,9 +127,9 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--judge", type=Path, default=HERE)
-    parser.add_argument("--per-kind", type=int, default=12)
+    parser.add_argument("--per-kind", type=int, default=8)
     parser.add_argument("--stacks", type=int, default=108)
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--scale", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=99)
     parser.add_argument("--sheet", type=Path, help="folder for contact sheets")

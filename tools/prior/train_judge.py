@@ -66,26 +66,32 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of rounds (tools/prior/rounds.py)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=777)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--minutes", type=float, default=1e9, help="time limit; the rate follows it")
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--resume", action="store_true", help="begin with the judge in --out")
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)
     world = World(args.data, everything=True)
     judge = Judge([form.name for form in FORMS], list(COLOURS), [f"{s} view" for s in (*SECTORS, "overhead")])
+    if args.resume:
+        judge = Judge.load(args.out).train().requires_grad_(True)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.02)
-    start, shown = time.monotonic(), 0.0
-    for step in range(args.steps):
+    start, shown, step, progress = time.monotonic(), 0.0, 0, 0.0
+    while progress < 1.0:
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * schedule(step, args.steps, min(100, args.steps // 10 + 1))
+            group["lr"] = 2e-3 * schedule(int(progress * 10000), 10000, 300)
         batch = world.draw(args.batch, generator)
         loss = loss_of(judge, batch, spoil(batch.images, generator))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         shown = float(loss.detach()) if step == 0 else 0.98 * shown + 0.02 * float(loss.detach())
-        if step % 100 == 99:
-            print(f"judge {step + 1}/{args.steps} loss {shown:.3f} {time.monotonic() - start:.0f} s", flush=True)
+        step += 1
+        progress = max(step / args.steps, (time.monotonic() - start) / (60 * args.minutes))
+        if step % 100 == 0:
+            print(f"judge {step} loss {shown:.3f} {time.monotonic() - start:.0f} s", flush=True)
     judge.save(args.out)
 
 
