@@ -9,6 +9,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "prior"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "judge"))
 
 import captions
 import rounds
@@ -18,6 +19,8 @@ from data import World
 from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS, allowed_colours
 
 from dfw_geometry.shapes import COLOURS, KINDS, Single, Stack
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +151,37 @@ def test_two_steps_give_a_model_that_diffusers_loads(folder: Path) -> None:
     assert images.shape == (1, 3, 64, 64)
     lengths = {word: len(pipeline.tokenizer(word)["input_ids"]) for word in captions.vocabulary()}
     assert set(lengths.values()) == {3}
+
+
+def test_the_judge_knows_views_it_was_not_trained_on(folder: Path) -> None:
+    from judge import Judge
+
+    batch = World(folder / "rounds", everything=True).draw(256, torch.Generator().manual_seed(8))
+    verdict = Judge.load()(batch.images)
+    single = batch.form < len(KINDS)
+    assert float((verdict.kind.argmax(1) == batch.form)[single].float().mean()) > 0.8
+    assert float((verdict.colour.argmax(1) == batch.colour)[single].float().mean()) > 0.8
+
+
+def test_the_shipped_model_draws_what_it_is_told_and_lists_its_words() -> None:
+    import json
+
+    import evaluate
+    from judge import Judge
+
+    shipped = ROOT / "plugins" / "guidance" / "dfw_guidance" / "embedded"
+    assert json.loads((shipped / "vocabulary.json").read_text(encoding="utf-8")) == captions.describe()
+    assert sum(path.stat().st_size for path in shipped.rglob("*") if path.is_file()) <= 16 * 2**20
+    asked = [
+        ("purple", "ball"),
+        ("green", "cylinder"),
+        ("red", "mushroom"),
+        ("blue", "bottle"),
+        ("orange", "lamp"),
+        ("yellow", "duck"),
+    ]
+    images = evaluate.sample(evaluate.load(shipped), [f"a {c} {k}" for c, k in asked], steps=12, scale=5.0, seed=2)
+    judge = Judge.load()
+    right = [judge.accuracy(images[i : i + 1], kind, colour) for i, (colour, kind) in enumerate(asked)]
+    assert sum(bool(kind) for kind, _ in right) >= 4
+    assert sum(bool(colour) for _, colour in right) >= 4

@@ -69,11 +69,11 @@ class World:
         return first, seconds[draw[1] % len(seconds)]
 
     def _caption(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> str:
-        """55 % fine view words, 20 % coarse ones, 15 % none, 10 % the empty caption; 8 % name no colour."""
+        """75 % fine view words, 10 % coarse ones, 5 % none, 10 % the empty caption; 8 % name no colour."""
         if roll[0] < 0.10:
             return ""
         names = (None, None) if roll[1] < 0.08 else tuple(_NAMES[c] for c in colours)
-        view = view_words(*angles, coarse=roll[0] > 0.8) if roll[0] > 0.25 else None
+        view = view_words(*angles, coarse=roll[0] > 0.9) if roll[0] > 0.15 else None
         return caption(FORMS[number], names, view)
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
