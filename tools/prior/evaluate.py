@@ -113,6 +113,17 @@ def sheet(images: Tensor, path: Path, columns: int = 14) -> None:
     Image.fromarray(picture).save(path)
 
 
+def write_card(card: Path, rows: list[dict[str, object]], how: str) -> None:
+    """Replace the table between the two ``figures`` marks of a model card."""
+    names = ("group", "images", "kind", "colour", "both", "view", "view within 45")
+    lines = [how, "", f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
+    lines += [f"| {' | '.join(str(row.get(name, '')) for name in names)} |" for row in rows]
+    before, rest = card.read_text(encoding="utf-8").split("<!-- figures -->", 1)
+    after = rest.split("<!-- /figures -->", 1)[1]
+    body = "\n".join(lines)
+    card.write_text(f"{before}<!-- figures -->\n{body}\n<!-- /figures -->{after}", encoding="utf-8")
+
+
 def load(folder: Path) -> StableDiffusionPipeline:
     """The model in ``folder`` in single precision, quiet."""
     warnings.filterwarnings("ignore")
@@ -133,6 +144,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--scale", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=99)
     parser.add_argument("--sheet", type=Path, help="folder for contact sheets")
+    parser.add_argument("--card", type=Path, help="model card whose table of figures to replace")
     args = parser.parse_args(argv)
     pipeline, judge = load(args.model), Judge.load(args.judge)
     generator = torch.Generator().manual_seed(args.seed)
@@ -142,15 +154,20 @@ def main(argv: list[str]) -> None:
         "stacks seen": stack_questions(args.stacks, False, generator),
         "stacks held out": stack_questions(args.stacks // 3, True, generator),
     }
+    rows: list[dict[str, object]] = []
     for name, asked in groups.items():
         if not asked:
             continue
         images = sample(pipeline, [q.text for q in asked], args.steps, args.scale, args.seed)
         figures = {key: round(value, 3) for key, value in score(judge, images, asked).items()}
-        print(json.dumps({"group": name, "images": len(asked), **figures}), flush=True)
+        rows.append({"group": name, "images": len(asked), **figures})
+        print(json.dumps(rows[-1]), flush=True)
         if args.sheet:
             args.sheet.mkdir(parents=True, exist_ok=True)
             sheet(images, args.sheet / f"{name.replace(' ', '_')}.png")
+    if args.card:
+        how = f"DDIM, {args.steps} steps, guidance {args.scale:g}, seed {args.seed}; shares that the judge reads as asked."
+        write_card(args.card, rows, how)
 
 
 if __name__ == "__main__":
