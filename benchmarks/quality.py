@@ -42,7 +42,7 @@ from judge import Judge, Verdict  # noqa: E402
 SEEN = (
     "a red mushroom", "a blue car", "a yellow duck", "a green tree", "a white mug", "a brown chair", "a purple house",
     "a black lamp", "an orange fish", "a pink teapot", "a red rocket", "a blue boat", "a green bottle", "a yellow robot",
-    "a white snowman", "a red cube on a green cylinder",
+    "a pink snowman", "a red cube on a green cylinder",
 )  # fmt: skip
 VIEWS = 8
 GRID = 64
