@@ -35,7 +35,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--vae-minutes", type=float, default=1e9, help="time limit of the autoencoder")
     parser.add_argument("--sharpen-steps", type=int, default=1500, help="further steps of the decoder alone, at the end")
     parser.add_argument("--sharpen-minutes", type=float, default=1e9)
-    parser.add_argument("--steps", type=int, default=6000, help="steps of the denoiser")
+    parser.add_argument("--steps", type=int, default=12000, help="steps of the denoiser")
     parser.add_argument("--minutes", type=float, default=1e9, help="time limit of the denoiser; the rate follows it")
     parser.add_argument("--batch", type=int, default=24, help="images per step and process")
     parser.add_argument("--processes", type=int, default=1, help="processes of one thread that train together")

@@ -23,7 +23,7 @@ from vae import schedule
 class UnetPlan:
     """Size of the training; it ends after ``steps`` or ``minutes``, whichever comes first."""
 
-    steps: int = 6000
+    steps: int = 12000
     minutes: float = 1e9
     batch: int = 24
     rate: float = 1e-3
