@@ -133,7 +133,7 @@ def two_faced(view: Tensor, azimuth: Tensor) -> bool:
 
 def measure(judge: Judge, prompt: str, held_out: bool, config: str, overrides: Sequence[str], out: Path) -> tuple[Score, Tensor]:
     """One run and its figures; also its 8 renders (8, 64, 64, 3), for retrieval."""
-    settings = load_config(config, [f"prompt={json.dumps(prompt)}", f"output={out / 'runs'}", *overrides])
+    settings = load_config(config, [f"prompt={prompt}", f"output={out / 'runs'}", *overrides])
     started = time.monotonic()
     result = run(settings, listeners=[])
     seconds = time.monotonic() - started

@@ -153,7 +153,7 @@ def test_overrides(override: str, read):
 
 
 @pytest.mark.parametrize(
-    "prompt", ["a blue car", "a car: red, fast", "{x}", "[1, 2]", "1984", "true", "a = b", "'quoted'", "# no comment"]
+    "prompt", ["a blue car", "a car: red, fast", "{x}", "[1, 2]", "1984", "true", "a = b", "a 'car'", "# no comment"]
 )
 def test_a_prompt_is_taken_as_it_stands(prompt: str):
     assert load_config(write("base.yaml", BASE), [f"prompt={prompt}"]).prompt == prompt
@@ -301,3 +301,8 @@ def test_any_text_and_number_survives_the_way_to_yaml_and_back(way: Path, prompt
     path = way / "copy.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
     assert load_config(path) == config
+
+
+@pytest.mark.parametrize("written", ['prompt="a blue car"', "prompt='a blue car'", "prompt=a blue car"])
+def test_quotes_around_a_whole_text_are_not_part_of_it(written: str):
+    assert load_config("dreamfusion", [written]).prompt == "a blue car"

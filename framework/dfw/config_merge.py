@@ -67,7 +67,7 @@ def parse_overrides(overrides: Sequence[str], known: Origins) -> tuple[Tree, Ori
             node = below
             if path[:depth] not in known:
                 origins[path[:depth]] = f"override {text!r}"
-        node[path[-1]] = value if _is_text(path) else _parse_value(text, value)
+        node[path[-1]] = _unquoted(value) if _is_text(path) else _parse_value(text, value)
         origins[path] = f"override {text!r}"
     return tree, origins
 
@@ -84,6 +84,11 @@ def _parse_value(override: str, value: str) -> Any:
         remedy = "put text with such signs in quotes: 'key=\"...\"'"
         raise ConfigError(f"override {override!r}: the value is not valid YAML ({problem}); {remedy}") from None
     return tree["value"]
+
+
+def _unquoted(value: str) -> str:
+    """Text as it stands; quotes around all of it are YAML's, as in `'prompt="a blue car"'`, and no part of it."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
 
 
 def _is_text(path: Path) -> bool:
