@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 from data import World
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from export import export
 from model import build_scheduler, build_text, build_tokenizer, build_unet, build_vae
 from rounds import main as render_rounds
 from torch import distributed, multiprocessing
+from transformers import CLIPTextModel
 from unet import LatentPool, State, UnetPlan, train_unet
 from vae import VaePlan, train_vae
 
@@ -37,6 +38,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--sharpen-minutes", type=float, default=1e9)
     parser.add_argument("--steps", type=int, default=12000, help="steps of the denoiser")
     parser.add_argument("--minutes", type=float, default=1e9, help="time limit of the denoiser; the rate follows it")
+    parser.add_argument("--start", type=Path, help="a finished model: keep its autoencoder, train its denoiser and words further")
+    parser.add_argument("--rate", type=float, default=1e-3, help="largest learning rate of the denoiser")
     parser.add_argument("--batch", type=int, default=24, help="images per step and process")
     parser.add_argument("--processes", type=int, default=1, help="processes of one thread that train together")
     parser.add_argument("--pool", type=int, default=16384, help="latents kept in memory, per process")
@@ -51,6 +54,11 @@ def autoencoder(args: argparse.Namespace, world: World) -> AutoencoderKL:
     folder = args.out / "vae"
     if folder.exists():
         return AutoencoderKL.from_pretrained(str(folder))
+    if args.start:
+        vae = AutoencoderKL.from_pretrained(str(args.start / "vae"), torch_dtype=torch.float32)
+        vae.save_pretrained(str(folder))
+        vae.save_pretrained(str(args.out / "vae_sharp"))
+        return vae
     vae = build_vae()
     train_vae(vae, world, VaePlan(steps=args.vae_steps, minutes=args.vae_minutes), args.seed)
     vae.save_pretrained(str(folder))
@@ -105,8 +113,13 @@ def denoiser(rank: int, args: argparse.Namespace) -> None:
     world, vae = World(args.out / "rounds"), AutoencoderKL.from_pretrained(str(args.out / "vae"))
     vae.requires_grad_(False).eval()
     tokenizer, scheduler = build_tokenizer(args.out / f"tokenizer_{rank}"), build_scheduler()
-    plan = UnetPlan(steps=args.steps, minutes=args.minutes, batch=args.batch, pool=args.pool)
+    plan = UnetPlan(steps=args.steps, minutes=args.minutes, rate=args.rate, batch=args.batch, pool=args.pool)
     state = State.fresh(build_unet(), build_text(tokenizer), plan)
+    if args.start:
+        state.start_from(
+            UNet2DConditionModel.from_pretrained(str(args.start / "unet")),
+            CLIPTextModel.from_pretrained(str(args.start / "text_encoder")),
+        )
     if args.resume and (args.out / "checkpoint.pt").exists():
         state.load(args.out / "checkpoint.pt")
     marks = {"checkpoint": time.monotonic(), "snapshot": time.monotonic()}

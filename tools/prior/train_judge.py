@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from captions import SECTORS
 from data import Batch, World
+from precision import fast_autocast
 from rounds import FORMS
 from torch import Tensor
 from torch.nn import functional
@@ -51,7 +52,7 @@ def spoil(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def loss_of(judge: Judge, batch: Batch, images: Tensor) -> Tensor:
     """Sum of the four cross entropies."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast_autocast():
         verdict = judge(images)
     turned = torch.tensor([f.name in SHAPELESS or f.name not in KINDS for f in FORMS])
     view = batch.view.masked_fill(turned[batch.form], -1)

@@ -14,6 +14,7 @@ from data import World
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from model import MAX_TOKENS
+from precision import fast_autocast
 from torch import Tensor, distributed, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from vae import schedule
@@ -48,7 +49,7 @@ class LatentPool:
     def add(self, count: int) -> None:
         """Encode ``count`` new images over the oldest entries."""
         batch = self.world.draw(count, self.generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             mean, logvar = self.vae.encode(batch.images * 2 - 1).latent_dist.parameters.float().chunk(2, 1)
         noise = torch.randn(mean.shape, generator=self.generator)
         latents = (mean + (0.5 * logvar.clamp(-20, 10)).exp() * noise) * self.vae.config["scaling_factor"]
@@ -107,6 +108,15 @@ class State:
         self.optimizer.load_state_dict(record["optimizer"])
         self.step, self.seconds = record["step"], record["seconds"]
 
+    def start_from(self, unet: UNet2DConditionModel, text: CLIPTextModel) -> None:
+        """Begin from a finished model's weights instead of random ones; parts that it lacks stay as they are."""
+        for mine, slow, given in ((self.unet, self.slow[0], unet), (self.text, self.slow[1], text)):
+            weights = {name: value.float() for name, value in given.state_dict().items()}
+            for module in (mine, slow):
+                unknown = module.load_state_dict(weights, strict=False).unexpected_keys
+                if unknown:
+                    raise ValueError(f"the model to start from has other parts: {', '.join(unknown[:3])}")
+
     @torch.no_grad()
     def follow(self, decay: float) -> None:
         """Move the slow weights towards the live ones."""
@@ -121,10 +131,11 @@ def step_loss(state: State, latents: Tensor, tokens: Tensor, noise_levels: DDIMS
     # one time from every stratum keeps the loss steady
     count = len(latents)
     place = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    times = (place * noise_levels.config["num_train_timesteps"]).long()
+    # more of the noisy end, where the caption decides what appears and from which side
+    times = (place**0.6 * noise_levels.config["num_train_timesteps"]).long()
     noisy = noise_levels.add_noise(latents, noise, times)
     target = noise_levels.get_velocity(latents, noise, times)
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast_autocast():
         words = state.text(tokens).last_hidden_state
         guess = state.unet(noisy, times, encoder_hidden_states=words).sample
     return (guess.float() - target).pow(2).mean()

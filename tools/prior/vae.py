@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from data import World
 from diffusers import AutoencoderKL
+from precision import fast_autocast
 from torch import Tensor
 
 
@@ -39,7 +40,7 @@ def loss_of(vae: AutoencoderKL, images: Tensor, plan: VaePlan, generator: torch.
     """Loss on images ``[B, 3, S, S]`` in [-1, 1], and the mean absolute error in [0, 1] units."""
     level = plan.noise * torch.rand(len(images), 1, 1, 1, generator=generator)
     noisy = images + 2 * level * torch.randn(images.shape, generator=generator)
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast_autocast():
         mean, logvar = vae.encode(noisy).latent_dist.parameters.float().chunk(2, 1)
         logvar = logvar.clamp(-20, 10)
         latent = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=generator)
