@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +13,14 @@ from torch import Tensor, nn
 
 from dfw.cameras import orbit
 from dfw.contracts import CameraBatch, RenderOutput
-from dfw.errors import ExportError
+from dfw.errors import DfwError, ExportError
 from dfw.events import Status
 from dfw.export.agreement import rendered_albedo
 from dfw.export.pipeline import ExportResult, export_mesh
 from dfw.export.turntable import save_grid, save_turntable
-from dfw.interfaces import DensityField
+from dfw.interfaces import DensityField, Geometry
 from dfw.report import ReportData, write_report
-from dfw.runs import RunDirectory
+from dfw.runs import RunDirectory, unused
 from dfw.settings import CameraSettings, ExportSettings, RunConfig
 from dfw.trainer import Trainer
 
@@ -71,15 +72,10 @@ def to_images(trainer: Trainer, render: RenderOutput) -> Tensor:
         return trainer.guidance.decode_image(render.colour.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).clamp(0, 1)
 
 
-def is_scene(trainer: Trainer) -> bool:
-    """Whether there is something to walk around and to export: a density field."""
-    return isinstance(trainer.geometry, DensityField)
-
-
 def preview(trainer: Trainer, directory: RunDirectory) -> Path:
     """Front, left, back and right as one picture, `images/step-NNNNNN.png`."""
     path = directory.images / f"step-{trainer.step:06d}.png"
-    cameras = views(trainer, PREVIEW_VIEWS if is_scene(trainer) else 1, trainer.config.trainer.preview_width)
+    cameras = views(trainer, PREVIEW_VIEWS if trainer.is_scene else 1, trainer.config.trainer.preview_width)
     save_grid(to_images(trainer, render_views(trainer, cameras)), path)
     return path
 
@@ -106,26 +102,49 @@ def export_scene(trainer: Trainer, settings: ExportSettings, folder: Path) -> Ex
     return result
 
 
+def export_assets(trainer: Trainer, folder: Path) -> dict[str, Path]:
+    """Writes into `folder` what the geometry has besides a mesh (`Geometry.export_assets`): name -> file; no file is replaced.
+
+    Raises ExportError, naming the geometry, when that fails or a file is not where it was said to be.
+    """
+    geometry, kind = trainer.geometry, trainer.config.geometry.type
+    if type(geometry).export_assets is Geometry.export_assets:
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".assets-", dir=folder) as scratch, evaluating(geometry):
+        try:
+            written = geometry.export_assets(Path(scratch))
+        except DfwError:
+            raise
+        except Exception as error:
+            raise ExportError(f"geometry {kind} could not export its assets: {type(error).__name__}: {error}") from error
+        for name, path in written.items():
+            if not path.is_file() or path.parent != Path(scratch):
+                raise ExportError(f"geometry {kind} said that asset {name!r} is {path}, but there is no such file in {scratch}")
+        return {name: path.rename(unused(folder / path.name)) for name, path in written.items()}
+
+
 def finish(
     config: RunConfig, trainer: Trainer, directory: RunDirectory, status: Status, seconds: float, diagnosis: str = ""
 ) -> dict[str, Path]:
-    """Turntable and mesh of a finished run, and a report of any run. An empty scene is said in the report, then raised."""
+    """Turntable, mesh and assets of a finished run; a report of any. An empty scene is said in the report, then raised."""
     made: dict[str, Path] = {}
     facts: Mapping[str, str] = {}
     failure: ExportError | None = None
     settings = config.export
-    if status == "finished" and is_scene(trainer):
-        if settings.turntable_frames:
+    if status == "finished":
+        if settings.turntable_frames and trainer.is_scene:
             made["turntable"] = turntable(
                 trainer, directory.export / "turntable.webp", settings.turntable_frames, settings.turntable_width
             )
-        if settings.formats:
-            try:
+        try:
+            made |= export_assets(trainer, directory.export)
+            if settings.formats and isinstance(trainer.geometry, DensityField):
                 result = export_scene(trainer, settings, directory.export)
                 made |= result.paths
                 facts = result.facts()
-            except ExportError as error:
-                failure = error
+        except ExportError as error:
+            failure = error
     data = ReportData(
         prompt=config.prompt,
         seed=config.seed,

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -33,6 +34,14 @@ class Geometry(Component, nn.Module, ABC):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Name -> parameters; each group can have its own learning rate in `optimizer.groups`."""
         return {"geometry": list(self.parameters())}
+
+    def export_assets(self, folder: Path) -> dict[str, Path]:
+        """Writes what the scene is besides a mesh (a cloud of Gaussians, say) as files in `folder`, empty and there already.
+
+        Returns asset name -> file; by default there are none. Called in evaluation mode, without gradients. The files are then
+        moved to the export folder, under their own names or numbered ones, so that none replaces another.
+        """
+        return {}
 
 
 class DensityField(Geometry):

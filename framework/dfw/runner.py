@@ -19,7 +19,8 @@ from dfw.config import load_config, to_yaml
 from dfw.console import ConsoleListener
 from dfw.errors import CheckpointError, DfwError, DivergedError
 from dfw.events import RunEnded, RunStarted, Status, StepEnded
-from dfw.finish import ELEVATION, export_scene, finish, preview, turntable
+from dfw.finish import ELEVATION, export_assets, export_scene, finish, preview, turntable
+from dfw.interfaces import DensityField
 from dfw.plugins import Listeners, load_listeners
 from dfw.registry import registry
 from dfw.runs import LogFile, RunDirectory, unused, versions, write_text
@@ -97,10 +98,17 @@ def reopen(directory: RunDirectory) -> tuple[Composition, Trainer]:
 
 
 def export(path: Path, settings: ExportSettings | None = None, out: Path | None = None) -> dict[str, Path]:
-    """Writes the mesh of a run's newest checkpoint into `out` (default: a new folder in the run's). Format -> file."""
+    """Writes mesh and assets of a run's newest checkpoint into `out` (default: a new folder in the run's): name -> file.
+
+    A geometry that is no density field has its own assets only; ExportError where there are none.
+    """
     directory = RunDirectory.open(path)
     composition, trainer = reopen(directory)
-    return export_scene(trainer, settings or composition.config.export, out or unused(directory.export)).paths
+    folder = out or unused(directory.export)
+    made = export_assets(trainer, folder)
+    if made and not isinstance(trainer.geometry, DensityField):
+        return made
+    return made | export_scene(trainer, settings or composition.config.export, folder).paths
 
 
 def render(

@@ -99,8 +99,9 @@ class Trainer:
         self.optimizer = make_optimizer(config.optimizer, groups)
         self.prepared = self.accelerator.prepare_optimizer(self.optimizer)
         self.clock = Clock(device)
-        scene = "density-field" in type(geometry).provides(geometry.config)
-        self.watchdog = Watchdog(config.trainer, scene)
+        self.is_scene = "image" not in type(geometry).provides(geometry.config)
+        measured = "opacity" in type(renderer).provides(renderer.config)
+        self.watchdog = Watchdog(config.trainer, self.is_scene and measured)
         self.step = 0
         self._pending: list[_Pending] = []
 

@@ -14,7 +14,7 @@ PATIENCE = 20
 
 
 class Watchdog:
-    """Looks at each step's numbers in order. `scene` is whether opacity means something (a density field, not a plane)."""
+    """Looks at each step's numbers in order. `scene` is whether opacity means something: not on a plane of pixels."""
 
     def __init__(self, settings: TrainerSettings, scene: bool) -> None:
         self._first = int(settings.watch_from * settings.steps)

@@ -1,4 +1,4 @@
-"""`dfw export`: the mesh of a run's newest checkpoint, with other settings than the run's own if need be."""
+"""`dfw export`: mesh and assets of a run's newest checkpoint, with other settings than the run's own if need be."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def command(
     plugin_files: tuple[Path, ...],
     blocked: tuple[str, ...],
 ) -> None:
-    """Write the mesh of RUN, a run directory.
+    """Write the mesh of RUN, a run directory, and what else its geometry exports.
 
     What is not given is as in the run's configuration. Files that exist are kept; the new ones go to a new folder.
     """
