@@ -13,9 +13,10 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel, field_validator
 
 from dfw import ComponentConfig, Geometry, Loss, Renderer
-from dfw.build import Origin, compose
+from dfw.build import compose
 from dfw.config import load_config, load_with_provenance, shipped_directory, shipped_names, to_yaml
 from dfw.config_schema import schema
+from dfw.discovery import Origin
 from dfw.errors import ConfigError, GuidanceError, PluginError
 from dfw.registry import Entry, Registry
 from dfw.registry import registry as installed
@@ -201,13 +202,13 @@ def test_ramps_survive_resolving():
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["geometry.radus=2"], "override 'geometry.radus=2': geometry.radus: unknown key, did you mean 'radius'? (acme/box)"),
+        (["geometry.radus=2"], "override 'geometry.radus=2': geometry.radus: unknown key, did you mean 'radius'? (acme/box 0.3)"),
         (
             ["geometry.radius=big"],
-            "override 'geometry.radius=big': geometry.radius: must be a valid number (is 'big') (acme/box)",
+            "override 'geometry.radius=big': geometry.radius: must be a valid number (is 'big') (acme/box 0.3)",
         ),
-        (["renderer.shading.normals=no"], "renderer.shading.normals: must be 'none' or 'analytic' (is False) (acme/tracer)"),
-        (["losses.bend.sharpnes=1"], "losses.bend.sharpnes: unknown key, did you mean 'sharpness'? (acme/bend)"),
+        (["renderer.shading.normals=no"], "renderer.shading.normals: must be 'none' or 'analytic' (is False) (acme/tracer 0.3)"),
+        (["losses.bend.sharpnes=1"], "losses.bend.sharpnes: unknown key, did you mean 'sharpness'? (acme/bend 0.3)"),
         (["losses.bend.sharpness={from: 1, to: 0, ease: log}"], "losses.bend.sharpness: ease: log needs values above 0"),
     ],
 )
@@ -217,7 +218,7 @@ def test_options_are_checked_with_origin_and_near_miss(overrides: list[str], exp
 
 def test_options_in_a_file_are_told_with_their_line():
     text = TEXT.replace("{type: box}", "\n  type: box\n  radus: 3")
-    assert refused(text=text) == "toy.yaml:4: geometry.radus: unknown key, did you mean 'radius'? (acme/box)"
+    assert refused(text=text) == "toy.yaml:4: geometry.radus: unknown key, did you mean 'radius'? (acme/box 0.3)"
 
 
 def test_a_missing_section_of_options_is_told():
@@ -245,15 +246,15 @@ def test_a_loss_key_that_is_no_loss_is_told():
 
 def test_what_a_part_requires_must_be_provided_by_another():
     text = refused("renderer.shading.normals=none")
-    hint = "renderer acme/tracer provides them when shading.normals is 'analytic'"
-    assert text == f"toy.yaml:7: losses.bend: acme/bend needs normals; {hint}"
-    assert "acme/bend needs noise-prediction; this run has no guidance, add one" in refused("losses.bend.needs=noise-prediction")
-    assert "needs depth; renderer acme/tracer does not provide it, choose another renderer" in refused("losses.bend.needs=depth")
+    hint = "renderer acme/tracer 0.3 provides them when shading.normals is 'analytic'"
+    assert text == f"toy.yaml:7: losses.bend: acme/bend 0.3 needs normals; {hint}"
+    assert "acme/bend 0.3 needs noise-prediction; this run has no guidance, add one" in refused("losses.bend.needs=noise-prediction")
+    assert "needs depth; renderer acme/tracer 0.3 does not provide it, choose another renderer" in refused("losses.bend.needs=depth")
     assert "needs flow; no other part of this run provides it" in refused("losses.bend.needs=flow")
 
 
 def test_an_override_inside_a_part_leaves_the_origin_of_the_part_itself():
-    assert refused("losses.bend.needs=depth").startswith("toy.yaml:7: losses.bend: acme/bend needs depth")
+    assert refused("losses.bend.needs=depth").startswith("toy.yaml:7: losses.bend: acme/bend 0.3 needs depth")
 
 
 def test_ramps_in_steps_must_end_with_the_run():
@@ -295,7 +296,7 @@ def test_composing_works_without_provenance():
     tree["geometry"]["radus"] = 1
     with pytest.raises(ConfigError) as caught:
         compose(RunConfig.model_validate(tree), TOY)
-    assert str(caught.value) == "geometry.radus: unknown key, did you mean 'radius'? (acme/box)"
+    assert str(caught.value) == "geometry.radus: unknown key, did you mean 'radius'? (acme/box 0.3)"
 
 
 @pytest.mark.parametrize("name", shipped_names())

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     from dfw.contracts import RenderOutput as RenderOutput
     from dfw.errors import ConfigError as ConfigError
     from dfw.errors import DfwError as DfwError
+    from dfw.errors import DivergedError as DivergedError
     from dfw.errors import GuidanceError as GuidanceError
+    from dfw.errors import PluginError as PluginError
     from dfw.errors import PromptError as PromptError
+    from dfw.events import RunEnded as RunEnded
+    from dfw.events import RunStarted as RunStarted
+    from dfw.events import StepEnded as StepEnded
     from dfw.hookspecs import hookimpl as hookimpl
     from dfw.interfaces import DensityField as DensityField
     from dfw.interfaces import Geometry as Geometry
@@ -41,8 +46,13 @@ _HOME = {
     "ComponentConfig": "component",
     "ConfigError": "errors",
     "DfwError": "errors",
+    "DivergedError": "errors",
     "GuidanceError": "errors",
+    "PluginError": "errors",
     "PromptError": "errors",
+    "RunEnded": "events",
+    "RunStarted": "events",
+    "StepEnded": "events",
     "hookimpl": "hookspecs",
     "CameraBatch": "contracts",
     "Conditioning": "contracts",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
 from dfw.component import Component, ComponentConfig
 from dfw.config_errors import explain
+from dfw.discovery import Origin
 from dfw.errors import ConfigError, DfwError, PluginError
 from dfw.interfaces import Geometry, Guidance, Loss, Renderer
 from dfw.plugins import check_requirements
@@ -37,16 +38,6 @@ OFFERED_BY = {
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a component of a run comes from: its qualified `name`, the distribution and its `version`, the class's `module`."""
-
-    name: str
-    distribution: str
-    version: str
-    module: str
-
-
-@dataclass(frozen=True)
 class Part:
     """One component of a run before it is constructed: where it stands (`path`), its entry, class and checked options."""
 
@@ -68,7 +59,11 @@ class Part:
     def construct(self) -> Component:
         """The component. What its constructor raises, other than a DfwError, becomes a PluginError that names it."""
         constructor = cast(Callable[[ComponentConfig], Component], self.cls)
-        return fenced(self, "failed to start", lambda: constructor(self.config))
+        component = fenced(self, "failed to start", lambda: constructor(self.config))
+        if "_parameters" not in vars(component):
+            raise PluginError(f"{self.who} failed to start: its __init__ does not call super().__init__()")
+        component.dfw_name = self.who
+        return component
 
 
 @dataclass(frozen=True)
@@ -79,6 +74,11 @@ class Parts:
     renderer: Renderer
     guidance: Guidance | None
     losses: dict[str, tuple[Loss, Schedule]]
+
+    def all(self) -> list[Component]:
+        """Every component, the guidance last."""
+        parts = [self.geometry, self.renderer, *(loss for loss, _ in self.losses.values()), self.guidance]
+        return [part for part in parts if part is not None]
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,11 @@ class _Finder:
         try:
             checked = cls.Config.model_validate(options)
         except ValidationError as error:
-            self.mistakes += explain(error, options, cls.Config, self.provenance, path, entry.qualified)
+            self.mistakes += explain(error, options, cls.Config, self.provenance, path, entry.label)
             checked = cls.Config.model_construct()
-        except Exception as error:  # a validator of the plugin's own that breaks
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a validator of the plugin's own that breaks
             raise PluginError(
                 f"{'.'.join(path)}: Config of {entry.qualified} ({entry.distribution} {entry.version}) raised "
                 f"{type(error).__name__}: {error}"
@@ -205,7 +207,7 @@ def fenced(part: Part, what: str, action: Callable[[], Answer]) -> Answer:
 
 
 def _written(part: Part) -> dict[str, Any]:
-    options: dict[str, Any] = part.config.model_dump(mode="json", by_alias=True)
+    options = fenced(part, "cannot write its options", lambda: part.config.model_dump(mode="json", by_alias=True))
     return {"type": part.entry.qualified} | options
 
 
@@ -216,7 +218,7 @@ def _check_ramps(parts: Any, steps: int, provenance: Provenance) -> None:
             if last_step(ramp) > steps:
                 mistakes.append(
                     f"{provenance.prefix(path)}ends at step {last_step(ramp):g}, after the run's {steps} steps; "
-                    f"shorten it, raise trainer.steps, or use unit: fraction ({part.entry.qualified})"
+                    f"shorten it, raise trainer.steps, or use unit: fraction ({part.entry.label})"
                 )
     if mistakes:
         raise ConfigError("\n".join(mistakes))
@@ -238,27 +240,35 @@ def ramps_in(value: object, path: Path) -> Iterator[tuple[Path, Ramp]]:
 
 
 def _check_features(parts: list[Part], provenance: Provenance) -> None:
-    offered = {part.path: frozenset(fenced(part, "cannot say what it provides", _ask(part, "provides"))) for part in parts}
+    offered = {part.path: features(part, "provides") for part in parts}
     mistakes = []
     for part in parts:
         others = [other for other in parts if other is not part]
         provided = frozenset().union(*(offered[other.path] for other in others))
-        needed = fenced(part, "cannot say what it requires", _ask(part, "requires"))
-        mistakes += [provenance.prefix(part.path) + _unmet(part, need, others) for need in sorted(frozenset(needed) - provided)]
+        lacking = sorted(features(part, "requires") - provided)
+        mistakes += [provenance.prefix(part.path) + _unmet(part, feature, others) for feature in lacking]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
 
 
-def _ask(part: Part, question: str) -> Callable[[], Any]:
-    return lambda: getattr(part.cls, question)(part.config)
+def features(part: Part, question: Literal["requires", "provides"]) -> frozenset[str]:
+    """What a part `requires` or `provides`. Raises PluginError, naming it, when it cannot say or gives no set of words."""
+
+    def ask() -> frozenset[str]:
+        answer = getattr(part.cls, question)(part.config)
+        if isinstance(answer, str) or not all(isinstance(word, str) for word in answer):
+            raise TypeError(f"it gave {answer!r}, not a set of words such as frozenset({{'normals'}})")
+        return frozenset(answer)
+
+    return fenced(part, f"cannot say what it {question}", ask)
 
 
 def _unmet(part: Part, feature: str, others: list[Part]) -> str:
     """What `part` lacks and how to get it."""
-    head = f"{part.entry.qualified} needs {feature}"
+    head = f"{part.entry.label} needs {feature}"
     them = "them" if feature.endswith("s") and not feature.endswith("ss") else "it"
     hints = [
-        f"{other.entry.kind} {other.entry.qualified} provides {them} when {other.cls.feature_hints[feature]}"
+        f"{other.entry.kind} {other.entry.label} provides {them} when {other.cls.feature_hints[feature]}"
         for other in others
         if feature in other.cls.feature_hints
     ]
@@ -267,7 +277,7 @@ def _unmet(part: Part, feature: str, others: list[Part]) -> str:
     kind = OFFERED_BY.get(feature)
     present = [other for other in others if other.entry.kind == kind]
     if present:
-        return f"{head}; {kind} {present[0].entry.qualified} does not provide {them}, choose another {kind}"
+        return f"{head}; {kind} {present[0].entry.label} does not provide {them}, choose another {kind}"
     if kind is not None:
         return f"{head}; this run has no {kind}, add one"
     return f"{head}; no other part of this run provides {them}"

@@ -29,6 +29,9 @@ class Component:
 
     config: Any
 
+    dfw_name: str = ""
+    """Its name in messages, `losses.sds (acme/glow, acme 0.3)`: written by the core when a run constructs it."""
+
     @classmethod
     def requires(cls, config: Any) -> frozenset[str]:
         """Features that other parts of the run must provide, given this component's checked `config`."""
@@ -38,3 +41,9 @@ class Component:
     def provides(cls, config: Any) -> frozenset[str]:
         """Features that this component offers to the others, given its checked `config`."""
         return frozenset()
+
+
+def name_of(component: Component) -> str:
+    """How messages call a component: as the run that constructed it does, else by kind and class."""
+    cls = type(component)
+    return component.dfw_name or f"{cls.kind} {cls.__module__}.{cls.__qualname__}"

@@ -16,8 +16,13 @@ from dfw.errors import PluginError
 
 BUILT_IN = "dreamfw"
 """The distribution the built-in components belong to; it cannot be blocked."""
+BLOCKED = "blocked (--block, DFW_BLOCK_PLUGINS or DFW_NO_PLUGINS)"
+"""What messages say of a distribution that the user left out."""
 LOCAL = "local"
 """The distribution name of what a notebook or a `--plugin` file registered."""
+
+INTERFACE = 1
+"""Version of the plugin interface that this core speaks: group `dfw.<kind>`; a break of it makes `dfw2.<kind>`."""
 
 _GROUP = re.compile(r"^dfw(\d*)(\..+)?$")
 
@@ -41,6 +46,16 @@ class Found:
     name: str
     target: str
     provider: Provider
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a part of a run comes from: its qualified `name`, the distribution and its `version`, the `module` that holds it."""
+
+    name: str
+    distribution: str
+    version: str
+    module: str
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,7 @@ def _sort(point: EntryPoint, provider: Provider, into: list[Found], problems: li
         return
     subject = f"{point.name} = {point.value} in group {point.group}"
     if match[1]:
-        reason = f"speaks plugin interface {match[1]}, this dfw speaks 1; install versions of both that agree"
+        reason = f"speaks plugin interface {match[1]}, this dfw speaks {INTERFACE}; install versions of both that agree"
         problems.append(Problem(provider, subject, reason))
     elif point.pattern.match(point.value) is None:
         problems.append(Problem(provider, subject, 'not of the form "module:name"'))

@@ -20,9 +20,15 @@ class ConfigError(DfwError):
 
 
 class PluginError(DfwError):
-    """A component or plugin is missing, broken, ambiguous, or breaks its contract. Exit code 3."""
+    """A component or plugin is missing, broken, ambiguous, or crashes while it works. Exit code 3."""
 
     exit_code: ClassVar[int] = 3
+
+
+class ContractError(PluginError):
+    """What a component gave back is not what its interface promises: a shape, a dtype, a missing gradient. Exit code 2."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class GuidanceError(DfwError):

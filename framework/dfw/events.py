@@ -1,9 +1,9 @@
-"""What listeners are told about a run. Imports no torch."""
+"""What listeners are told about a run: plain numbers, text and paths, never a tensor. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,10 @@ class RunStarted:
     plugins: Mapping[str, str] = field(default_factory=dict)
     first_step: int = 0
 
+    def copy(self) -> RunStarted:
+        """An equal event that shares nothing with this one that could be changed."""
+        return replace(self, config=self.config.model_copy(deep=True), plugins=dict(self.plugins))
+
 
 @dataclass(frozen=True)
 class StepEnded:
@@ -43,6 +47,10 @@ class StepEnded:
     seconds: Mapping[str, float]
     images: tuple[Path, ...] = ()
 
+    def copy(self) -> StepEnded:
+        """An equal event that shares nothing with this one that could be changed."""
+        return replace(self, metrics=dict(self.metrics), seconds=dict(self.seconds))
+
 
 @dataclass(frozen=True)
 class RunEnded:
@@ -52,3 +60,7 @@ class RunEnded:
     status: Status
     seconds: float
     artifacts: Mapping[str, Path]
+
+    def copy(self) -> RunEnded:
+        """An equal event that shares nothing with this one that could be changed."""
+        return replace(self, artifacts=dict(self.artifacts))

@@ -18,6 +18,7 @@ from dfw.events import Status
 from dfw.export.agreement import rendered_albedo
 from dfw.export.pipeline import ExportResult, export_mesh
 from dfw.export.turntable import save_grid, save_turntable
+from dfw.guards import check_render
 from dfw.interfaces import DensityField, Geometry
 from dfw.report import ReportData, write_report
 from dfw.runs import RunDirectory, unused
@@ -59,6 +60,7 @@ def render_views(trainer: Trainer, cameras: CameraBatch) -> RenderOutput:
     """An evaluation render of the scene as it is now."""
     with evaluating(trainer.geometry, trainer.renderer):
         output: RenderOutput = trainer.renderer(trainer.geometry, cameras)
+        check_render(trainer.renderer, trainer.geometry, cameras, output)
     return output
 
 

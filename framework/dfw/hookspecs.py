@@ -1,7 +1,8 @@
 """The hooks a listener may implement, in group `dfw` of its distribution's entry points. Imports no torch.
 
 Each call is fenced: a listener that raises is reported once, with its distribution and version, and switched off; the run goes
-on. One exception passes on purpose: a listener stops the run by raising `dfw.errors.DivergedError` with its diagnosis.
+on. One exception passes on purpose: a listener stops the run by raising `dfw.DivergedError` with its diagnosis. Each listener
+gets a copy of the event of its own.
 """
 
 from __future__ import annotations

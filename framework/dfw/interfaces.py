@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dfw.component import Component
 from dfw.contracts import CameraBatch, Conditioning, FieldSample, NoiseSchedule, PromptBatch, RenderOutput
+from dfw.guards import check_encoded, check_prediction
 from dfw.schedules import Progress
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
@@ -132,6 +133,7 @@ class Guidance(Component, nn.Module, ABC):
         x0: eps = (z_t - alpha x0)/sigma.
         """
         output = self.predict(noisy, timestep, conditioning)
+        check_prediction(self, noisy, output)
         if self.prediction_type == "epsilon":
             return output
         alpha, sigma = self.schedule.at(timestep, noisy)
@@ -188,7 +190,11 @@ class LossInputs:
         if image.shape[-2:] != (side, side):
             shrink = image.shape[-1] > side
             image = F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False, antialias=shrink)
-        return image if self.render.latent else self.guidance.encode_image(image)
+        if self.render.latent:
+            return image
+        encoded = self.guidance.encode_image(image)
+        check_encoded(self.guidance, image, encoded)
+        return encoded
 
 
 class Loss(Component, nn.Module, ABC):

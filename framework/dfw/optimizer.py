@@ -40,6 +40,8 @@ def learning_rate_of(settings: OptimizerSettings, group: str) -> Schedule:
 
 def make_optimizer(settings: OptimizerSettings, groups: Groups) -> torch.optim.Optimizer:
     """Adam or AdamW over `groups`, fused into one kernel call. Raises ConfigError for a setting that names no group."""
+    if not groups:
+        raise ConfigError("nothing to train: no component of this run gives trainable parameters in parameter_groups()")
     for name in settings.groups:
         if not any(group == name or group.startswith(f"{name}.") for group in groups):
             raise ConfigError(f"optimizer.groups.{name}: no such parameter group; this run has {', '.join(sorted(groups))}")

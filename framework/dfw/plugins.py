@@ -19,7 +19,7 @@ import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
 
 from dfw import hookspecs
-from dfw.discovery import BUILT_IN, LOCAL, Found, Problem, Provider, import_target, scan
+from dfw.discovery import BLOCKED, BUILT_IN, LOCAL, Found, Origin, Problem, Provider, import_target, normalise, scan
 from dfw.errors import ConfigError, DivergedError, PluginError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ log = logging.getLogger("dfw.plugins")
 HOOKS = ("dfw_run_started", "dfw_step_ended", "dfw_run_ended", "dfw_register_commands")
 """All hooks, in the order of a run."""
 
+_FILE = "dfw_plugin_"
 _files: dict[Path, ModuleType] = {}
 
 
@@ -42,6 +43,12 @@ class Listener:
     name: str
     provider: Provider
     instance: object
+
+    @property
+    def origin(self) -> Origin:
+        """Where it comes from, for the manifest."""
+        module = self.instance.__name__ if isinstance(self.instance, ModuleType) else type(self.instance).__module__
+        return Origin(self.name, self.provider.distribution, self.provider.version, module)
 
 
 class Listeners:
@@ -71,25 +78,33 @@ class Listeners:
         self._by_instance[id(listener.instance)] = listener
 
     def load(self, found: Found) -> None:
-        """Imports and registers one entry point of group `dfw`; a failure is reported and the rest goes on."""
+        """Imports and registers one entry point of group `dfw`: a module, an object, or a class, of which one is made.
+
+        A failure is reported and the rest goes on.
+        """
         try:
             instance = import_target(found, f"listener '{found.name}'")
-        except PluginError as error:
-            self._report(found.provider, f"listener '{found.name}'", f"{error}; it is left out")
+            if isinstance(instance, type):
+                instance = instance()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too, from the constructor
+            reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+            self._report(found.provider, f"listener '{found.name}'", f"{reason}; it is left out")
             return
         self.add(Listener(f"{found.provider.distribution}/{found.name}", found.provider, instance))
 
     def run_started(self, run: RunStarted) -> None:
         """Tells everyone that a run begins."""
-        self._call("dfw_run_started", {"run": run})
+        self._call("dfw_run_started", "run", run)
 
     def step_ended(self, step: StepEnded) -> None:
         """Tells everyone that a step is done. Raises DivergedError when a listener asks for the run to stop."""
-        self._call("dfw_step_ended", {"step": step})
+        self._call("dfw_step_ended", "step", step)
 
     def run_ended(self, run: RunEnded) -> None:
         """Tells everyone that a run is over."""
-        self._call("dfw_run_ended", {"run": run})
+        self._call("dfw_run_ended", "run", run)
 
     def register_commands(self, cli: click.Group) -> None:
         """Lets everyone add verbs to `cli`; the first owner of a name keeps it."""
@@ -106,9 +121,9 @@ class Listeners:
 
         self._each("dfw_register_commands", collect)
 
-    def _call(self, hook: str, arguments: dict[str, object]) -> None:
+    def _call(self, hook: str, name: str, event: RunStarted | StepEnded | RunEnded) -> None:
         def tell(_: Listener, call: Callable[..., object]) -> None:
-            call(**arguments)
+            call(**{name: event.copy()})
 
         self._each(hook, tell)
 
@@ -117,7 +132,7 @@ class Listeners:
         caller = getattr(self._manager.hook, hook)
         implementations = caller.get_hookimpls()
         early = [i.plugin for i in implementations if i.tryfirst]
-        late = [i.plugin for i in implementations if i.trylast]
+        late = [i.plugin for i in implementations if i.trylast and not i.tryfirst]
         plain = [i.plugin for i in implementations if not (i.tryfirst or i.trylast)]
         for plugin in [*early, *plain, *late]:
             listener = self._by_instance[id(plugin)]
@@ -127,14 +142,16 @@ class Listeners:
     def _fenced(self, listener: Listener, hook: str, action: Callable[[], None]) -> None:
         try:
             action()
-        except (KeyboardInterrupt, DivergedError):
+        except KeyboardInterrupt:
             raise
+        except DivergedError as error:
+            raise DivergedError(f"{error} (listener {listener.name}, {listener.provider})") from error
         except BaseException as error:  # SystemExit too: a listener must not end a run of hours
             self._manager.unregister(listener.instance)
             del self._by_instance[id(listener.instance)]
             reason = f"{type(error).__name__} in {hook}: {error}; it is switched off, the run goes on"
             self._report(listener.provider, f"listener '{listener.name}'", reason)
-            log.debug("traceback of %s", listener.name, exc_info=error)
+            log.info("traceback of %s", listener.name, exc_info=error)
 
     def _report(self, provider: Provider, subject: str, reason: str) -> None:
         problem = Problem(provider, subject, reason)
@@ -149,7 +166,7 @@ def load_listeners(extra: Sequence[object] = ()) -> Listeners:
         provider = Provider(BUILT_IN, version_of(BUILT_IN))
         listeners.add(Listener(f"{BUILT_IN}/{type(instance).__name__}-{number}", provider, instance))
     for path, module in _files.items():
-        listeners.add(Listener(f"{LOCAL}/{path.stem}", Provider(LOCAL, str(path)), module))
+        listeners.add(Listener(f"{LOCAL}/{module.__name__.removeprefix(_FILE)}", Provider(LOCAL, str(path)), module))
     for found in scan().group("dfw"):
         listeners.load(found)
     return listeners
@@ -171,7 +188,8 @@ def load_plugin_file(path: Path) -> ModuleType:
     path = path.resolve()
     if path in _files:
         return _files[path]
-    name = f"dfw_plugin_{path.stem}"
+    same = sum(other.stem == path.stem for other in _files)
+    name = f"{_FILE}{path.stem}" + (f"-{same + 1}" if same else "")
     spec = spec_from_file_location(name, path) if path.suffix == ".py" and path.is_file() else None
     if spec is None or spec.loader is None:
         raise PluginError(f"--plugin {path}: no such Python file; give the path of a .py file")
@@ -194,6 +212,7 @@ def check_requirements(requirements: Iterable[str], where: str = "plugins") -> N
     Raises ConfigError for text that is no requirement; PluginError, with the `pip install` line, for what is missing or too old.
     """
     lacking: list[str] = []
+    blocked = {found.provider for found in scan().blocked}
     for text in requirements:
         try:
             requirement = Requirement(text)
@@ -202,6 +221,9 @@ def check_requirements(requirements: Iterable[str], where: str = "plugins") -> N
             raise ConfigError(f'{where}: {text!r} is no requirement ({first}); write e.g. "dreamfw-acme>=0.3"') from error
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue
+        for owner in blocked:
+            if owner.distribution == normalise(requirement.name):
+                raise PluginError(f"{where}: this run needs {text}, and {owner} is {BLOCKED}; lift that")
         installed = version_of(requirement.name)
         if installed == "unknown" or not requirement.specifier.contains(installed, prereleases=True):
             lacking.append(f"{text} (found: {'none' if installed == 'unknown' else installed})")

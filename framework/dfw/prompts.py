@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dfw.contracts import CameraBatch, Conditioning, PromptBatch
+from dfw.guards import check_conditioning
 from dfw.interfaces import Guidance
 from dfw.settings import ViewSettings
 
@@ -65,6 +66,7 @@ class ViewPrompts:
         distinct = list(dict.fromkeys([*self.texts, negative_prompt]))
         with torch.no_grad():
             encoded = guidance.encode_text(distinct)
+        check_conditioning(guidance, distinct, encoded)
         rows = torch.tensor([distinct.index(text) for text in self.texts], device=encoded.embedding.device)
         self._views = _gather(encoded, rows)
         self._negative = _gather(encoded, torch.tensor([distinct.index(negative_prompt)], device=rows.device))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -10,7 +11,7 @@ from inspect import isabstract
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from dfw.discovery import LOCAL, Found, Problem, Provider, import_target, normalise, scan
+from dfw.discovery import BLOCKED, LOCAL, Found, Problem, Provider, import_target, normalise, scan
 from dfw.errors import PluginError
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class Entry:
     def qualified(self) -> str:
         """`distribution/name`, which is never ambiguous."""
         return f"{self.distribution}/{self.name}"
+
+    @property
+    def label(self) -> str:
+        """For messages: `acme/nerf 0.3`."""
+        return f"{self.qualified} {self.version}"
 
     def load(self) -> type[Component]:
         """The class, imported and checked. Raises PluginError naming distribution, version and target for whatever goes wrong."""
@@ -127,7 +133,7 @@ class Registry:
         if not _NAME.match(name):
             raise PluginError(f"{name!r} cannot name a {kind}: use letters, digits, '.', '_' and '-'")
         target = f"{getattr(component, '__module__', '?')}:{getattr(component, '__qualname__', component)}"
-        entry = Entry(kind, name, LOCAL, "0", target, component)
+        entry = Entry(kind, name, LOCAL, _place(component), target, component)
         check_component(entry, component)
         self._entries = [e for e in self._entries if (e.kind, e.qualified) != (kind, entry.qualified)] + [entry]
         return entry
@@ -168,7 +174,7 @@ class Registry:
         blocked = [entry for entry in self._blocked if entry.kind == kind and name in (entry.name, entry.qualified)]
         if blocked:
             who = ", ".join(f"{entry.distribution} {entry.version}" for entry in blocked)
-            return f" {who} provides it and is blocked (--block, DFW_BLOCK_PLUGINS or DFW_NO_PLUGINS)."
+            return f" {who} provides it and is {BLOCKED}."
         known = self.entries(kind)
         names = {entry.name.lower(): entry.name for entry in known} | {
             entry.qualified.lower(): entry.qualified for entry in known
@@ -182,6 +188,11 @@ class Registry:
         elif "/" in name and all(entry.distribution != normalise(owner) for entry in self._entries):
             text += f' No installed distribution {owner} provides components; try pip install "{owner}".'
         return text + "".join(f"\n  failed to load: {problem}" for problem in self._problems)
+
+
+def _place(component: object) -> str:
+    """In place of a version: the file that holds a class registered by hand, or `interactive`."""
+    return str(getattr(sys.modules.get(getattr(component, "__module__", "")), "__file__", None) or "interactive")
 
 
 def _entry(found: Found) -> Entry:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from dfw.blame import naming
 from dfw.build import Composition, Parts, compose
 from dfw.checkpoint import newest_checkpoint
 from dfw.config import load_config, to_yaml
@@ -105,10 +106,11 @@ def export(path: Path, settings: ExportSettings | None = None, out: Path | None 
     directory = RunDirectory.open(path)
     composition, trainer = reopen(directory)
     folder = out or unused(directory.export)
-    made = export_assets(trainer, folder)
-    if made and not isinstance(trainer.geometry, DensityField):
-        return made
-    return made | export_scene(trainer, settings or composition.config.export, folder).paths
+    with naming(trainer.components, lambda: "while it was exported"):
+        made = export_assets(trainer, folder)
+        if made and not isinstance(trainer.geometry, DensityField):
+            return made
+        return made | export_scene(trainer, settings or composition.config.export, folder).paths
 
 
 def render(
@@ -120,33 +122,38 @@ def render(
     settings = composition.config.export
     target = unused(out or directory.export / "turntable.webp")
     count = frames or max(settings.turntable_frames, 1)
-    return turntable(trainer, target, count, width or settings.turntable_width, ELEVATION if elevation is None else elevation)
+    with naming(trainer.components, lambda: "while it was rendered"):
+        return turntable(trainer, target, count, width or settings.turntable_width, ELEVATION if elevation is None else elevation)
 
 
 def make_trainer(config: RunConfig, parts: Parts) -> Trainer:
     """A trainer at step 0."""
-    return Trainer(config, parts.geometry, parts.renderer, parts.guidance, parts.losses, pick_device(config.device))
+    with naming(parts.all(), lambda: "while the run was set up"):
+        return Trainer(config, parts.geometry, parts.renderer, parts.guidance, parts.losses, pick_device(config.device))
 
 
 def _drive(composition: Composition, trainer: Trainer, directory: RunDirectory, extra: Sequence[object] | None) -> RunResult:
     config = composition.config
-    listeners = load_listeners([ConsoleListener()] if extra is None else extra)
     started = time.monotonic()
     artifacts: dict[str, Path] = {}
     status: Status = "failed"
     diagnosis = ""
     with LogFile(directory.log):
+        listeners = load_listeners([ConsoleListener()] if extra is None else extra)
+        directory.update_json("manifest.json", {"listeners": {one.name: asdict(one.origin) for one in listeners.active}})
         listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))
         try:
-            done = _train(config, trainer, directory, listeners)
-            status = "finished" if done else "interrupted"
-            artifacts = finish(config, trainer, directory, status, time.monotonic() - started)
+            with naming(trainer.components, lambda: f"at step {trainer.step}; the traceback is in {directory.log}"):
+                done = _train(config, trainer, directory, listeners)
+                status = "finished" if done else "interrupted"
+                artifacts = finish(config, trainer, directory, status, time.monotonic() - started)
         except DivergedError as error:
             status, diagnosis = "diverged", str(error)
             artifacts = finish(config, trainer, directory, status, time.monotonic() - started, diagnosis)
             raise
         except DfwError as error:
             diagnosis = str(error)
+            log.info("traceback", exc_info=error)
             raise
         finally:
             seconds = time.monotonic() - started

@@ -95,6 +95,10 @@ class RunDirectory:
         """Writes `name` (manifest.json, status.json) whole."""
         write_text(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
+    def update_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes `name` anew with the keys of `value` added or replaced."""
+        self.write_json(name, self.read_json(name) | dict(value))
+
     def read_json(self, name: str) -> dict[str, Any]:
         """Reads `name`; an empty mapping where it does not exist."""
         path = self.path / name

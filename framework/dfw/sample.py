@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dfw.blame import naming
 from dfw.build import compose
 from dfw.cameras import look_at, spherical_position
 from dfw.contracts import CameraBatch, PromptBatch
@@ -82,6 +83,11 @@ def sample(config: RunConfig, count: int, steps: int, scale: float, out: Path, v
     that exists is kept, and the new one takes the next free number. Raises ConfigError when the configuration has no guidance.
     """
     guidance = _guidance(config)
+    with naming([guidance], lambda: "while it drew a sample"):
+        return _sample(config, guidance, count, steps, scale, out, views)
+
+
+def _sample(config: RunConfig, guidance: Guidance, count: int, steps: int, scale: float, out: Path, views: bool) -> Path:
     settings = config.views if views else ViewSettings(mode="none")
     prompts = ViewPrompts(config.prompt, config.negative_prompt, settings, guidance)
     device = pick_device(config.device)

@@ -14,15 +14,18 @@ from torch import Tensor, nn
 from dfw.cameras import sample_cameras
 from dfw.checkpoint import load_checkpoint, save_checkpoint
 from dfw.clock import Clock, Mark, seconds_of
+from dfw.component import Component
 from dfw.contracts import RenderOutput
 from dfw.errors import DivergedError
+from dfw.first_look import look_at_geometry, look_at_losses, look_at_render
+from dfw.guards import check_guidance, check_loss, check_render
 from dfw.interfaces import Geometry, Guidance, Loss, LossInputs, Renderer
 from dfw.optimizer import learning_rate_of, make_optimizer, merge_groups, set_learning_rates
 from dfw.prompts import ViewPrompts
 from dfw.schedules import Progress, Schedule, value_at
 from dfw.settings import RunConfig
 from dfw.streams import Streams
-from dfw.watchdog import Watchdog
+from dfw.watchdog import Watchdog, sources
 
 FLUSH_EVERY = 10  # steps between reads from a CUDA device; on the CPU every step is read at once
 
@@ -90,8 +93,10 @@ class Trainer:
         self.weights = {name: weight for name, (_, weight) in losses.items()}
         self.geometry.initialise(self.streams["init"])
         self.renderer.initialise(self.streams["init"])
+        look_at_geometry(self.geometry, device)
         self.prompts = None
         if self.guidance is not None:
+            check_guidance(self.guidance)
             self.prompts = ViewPrompts(config.prompt, config.negative_prompt, config.views, self.guidance)
         parts: list[Geometry | Renderer | Loss] = [self.geometry, self.renderer, *self.losses.values()]
         groups = merge_groups(part.parameter_groups() for part in parts)
@@ -101,9 +106,16 @@ class Trainer:
         self.clock = Clock(device)
         self.is_scene = "image" not in type(geometry).provides(geometry.config)
         measured = "opacity" in type(renderer).provides(renderer.config)
-        self.watchdog = Watchdog(config.trainer, self.is_scene and measured)
+        names = sources(self.geometry, self.renderer, self.guidance, self.losses)
+        self.watchdog = Watchdog(config.trainer, self.is_scene and measured, names)
         self.step = 0
         self._pending: list[_Pending] = []
+
+    @property
+    def components(self) -> list[Component]:
+        """Every component of the run, the guidance last."""
+        guidance = [] if self.guidance is None else [self.guidance]
+        return [self.geometry, self.renderer, *self.losses.values(), *guidance]
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -129,11 +141,17 @@ class Trainer:
             self.renderer.begin_step(self.geometry, progress, self.streams["render"])
             cameras = sample_cameras(self.config.cameras, progress, self.streams["cameras"])
             render: RenderOutput = self.renderer(self.geometry, cameras, self.streams["render"])
+            check_render(self.renderer, self.geometry, cameras, render)
         with self.clock("guidance"):
             prompt = None if self.prompts is None else self.prompts.batch(cameras)
             inputs = LossInputs(render, cameras, prompt, self.guidance, progress, self.streams["noise"])
             weights = {name: value_at(weight, progress) for name, weight in self.weights.items()}
             losses = {name: self.losses[name](inputs) for name, weight in weights.items() if weight != 0}
+            for name, value in losses.items():
+                check_loss(self.losses[name], value, render)
+            if self.step == 0:
+                look_at_render(self.renderer, render)
+                look_at_losses({name: (self.losses[name], value) for name, value in losses.items()}, inputs)
             total = sum((weights[name] * loss for name, loss in losses.items()), start=(render.colour * 0).sum())
         with self.clock("backward"):
             self.accelerator.backward(total)
@@ -142,7 +160,7 @@ class Trainer:
             norm = self._clip()
             self.prepared.step()
             self.prepared.zero_grad()
-        numbers = torch.stack([total, render.opacity.mean(), norm, *losses.values()]).detach()
+        numbers = torch.stack([total, render.colour.mean(), render.opacity.mean(), norm, *losses.values()]).detach()
         lr = value_at(learning_rate_of(self.config.optimizer, ""), progress)
         self._pending.append(_Pending(self.step, tuple(losses), numbers, lr, self.clock.take()))
 
@@ -162,11 +180,11 @@ class Trainer:
         widest = max(p.numbers.numel() for p in pending)
         table = torch.stack([torch.nn.functional.pad(p.numbers.float(), (0, widest - p.numbers.numel())) for p in pending]).cpu()
         for row, entry in zip(table.tolist(), pending, strict=True):
-            loss, opacity, norm, *values = row
+            loss, colour, opacity, norm, *values = row
             losses = dict(zip(entry.names, values[: len(entry.names)], strict=True))
             record = StepRecord(entry.step, loss, losses, opacity, norm, entry.lr, seconds_of(entry.spans))
             on_step(record)
-            numbers = {"opacity": opacity} | {f"losses.{n}": v for n, v in losses.items()}
+            numbers = {"colour": colour, "opacity": opacity} | {f"losses.{n}": v for n, v in losses.items()}
             if self.config.precision != "fp16":  # fp16's gradient scaler overflows on purpose and skips those steps
                 numbers["grad_norm"] = norm
             self.watchdog.look(entry.step, numbers)

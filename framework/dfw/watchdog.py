@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from dfw.component import Component, name_of
 from dfw.errors import DivergedError
 from dfw.settings import TrainerSettings
 
@@ -16,7 +17,8 @@ PATIENCE = 20
 class Watchdog:
     """Looks at each step's numbers in order. `scene` is whether opacity means something: not on a plane of pixels."""
 
-    def __init__(self, settings: TrainerSettings, scene: bool) -> None:
+    def __init__(self, settings: TrainerSettings, scene: bool, sources: Mapping[str, str] | None = None) -> None:
+        self._sources = sources or {}
         self._first = int(settings.watch_from * settings.steps)
         self._scene = scene
         self._empty_since: int | None = None
@@ -26,8 +28,9 @@ class Watchdog:
         """Raises DivergedError for a number that is not finite, or an opacity that stays empty or full for 20 steps."""
         for name, value in metrics.items():
             if not math.isfinite(value):
+                source = f", {self._sources[name]}" if name in self._sources else ""
                 raise DivergedError(
-                    f"{name} is {value} since step {step}; try a lower optimizer.lr, optimizer.max_grad_norm=1, "
+                    f"{name} is {value} since step {step}{source}; try a lower optimizer.lr, optimizer.max_grad_norm=1, "
                     "or precision=fp32; the last checkpoint is from before"
                 )
         if self._scene and step >= self._first:
@@ -46,3 +49,13 @@ class Watchdog:
                 f"the scene fills every pixel: mean opacity above {FULL:g} since step {self._full_since}; try a higher weight "
                 "on the opacity loss, random background colours, or cameras further away"
             )
+
+
+def sources(
+    geometry: Component, renderer: Component, guidance: Component | None, losses: Mapping[str, Component]
+) -> dict[str, str]:
+    """Quantity -> the components it comes from, in words that follow it: `made by renderer (...) from geometry (...)`."""
+    picture = f"made by {name_of(renderer)} from {name_of(geometry)}"
+    asking = "" if guidance is None else f", asking {name_of(guidance)}"
+    found = {"colour": picture, "opacity": picture, "grad_norm": "the gradients of all components together"}
+    return found | {f"losses.{name}": f"given by {name_of(loss)}{asking}" for name, loss in losses.items()}
