@@ -248,8 +248,12 @@ def test_what_a_part_requires_must_be_provided_by_another():
     text = refused("renderer.shading.normals=none")
     hint = "renderer acme/tracer 0.3 provides them when shading.normals is 'analytic'"
     assert text == f"toy.yaml:7: losses.bend: acme/bend 0.3 needs normals; {hint}"
-    assert "acme/bend 0.3 needs noise-prediction; this run has no guidance, add one" in refused("losses.bend.needs=noise-prediction")
-    assert "needs depth; renderer acme/tracer 0.3 does not provide it, choose another renderer" in refused("losses.bend.needs=depth")
+    assert "acme/bend 0.3 needs noise-prediction; this run has no guidance, add one" in refused(
+        "losses.bend.needs=noise-prediction"
+    )
+    assert "needs depth; renderer acme/tracer 0.3 does not provide it, choose another renderer" in refused(
+        "losses.bend.needs=depth"
+    )
     assert "needs flow; no other part of this run provides it" in refused("losses.bend.needs=flow")
 
 

@@ -20,9 +20,8 @@ def culprit(error: BaseException, components: Iterable[Component]) -> Component 
     parts = list(components)
     frames = [frame for frame, _ in walk_tb(error.__traceback__)][::-1]
     for frame in frames:
-        owner = frame.f_locals.get("self")
         for component in parts:
-            if owner is component:
+            if frame.f_locals.get("self") is component:
                 return component
     for frame in frames:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -33,8 +32,8 @@ def culprit(error: BaseException, components: Iterable[Component]) -> Component 
 
 
 @contextmanager
-def naming(components: Iterable[Component], when: Callable[[], str]) -> Iterator[None]:
-    """Turns what comes out of a component, other than a DfwError, into a PluginError: who, `when()`, and what was raised.
+def naming(components: Iterable[Component], when: Callable[[], str], hint: str = "") -> Iterator[None]:
+    """Turns what comes out of a component, other than a DfwError, into a PluginError: who, `when()`, what was raised, `hint`.
 
     Ctrl-C passes, and so does what comes out of no component. The cause keeps the traceback.
     """
@@ -47,7 +46,7 @@ def naming(components: Iterable[Component], when: Callable[[], str]) -> Iterator
         found = culprit(error, parts)
         if found is None:
             raise
-        raise PluginError(f"{name_of(found)} failed {when()}: {one_line(error)}") from error
+        raise PluginError(f"{name_of(found)} failed {when()}: {one_line(error)}{hint}") from error
 
 
 def one_line(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from dfw.events import Status
 from dfw.export.agreement import rendered_albedo
 from dfw.export.pipeline import ExportResult, export_mesh
 from dfw.export.turntable import save_grid, save_turntable
+from dfw.first_look import look_at_render
 from dfw.guards import check_render
 from dfw.interfaces import DensityField, Geometry
 from dfw.report import ReportData, write_report
@@ -61,6 +62,7 @@ def render_views(trainer: Trainer, cameras: CameraBatch) -> RenderOutput:
     with evaluating(trainer.geometry, trainer.renderer):
         output: RenderOutput = trainer.renderer(trainer.geometry, cameras)
         check_render(trainer.renderer, trainer.geometry, cameras, output)
+        look_at_render(trainer.renderer, output, trainer.step)
     return output
 
 

@@ -1,6 +1,7 @@
-"""A look at the values of a run's first step, before anything has moved: a number that is not finite now is a component's doing.
+"""A look at values, where somebody waits for them anyway: in a run's first step, and in pictures that are to be shown.
 
-Waits for the device, once in a run. From then on the watchdog reads the numbers that each step gives anyway.
+A number that is not finite before anything was learned is a component's own doing, and it is named. Between such looks the
+watchdog reads the numbers that each step gives.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dfw.contracts import RenderOutput
 from dfw.errors import DivergedError
 from dfw.guards import broken, check_field
 from dfw.interfaces import DensityField, Geometry, Guidance, LossInputs
+
+_UNTOUCHED = "before the first update, when nothing was learned yet; look at its options and its code, not at the learning rate"
 
 
 def look_at_geometry(geometry: Geometry, device: torch.device) -> None:
@@ -34,9 +37,9 @@ def look_at_geometry(geometry: Geometry, device: torch.device) -> None:
         raise broken(geometry, f"density is {lowest:g} somewhere; it is 0 or more everywhere")
 
 
-def look_at_render(renderer: Component, render: RenderOutput) -> None:
-    """Raises DivergedError when pixels are not finite. The geometry has been looked at before."""
-    _finite(renderer, {"colour": render.colour, "opacity": render.opacity, "depth": render.depth})
+def look_at_render(renderer: Component, render: RenderOutput, step: int) -> None:
+    """Raises DivergedError when pixels of a picture made at `step` are not finite."""
+    _finite(renderer, {"colour": render.colour, "opacity": render.opacity, "depth": render.depth}, step)
 
 
 def look_at_losses(losses: Mapping[str, tuple[Component, Tensor]], inputs: LossInputs) -> None:
@@ -61,14 +64,12 @@ def _look_at_guidance(guidance: Guidance, inputs: LossInputs) -> None:
             _finite(guidance, {"predict's result": guidance.predict(noisy, at, inputs.prompt.positive)})
 
 
-def _finite(component: Component, tensors: Mapping[str, Tensor]) -> None:
+def _finite(component: Component, tensors: Mapping[str, Tensor], step: int = 0) -> None:
     for what, tensor in tensors.items():
         values = tensor.detach()
         wrong = int((~torch.isfinite(values)).sum())
         if wrong:
             share = "" if values.dim() == 0 else f" in {wrong} of {values.numel()} places"
             shown = values.flatten()[~torch.isfinite(values.flatten())][0].item()
-            raise DivergedError(
-                f"{name_of(component)}: {what} is {shown}{share} before the first update, when nothing was learned yet; "
-                "look at its options and its code, not at the learning rate"
-            )
+            when = f"at step {step}; try a lower optimizer.lr, or an earlier checkpoint" if step else _UNTOUCHED
+            raise DivergedError(f"{name_of(component)}: {what} is {shown}{share} {when}")

@@ -99,9 +99,9 @@ def check_conditioning(guidance: Component, texts: Sequence[str], found: object)
     """The embedding of `texts`: one row each."""
     if not isinstance(found, Conditioning):
         raise broken(guidance, f"encode_text gave a {type(found).__name__}, not a Conditioning")
-    rows, shape = len(texts), getattr(found.embedding, "shape", ())
-    if len(shape) != 3 or shape[0] != rows:
-        raise broken(guidance, f"encode_text gave an embedding of shape {tuple(shape)} for {rows} texts, not (B, L, D)")
+    shape = tuple(found.embedding.shape)
+    if len(shape) != 3 or len(found) != len(texts):
+        raise broken(guidance, f"encode_text gave an embedding of shape {shape} for {len(texts)} texts, not (B, L, D)")
 
 
 def check_encoded(guidance: Any, image: Tensor, encoded: object) -> None:

@@ -143,7 +143,7 @@ def _drive(composition: Composition, trainer: Trainer, directory: RunDirectory, 
         directory.update_json("manifest.json", {"listeners": {one.name: asdict(one.origin) for one in listeners.active}})
         listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))
         try:
-            with naming(trainer.components, lambda: f"at step {trainer.step}; the traceback is in {directory.log}"):
+            with naming(trainer.components, lambda: f"at step {trainer.step}", f"; the traceback is in {directory.log}"):
                 done = _train(config, trainer, directory, listeners)
                 status = "finished" if done else "interrupted"
                 artifacts = finish(config, trainer, directory, status, time.monotonic() - started)

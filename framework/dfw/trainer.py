@@ -150,7 +150,7 @@ class Trainer:
             for name, value in losses.items():
                 check_loss(self.losses[name], value, render)
             if self.step == 0:
-                look_at_render(self.renderer, render)
+                look_at_render(self.renderer, render, self.step)
                 look_at_losses({name: (self.losses[name], value) for name, value in losses.items()}, inputs)
             total = sum((weights[name] * loss for name, loss in losses.items()), start=(render.colour * 0).sum())
         with self.clock("backward"):

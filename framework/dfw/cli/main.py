@@ -1,7 +1,7 @@
 """The command `dfw`: finds the verb, imports its module, and turns errors into one sentence and an exit code.
 
-Exit codes: 0 done, 1 crash, 2 usage or configuration, 3 missing plugin or model, 4 diverged, 130 interrupted. No torch until a
-verb needs it.
+Exit codes: 0 done, 1 crash, 2 usage or configuration, 3 plugin or model missing or broken, 4 diverged, 130 interrupted. No torch
+until a verb needs it.
 """
 
 from __future__ import annotations
