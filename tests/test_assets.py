@@ -95,13 +95,15 @@ def test_its_files_are_artifacts_of_the_run_and_of_every_export(make_config):
 
 @pytest.mark.parametrize(
     ("mode", "words"),
-    [("raises", "geometry dot could not export its assets: RuntimeError: no ink"), ("lies", "there is no such file in")],
+    [("raises", "could not export its assets: RuntimeError: no ink"), ("lies", "there is no such file in")],
 )
 def test_an_export_that_fails_names_the_geometry_and_leaves_a_report(make_config, tmp_path, mode, words):
     with pytest.raises(ExportError, match=words):
         run(make_config(mode=mode), listeners=[])
     directory = next((tmp_path / "run").iterdir())
-    assert words.split(":")[0] in (directory / "report.html").read_text()
+    report = (directory / "report.html").read_text()
+    assert words.split(":")[0] in report
+    assert "geometry (local/dot, local " in report
     assert [p.name for p in (directory / "export").iterdir()] == ["turntable.webp"]
 
 

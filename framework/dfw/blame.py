@@ -21,7 +21,7 @@ def culprit(error: BaseException, components: Iterable[Component]) -> Component 
     frames = [frame for frame, _ in walk_tb(error.__traceback__)][::-1]
     for frame in frames:
         for component in parts:
-            if frame.f_locals.get("self") is component:
+            if id(frame.f_locals.get("self")) == id(component):
                 return component
     for frame in frames:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dfw.cameras import orbit
+from dfw.component import name_of
 from dfw.contracts import CameraBatch, RenderOutput
 from dfw.errors import DfwError, ExportError
 from dfw.events import Status
@@ -111,7 +112,7 @@ def export_assets(trainer: Trainer, folder: Path) -> dict[str, Path]:
 
     Raises ExportError, naming the geometry, when that fails or a file is not where it was said to be.
     """
-    geometry, kind = trainer.geometry, trainer.config.geometry.type
+    geometry, who = trainer.geometry, name_of(trainer.geometry)
     if type(geometry).export_assets is Geometry.export_assets:
         return {}
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,10 +122,10 @@ def export_assets(trainer: Trainer, folder: Path) -> dict[str, Path]:
         except DfwError:
             raise
         except Exception as error:
-            raise ExportError(f"geometry {kind} could not export its assets: {type(error).__name__}: {error}") from error
+            raise ExportError(f"{who} could not export its assets: {type(error).__name__}: {error}") from error
         for name, path in written.items():
             if not path.is_file() or path.parent != Path(scratch):
-                raise ExportError(f"geometry {kind} said that asset {name!r} is {path}, but there is no such file in {scratch}")
+                raise ExportError(f"{who} said that asset {name!r} is {path}, but there is no such file in {scratch}")
         return {name: path.rename(unused(folder / path.name)) for name, path in written.items()}
 
 
