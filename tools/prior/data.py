@@ -50,9 +50,7 @@ class World:
         single = torch.tensor([isinstance(f, Single) for f in FORMS])[data["form"][keep]]
         self.data = data
         self.singles, self.stacks = keep[single], keep[~single]
-        self.weights = torch.tensor([1.0 if KINDS[f.kind].turned else UNTURNED_WEIGHT for f in SINGLES])[
-            data["form"][self.singles]
-        ]
+        self.weights = torch.tensor([1.0 if KINDS[f.kind].turned else UNTURNED_WEIGHT for f in SINGLES])[data["form"][self.singles]]
         self.weights = self.weights.double().cumsum(0)
 
     def _indices(self, count: int, generator: torch.Generator) -> Tensor:
