@@ -118,18 +118,9 @@ def test_what_is_held_out_is_never_drawn(folder: Path) -> None:
 
 def test_the_mix_of_captions(folder: Path) -> None:
     texts = World(folder / "rounds").draw(1500, torch.Generator().manual_seed(4)).captions
-    assert 0.05 < sum(text == "" for text in texts) / 1500 < 0.09
-    assert 0.86 < sum(text.endswith("view") for text in texts) / 1500 < 0.92
+    assert 0.07 < sum(text == "" for text in texts) / 1500 < 0.13
+    assert 0.81 < sum(text.endswith("view") for text in texts) / 1500 < 0.89
     assert sum(" on " in text for text in texts) > 100
-
-
-def test_kinds_that_change_as_they_turn_are_shown_twice_as_often(folder: Path) -> None:
-    batch = World(folder / "rounds").draw(4000, torch.Generator().manual_seed(7))
-    single = batch.form[batch.form < len(KINDS)]
-    turned = torch.tensor([shape.turned for shape in KINDS.values()])
-    share = float((~turned)[single].float().mean())
-    wide, narrow = 2.0 * int((~turned).sum()), float(turned.sum())
-    assert abs(share - wide / (wide + narrow)) < 0.03
 
 
 def test_batches_repeat_with_the_generator(folder: Path) -> None:
@@ -197,19 +188,13 @@ def test_the_shipped_model_draws_what_it_is_told_and_lists_its_words() -> None:
 
 
 def test_going_on_from_a_model_keeps_what_it_predicts(folder: Path) -> None:
-    """The words added to the timestep's embedding start at zero, so a model without them says the same before the first step."""
-    from diffusers import UNet2DConditionModel
     from model import build_text, build_tokenizer, build_unet
     from unet import State, UnetPlan
 
     torch.manual_seed(0)
     tokenizer = build_tokenizer(folder / "tokenizer")
-    older = UNet2DConditionModel.from_config({**build_unet().config, "addition_embed_type": None})
+    older, words = build_unet().half(), build_text(tokenizer).half()
     state = State.fresh(build_unet(), build_text(tokenizer), UnetPlan())
-    state.start_from(older, build_text(tokenizer))
-    noisy, times, words = torch.randn(2, 4, 16, 16), torch.tensor([10, 900]), torch.randn(2, 16, 128)
-    with torch.no_grad():
-        said, before = (net(noisy, times, encoder_hidden_states=words).sample for net in (state.unet, older.eval()))
-        assert torch.allclose(said, before, atol=1e-5)
-        state.unet.add_embedding.norm2.weight.fill_(1.0)
-        assert not torch.allclose(state.unet(noisy, times, encoder_hidden_states=words).sample, before, atol=1e-2)
+    state.start_from(older, words)
+    for module, given in ((state.unet, older), (state.slow[0], older), (state.text, words), (state.slow[1], words)):
+        assert all(torch.equal(a, b.float()) for a, b in zip(module.parameters(), given.parameters(), strict=True))

@@ -9,7 +9,7 @@ import torch
 from captions import caption, sector, view_words
 from compose import compose
 from heldout import HELD_OUT_STACK_COLOURS, allowed_colours, stack_allowed
-from rounds import FORMS, SINGLES, load_rounds
+from rounds import FORMS, load_rounds
 from torch import Tensor
 
 from dfw_geometry.shapes import COLOURS, KINDS, Single
@@ -18,8 +18,6 @@ _NAMES = tuple(COLOURS)
 _RGB = torch.tensor(list(COLOURS.values()))
 STACK_SHARE = 0.15
 """Share of training images that show one solid on another."""
-UNTURNED_WEIGHT = 2.0
-"""How much more often training shows a kind that changes as it turns: it has more to learn."""
 
 
 @dataclass
@@ -50,13 +48,10 @@ class World:
         single = torch.tensor([isinstance(f, Single) for f in FORMS])[data["form"][keep]]
         self.data = data
         self.singles, self.stacks = keep[single], keep[~single]
-        self.weights = torch.tensor([1.0 if KINDS[f.kind].turned else UNTURNED_WEIGHT for f in SINGLES])[data["form"][self.singles]]
-        self.weights = self.weights.double().cumsum(0)
 
     def _indices(self, count: int, generator: torch.Generator) -> Tensor:
         stacked = torch.rand(count, generator=generator) < STACK_SHARE
-        place = torch.rand(count, dtype=torch.float64, generator=generator) * self.weights[-1]
-        one = self.singles[torch.searchsorted(self.weights, place, right=True).clamp_max(len(self.singles) - 1)]
+        one = self.singles[torch.randint(len(self.singles), (count,), generator=generator)]
         two = self.stacks[torch.randint(len(self.stacks), (count,), generator=generator)]
         return torch.where(stacked, two, one)
 
@@ -74,11 +69,11 @@ class World:
         return first, seconds[draw[1] % len(seconds)]
 
     def _caption(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> str:
-        """83 % fine view words, 6 % coarse ones, 4 % none, 7 % the empty caption; 6 % name no colour."""
-        if roll[0] < 0.07:
+        """75 % fine view words, 10 % coarse ones, 5 % none, 10 % the empty caption; 8 % name no colour."""
+        if roll[0] < 0.10:
             return ""
-        names = (None, None) if roll[1] < 0.06 else tuple(_NAMES[c] for c in colours)
-        view = view_words(*angles, coarse=roll[0] > 0.94) if roll[0] > 0.11 else None
+        names = (None, None) if roll[1] < 0.08 else tuple(_NAMES[c] for c in colours)
+        view = view_words(*angles, coarse=roll[0] > 0.9) if roll[0] > 0.15 else None
         return caption(FORMS[number], names, view)
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:

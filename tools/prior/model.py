@@ -31,12 +31,8 @@ def build_vae() -> AutoencoderKL:
 
 
 def build_unet(channels: tuple[int, ...] = (64, 96, 128), layers: int = 1) -> UNet2DConditionModel:
-    """Denoiser of 16x16x4 latents; attention only below full size, but the caption reaches every block.
-
-    Beside cross-attention, the pooled words are added to the timestep's embedding (as in DeepFloyd IF): what holds for the whole
-    picture, such as the side it is seen from, is learnt much sooner that way. The addition starts at zero.
-    """
-    unet = UNet2DConditionModel(
+    """Denoiser of 16x16x4 latents; attention only below full size."""
+    return UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
         out_channels=4,
@@ -47,11 +43,7 @@ def build_unet(channels: tuple[int, ...] = (64, 96, 128), layers: int = 1) -> UN
         attention_head_dim=4,
         cross_attention_dim=WIDTH,
         norm_num_groups=16,
-        addition_embed_type="text",
-        addition_embed_type_num_heads=4,
     )
-    torch.nn.init.zeros_(unet.add_embedding.norm2.weight)
-    return unet
 
 
 def build_text(tokenizer: CLIPTokenizer) -> CLIPTextModel:

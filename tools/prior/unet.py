@@ -109,13 +109,10 @@ class State:
         self.step, self.seconds = record["step"], record["seconds"]
 
     def start_from(self, unet: UNet2DConditionModel, text: CLIPTextModel) -> None:
-        """Begin from a finished model's weights instead of random ones; parts that it lacks stay as they are."""
-        for mine, slow, given in ((self.unet, self.slow[0], unet), (self.text, self.slow[1], text)):
-            weights = {name: value.float() for name, value in given.state_dict().items()}
-            for module in (mine, slow):
-                unknown = module.load_state_dict(weights, strict=False).unexpected_keys
-                if unknown:
-                    raise ValueError(f"the model to start from has other parts: {', '.join(unknown[:3])}")
+        """Begin from a finished model's weights instead of random ones."""
+        for given, *mine in ((unet, self.unet, self.slow[0]), (text, self.text, self.slow[1])):
+            for module in mine:
+                module.load_state_dict(given.state_dict())
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
@@ -131,8 +128,7 @@ def step_loss(state: State, latents: Tensor, tokens: Tensor, noise_levels: DDIMS
     # one time from every stratum keeps the loss steady
     count = len(latents)
     place = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    # more of the noisy end, where the caption decides what appears and from which side
-    times = (place**0.6 * noise_levels.config["num_train_timesteps"]).long()
+    times = (place * noise_levels.config["num_train_timesteps"]).long()
     noisy = noise_levels.add_noise(latents, noise, times)
     target = noise_levels.get_velocity(latents, noise, times)
     with fast_autocast():
