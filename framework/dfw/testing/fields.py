@@ -1,0 +1,135 @@
+"""Density fields whose pictures are known, and cameras to look at them: what the checks of renderers show.
+
+World: right-handed, z up; pixel (row, column) counts from the upper left, its centre at (row + 0.5, column + 0.5).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dfw.cameras import look_at, spherical_position
+from dfw.component import ComponentConfig
+from dfw.contracts import CameraBatch, FieldSample
+from dfw.interfaces import DensityField
+
+
+class _Field(DensityField):
+    """Half-width 1; `provides` a density field."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = ComponentConfig()
+
+    @classmethod
+    def provides(cls, config: object) -> frozenset[str]:
+        """A density and an albedo over space."""
+        return frozenset({"density-field", "albedo"})
+
+    @property
+    def radius(self) -> float:
+        """1."""
+        return 1.0
+
+
+class Ball(_Field):
+    """A ball of one `density` (1/unit) and `colour` around the origin; nothing else. Density 0 makes an empty scene."""
+
+    def __init__(self, density: float, radius: float = 0.6, colour: Sequence[float] = (0.9, 0.5, 0.2)) -> None:
+        super().__init__()
+        self.ball_radius = radius
+        self.amount = nn.Parameter(torch.tensor(float(density)))
+        self.colour = nn.Parameter(torch.tensor(colour))
+
+    def density(self, points: Tensor) -> Tensor:
+        """The density inside, 0 outside."""
+        return torch.where(points.norm(dim=-1) <= self.ball_radius, self.amount.to(points), points.new_zeros(()))
+
+    def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
+        """One colour everywhere; normals point away from the centre."""
+        normal = F.normalize(points, dim=-1, eps=1e-6) if normals else None
+        return FieldSample(self.density(points), self.colour.to(points).expand_as(points), normal)
+
+
+class Blobs(_Field):
+    """K Gaussian blobs of density with a colour each, all trainable: smooth, so that finite differences are exact."""
+
+    def __init__(
+        self, height: Sequence[float], centre: Sequence[Sequence[float]], size: Sequence[float], colour: Sequence[Sequence[float]]
+    ) -> None:
+        super().__init__()
+        self.height = nn.Parameter(torch.tensor(height))
+        self.centre = nn.Parameter(torch.tensor(centre))
+        self.size = nn.Parameter(torch.tensor(size))
+        self.colour = nn.Parameter(torch.tensor(colour))
+
+    def _parts(self, points: Tensor) -> Tensor:
+        squared = (points[..., None, :] - self.centre).square().sum(-1)
+        inside = (points.abs().amax(-1) <= self.radius)[..., None]
+        return self.height * torch.exp(-squared / (2 * self.size**2)) * inside
+
+    def density(self, points: Tensor) -> Tensor:
+        """sum_k h_k exp(-|x - c_k|^2 / (2 s_k^2)), 1/unit."""
+        return self._parts(points).sum(-1)
+
+    def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
+        """Colours mixed by density; analytic normals."""
+        parts = self._parts(points)
+        density = parts.sum(-1)
+        albedo = (parts @ self.colour) / (density[..., None] + 1e-9)
+        if not normals:
+            return FieldSample(density, albedo)
+        down = ((points[..., None, :] - self.centre) * (parts / self.size**2)[..., None]).sum(-2)
+        return FieldSample(density, albedo, F.normalize(down, dim=-1, eps=1e-8))
+
+
+def two_blobs() -> Blobs:
+    """An ordinary scene: two overlapping blobs."""
+    return Blobs([6.0, 9.0], [[0.1, -0.2, 0.1], [-0.2, 0.3, -0.1]], [0.3, 0.25], [[0.9, 0.3, 0.1], [0.2, 0.5, 0.7]])
+
+
+def speck(centre: Sequence[float], height: float = 20.0, size: float = 0.1) -> Blobs:
+    """A small blob at `centre`, opaque in its middle unless `height` (1/unit) is low."""
+    return Blobs([height], [list(centre)], [size], [[0.9, 0.5, 0.2]])
+
+
+def views(
+    angles: Sequence[tuple[float, float]], height: int, width: int, fov: float = 40.0, dtype: torch.dtype = torch.float32
+) -> CameraBatch:
+    """Cameras at (azimuth, elevation), degrees, 3 units from the origin, which they look at."""
+    azimuth, elevation = (torch.tensor([pair[axis] for pair in angles], dtype=dtype) for axis in (0, 1))
+    full = torch.ones_like(azimuth)
+    position = spherical_position(azimuth, elevation, 3 * full)
+    up = torch.zeros_like(position)
+    up[:, 2] = 1
+    pose = look_at(position, torch.zeros_like(position), up)
+    return CameraBatch(pose, full * fov, azimuth, elevation, 3 * full, height, width)
+
+
+def to(cameras: CameraBatch, device: str) -> CameraBatch:
+    """The same cameras on another device."""
+    tensors = (cameras.camera_to_world, cameras.fov_y, cameras.azimuth, cameras.elevation, cameras.distance)
+    return CameraBatch(*(tensor.to(device) for tensor in tensors), cameras.height, cameras.width)
+
+
+def seen_at(point: Sequence[float], azimuth: float, elevation: float, fov: float, height: int, width: int) -> tuple[float, float]:
+    """Row and column, in pixels from the upper left corner, where a camera of `views` sees a world `point`.
+
+    Written from the definitions and not from the project's own camera code: forward f looks at the origin, right r = f x z,
+    up u = r x f; the image plane is at distance 1, its upper edge at tan(fov / 2).
+    """
+    az, el = math.radians(azimuth), math.radians(elevation)
+    eye = [3 * math.cos(el) * math.cos(az), 3 * math.cos(el) * math.sin(az), 3 * math.sin(el)]
+    forward = [-c / 3 for c in eye]
+    right = [-math.sin(az), math.cos(az), 0.0]
+    up = [-math.sin(el) * math.cos(az), -math.sin(el) * math.sin(az), math.cos(el)]
+    away = [p - e for p, e in zip(point, eye, strict=True)]
+    ahead, along, above = (sum(a * b for a, b in zip(axis, away, strict=True)) for axis in (forward, right, up))
+    half = math.tan(math.radians(fov) / 2)
+    column = (along / ahead / (half * width / height) + 1) * width / 2
+    row = (1 - above / ahead / half) * height / 2
+    return row, column

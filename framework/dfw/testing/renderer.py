@@ -1,0 +1,110 @@
+"""The kit for renderers. It shows scenes whose pictures are known; a renderer of density fields needs nothing but `make`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+
+from dfw.contracts import RenderOutput
+from dfw.testing import fields
+from dfw.testing.compare import require_same
+from dfw.testing.outcomes import require
+from dfw.testing.renderer_any import ANGLES, AnyRenderer
+
+
+class RendererTests(AnyRenderer):
+    """Checks of a `Renderer`: those of `AnyRenderer`, and pictures that are known before they are rendered.
+
+    A renderer that does not require `density-field` needs `geometry` besides `make`; with `empty`, `opaque` and `speck` its
+    pictures of known scenes are checked, too.
+    """
+
+    centroid: ClassVar[float] = 0.25
+    """Pixels by which the middle of a small blob may miss its place."""
+    depth_error: ClassVar[float] = 0.03
+    """Relative error of the depth of a small thin blob."""
+    opacity_error: ClassVar[float] = 0.08
+    """Mean absolute error of the opacity of a homogeneous ball."""
+
+    def test_empty_scene_is_the_background(self) -> None:
+        """Where nothing is, opacity and depth are exactly 0 and the colour is the background's, whatever colour nothing has."""
+        made, cameras = self.fresh(), self._cameras()
+        black, red = (made(self._on_device(self.empty(colour)), cameras) for colour in ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0)))
+        for name, value in (("opacity", black.opacity), ("depth", black.depth)):
+            seen = f"it is up to {float(value.abs().max()):.3g}"
+            require(not bool(value.any()), f"{name} of an empty scene is exactly 0", seen, "Sum over the samples' weights alone")
+        promise = "an empty scene shows exactly the background"
+        remedy = "Composite colour + (1 - opacity) * background"
+        require_same({"colour": black.colour}, {"colour": red.colour}, 0, promise, remedy)
+
+    def test_opaque_thing_has_its_colour(self) -> None:
+        """An opaque thing covers the background and has its own colour, in evaluation mode without shading."""
+        made, cameras = self.fresh(), self._cameras()
+        for colour in ((0.9, 0.5, 0.2), (0.0, 0.25, 1.0)):
+            output: RenderOutput = made(self._on_device(self.opaque(colour)), cameras)
+            solid = output.opacity > 0.999
+            promise = "an opaque thing in the middle covers the picture's middle"
+            require(bool(solid.any()), promise, f"opacity is at most {float(output.opacity.max()):.4g}", "Look at the weights")
+            off = float((output.colour[solid] - output.colour.new_tensor(colour)).abs().max())
+            promise = "an opaque thing has its own colour"
+            remedy = "Add the background times 1 - opacity, once, and shade nothing in evaluation unless asked to"
+            require(off <= 2e-3, promise, f"a colour {colour} is off by up to {off:.4g}", remedy)
+
+    def test_half_transparent_thing_is_composited(self) -> None:
+        """Between nothing and opaque: colour = opacity * own colour + (1 - opacity) * background, at every pixel."""
+        self._only_fields()
+        made, cameras, own = self.fresh(), self._cameras(), (0.9, 0.5, 0.2)
+        output: RenderOutput = made(self._on_device(fields.Ball(1.0, colour=own)), cameras)
+        behind = made(self._on_device(self.empty(own)), cameras).colour
+        opacity = output.opacity[..., None]
+        expected = {"colour": opacity * output.colour.new_tensor(own) + (1 - opacity) * behind}
+        promise, remedy = "the background shows through by 1 - opacity", "Composite colour + (1 - opacity) * background, once"
+        require_same(expected, {"colour": output.colour}, self.tolerance, promise, remedy)
+
+    def test_opacity_of_a_ball(self) -> None:
+        """A homogeneous ball has opacity 1 - exp(-density * chord): density is per world unit."""
+        self._only_fields()
+        made, cameras = self.fresh(), self._cameras(dtype=torch.float32)
+        rays = cameras.rays()
+        nearest = torch.linalg.cross(rays.origin, rays.direction).norm(dim=-1)
+        for density in (0.5, 2.0):
+            chord = 2 * (0.6**2 - nearest**2).clamp(min=0).sqrt()
+            found = made(self._on_device(fields.Ball(density)), cameras).opacity
+            error = float((found - (1 - torch.exp(-density * chord)))[chord > 0].abs().mean())
+            promise = f"a ball of density {density:g} per unit has opacity 1 - exp(-{density:g} chord)"
+            remedy = "Multiply densities with the samples' spacing in world units"
+            require(error <= self.opacity_error, promise, f"it is off by {error:.3g} on average (opacity_error)", remedy)
+
+    def test_camera_convention(self) -> None:
+        """A known point of the world lands on the known pixel: x right, y up, looking along -z, centres at half pixels."""
+        made, (height, width), point = self.fresh(), (24, 36), (0.3, -0.2, 0.25)
+        geometry = self._on_device(self.speck(point, opaque=True))
+        cameras = fields.to(fields.views(ANGLES, height, width), self.device)
+        opacity = made(geometry, cameras).opacity.detach().double()
+        rows = torch.arange(height, device=self.device, dtype=torch.float64) + 0.5
+        columns = torch.arange(width, device=self.device, dtype=torch.float64) + 0.5
+        for view, (azimuth, elevation) in enumerate(ANGLES):
+            expected = fields.seen_at(point, azimuth, elevation, 40.0, height, width)
+            mass = opacity[view].sum()
+            promise = f"{point} seen from azimuth {azimuth:g}, elevation {elevation:g} is at row {expected[0]:.2f}, "
+            promise += f"column {expected[1]:.2f} of {height} x {width}"
+            remedy = "Take cameras.rays(), one ray through each pixel's centre, rows from the top"
+            require(float(mass) > 0, promise, "it is not seen at all", remedy)
+            found = float((opacity[view] * rows[:, None]).sum() / mass), float((opacity[view] * columns).sum() / mass)
+            near = max(abs(found[0] - expected[0]), abs(found[1] - expected[1])) <= self.centroid
+            require(near, promise, f"it is seen at row {found[0]:.2f}, column {found[1]:.2f}", remedy)
+
+    def test_depth_is_the_distance_along_the_ray(self) -> None:
+        """The depth of a small thin thing far off the axis is its distance from the camera, not its depth along the axis."""
+        made, point = self.fresh(), (0.6, 0.6, 0.6)
+        geometry = self._on_device(self.speck(point, opaque=False))
+        cameras = fields.to(fields.views([(0.0, 0.0)], 33, 33, 70.0), self.device)
+        output: RenderOutput = made(geometry, cameras)
+        weight = output.opacity.square()
+        found = float((weight * output.depth).sum() / weight.sum().clamp(min=1e-12))
+        expected = float((torch.tensor(point) - torch.tensor([3.0, 0.0, 0.0])).norm())
+        promise = "depth is the distance along the ray, world units"
+        seen = f"a thing {expected:.4g} units away has depth {found:.4g}"
+        remedy = "Return the weighted mean of the samples' distances along unit directions, divided by opacity"
+        require(abs(found - expected) <= self.depth_error * expected, promise, seen, remedy)

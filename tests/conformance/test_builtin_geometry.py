@@ -1,0 +1,77 @@
+"""The kit over the built-in geometries."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+
+from dfw import Geometry
+from dfw.testing import GeometryTests
+from dfw_geometry.image import Image
+from dfw_geometry.nerf import NeRF
+from dfw_geometry.sdf_scene import SdfScene
+
+SMALL = {"density_network": {"width": 8}, "colour_network": {"width": 8}}
+
+
+class OfNeRF(GeometryTests):
+    """A field whose features have grown: at the start a hash grid's are too small to be seen beside the blob."""
+
+    component = NeRF
+
+    def prepare(self, made: Geometry, generator: torch.Generator) -> None:
+        super().prepare(made, generator)
+        with torch.no_grad():
+            for parameter in made.parameters():
+                drawn = torch.randn(parameter.shape, generator=generator, device=generator.device)
+                parameter.add_(0.1 * drawn.to(parameter))
+
+
+class TestHashGrid(OfNeRF):
+    options: ClassVar[dict[str, Any]] = {
+        "encoding": {"type": "hash-grid", "levels": 4, "log2_size": 10, "base": 4, "finest": 16},
+        **SMALL,
+    }
+
+
+class TestHashGridDifferences(OfNeRF):
+    options: ClassVar[dict[str, Any]] = {**TestHashGrid.options, "normals": "finite-difference", "normal_step": 1e-3}
+
+
+class TestCoarseToFine(OfNeRF):
+    options: ClassVar[dict[str, Any]] = {**TestHashGrid.options, "coarse_to_fine": {"start_levels": 1}, "radius": 1.5}
+
+
+class TestDenseGrid(OfNeRF):
+    options: ClassVar[dict[str, Any]] = {"encoding": {"type": "dense-grid", "resolutions": [4, 9], "features": 4}, **SMALL}
+
+
+class TestIntegratedPositional(OfNeRF):
+    options: ClassVar[dict[str, Any]] = {
+        "encoding": {"type": "integrated-positional", "levels": 3, "blocks": 1, "width": 16},
+        **SMALL,
+    }
+
+
+class TestExponentialNeRF(OfNeRF):
+    options: ClassVar[dict[str, Any]] = {
+        **TestDenseGrid.options,
+        "activation": "exp",
+        "blob": {"form": "gaussian", "placement": "after"},
+    }
+
+
+class TestSdfScene(GeometryTests):
+    component = SdfScene
+    options: ClassVar[dict[str, Any]] = {"shape": "a red mushroom"}
+
+
+class TestImage(GeometryTests):
+    component = Image
+    options: ClassVar[dict[str, Any]] = {"width": 6, "height": 4}
+
+
+class TestLatents(GeometryTests):
+    component = Image
+    options: ClassVar[dict[str, Any]] = {"width": 6, "height": 4, "space": "latent", "count": 2}

@@ -1,0 +1,68 @@
+"""The kit over the built-in losses."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dfw import LossInputs
+from dfw.testing import LossTests
+from dfw_losses.entropy import Entropy
+from dfw_losses.opacity import Opacity
+from dfw_losses.orientation import Orientation
+from dfw_losses.sds import SDS
+
+
+class TestSDS(LossTests):
+    """DreamFusion (Poole et al. 2023), eq. 3: sigma_t^2 (eps_u + s (eps_c - eps_u) - eps) / B."""
+
+    component = SDS
+    options: ClassVar[dict[str, Any]] = {"guidance_scale": 7.5}
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        guidance, prompt = inputs.guidance, inputs.prompt
+        assert guidance is not None
+        assert prompt is not None
+        z = inputs.encoded.detach()
+        t = torch.randint(20, 981, (len(z),), generator=inputs.generator)
+        eps = torch.randn(z.shape, generator=inputs.generator, dtype=z.dtype)
+        alpha, sigma = (part[t].to(z).view(-1, 1, 1, 1) for part in (guidance.schedule.alpha, guidance.schedule.sigma))
+        z_t = alpha * z + sigma * eps
+        variance = alpha**2 * 0.5**2 + sigma**2
+        with_prompt, without = (
+            sigma * (z_t - alpha * text.embedding.to(z).view(-1, 3, 1, 1)) / variance
+            for text in (prompt.positive, prompt.negative)
+        )
+        return sigma**2 * (without + 7.5 * (with_prompt - without) - eps) / len(z)
+
+
+class TestOpacity(LossTests):
+    component = Opacity
+    gradient_of = "opacity"
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        opacity = inputs.render.opacity.detach()
+        return opacity / (opacity.square() + 0.01).sqrt() / opacity.numel()
+
+
+class TestEntropy(LossTests):
+    component = Entropy
+    gradient_of = "opacity"
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        opacity = inputs.render.opacity.detach()
+        return torch.log2((1 - opacity) / opacity) / opacity.numel()
+
+
+class TestOrientation(LossTests):
+    component = Orientation
+    gradient_of = "sample normal"
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        samples = inputs.render.samples
+        assert samples is not None
+        assert samples.normal is not None
+        away = (samples.normal.detach() * samples.direction).sum(-1).clamp(min=0)
+        return (2 * samples.weight.detach() * away)[:, None] * samples.direction / inputs.render.opacity.numel()
