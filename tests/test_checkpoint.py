@@ -31,10 +31,10 @@ def advance(module, optimizer, streams, steps):
 def test_restored_training_goes_on_to_the_same_bits(tmp_path):
     module, optimizer, streams = make()
     advance(module, optimizer, streams, 5)
-    path = save_checkpoint(tmp_path, 5, {"m": module}, optimizer, streams.state(), keep=2)
+    path = save_checkpoint(tmp_path, 5, {"m": module}, {"optimizer": optimizer}, streams.state(), keep=2)
     advance(module, optimizer, streams, 7)
     other, other_optimizer, other_streams = make(seed=3)
-    step, state = load_checkpoint(path, {"m": other}, other_optimizer)
+    step, state = load_checkpoint(path, {"m": other}, {"optimizer": other_optimizer})
     other_streams.load_state(state)
     advance(other, other_optimizer, other_streams, 7)
     assert step == 5
@@ -45,7 +45,7 @@ def test_only_the_newest_stay_and_nothing_temporary_is_left(tmp_path):
     module, optimizer, streams = make()
     advance(module, optimizer, streams, 1)
     for step in (1, 2, 3):
-        save_checkpoint(tmp_path, step, {"m": module}, optimizer, streams.state(), keep=2)
+        save_checkpoint(tmp_path, step, {"m": module}, {"optimizer": optimizer}, streams.state(), keep=2)
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
     assert [p.name for p in list_checkpoints(tmp_path)] == ["step-000002", "step-000003"]
 
@@ -59,7 +59,7 @@ def test_a_half_written_checkpoint_does_not_count(tmp_path):
 def test_nothing_is_pickled(tmp_path):
     module, optimizer, streams = make()
     advance(module, optimizer, streams, 1)
-    path = save_checkpoint(tmp_path, 1, {"m": module}, optimizer, streams.state(), keep=1)
+    path = save_checkpoint(tmp_path, 1, {"m": module}, {"optimizer": optimizer}, streams.state(), keep=1)
     assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
     assert json.loads((path / "state.json").read_text())["step"] == 1
 
@@ -67,9 +67,9 @@ def test_nothing_is_pickled(tmp_path):
 def test_another_shape_or_a_damaged_file_is_one_clear_error(tmp_path):
     module, optimizer, streams = make()
     advance(module, optimizer, streams, 1)
-    path = save_checkpoint(tmp_path, 1, {"m": module}, optimizer, streams.state(), keep=1)
+    path = save_checkpoint(tmp_path, 1, {"m": module}, {"optimizer": optimizer}, streams.state(), keep=1)
     with pytest.raises(CheckpointError, match="cannot be restored"):
-        load_checkpoint(path, {"m": nn.Linear(9, 9)}, None)
+        load_checkpoint(path, {"m": nn.Linear(9, 9)}, {})
     (path / "m.safetensors").write_bytes(b"rubbish")
     with pytest.raises(CheckpointError, match="cannot be restored"):
-        load_checkpoint(path, {"m": module}, None)
+        load_checkpoint(path, {"m": module}, {})

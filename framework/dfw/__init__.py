@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dfw.events import RunStarted as RunStarted
     from dfw.events import StepEnded as StepEnded
     from dfw.hookspecs import hookimpl as hookimpl
+    from dfw.interfaces import Adapter as Adapter
     from dfw.interfaces import DensityField as DensityField
     from dfw.interfaces import Geometry as Geometry
     from dfw.interfaces import Guidance as Guidance
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from dfw.schedules import value_at as value_at
 
 _HOME = {
+    "Adapter": "interfaces",
     "ComponentConfig": "component",
     "ConfigError": "errors",
     "DfwError": "errors",

@@ -33,6 +33,7 @@ OFFERED_BY = {
     "latents": "renderer",
     "noise-prediction": "guidance",
     "text": "guidance",
+    "adapter": "guidance",
 }
 """Built-in feature -> the kind of component that usually provides it, for messages."""
 

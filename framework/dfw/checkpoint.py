@@ -57,7 +57,7 @@ def save_checkpoint(
     folder: Path,
     step: int,
     modules: dict[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: dict[str, torch.optim.Optimizer],
     streams: dict[str, Tensor],
     keep: int,
 ) -> Path:
@@ -69,10 +69,12 @@ def save_checkpoint(
         tensors = module.state_dict()
         if tensors:
             _save_tensors(tensors, temporary / f"{name}.safetensors")
-    tensors, plain = optimizer_tensors(optimizer)
-    _save_tensors(tensors, temporary / "optimizer.safetensors")
+    plain: dict[str, Any] = {}
+    for name, optimizer in optimizers.items():
+        tensors, plain[name] = optimizer_tensors(optimizer)
+        _save_tensors(tensors, temporary / f"{name}.safetensors")
     _save_tensors(streams, temporary / "streams.safetensors")
-    state = {"format": FORMAT, "step": step, "modules": sorted(modules), "optimizer": plain}
+    state = {"format": FORMAT, "step": step, "modules": sorted(modules)} | plain
     with (temporary / "state.json").open("w") as file:
         json.dump(state, file, indent=1)
         file.flush()
@@ -101,9 +103,9 @@ def newest_checkpoint(folder: Path) -> Path:
 def load_checkpoint(
     path: Path,
     modules: dict[str, nn.Module],
-    optimizer: torch.optim.Optimizer | None,
+    optimizers: dict[str, torch.optim.Optimizer],
 ) -> tuple[int, dict[str, Tensor]]:
-    """Restores modules and (when given) the optimiser; returns the step and the random streams' state."""
+    """Restores `modules` and `optimizers` (possibly none); returns the step and the random streams' state."""
     try:
         state = json.loads((path / "state.json").read_text())
         if state["format"] != FORMAT:
@@ -111,8 +113,8 @@ def load_checkpoint(
         for name, module in modules.items():
             file = path / f"{name}.safetensors"
             module.load_state_dict(load_file(file) if file.is_file() else {})
-        if optimizer is not None:
-            load_optimizer(optimizer, load_file(path / "optimizer.safetensors"), state["optimizer"])
+        for name, optimizer in optimizers.items():
+            load_optimizer(optimizer, load_file(path / f"{name}.safetensors"), state[name])
         return int(state["step"]), load_file(path / "streams.safetensors")
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be restored: {error}") from error

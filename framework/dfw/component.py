@@ -17,8 +17,8 @@ class Component:
     """A part of a run that is chosen by name. Constructed as `cls(config)` with a checked `cls.Config`.
 
     Features are plain words. Built-in ones: `density-field`, `image` (of geometries); `colour`, `opacity`, `depth`, `normals`,
-    `ray-samples`, `latents` (of renderers); `noise-prediction`, `text` (of guidance). What a component requires must be
-    provided by another part of the run; that is checked when the run is composed, before any model loads.
+    `ray-samples`, `latents` (of renderers); `noise-prediction`, `text`, `adapter` (of guidance). What a component requires must
+    be provided by another part of the run; that is checked when the run is composed, before any model loads.
     """
 
     kind: ClassVar[str]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dfw.component import Component
 from dfw.contracts import CameraBatch, Conditioning, FieldSample, NoiseSchedule, PromptBatch, RenderOutput
+from dfw.errors import GuidanceError
 from dfw.guards import check_encoded, check_prediction
 from dfw.schedules import Progress
 
@@ -127,19 +128,45 @@ class Guidance(Component, nn.Module, ABC):
         return alpha * clean + sigma * noise
 
     def predict_noise(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """eps(z_t; y, t) (B, C, h, w), whatever the network predicts.
+        """eps(z_t; y, t) (B, C, h, w), whatever the network predicts."""
+        output = self.predict(noisy, timestep, conditioning)
+        check_prediction(self, noisy, output)
+        return self.noise_of(output, noisy, timestep)
+
+    def noise_of(self, output: Tensor, noisy: Tensor, timestep: Tensor) -> Tensor:
+        """eps (B, C, h, w) for a network's `output` at `noisy`, as `prediction_type` says.
 
         epsilon: as is. v (Salimans and Ho 2022): v = alpha eps - sigma z, so eps = alpha v + sigma z_t.
         x0: eps = (z_t - alpha x0)/sigma.
         """
-        output = self.predict(noisy, timestep, conditioning)
-        check_prediction(self, noisy, output)
         if self.prediction_type == "epsilon":
             return output
         alpha, sigma = self.schedule.at(timestep, noisy)
         if self.prediction_type == "v_prediction":
             return alpha * output + sigma * noisy
         return (noisy - alpha * output) / sigma
+
+    def target(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """What a perfect network would put out for `clean` (B, C, h, w) under `noise`: the diffusion objective compares with it.
+
+        epsilon: eps. v (Salimans and Ho 2022): alpha eps - sigma z. x0: z.
+        """
+        alpha, sigma = self.schedule.at(timestep, clean)
+        match self.prediction_type:
+            case "epsilon":
+                return noise
+            case "v_prediction":
+                return alpha * noise - sigma * clean
+            case "sample":
+                return clean
+
+    def adapter(self, rank: int, generator: torch.Generator) -> Adapter:
+        """A new trainable predictor on top of the model: feature `adapter`. It starts as the model itself, for any camera.
+
+        rank: of its low-rank weights, >= 1. Initial weights come from `generator`. Neither its presence nor its training
+        changes a bit of the model's own predictions. Raises GuidanceError where the feature is not provided.
+        """
+        raise GuidanceError(f"{type(self).__name__} has no adapter; choose a guidance that provides 'adapter'")
 
     def predict_noise_guided(
         self, noisy: Tensor, timestep: Tensor, conditional: Conditioning, unconditional: Conditioning, guidance_scale: float
@@ -161,6 +188,20 @@ class Guidance(Component, nn.Module, ABC):
         """x0 = (z_t - sigma_t eps)/alpha_t, the denoised estimate for a predicted `noise`."""
         alpha, sigma = self.schedule.at(timestep, noisy)
         return (noisy - sigma * noise) / alpha
+
+
+class Adapter(nn.Module, ABC):
+    """A trainable noise predictor on top of a frozen guidance, whose weights it shares and does not own.
+
+    Its parameters and its `state_dict` are what was added and nothing else.
+    """
+
+    @abstractmethod
+    def forward(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """As `Guidance.predict`, for `noisy` (B, C, h, w) at `timestep` (B,), with gradients to the added parameters.
+
+        Conditioned on `conditioning.cameras` too, where they are not None.
+        """
 
 
 @dataclass(frozen=True)
@@ -206,8 +247,24 @@ class Loss(Component, nn.Module, ABC):
     def forward(self, inputs: LossInputs) -> Tensor:
         """The unweighted loss, a scalar with gradients to the render."""
 
+    def bind(self, guidance: Guidance | None, generator: torch.Generator) -> None:
+        """Called once before the first step, on the run's device, for what a loss builds on the guidance (an adapter, say).
+
+        Initial values come from `generator`. A checkpoint is restored after this, into the modules that it made.
+        """
+
+    def end_step(self, inputs: LossInputs) -> None:
+        """Called after the scene has made its step, in steps whose weight was not 0: where a loss trains a model of its own.
+
+        `inputs` are those of `forward`, the render as it was; draws come from `inputs.generator`.
+        """
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Trainable parameters of the loss's own, if any."""
+        """Trainable parameters of the loss's own that the run's optimiser steps, if any."""
+        return {}
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Optimisers that the loss steps itself, in `end_step`; checkpoints hold their state under these names."""
         return {}
 
 

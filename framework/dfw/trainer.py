@@ -98,6 +98,8 @@ class Trainer:
         if self.guidance is not None:
             check_guidance(self.guidance)
             self.prompts = ViewPrompts(config.prompt, config.negative_prompt, config.views, self.guidance)
+        for loss in self.losses.values():
+            loss.bind(self.guidance, self.streams["init"])
         parts: list[Geometry | Renderer | Loss] = [self.geometry, self.renderer, *self.losses.values()]
         groups = merge_groups(part.parameter_groups() for part in parts)
         self.parameters = [p for group in groups.values() for p in group]
@@ -122,6 +124,12 @@ class Trainer:
         """What a checkpoint holds."""
         modules: dict[str, nn.Module] = {"geometry": self.geometry, "renderer": self.renderer}
         return modules | {f"loss.{name}": loss for name, loss in self.losses.items()}
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """All whose state a checkpoint holds: the run's own first, then those that losses step themselves."""
+        own = {f"loss.{name}.{key}": it for name, loss in self.losses.items() for key, it in loss.optimizers().items()}
+        return {"optimizer": self.optimizer} | own
 
     def train(self, stop: Callable[[], bool], on_step: Callable[[StepRecord], None]) -> bool:
         """Steps until the end of the run (True) or until `stop()` says so (False); `on_step` gets each step's record."""
@@ -160,6 +168,9 @@ class Trainer:
             norm = self._clip()
             self.prepared.step()
             self.prepared.zero_grad()
+        with self.clock("guidance"):
+            for name in losses:
+                self.losses[name].end_step(inputs)
         numbers = torch.stack([total, render.colour.mean(), render.opacity.mean(), norm, *losses.values()]).detach()
         lr = value_at(learning_rate_of(self.config.optimizer, ""), progress)
         self._pending.append(_Pending(self.step, tuple(losses), numbers, lr, self.clock.take()))
@@ -195,10 +206,10 @@ class Trainer:
             if not bool(torch.isfinite(parameter).all()):
                 raise DivergedError(f"geometry.{name} is not finite at step {self.step}; try a lower optimizer.lr")
         return save_checkpoint(
-            folder, self.step, self.modules, self.optimizer, self.streams.state(), self.config.trainer.keep_checkpoints
+            folder, self.step, self.modules, self.optimizers, self.streams.state(), self.config.trainer.keep_checkpoints
         )
 
     def restore(self, path: Path) -> None:
         """Continues from a checkpoint to the same bits as an uninterrupted run."""
-        self.step, streams = load_checkpoint(path, self.modules, self.optimizer)
+        self.step, streams = load_checkpoint(path, self.modules, self.optimizers)
         self.streams.load_state(streams)
