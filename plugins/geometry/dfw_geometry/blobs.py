@@ -60,3 +60,13 @@ def blob(config: GaussianBlob | LinearBlob, points: Tensor) -> Tensor:
         return config.scale * torch.exp(-squared / (2 * config.width**2))
     value = config.scale * (1 - (squared + 1e-12).sqrt() / config.width)
     return value.clamp(min=0) if config.placement == "after" else value
+
+
+def blob_gradient(config: GaussianBlob | LinearBlob, points: Tensor) -> Tensor:
+    """The gradient of `blob` at `points` (..., 3) -> (..., 3); 0 where a linear blob is cut off, and at its tip."""
+    squared = points.square().sum(-1, keepdim=True)
+    if isinstance(config, GaussianBlob):
+        return points * (-config.scale / config.width**2 * torch.exp(-squared / (2 * config.width**2)))
+    length = (squared + 1e-12).sqrt()
+    slope = points * (-config.scale / config.width / length)
+    return slope * (length < config.width) if config.placement == "after" else slope

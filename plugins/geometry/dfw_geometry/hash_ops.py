@@ -24,6 +24,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _FEWEST = 2048  # points that are worth a thread of their own
+_Run = Callable[[int, range, range], None]  # tile size, tiles, levels: a part of one kernel's work
+
+native_kernels = True
+"""Whether CPUs use their own kernels (`hash_native`) where they can; tests switch it off to compare."""
 
 
 @cache
@@ -105,18 +109,31 @@ def _kernel(name: str, features: int, device: str) -> Any:
 
 def _launch(name: str, tensors: Sequence[Tensor], meta: Tensor) -> None:
     """Runs one kernel over all points. `tensors` as `_ARRAYS` says: inputs, and last the output."""
-    wp, device = _warp(), meta.device
     features = int(next(t for t, kind in zip(tensors, _ARRAYS[name], strict=True) if kind != "vectors").shape[-1])
     count, levels = int(tensors[0].shape[0]), int(meta.shape[0])
     if count == 0:
         return
+    if meta.device.type == "cuda":
+        _generic(name, tensors, meta, features)(1, range(count), range(levels))
+        return
+    run = _native(name, tensors, meta, features) or _generic(name, tensors, meta, features)
+    if _ARRAYS[name][-1] == "rows":
+        _parallel([partial(run, count, range(1), range(level, level + 1)) for level in range(levels)])
+    else:
+        tile = max(_FEWEST, -(-count // torch.get_num_threads()))
+        _parallel([partial(run, tile, range(k, k + 1), range(levels)) for k in range(-(-count // tile))])
+
+
+def _generic(name: str, tensors: Sequence[Tensor], meta: Tensor, features: int) -> _Run:
+    """A call of the kernel that serves every device and number of features."""
+    wp, device = _warp(), meta.device
     kernel = _kernel(name, features, str(device))
     kinds = {"rows": _vector(features), "features": _vector(features), "vectors": wp.vec3}
     *inputs, output = [
         wp.from_torch(tensor.detach(), dtype=kinds[kind], requires_grad=False)
         for tensor, kind in zip(tensors, _ARRAYS[name], strict=True)
     ]
-    grid = wp.from_torch(meta, dtype=wp.int32, requires_grad=False)
+    grid, count = wp.from_torch(meta, dtype=wp.int32, requires_grad=False), int(tensors[0].shape[0])
 
     def run(tile: int, tiles: range, span: range) -> None:
         split = (len(tiles), len(span))
@@ -126,14 +143,26 @@ def _launch(name: str, tensors: Sequence[Tensor], meta: Tensor) -> None:
             kernel, dim, [*inputs, grid, count, tile, *first], [output], device=str(device), stream=stream, record_tape=False
         )
 
-    if device.type == "cuda":
-        run(1, range(count), range(levels))
-        return
-    if _ARRAYS[name][-1] == "rows":
-        _parallel([partial(run, count, range(1), range(level, level + 1)) for level in range(levels)])
-    else:
-        tile = max(_FEWEST, -(-count // torch.get_num_threads()))
-        _parallel([partial(run, tile, range(k, k + 1), range(levels)) for k in range(-(-count // tile))])
+    return run
+
+
+def _native(name: str, tensors: Sequence[Tensor], meta: Tensor, features: int) -> _Run | None:
+    """A call of the CPU's own kernel, where there is one for this number of features."""
+    wp = _warp()
+    from . import hash_native
+
+    if not native_kernels or features not in hash_native.WIDTHS or name not in hash_native.ARGUMENTS:
+        return None
+    kernel = hash_native.kernels(features)[name]
+    address = {which: tensor.data_ptr() for which, tensor in zip(hash_native.ARGUMENTS[name], tensors, strict=True)}
+    inputs = [address.get(which, 0) for which in ("points", "direction", "table", "upstream")]
+    grid, count = wp.from_torch(meta, dtype=wp.int32, requires_grad=False), int(tensors[0].shape[0])
+
+    def run(tile: int, tiles: range, span: range) -> None:
+        numbers = [count, tile, tiles.start, span.start, len(span)]
+        wp.launch(kernel, len(tiles), [*inputs, grid, *numbers, address["out"]], device="cpu", record_tape=False)
+
+    return run
 
 
 def _features(like: Tensor, meta: Tensor, table: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from dfw import ComponentConfig, DensityField, FieldSample, Progress
 
-from .blobs import BlobConfig, LinearBlob, blob
+from .blobs import BlobConfig, LinearBlob, blob, blob_gradient
 from .encodings import EncodingConfig, HashGridConfig, make_encoding
-from .networks import MLP, truncated_exp
+from .heads import has_closed_form, heads
+from .networks import MLP, truncated_exp, truncated_exp_slope
 
 _STEEPEST = 1e4  # 1/unit; a blob that starts denser than this cannot be carved
 
@@ -99,6 +100,7 @@ class NeRF(DensityField):
         self.encoding = make_encoding(config.encoding)
         self.density_network = MLP(self.encoding.width, 1, config.density_network.width, config.density_network.layers)
         self.colour_network = MLP(self.encoding.width, 3, config.colour_network.width, config.colour_network.layers)
+        self.closed_form = has_closed_form(self.density_network, self.colour_network)
         self.register_buffer("level_weights", torch.ones(self.encoding.levels) if config.coarse_to_fine else None)
 
     @classmethod
@@ -145,56 +147,78 @@ class NeRF(DensityField):
         features: Tensor = self.encoding(self._unit(points), self.level_weights)
         return features
 
-    def _density(self, features: Tensor, points: Tensor) -> Tensor:
-        """Features (N, D) and their points (N, 3) -> density (N,)."""
+    def _density(self, raw: Tensor, points: Tensor, slope: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The density network's output (N,) at points (N, 3) -> density (N,).
+
+        And, when `slope` (N, 3) = d raw/d points is given, the density's gradient (N, 3), by the chain rule.
+        """
         config = self.config
-        raw = self.density_network(features)[..., 0].to(points.dtype)
         start = None if config.blob is None else blob(config.blob, points)
-        if start is not None and config.blob is not None and config.blob.placement == "before":
-            raw, start = raw + start, None
-        density = config.scale * (F.softplus(raw) if config.activation == "softplus" else truncated_exp(raw))
-        if start is not None:
-            density = density + start
+        tilt = None if config.blob is None or slope is None else blob_gradient(config.blob, points)
+        if config.blob is not None and config.blob.placement == "before":
+            raw = raw if start is None else raw + start
+            slope = slope if slope is None or tilt is None else slope + tilt
+            start = tilt = None
+        soft = config.activation == "softplus"
+        density = config.scale * (F.softplus(raw) if soft else truncated_exp(raw))
+        density = density if start is None else density + start
         inside = points.detach().abs().amax(-1) <= config.radius
-        return torch.where(inside, density, torch.zeros_like(density))
+        density = torch.where(inside, density, torch.zeros_like(density))
+        if slope is None:
+            return density, None
+        rise = config.scale * (torch.sigmoid(raw) if soft else truncated_exp_slope(raw))
+        gradient = rise[:, None] * slope
+        gradient = gradient if tilt is None else gradient + tilt
+        return density, torch.where(inside[:, None], gradient, torch.zeros_like(gradient))
 
     def density(self, points: Tensor) -> Tensor:
         """As `DensityField`; the colour's network is not evaluated."""
         flat = points.reshape(-1, 3)
-        return self._density(self._encode(flat), flat).reshape(points.shape[:-1])
+        raw = self.density_network(self._encode(flat))[..., 0].to(flat.dtype)
+        return self._density(raw, flat)[0].reshape(points.shape[:-1])
 
     def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
         """As `DensityField`. Normals are shorter than 1 only where |grad| is below about 1e-5 of density per unit."""
         flat, shape = points.reshape(-1, 3), points.shape[:-1]
-        features = self._encode(flat)
-        normal = gradient = None
-        if normals and self.config.normals == "analytic":
-            density, gradient = self._density_and_gradient(features, flat)
-        else:
-            density = self._density(features, flat)
-            gradient = self._difference(flat) if normals else None
+        raw, colour, slope = self._networks(flat, normals and self.config.normals == "analytic")
+        density, gradient = self._density(raw, flat, slope)
+        if normals and self.config.normals == "finite-difference":
+            gradient = self._difference(flat)
+        normal = None
         if gradient is not None:
             normal = (-gradient / (gradient.square().sum(-1, keepdim=True) + 1e-12).sqrt()).reshape(*shape, 3)
-        albedo = torch.sigmoid(self.colour_network(features)).to(points.dtype)
-        return FieldSample(density.reshape(shape), albedo.reshape(*shape, 3), normal)
+        return FieldSample(density.reshape(shape), torch.sigmoid(colour).reshape(*shape, 3), normal)
 
-    def _density_and_gradient(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Density (N,) and its gradient (N, 3); works where grad mode is off, and then keeps no graph.
+    def _networks(self, points: Tensor, slopes: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Both networks at points (N, 3), before their activations: (N,) and (N, 3); and the first's gradient (N, 3).
 
-        The gradient goes through features and blob apart, so that training points need no gradient of their own.
+        The gradient is left out unless `slopes` asks for it. `heads` where it serves, else plain autograd: `_networks_twin`.
         """
+        if not self.closed_form or points.requires_grad or torch.is_autocast_enabled(points.device.type):
+            return self._networks_twin(points, slopes)
+        raw, colour, slope = heads(self._encode(points), self.density_network, self.colour_network, slopes)
+        return raw, colour, None if slope is None else self._pull(points, slope)
+
+    def _networks_twin(self, points: Tensor, slopes: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """`_networks` in plain torch, for networks of any depth, any precision, and points that need gradients themselves.
+
+        Works where grad mode is off, and then keeps no graph.
+        """
+        features = self._encode(points)
+        colour = self.colour_network(features).to(points.dtype)
+        if not slopes:
+            return self.density_network(features)[..., 0].to(points.dtype), colour, None
         track = torch.is_grad_enabled()
         with torch.enable_grad():
             features = features if features.requires_grad else features.detach().requires_grad_()
-            where = points if points.requires_grad else points.detach().requires_grad_(self.config.blob is not None)
-            density = self._density(features, where)
-            wanted = [features, where] if self.config.blob is not None else [features]
-            slopes = torch.autograd.grad(density.sum(), wanted, create_graph=track)
-        unit = self._unit(points)
-        gradient = self.encoding.pullback(unit, slopes[0], self.level_weights) / (2 * self.config.radius)
-        if len(slopes) > 1:
-            gradient = gradient + slopes[1]
-        return (density, gradient) if track else (density.detach(), gradient.detach())
+            raw = self.density_network(features)[..., 0].to(points.dtype)
+            (slope,) = torch.autograd.grad(raw.sum(), features, create_graph=track)
+        slope = self._pull(points, slope)
+        return (raw, colour, slope) if track else (raw.detach(), colour, slope.detach())
+
+    def _pull(self, points: Tensor, slope: Tensor) -> Tensor:
+        """A gradient with respect to the features (N, D) -> with respect to the points (N, 3), world units."""
+        return self.encoding.pullback(self._unit(points), slope, self.level_weights) / (2 * self.config.radius)
 
     def _difference(self, points: Tensor) -> Tensor:
         """Central differences of the density, (N, 3); a neighbour outside the cube is moved onto its face."""

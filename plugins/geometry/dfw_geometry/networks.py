@@ -110,7 +110,7 @@ class _TruncatedExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return upstream * torch.exp(x.clamp(-15, 15))
+        return upstream * truncated_exp_slope(x)
 
 
 def truncated_exp(x: Tensor) -> Tensor:
@@ -120,3 +120,8 @@ def truncated_exp(x: Tensor) -> Tensor:
     """
     out: Tensor = _TruncatedExp.apply(x)  # type: ignore[no-untyped-call]
     return out
+
+
+def truncated_exp_slope(x: Tensor) -> Tensor:
+    """exp(clamp(x, -15, 15)): the derivative that `truncated_exp` has by definition."""
+    return torch.exp(x.clamp(-15, 15))
