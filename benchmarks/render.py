@@ -73,7 +73,8 @@ def measure(views: int, width: int, samples: int, density_scale: float, repeats:
     def composite() -> torch.Tensor:
         weight = compositing.weights(value.density, found)
         opacity = compositing.sum_per_ray(weight, found.ray, len(origin))
-        compositing.expected_distance(weight, found, opacity)
+        total = compositing.sum_per_ray(weight * found.distance, found.ray, len(opacity))
+        compositing.expected_distance(total, opacity)
         return compositing.sum_per_ray(weight[:, None] * value.albedo, found.ray, len(origin))
 
     parts["composite"], colour = median(composite, repeats)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dfw_renderers.compositing import expected_distance, optical_thickness, sum_per_ray, transmittance, weights
+from dfw_renderers.compositing import expected_distance, optical_thickness, sum_per_ray, transmittance, weights, weights_twin
 from dfw_renderers.marching import Samples
 
 
@@ -73,7 +73,7 @@ def test_no_samples():
     weight = weights(density, samples)
     opacity = sum_per_ray(weight, samples.ray, 2)
     assert opacity.tolist() == [0, 0]
-    assert expected_distance(weight, samples, opacity).tolist() == [0, 0]
+    assert expected_distance(sum_per_ray(weight * samples.distance, samples.ray, 2), opacity).tolist() == [0, 0]
 
 
 def test_transmittance_starts_at_one():
@@ -89,7 +89,7 @@ def test_sums_and_expected_distance():
     assert sum_per_ray(values, ray, 3).tolist() == [[4, 6], [0, 0], [5, 6]]
     samples = Samples(ray, torch.tensor([2.0, 4.0, 3.0]), torch.ones(3))
     weight = torch.tensor([0.25, 0.25, 0.1])
-    depth = expected_distance(weight, samples, sum_per_ray(weight, ray, 3))
+    depth = expected_distance(sum_per_ray(weight * samples.distance, ray, 3), sum_per_ray(weight, ray, 3))
     assert depth.tolist() == pytest.approx([3.0, 0.0, 3.0])
 
 
@@ -100,9 +100,24 @@ def test_gradients_by_finite_differences():
     def pixels(density, colour):
         weight = weights(density, samples)
         opacity = sum_per_ray(weight, samples.ray, 4)
-        return sum_per_ray(weight[:, None] * colour, samples.ray, 4), opacity, expected_distance(weight, samples, opacity)
+        distance = sum_per_ray(weight * samples.distance, samples.ray, 4)
+        return sum_per_ray(weight[:, None] * colour, samples.ray, 4), opacity, expected_distance(distance, opacity)
 
     assert torch.autograd.gradcheck(pixels, (density.requires_grad_(), colour.requires_grad_()))
+
+
+@pytest.mark.parametrize("counts", [[3, 0, 7, 1, 0, 5, 40], [1], [0, 0], [6]])
+def test_weights_and_their_gradients_equal_autograds(counts):
+    density, samples = packed(counts, seed=4)
+    density[::5] *= 1000  # thicker than what one sample may be
+    upstream = torch.randn(len(density), dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    found = []
+    for call in (weights, weights_twin):
+        leaf = density.clone().requires_grad_()
+        weight = call(leaf, samples)
+        found.append((weight.detach(), *torch.autograd.grad((weight * upstream).sum(), leaf)))
+    for fast, slow in zip(*found, strict=True):
+        assert torch.allclose(fast, slow, rtol=1e-12, atol=1e-14)
 
 
 def test_same_as_nerfacc_on_dense_samples():

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from dfw_renderers import walk
 from dfw_renderers.marching import Occupancy, everywhere, intersect_box, march
 
 
@@ -107,10 +108,10 @@ def test_only_samples_in_occupied_cells_are_kept_and_none_moves(share):
 
 def test_box_around_the_occupied_cells():
     occupied = torch.zeros(8, 8, 8, dtype=torch.bool)
-    low, high = Occupancy(2.0, occupied).box()
+    low, high = Occupancy(2.0, occupied).box
     assert low.tolist() == high.tolist() == [0, 0, 0]
     occupied[1, 2, 3] = occupied[4, 2, 7] = True
-    low, high = Occupancy(2.0, occupied).box()
+    low, high = Occupancy(2.0, occupied).box
     assert low.tolist() == [-1.5, -1.0, -0.5]
     assert high.tolist() == [0.5, -0.5, 2.0]
 
@@ -131,3 +132,32 @@ def test_what_is_unoccupied_hides_nothing():
     scene = Occupancy(1.0, occupied, torch.full((8, 8, 8), 10.0))
     samples = march(origin, direction, scene, 0.1, 0.5, early_stop=1e-2)
     assert samples.distance.tolist() == pytest.approx([3.05, 3.15, 3.25, 3.35, 3.45])
+
+
+@pytest.mark.parametrize("early_stop", [0.0, 1e-2])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_walking_ray_by_ray_keeps_what_the_dense_form_keeps(monkeypatch, count, share, early_stop):
+    """A place within rounding of a cell's face may count to either side; there are none here."""
+    origin, direction = random_rays(count, dtype=torch.float32)
+    g = torch.Generator().manual_seed(5)
+    occupied = torch.rand(24, 24, 24, generator=g) < share
+    scene = Occupancy(1.3, occupied, 20 * torch.rand(24, 24, 24, generator=g))
+    offset = torch.rand(count, generator=g)
+    found = []
+    for enabled in (True, False):
+        monkeypatch.setattr(walk, "enabled", enabled)
+        assert walk.serves(origin) == enabled
+        found.append(march(origin, direction, scene, 0.04, offset, early_stop))
+    assert (len(found[1].ray) > 0) == (count > 0 and share > 0)
+    assert torch.equal(found[0].ray, found[1].ray)
+    assert torch.allclose(found[0].distance, found[1].distance, rtol=1e-6)
+    assert torch.equal(found[0].length, found[1].length)
+
+
+def test_a_density_that_is_no_number_hides_nothing(monkeypatch):
+    origin, direction = torch.tensor([[3.0, 0.1, 0.1]]), torch.tensor([[-1.0, 0.0, 0.0]])
+    scene = Occupancy(1.0, torch.ones(8, 8, 8, dtype=torch.bool), torch.full((8, 8, 8), torch.nan))
+    for enabled in (True, False):
+        monkeypatch.setattr(walk, "enabled", enabled)
+        assert len(march(origin, direction, scene, 0.1, 0.5, early_stop=1e-2).ray) == 20

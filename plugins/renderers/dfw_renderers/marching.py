@@ -6,9 +6,12 @@ Legend: R rays, M rays that meet the occupied box, K samples of the longest of t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from . import walk
 
 _PARALLEL = 1e-12
 """Smallest absolute component of a direction: a ray parallel to a face then meets its plane very far away, not at 0/0."""
@@ -43,6 +46,7 @@ class Occupancy:
         """G."""
         return int(self.occupied.shape[0])
 
+    @cached_property
     def box(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest corner (3,) of the box around all occupied cells, world units; both 0 when there is none."""
         size = self.resolution
@@ -82,7 +86,7 @@ def march(
     early_stop: samples before which the transmittance, as estimated from `occupancy.density`, has fallen below it are dropped.
     """
     corner = origin.new_full((3,), occupancy.radius)
-    low, high = occupancy.box()
+    low, high = occupancy.box
     enter, leave = intersect_box(origin, direction, -corner, corner)
     box_enter, box_leave = intersect_box(origin, direction, low.to(origin), high.to(origin))
     shift = enter + step * offset
@@ -90,25 +94,50 @@ def march(
     count = (((torch.minimum(box_leave, leave) - shift) / step).ceil() - first).clamp(min=0)
     hit = (count > 0).nonzero()[:, 0]
     first, count, shift = first[hit], count[hit], shift[hit]
-    longest = int(count.max()) if hit.numel() else 0
+    if walk.serves(origin):
+        line = (*lines(origin[hit], direction[hit], occupancy), shift, first, count)
+        ray, kept = walk.walk(line, occupancy.occupied, occupancy.density, step, early_stop)
+    else:
+        ray, kept = _march_densely(origin[hit], direction[hit], occupancy, step, early_stop, (shift, first, count))
+    return Samples(hit[ray], kept, torch.full_like(kept, step))
+
+
+def _march_densely(
+    origin: Tensor,
+    direction: Tensor,
+    occupancy: Occupancy,
+    step: float,
+    early_stop: float,
+    stretch: tuple[Tensor, Tensor, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Index of the ray (N,) and distance (N,) of the samples kept, in plain torch: all (M, K) places, then those that count.
+
+    stretch: shift, first and count (M,) of each ray's samples within the occupied box.
+    """
+    shift, first, count = stretch
+    longest = int(count.max()) if count.numel() else 0
     index = first[:, None] + torch.arange(longest, device=origin.device, dtype=origin.dtype)
     distance = torch.addcmul(shift[:, None], index, index.new_tensor(step))
-    cell = cells(origin[hit], direction[hit], distance, occupancy)
+    cell = cells(origin, direction, distance, occupancy)
     keep = occupancy.occupied.flatten()[cell] & (index < (first + count)[:, None])
     if early_stop > 0 and occupancy.density is not None:
         thickness = torch.where(keep, occupancy.density.flatten()[cell] * step, 0.0)
         before = thickness.cumsum(1) - thickness
-        keep &= torch.exp(-before) >= early_stop
+        keep &= ~(torch.exp(-before) < early_stop)  # what is no number hides nothing
     flat = keep.flatten().nonzero()[:, 0]
-    kept = distance.flatten()[flat]
-    return Samples(hit[torch.div(flat, max(longest, 1), rounding_mode="floor")], kept, torch.full_like(kept, step))
+    return torch.div(flat, max(longest, 1), rounding_mode="floor"), distance.flatten()[flat]
+
+
+def lines(origin: Tensor, direction: Tensor, occupancy: Occupancy) -> tuple[Tensor, Tensor]:
+    """Rays (M, 3) in units of cells, from the cube's lowest corner: where they start, and their slope per world unit."""
+    scale = occupancy.resolution / (2 * occupancy.radius)
+    return (origin + occupancy.radius) * scale, direction * scale
 
 
 def cells(origin: Tensor, direction: Tensor, distance: Tensor, occupancy: Occupancy) -> Tensor:
     """Flat index (M, K) of the cell at each `distance` (M, K) along the rays (M, 3); points outside count to the nearest cell."""
     size = occupancy.resolution
-    scale = size / (2 * occupancy.radius)
-    start, slope = (origin + occupancy.radius) * scale, direction * scale
+    start, slope = lines(origin, direction, occupancy)
     cell = distance.new_zeros(distance.shape, dtype=torch.int32)
     for axis in range(3):
         place = torch.addcmul(start[:, axis, None], distance, slope[:, axis, None]).clamp_(0, size - 1)

@@ -54,6 +54,7 @@ class OccupancyGrid(nn.Module):
         size = (config.resolution,) * 3
         self.register_buffer("peak", torch.full(size, torch.inf))
         self.register_buffer("recent", torch.zeros(size))
+        self._read: tuple[tuple[object, ...], Occupancy] | None = None
 
     def update(self, field: DensityField, step: float, progress: Progress, generator: torch.Generator) -> None:
         """Looks at one random point of some cells, where `progress` says that an update is due; `step` as in `occupancy`."""
@@ -81,8 +82,11 @@ class OccupancyGrid(nn.Module):
         return (due | occupied_cells(self.peak, step, self.config.threshold).flatten()).nonzero()[:, 0]
 
     def occupancy(self, radius: float, step: float) -> Occupancy:
-        """The grid as marching reads it; `step` is the distance between samples, world units."""
-        return Occupancy(radius, occupied_cells(self.peak, step, self.config.threshold), self.recent)
+        """The grid as marching reads it; `step` is the distance between samples, world units. Made anew after an update."""
+        key = (radius, step, *((id(t), t.data_ptr(), t._version) for t in (self.peak, self.recent)))
+        if self._read is None or self._read[0] != key:
+            self._read = key, Occupancy(radius, occupied_cells(self.peak, step, self.config.threshold), self.recent)
+        return self._read[1]
 
 
 def occupied_cells(peak: Tensor, step: float, threshold: float) -> Tensor:

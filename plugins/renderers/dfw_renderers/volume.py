@@ -217,15 +217,15 @@ class Volume(Renderer):
             weight = compositing.weights(found.density, samples)
         colour = style.colour(found, points, rays.view[samples.ray])
 
-        def total(values: Tensor) -> Tensor:
-            return compositing.sum_per_ray(values, samples.ray, count)
-
-        opacity = total(weight)
+        shown = [colour, torch.ones_like(weight)[:, None], samples.distance[:, None]]
+        shown += [] if found.normal is None else [found.normal]
+        total = compositing.sum_per_ray(weight[:, None] * torch.cat(shown, dim=1), samples.ray, count)
+        opacity = total[:, 3]
         return _Pixels(
-            total(weight[:, None] * colour),
+            total[:, :3],
             opacity,
-            compositing.expected_distance(weight, samples, opacity),
-            None if found.normal is None else total(weight[:, None] * found.normal),
+            compositing.expected_distance(total[:, 4], opacity),
+            None if found.normal is None else total[:, 5:],
             RaySamples(weight, samples.ray, samples.distance, rays.direction[samples.ray], found.normal),
         )
 
