@@ -167,13 +167,14 @@ def _drive(composition: Composition, trainer: Trainer, directory: RunDirectory, 
 def _train(config: RunConfig, trainer: Trainer, directory: RunDirectory, listeners: Listeners) -> bool:
     """The training part: rows of metrics, previews and checkpoints on the way. True when all steps are done."""
     settings = config.trainer
+    shown: dict[int, Path] = {}
 
     def due() -> bool:
         """Called before each step: previews and checkpoints between steps; True to stop."""
         if asked.is_set():
             return True
         if trainer.step % settings.preview_every == 0:
-            preview(trainer, directory)
+            shown[trainer.step] = preview(trainer, directory)
         if trainer.step and trainer.step % settings.checkpoint_every == 0 and trainer.step != begun:
             trainer.save(directory.checkpoints)
         return False
@@ -186,7 +187,8 @@ def _train(config: RunConfig, trainer: Trainer, directory: RunDirectory, listene
             progress = Progress(record.step, settings.steps)
             numbers = {"opacity": record.opacity, "grad_norm": record.grad_norm, "lr": record.lr}
             numbers |= {f"losses.{name}": value for name, value in record.losses.items()}
-            listeners.step_ended(StepEnded(progress, record.loss, numbers, record.seconds))
+            images = (shown.pop(record.step),) if record.step in shown else ()
+            listeners.step_ended(StepEnded(progress, record.loss, numbers, record.seconds, images))
 
         begun = trainer.step
         done = trainer.train(due, on_step)

@@ -1,0 +1,103 @@
+"""What a run leaves for TensorBoard, read back with TensorBoard's own reader."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tracked
+from dreamfw_trackers import tensorboard
+from PIL import Image
+
+from dfw.events import RunEnded, RunStarted, StepEnded
+from dfw.schedules import Progress
+from dfw.settings import RunConfig
+
+
+@pytest.fixture(autouse=True)
+def _asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFW_TRACKERS", "tensorboard")
+
+
+def metrics_of(directory: Path) -> list[dict]:
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("in_two", [False, True])
+def test_every_number_of_every_step_is_there_once(tmp_path: Path, in_two: bool) -> None:
+    """The same numbers as in metrics.jsonl, interrupted or not."""
+    made = tracked.run_in_two(tmp_path) if in_two else tracked.run_once(tmp_path)
+    assert made.status == "finished"
+    read, rows = tracked.tensorboard_of(made.directory), metrics_of(made.directory)
+    assert len(list((made.directory / "tensorboard").iterdir())) == 1 + in_two
+
+    def column(tag: str) -> list[tuple[int, float]]:
+        return [(event.step, pytest.approx(event.value, rel=1e-5)) for event in read.Scalars(tag)]
+
+    assert column("loss") == [(row["step"], row["loss"]) for row in rows]
+    assert column("losses/sds") == [(row["step"], row["losses"]["sds"]) for row in rows]
+    for name in ("opacity", "lr", "grad_norm"):
+        assert column(name) == [(row["step"], row[name]) for row in rows]
+    assert column("seconds/render") == [(row["step"], row["seconds"]["render"]) for row in rows]
+    assert len(rows) == tracked.STEPS
+
+
+def test_previews_are_the_files_at_their_steps(tmp_path: Path) -> None:
+    made = tracked.run_once(tmp_path)
+    shown = tracked.tensorboard_of(made.directory).Images("preview")
+    assert [event.step for event in shown] == [0, 3, 6]
+    for event in shown:
+        with Image.open(made.directory / "images" / f"step-{event.step:06d}.png") as file:
+            assert np.array_equal(np.asarray(Image.open(io.BytesIO(event.encoded_image_string))), np.asarray(file.convert("RGB")))
+
+
+def started(directory: Path, first_step: int = 0) -> RunStarted:
+    parts = {"prompt": "a", "geometry": {"type": "g"}, "renderer": {"type": "r"}, "losses": {"sds": {}}}
+    return RunStarted(directory, RunConfig.model_validate(parts), 6, {}, first_step)
+
+
+def step(number: int, loss: float) -> StepEnded:
+    return StepEnded(Progress(number, 6), loss, {}, {})
+
+
+def test_what_a_killed_process_wrote_beyond_the_checkpoint_is_void(tmp_path: Path) -> None:
+    killed, again = tensorboard.TensorBoard(), tensorboard.TensorBoard()
+    killed.dfw_run_started(started(tmp_path))
+    for number in range(5):
+        killed.dfw_step_ended(step(number, 1.0))
+    killed._writer.flush()  # and never closed
+    again.dfw_run_started(started(tmp_path, first_step=2))
+    for number in range(2, 6):
+        again.dfw_step_ended(step(number, 2.0))
+    again.dfw_run_ended(RunEnded(tmp_path, "finished", 1.0, {}))
+    losses = tracked.tensorboard_of(tmp_path).Scalars("loss")
+    assert [(event.step, event.value) for event in losses] == [(0, 1), (1, 1), (2, 2), (3, 2), (4, 2), (5, 2)]
+
+
+def test_the_turntable_moves_and_the_mesh_has_its_colours(tmp_path: Path) -> None:
+    import trimesh
+
+    frames = [Image.new("RGB", (6, 4), (60 * k, 0, 0)) for k in range(4)]
+    frames[0].save(tmp_path / "turn.webp", save_all=True, append_images=frames[1:], duration=40, lossless=True)
+    box = trimesh.creation.box()
+    box.visual.vertex_colors = np.tile(np.array([[10, 20, 30, 255]], dtype=np.uint8), (len(box.vertices), 1))
+    box.export(tmp_path / "object.ply")
+    one = tensorboard.TensorBoard()
+    one.dfw_run_started(started(tmp_path))
+    one.dfw_run_ended(RunEnded(tmp_path, "finished", 1.0, {"turntable": tmp_path / "turn.webp", "ply": tmp_path / "object.ply"}))
+    read = tracked.tensorboard_of(tmp_path)
+    (event,) = read.Images("turntable")
+    assert (event.step, event.width, event.height) == (6, 6, 4)
+    with Image.open(io.BytesIO(event.encoded_image_string)) as moving:
+        assert (moving.format, moving.n_frames) == ("GIF", 4)
+        moving.seek(3)
+        assert abs(moving.convert("RGB").getpixel((0, 0))[0] - 180) < 8
+    from tensorboard.util.tensor_util import make_ndarray
+
+    arrays = {tag: make_ndarray(read.Tensors(tag)[0].tensor_proto) for tag in read.Tags()["tensors"] if tag.startswith("mesh")}
+    assert {array.shape for array in arrays.values()} == {(1, 8, 3), (1, 12, 3)}
+    assert any(np.array_equal(array, np.tile([[[10, 20, 30]]], (1, 8, 1))) for array in arrays.values())
+    assert b"`%s`" % str(tmp_path / "turn.webp").encode() in make_ndarray(read.Tensors("result/text_summary")[0].tensor_proto)[0]
