@@ -12,18 +12,7 @@ from dfw import hookimpl
 from dfw.config import load_config
 from dfw.runner import RunResult, resume, run
 
-CONFIG = """
-name: tracked
-prompt: grey
-geometry: {type: dreamfw/image, width: 8, height: 8}
-renderer: {type: dreamfw/plane}
-guidance: {type: dreamfw/gaussian, means: {grey: [0.5, 0.5, 0.5]}, resolution: 8}
-losses: {sds: {type: dreamfw/sds, guidance_scale: 1}}
-views: {mode: none}
-cameras: {width: 8, batch_size: 1}
-trainer: {steps: 6, preview_every: 3, checkpoint_every: 2, preview_width: 8}
-device: cpu
-"""
+CONFIG = Path(__file__).parents[1] / "tracked.yaml"
 STEPS = 6
 
 
@@ -42,9 +31,7 @@ class StopAfter:
 
 def run_once(folder: Path, *listeners: object) -> RunResult:
     """One run of six steps into `folder`, with previews at 0, 3 and the end."""
-    config = folder / "tracked.yaml"
-    config.write_text(CONFIG)
-    return run(load_config(config, [f"output={folder / 'runs'}"]), listeners=list(listeners))
+    return run(load_config(CONFIG, [f"output={folder / 'runs'}"]), listeners=list(listeners))
 
 
 def run_in_two(folder: Path) -> RunResult:

@@ -90,7 +90,8 @@ def test_posterior_and_noise_agree_with_float64(make: Callable[..., tuple[Views,
     for row, (azimuth, elevation) in enumerate(where):
         a, e = math.radians(azimuth), math.radians(elevation)
         angle = [math.acos(math.cos(e) * math.cos(a)), math.acos(math.cos(e) * math.sin(a)), math.pi / 2 - e]
-        weight = [(math.cos(x) - 1) / math.radians(25.0) ** 2 for x in angle]
+        seen = [x <= max(3 * math.radians(25.0), min(angle)) for x in angle]
+        weight = [(math.cos(x) - 1) / math.radians(25.0) ** 2 if s else -math.inf for x, s in zip(angle, seen, strict=True)]
         share, noise = reference(z[row].double().numpy(), int(t[row]), pictures.double().numpy(), weight)
         torch.testing.assert_close(shares[row].double(), torch.from_numpy(share), rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(found[row].double(), torch.from_numpy(noise), rtol=1e-4, atol=1e-5)

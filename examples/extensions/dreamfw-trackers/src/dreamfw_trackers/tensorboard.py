@@ -99,7 +99,7 @@ def _pixels(path: Path) -> Any:
 
 def _animation(tag: str, path: Path) -> Any:
     """An image summary that moves: TensorBoard shows a GIF as it is."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
     data, height, width = gif(path)
     image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=data)
@@ -111,7 +111,7 @@ def _mesh(path: Path) -> dict[str, Any]:
     import torch
     import trimesh
 
-    mesh = trimesh.load(path, force="mesh")
+    mesh: Any = trimesh.load(path, force="mesh")
     colours = mesh.visual.vertex_colors[:, :3]
     arrays = {"vertices": mesh.vertices, "colors": colours, "faces": mesh.faces}
     return {name: torch.as_tensor(array.copy())[None] for name, array in arrays.items()}

@@ -1,0 +1,147 @@
+"""The packages of examples/extensions, built as wheels and installed beside the framework's, as somebody else would have them."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fresh import Fresh, build_wheel
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "examples" / "extensions"
+
+SHORT = (
+    "trainer.steps=2", "trainer.preview_every=2", "trainer.preview_width=16", "cameras.width=16", "cameras.batch_size=2",
+    "export.formats=[]", "export.turntable_frames=1", "export.turntable_width=16", "device=cpu",
+)  # fmt: skip
+NEEDS = {
+    "dreamfw-views": (
+        ("python", "-m", "dreamfw_views.render_targets", "a red ball", "--count", "2", "--rings", "10", "--side", "16"),
+        ("guidance.resolution=16", "renderer.samples=16"),
+    )
+}
+"""Extension -> a command to run before its configuration, in the same folder, and overrides of its own fields."""
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Extension:
+    """One package: what its pyproject.toml says of it."""
+
+    folder: Path
+
+    @property
+    def project(self) -> dict:
+        return tomllib.loads((self.folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    @property
+    def name(self) -> str:
+        return self.project["name"]
+
+    @property
+    def modules(self) -> set[str]:
+        return {target.partition(":")[0] for group in self.project["entry-points"].values() for target in group.values()}
+
+    @property
+    def configs(self) -> list[Path]:
+        return sorted(self.folder.glob("*.yaml"))
+
+    def rows(self) -> list[list[str]]:
+        """What `dfw plugins list` has to say: kind, qualified name, version, target."""
+        return [
+            [group.removeprefix("dfw.") if "." in group else "listener", f"{self.name}/{entry}", self.project["version"], target]
+            for group, members in self.project["entry-points"].items()
+            for entry, target in members.items()
+        ]
+
+
+EXTENSIONS = [Extension(path.parent) for path in sorted(FOLDER.glob("*/pyproject.toml"))]
+each = pytest.mark.parametrize("extension", EXTENSIONS, ids=lambda extension: extension.name)
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Distribution -> its wheel."""
+    projects = {"dreamfw": ROOT} | {extension.name: extension.folder for extension in EXTENSIONS}
+    return {name: build_wheel(project, tmp_path_factory.mktemp("wheel")) for name, project in projects.items()}
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory, wheels: dict[str, Path]) -> Fresh:
+    """The framework and every extension, installed."""
+    environment = Fresh(tmp_path_factory.mktemp("fresh") / "venv")
+    environment.install(list(wheels.values()))
+    return environment
+
+
+def listed(fresh: Fresh, cwd: Path) -> list[list[str]]:
+    """The rows of `dfw plugins list`."""
+    return [line.split() for line in fresh.run("dfw", "plugins", "list", cwd=cwd).stdout.splitlines()]
+
+
+def test_the_packages_are_the_installed_ones(fresh: Fresh, tmp_path: Path) -> None:
+    """Nothing of the checkout is on the path: a test that passes there passes for a user."""
+    names = ["dfw", "dfw_guidance", *sorted({module.partition(".")[0] for one in EXTENSIONS for module in one.modules})]
+    code = f"import importlib; [print(importlib.import_module(name).__file__) for name in {names}]"
+    places = fresh.run("python", "-c", code, cwd=tmp_path).stdout.split()
+    assert len(places) == len(names)
+    assert all(Path(place).is_relative_to(fresh.place) for place in places)
+
+
+def test_the_list_shows_each_with_version_and_provenance(fresh: Fresh, tmp_path: Path) -> None:
+    rows = listed(fresh, tmp_path)
+    assert EXTENSIONS
+    for extension in EXTENSIONS:
+        assert extension.rows()
+        for row in extension.rows():
+            assert row in rows
+    assert not [row for row in rows if row[0] == "problem:"]
+
+
+@each
+def test_its_configurations_run_and_the_manifest_says_whose_it_is(fresh: Fresh, tmp_path: Path, extension: Extension) -> None:
+    before, overrides = NEEDS.get(extension.name, ((), ()))
+    if before:
+        fresh.run(*before, cwd=tmp_path)
+    assert extension.configs
+    for config in extension.configs:
+        said = fresh.run("dfw", "run", config, *SHORT, *overrides, cwd=tmp_path, DFW_TRACKERS="tensorboard,wandb")
+        assert "finished" in said.stdout
+        assert "WARNING" not in said.stderr
+    for path in tmp_path.glob("runs/*/*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        origins = [*manifest["components"].values(), *manifest["listeners"].values()]
+        ours = {one["module"] for one in origins if one["distribution"] == extension.name}
+        assert ours
+        assert ours <= extension.modules
+        assert {one["version"] for one in origins if one["distribution"] == extension.name} == {extension.project["version"]}
+        assert list((path.parent / "tensorboard").iterdir())
+        assert list((path.parent / "wandb").glob("offline-run-*/*.wandb"))
+
+
+@each
+def test_its_own_tests_pass_there(fresh: Fresh, extension: Extension) -> None:
+    said = fresh.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=extension.folder)
+    assert " passed" in said.stdout
+    assert "failed" not in said.stdout
+
+
+def test_removing_one_leaves_the_others_working(fresh: Fresh, wheels: dict[str, Path], tmp_path: Path) -> None:
+    gone, kept = (next(one for one in EXTENSIONS if one.name == f"dreamfw-{name}") for name in ("views", "trackers"))
+    fresh.pip("uninstall", "-y", gone.name)
+    try:
+        rows = listed(fresh, tmp_path)
+        assert not [row for row in rows if gone.name in " ".join(row)]
+        for other in EXTENSIONS:
+            assert other is gone or all(row in rows for row in other.rows())
+        refused = fresh.run("dfw", "run", gone.configs[0], cwd=tmp_path, code=3)
+        assert 'run: pip install "dreamfw-views' in refused.stderr
+        assert "Traceback" not in refused.stderr
+        fresh.run("dfw", "run", kept.configs[0], *SHORT, cwd=tmp_path, DFW_TRACKERS="tensorboard")
+        assert list(tmp_path.glob("runs/*/*/tensorboard/events*"))
+    finally:
+        fresh.install([wheels[gone.name]])
