@@ -46,6 +46,12 @@ class Fresh:
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=self.environment())
         assert done.returncode == 0, done.stderr
 
+    def add_pip(self) -> None:
+        """Gives it a `pip` of its own, which finds build backends in the environment, since there is no index to ask."""
+        script = self.place / "bin" / "pip"
+        script.write_text(f'#!/bin/sh\nexec "{self.python}" -m pip -q --disable-pip-version-check "$@" --no-build-isolation\n')
+        script.chmod(0o755)
+
     def install(self, wheels: Sequence[Path]) -> None:
         """Installs wheels as they are."""
         self.pip("install", "--no-index", "--no-deps", *wheels)
