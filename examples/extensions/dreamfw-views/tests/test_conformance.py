@@ -17,7 +17,7 @@ class TestViews(GuidanceTests):
     """On three small pictures."""
 
     expected_failures = {  # noqa: RUF012
-        "test_prompt_changes_the_prediction": "the pictures are the condition; of a prompt only its absence is read, and that by camera"
+        "test_prompt_changes_the_prediction": "the pictures are the condition; of a prompt only its absence is read"
     }
 
     @pytest.fixture(autouse=True)
