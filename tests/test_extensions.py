@@ -48,7 +48,7 @@ class Extension:
 
     @property
     def configs(self) -> list[Path]:
-        return sorted(self.folder.glob("*.yaml"))
+        return sorted([*self.folder.glob("*.yaml"), *self.folder.glob("configs/*.yaml")])
 
     def rows(self) -> list[list[str]]:
         """What `dfw plugins list` has to say: kind, qualified name, version, target."""
