@@ -57,7 +57,7 @@ def test_slots_not_in_use_are_not_drawn_and_get_no_gradient():
 @pytest.mark.parametrize("count", [1, 2, 3, 7, MOST])
 @pytest.mark.parametrize("opacity", [0.01, 0.5, 0.97])
 def test_sharing_keeps_the_centre_and_the_integral(opacity, count):
-    """Along a line through the centre, n copies composite to 1 - (1 - o' exp(-x^2 / 2 s'^2))^n; its integral is o s sqrt(2 pi)."""
+    """Along a line through the centre, n copies give 1 - (1 - o' exp(-x^2 / 2 s'^2))^n; its integral is o s sqrt(2 pi)."""
     fresh, factor = shared(torch.tensor([opacity], dtype=torch.float64), torch.tensor([count]))
     assert 1 - (1 - fresh.item()) ** count == pytest.approx(opacity, rel=1e-12)
     x = torch.linspace(-12, 12, 200_001, dtype=torch.float64) * factor

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from dfw import hookimpl
+from dfw import ConfigError, hookimpl
 from dfw.build import compose
 from dfw.cameras import orbit
 from dfw.config import load_config
-from dfw.errors import ConfigError
 from dfw.runner import export, make_trainer, resume, run
 from dfw.runs import RunDirectory
 
 CONFIG = Path(__file__).parents[1] / "configs" / "gaussians.yaml"
 SMALL = [
     *("geometry.capacity=300", "geometry.initial=100", "geometry.relocation.every=3", "geometry.relocation.start=0"),
-    *("cameras.width=16", "cameras.batch_size=2", "trainer.steps=16", "trainer.preview_every=8", "trainer.preview_width=16"),
+    *("cameras.width=16", "cameras.batch_size=2", "trainer.steps=12", "trainer.preview_every=12", "trainer.preview_width=16"),
     *("export.turntable_frames=2", "export.turntable_width=16", "device=cpu"),
 ]
 RED = [0.8, 0.3, 0.1]
@@ -45,20 +45,20 @@ class InterruptAt:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def checkpoint(result, step=16):
+def checkpoint(result, step=12):
     return (result.directory / "checkpoints" / f"step-{step:06d}" / "geometry.safetensors").read_bytes()
 
 
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path):
-    """Interrupted right before a relocation and in the middle between two."""
+    """Interrupted right before a relocation, and again in the middle between two."""
     whole = run(small(tmp_path), listeners=[])
     assert whole.status == "finished"
-    for step in (5, 7):
-        stopped = run(small(tmp_path), listeners=[InterruptAt(step)])
-        assert stopped.status == "interrupted"
-        assert resume(stopped.directory, listeners=[]).status == "finished"
-        assert checkpoint(stopped) == checkpoint(whole)
-    assert checkpoint(run(small(tmp_path, "seed=1"), listeners=[])) != checkpoint(whole)
+    stopped = run(small(tmp_path), listeners=[InterruptAt(5)])
+    assert stopped.status == "interrupted"
+    assert resume(stopped.directory, listeners=[InterruptAt(7)]).status == "interrupted"
+    assert resume(stopped.directory, listeners=[]).status == "finished"
+    assert checkpoint(stopped) == checkpoint(whole)
+    assert load_file(whole.directory / "checkpoints" / "step-000012" / "geometry.safetensors")["live"] == 173
 
 
 def test_a_run_leaves_turntable_and_splats(tmp_path):
@@ -93,7 +93,7 @@ def test_every_pixel_arrives_at_the_mean_of_the_prompt(tmp_path):
     ("override", "words"),
     [
         ("renderer={type: dreamfw/volume}", "density-field"),
-        ("geometry={type: dreamfw/nerf}", "dreamfw-gaussians/splatting needs gaussians"),
+        ("geometry={type: dreamfw/nerf}", "dreamfw-gaussians/splatting .*needs gaussians"),
         ("losses.normals={type: dreamfw/orientation}", "normals"),
     ],
 )

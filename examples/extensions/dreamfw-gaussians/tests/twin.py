@@ -1,7 +1,7 @@
 """3D Gaussian splatting once more, slowly and from its definitions, sharing no code with the package. float64.
 
-Gaussians are walked through one by one over whole pictures; the projection's derivative comes from automatic differentiation of the
-projection itself; covariances are formed in three dimensions, and inverted by torch.
+Gaussians are walked through one by one over whole pictures; the projection's derivative comes from automatic differentiation of
+the projection itself; covariances are formed in three dimensions, and inverted by torch.
 """
 
 import math

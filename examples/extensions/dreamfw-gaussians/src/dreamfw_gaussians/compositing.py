@@ -49,7 +49,7 @@ def composite(
     shown = visible_BN.gather(1, order)
     splat = splat_BN.gather(1, order[..., None].expand(-1, -1, SPLAT))
     sums, lights = [], []
-    for pixels in pixel_centres(height, width, splat_BN).split(chunk):
+    for pixels in torch.split(pixel_centres(height, width, splat_BN), chunk):
         weight, light = weights(torch.where(shown[:, None], alphas(splat, pixels), 0.0))
         sums.append(weight @ splat[..., 6:])
         lights.append(light)

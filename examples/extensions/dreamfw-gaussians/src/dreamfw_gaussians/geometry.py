@@ -107,7 +107,8 @@ class Gaussians(Geometry):
         config, count = self.config, self.config.initial
 
         def draw(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator, device=generator.device).to(self.means)
+            normal: Tensor = torch.randn(*shape, generator=generator, device=generator.device).to(self.means)
+            return normal
 
         direction = F.normalize(draw(count, 3), dim=-1)
         reach = torch.rand(count, 1, generator=generator, device=generator.device).to(self.means) ** (1 / 3)
@@ -137,7 +138,8 @@ class Gaussians(Geometry):
     def dead(self) -> Tensor:
         """(N,) which slots hold no Gaussian worth keeping: too faint, or out of bounds."""
         with torch.no_grad():
-            return (torch.sigmoid(self.opacities) <= DEAD) | (self.means.norm(dim=-1) > self.config.bound)
+            outside: Tensor = self.means.norm(dim=-1) > self.config.bound
+            return outside | (torch.sigmoid(self.opacities) <= DEAD)
 
     def begin_step(self, progress: Progress) -> None:
         """Relocates where it is due; `progress` alone decides, so that a resumed run does the same."""
@@ -166,7 +168,7 @@ class Gaussians(Geometry):
 
     def _share(self, opacity: Tensor, moved: Tensor, host: Tensor, offset: Tensor) -> None:
         """Gives rows `moved` (K,) what rows `host` have, and both their share of it. `opacity` (N,), float64, on the CPU."""
-        hosts, copies = host.unique(return_counts=True)
+        hosts, copies = torch.unique(host, return_counts=True)
         fresh, factor = shared(opacity[hosts].clamp(_SURE, 1 - _SURE), (copies + 1).clamp_max(MOST))
         hosts, moved, host = (rows.to(self.means.device) for rows in (hosts, moved, host))
         self.opacities[hosts] = torch.logit(fresh, eps=_SURE).to(self.opacities)

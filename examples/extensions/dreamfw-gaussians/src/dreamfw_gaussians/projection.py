@@ -47,7 +47,7 @@ def rotation_matrices(quaternion_N4: Tensor) -> Tensor:
         *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
         *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     ]
-    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
+    return torch.stack(entries, dim=-1).view(-1, 3, 3)
 
 
 def world_to_view(cameras: CameraBatch) -> Tensor:

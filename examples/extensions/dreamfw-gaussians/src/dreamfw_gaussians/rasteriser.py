@@ -9,7 +9,11 @@ changes no bit. On CUDA atomics sum the gradients of a tile's pixels, in no fixe
 from __future__ import annotations
 
 import math
+import os
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -48,12 +52,31 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="gaussians")
 
 
+@contextmanager
+def _silent(wanted: bool) -> Iterator[None]:
+    """Nothing reaches stderr, not even from C: Warp's note that there is no CUDA driver, where nobody asked for one."""
+    if not wanted:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 @cache
 def _kernels(device: str) -> Any:
     """The kernels, compiled and loaded on `device` before any thread launches one."""
     import warp as wp
 
-    wp.config.log_level = wp.LOG_WARNING
+    wp.config.log_level = wp.LOG_WARNING  # no banner
+    with _silent(not torch.cuda.is_available()):
+        wp.init()  # type: ignore[no-untyped-call]
     from . import kernels
 
     wp.load_module(kernels, device=device)
@@ -66,7 +89,7 @@ def _launch(name: str, count: int, lanes: int, inputs: list[Any], offset_at: int
 
     device = outputs[0].device
     kernel = getattr(_kernels(str(device)), name)
-    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
+    stream: Any = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def run(begin: int, end: int) -> None:
         dim = (end - begin, lanes) if lanes else (end - begin,)

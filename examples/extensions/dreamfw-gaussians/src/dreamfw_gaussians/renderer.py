@@ -5,6 +5,7 @@ Legend: B views, H, W pixels, N Gaussians.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -88,5 +89,5 @@ def _as(cameras: CameraBatch, like: Tensor) -> CameraBatch:
     """The cameras in the dtype of the Gaussians."""
     if cameras.camera_to_world.dtype == like.dtype:
         return cameras
-    values = [getattr(cameras, name).to(like.dtype) for name in ("camera_to_world", "fov_y", "azimuth", "elevation", "distance")]
-    return CameraBatch(*values, height=cameras.height, width=cameras.width)
+    names = ("camera_to_world", "fov_y", "azimuth", "elevation", "distance")
+    return replace(cameras, **{name: getattr(cameras, name).to(like.dtype) for name in names})
