@@ -22,20 +22,27 @@ def camera(*azimuths, elevation=20.0, distance=3.0, fov=40.0, height=12, width=2
     return CameraBatch(*(value.to(dtype) for value in values), height=height, width=width)
 
 
+class Varied(Gaussians):
+    """Gaussians of all sizes, directions, opacities and colours, as after some training."""
+
+    def initialise(self, generator):
+        super().initialise(generator)
+        count = self.config.initial
+
+        def draw(*shape):
+            return torch.randn(*shape, generator=generator, device=generator.device).to(self.means)
+
+        with torch.no_grad():
+            self.rotations += draw(*self.rotations.shape)
+            self.scales += 0.4 * draw(*self.scales.shape)
+            self.opacities[:count] += 1.5 + 2 * draw(count)
+            self.colours += draw(*self.colours.shape)
+
+
 def gaussians(count=40, seed=0, capacity=None, **options):
-    """A geometry of Gaussians of all sizes, directions, opacities and colours; float32."""
-    geometry = Gaussians(Gaussians.Config(capacity=capacity or count, initial=count, **options))
-    generator = torch.Generator().manual_seed(seed)
-    geometry.initialise(generator)
-
-    def draw(*shape):
-        return torch.randn(*shape, generator=generator)
-
-    with torch.no_grad():
-        geometry.rotations += draw(*geometry.rotations.shape)
-        geometry.scales += 0.4 * draw(*geometry.scales.shape)
-        geometry.opacities[:count] += 1.5 + 2 * draw(count)
-        geometry.colours += draw(*geometry.colours.shape)
+    """A varied scene; float32."""
+    geometry = Varied(Gaussians.Config(capacity=capacity or count, initial=count, **options))
+    geometry.initialise(torch.Generator().manual_seed(seed))
     return geometry
 
 
