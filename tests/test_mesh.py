@@ -167,3 +167,38 @@ def test_volume_of_a_tetrahedron() -> None:
 
 def _arrays(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
     return mesh.vertices, mesh.faces
+
+
+def opened_shell(points: torch.Tensor) -> torch.Tensor:
+    """Distance-like values of a shell of radii 0.5 and 0.6 with a round hole of radius 0.2 underneath."""
+    radius = torch.linalg.vector_norm(points, dim=-1)
+    hole = torch.maximum(torch.linalg.vector_norm(points[..., :2], dim=-1) - 0.2, points[..., 2])
+    return torch.maximum(torch.maximum(radius - 0.6, 0.5 - radius), -hole)
+
+
+def test_what_no_view_looks_into_becomes_solid() -> None:
+    full, field = 4 / 3 * math.pi * 0.6**3, solid(opened_shell)
+    assert extract_mesh(field, 64, 50.0).volume < 0.5 * full  # the hole keeps the void from being enclosed
+    assert extract_mesh(field, 64, 50.0, lowest_view=-10).volume == pytest.approx(full, rel=0.04)
+    assert extract_mesh(field, 64, 50.0, lowest_view=-90).volume < 0.6 * full  # from below one looks in
+
+
+def test_a_pot_stays_hollow_and_a_bridge_open() -> None:
+    cup = solid(lambda p: torch.maximum(torch.maximum(sphere(0.6)(p), 0.5 - torch.linalg.vector_norm(p, dim=-1)), p[..., 2]))
+    kept, filled = extract_mesh(cup, 64, 50.0).volume, extract_mesh(cup, 64, 50.0, lowest_view=-10).volume
+    assert filled == pytest.approx(kept, rel=0.02)
+    bridge = solid(union(box((0.6, 0.2, 0.1), (0, 0, 0.4)), box((0.1, 0.2, 0.5), (-0.5, 0, 0)), box((0.1, 0.2, 0.5), (0.5, 0, 0))))
+    kept, filled = extract_mesh(bridge, 64, 50.0).volume, extract_mesh(bridge, 64, 50.0, lowest_view=-10).volume
+    assert filled == pytest.approx(kept, rel=0.02)
+
+
+def test_light_goes_straight() -> None:
+    """A plate above a node hides it exactly from the directions whose lines meet the plate."""
+    from dfw.export.unseen import _shine
+
+    occupied = np.zeros((9, 21, 21), dtype=bool)
+    occupied[0, 10, 10:12] = True
+    count = np.zeros(occupied.shape, dtype=np.uint8)
+    _shine(occupied, count, np.array([0.5, -1.0]))
+    dark = {tuple(int(i) for i in node) for node in np.argwhere(count == 0)}
+    assert dark == {(k, 10 - round(0.5 * k), 10 + k + extra) for k in range(9) for extra in (0, 1) if 10 + k + extra < 21}

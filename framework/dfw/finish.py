@@ -101,7 +101,14 @@ def export_scene(trainer: Trainer, settings: ExportSettings, folder: Path) -> Ex
     with evaluating(trainer.geometry, trainer.renderer):
         albedo = rendered_albedo(trainer.geometry, cameras, render)
         result = export_mesh(
-            trainer.geometry, render.opacity, cameras, settings, folder, title=trainer.config.prompt, albedo=albedo
+            trainer.geometry,
+            render.opacity,
+            cameras,
+            settings,
+            folder,
+            title=trainer.config.prompt,
+            albedo=albedo,
+            lowest_view=trainer.config.cameras.elevation[0],
         )
     log.info("%s", result.summary())
     return result

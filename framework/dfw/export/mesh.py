@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from dfw.errors import ExportError
 from dfw.export.grid import DensityGrid, density_at, home_of, sample_density
+from dfw.export.unseen import unseen
 from dfw.interfaces import DensityField
 
 Floats = NDArray[np.floating[Any]]
@@ -76,25 +77,31 @@ def extract_mesh(
     *,
     min_share: float = 0.01,
     fill_cavities: bool = True,
+    lowest_view: float | None = None,
     refine: bool = True,
 ) -> Mesh:
     """The closed surface density = `level` (1/unit) of `field`, from a grid of `resolution` cells along each axis.
 
-    Parts below `min_share` of the occupied volume (floaters) are dropped; voids that nothing sees from outside are filled.
-    Raises ExportError when the level lies outside the field's densities.
+    Parts below `min_share` of the occupied volume (floaters) are dropped; enclosed voids are filled, and so is what no view from
+    an elevation of `lowest_view` degrees upwards looks into (see `unseen`). Raises ExportError when the level lies outside the field's densities.
     """
-    return surface_of(sample_density(field, resolution), field if refine else None, level, min_share, fill_cavities)
+    return surface_of(sample_density(field, resolution), field if refine else None, level, min_share, fill_cavities, lowest_view)
 
 
 def surface_of(
-    grid: DensityGrid, field: DensityField | None, level: float, min_share: float = 0.01, fill_cavities: bool = True
+    grid: DensityGrid,
+    field: DensityField | None,
+    level: float,
+    min_share: float = 0.01,
+    fill_cavities: bool = True,
+    lowest_view: float | None = None,
 ) -> Mesh:
     """`extract_mesh` from an already sampled `grid`; vertices are refined on `field` where one is given."""
     low, high = grid.range
     if not low <= level < high:
         raise ExportError(_no_surface(low, high, level))
     values = np.pad(grid.values.cpu().numpy(), 1)  # the density outside the cube is zero, so the surface closes at its border
-    values = _clean(values, level, min_share, fill_cavities)
+    values = _clean(values, level, min_share, fill_cavities, lowest_view)
     if field is None:
         vertices, faces = _marching_cubes(values, level)
     else:
@@ -111,8 +118,8 @@ def _no_surface(low: float, high: float, level: float) -> str:
     return f"{where}; try export.level={(low + high) / 2:.3g}, export.level=auto, or train longer"
 
 
-def _clean(values: Floats, level: float, min_share: float, fill_cavities: bool) -> Floats:
-    """The padded grid without small separate parts and without enclosed voids."""
+def _clean(values: Floats, level: float, min_share: float, fill_cavities: bool, lowest_view: float | None) -> Floats:
+    """The padded grid without small separate parts, without enclosed voids, and solid where no view looks."""
     occupied = values > level
     labels, count = ndimage.label(occupied, structure=np.ones((3, 3, 3)))
     if count > 1:
@@ -120,6 +127,9 @@ def _clean(values: Floats, level: float, min_share: float, fill_cavities: bool) 
         small = sizes < min_share * sizes[1:].sum()
         small[0] = False
         values = np.where(small[labels], 0, values)
+        occupied = values > level
+    if lowest_view is not None:
+        values = np.where(unseen(occupied, lowest_view), values.max(), values)
         occupied = values > level
     if fill_cavities:
         values = np.where(ndimage.binary_fill_holes(occupied) & ~occupied, values.max(), values)

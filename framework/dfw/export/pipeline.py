@@ -80,19 +80,20 @@ def export_mesh(
     *,
     title: str = "object",
     albedo: Tensor | None = None,
+    lowest_view: float | None = None,
 ) -> ExportResult:
     """Writes `field`'s surface, textured, into `directory` in each of `settings.formats`.
 
     opacity (K, H, W): rendered views of `cameras`, which choose the level where it is `auto` and which the mesh is compared
     with; albedo (K, H, W, 3): the same views without light and background (`rendered_albedo`), to compare colours too. title: the
-    object's name inside the files. Raises ExportError when there is no surface or the directory cannot be written.
+    object's name inside the files. lowest_view: degrees; the mesh is solid where no view from this elevation upwards looks. Raises ExportError when there is no surface or the directory cannot be written.
     """
     watch = _Stopwatch()
     grid = sample_density(field, settings.resolution)
     watch.lap("density")
     level = _level(grid, opacity, cameras, settings)
     watch.lap("level")
-    mesh = _surface(grid, field, level, settings.faces)
+    mesh = decimate(surface_of(grid, field, level, lowest_view=lowest_view), settings.faces)
     watch.lap("surface")
     textured = bake(field, mesh, settings.texture, grid.spacing)
     watch.lap("texture")
@@ -108,7 +109,3 @@ def _level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch, settings: E
         return float(settings.level)
     choice: LevelChoice = choose_level(grid, opacity, cameras)
     return choice.level
-
-
-def _surface(grid: DensityGrid, field: DensityField, level: float, faces: int) -> Mesh:
-    return decimate(surface_of(grid, field, level), faces)
