@@ -14,6 +14,7 @@ from tiny_diffusion import save_tiny_model
 
 from dfw import GuidanceError
 from dfw_guidance import aliases, hub
+from dfw_guidance.layouts import STABLE_DIFFUSION
 from dfw_guidance.stable_diffusion import StableDiffusion
 
 
@@ -97,7 +98,7 @@ def point_hub_at(url: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None
 
 def message_for(model: str, revision: str | None = None) -> str:
     with pytest.raises(GuidanceError) as caught:
-        hub.find_model(model, revision)
+        hub.find_model(model, STABLE_DIFFUSION, revision)
     return str(caught.value)
 
 
@@ -151,7 +152,7 @@ def test_a_folder_that_lacks_files_names_them(tmp_path: Path) -> None:
     (folder / "scheduler" / "scheduler_config.json").unlink()
     message = message_for(str(folder))
     assert "lacks scheduler/scheduler_config.json, unet/diffusion_pytorch_model.safetensors" in message
-    assert hub.find_model(str(save_tiny_model(tmp_path / "whole"))) == tmp_path / "whole"
+    assert hub.find_model(str(save_tiny_model(tmp_path / "whole")), STABLE_DIFFUSION) == tmp_path / "whole"
 
 
 def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
@@ -164,8 +165,8 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
 def test_a_variant_is_looked_for_by_name(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "plain")
     with pytest.raises(GuidanceError, match=r"unet/diffusion_pytorch_model\.fp16\.safetensors.*is there a variant 'fp16'"):
-        hub.find_model(str(folder), variant="fp16")
-    for part, stem in hub.WEIGHTS.items():
+        hub.find_model(str(folder), STABLE_DIFFUSION, variant="fp16")
+    for part, stem in STABLE_DIFFUSION.weights.items():
         (folder / part / f"{stem}.safetensors").rename(folder / part / f"{stem}.fp16.safetensors")
     model = StableDiffusion(StableDiffusion.Config(model=str(folder), variant="fp16"))
     assert model.channels == 4

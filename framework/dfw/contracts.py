@@ -13,7 +13,7 @@ side and channels-first (B, C, h, w) on the guidance's side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -141,35 +141,59 @@ class RenderOutput:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a guidance is conditioned on, for B images: `embedding` (B, L, D), optional `pooled` (B, P), optional cameras."""
+    """What a guidance is conditioned on, for B images.
+
+    embedding: (B, L, D), of the text. pooled: (B, P), one vector for the whole text, where the model reads one. cameras: the
+    views, where it knows them. control: (B, 3, H, W) in [0, 1], a picture of the scene's shape, for a guidance that reads one
+    (`Guidance.control_image`).
+    """
 
     embedding: Tensor
     pooled: Tensor | None = None
     cameras: CameraBatch | None = None
+    control: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.embedding.shape[0])
 
+    def select(self, index: slice | Tensor) -> Conditioning:
+        """The rows at `index` along the batch."""
+        return Conditioning(
+            self.embedding[index],
+            None if self.pooled is None else self.pooled[index],
+            None if self.cameras is None else self.cameras.select(index),
+            None if self.control is None else self.control[index],
+        )
+
+    def to(self, device: torch.device | str) -> Conditioning:
+        """The same, its text's embeddings on another device."""
+        return replace(self, embedding=self.embedding.to(device), pooled=None if self.pooled is None else self.pooled.to(device))
+
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
-        """Parts joined along the batch, in order. Cameras and pooled embeddings are kept when every part has them."""
+        """Parts joined along the batch, in order. Cameras and pooled embeddings are kept when every part has them.
+
+        Raises ValueError when some parts have a control picture and some have none.
+        """
         pooled = [p.pooled for p in parts if p.pooled is not None]
         cameras = [p.cameras for p in parts if p.cameras is not None]
-        joined = None
-        if len(cameras) == len(parts):
-            joined = CameraBatch.cat(cameras)
+        controls = [p.control for p in parts if p.control is not None]
+        if controls and len(controls) != len(parts):
+            raise ValueError("a conditioning with a control picture is joined to one without; take both from the prompt's batch")
         return Conditioning(
             torch.cat([p.embedding for p in parts]),
             torch.cat(pooled) if len(pooled) == len(parts) else None,
-            joined,
+            CameraBatch.cat(cameras) if len(cameras) == len(parts) else None,
+            torch.cat(controls) if controls else None,
         )
 
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """The forward process z_t = alpha_t z + sigma_t eps with alpha_t = sqrt(abar_t), sigma_t = sqrt(1 - abar_t).
+    """The forward process z_t = alpha_t z + sigma_t eps, noise growing with t.
 
-    alpha, sigma: (T,), float32. Variance preserving: alpha_t^2 + sigma_t^2 = 1. DDPM (Ho et al. 2020), eq. 4.
+    alpha, sigma: (T,), float32, both > 0. Variance preserving diffusion (DDPM, Ho et al. 2020, eq. 4) has alpha_t^2 + sigma_t^2 = 1;
+    rectified flow (Liu et al. 2023) has alpha_t + sigma_t = 1. Nothing else may be assumed of them.
     """
 
     alpha: Tensor
@@ -177,9 +201,15 @@ class NoiseSchedule:
 
     @staticmethod
     def from_alphas_cumprod(alphas_cumprod: Tensor) -> NoiseSchedule:
-        """From abar_t (T,), diffusers' `scheduler.alphas_cumprod`."""
+        """alpha_t = sqrt(abar_t), sigma_t = sqrt(1 - abar_t), from abar_t (T,), diffusers' `scheduler.alphas_cumprod`."""
         abar = alphas_cumprod.double()
         return NoiseSchedule(abar.sqrt().float(), (1 - abar).sqrt().float())
+
+    @staticmethod
+    def from_flow(noise_level: Tensor) -> NoiseSchedule:
+        """alpha_t = 1 - s_t, sigma_t = s_t, from the noise levels s_t (T,) in (0, 1), rising, of a rectified flow."""
+        level = noise_level.double()
+        return NoiseSchedule((1 - level).float(), level.float())
 
     def __len__(self) -> int:
         return int(self.alpha.shape[0])

