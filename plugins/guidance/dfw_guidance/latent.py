@@ -12,7 +12,7 @@ from dfw_guidance.pretrained import Files, Pretrained
 
 
 class Latent(Pretrained):
-    """A pretrained model with a VAE: z = (E(x) - shift) scale, by the `shift_factor` and `scaling_factor` of its configuration."""
+    """A pretrained model with a VAE: z = (E(x) - shift) scale, by `shift_factor` and `scaling_factor` of its configuration."""
 
     vae: Any
 

@@ -132,3 +132,5 @@ FLUX = Layout(
     ("tokenizer", "tokenizer_2"),
 )
 CONTROLNET = Layout("ControlNet", {"": NETWORK}, scheduler=False)
+INDEX = Layout("model", {}, scheduler=False)
+"""Only what names the pipeline: `model_index.json`."""

@@ -83,7 +83,9 @@ def ddpm_schedule(settings: dict[str, Any]) -> tuple[NoiseSchedule, Any]:
     Raises ValueError for schedulers of another kind.
     """
     if "beta_schedule" not in settings:
-        raise ValueError(f"its scheduler {settings.get('_class_name')} has no betas; this guidance reads DDPM-like noise schedules")
+        raise ValueError(
+            f"its scheduler {settings.get('_class_name')} has no betas; this guidance reads DDPM-like noise schedules"
+        )
     scheduler: Any = DDPMScheduler.from_config(settings)  # type: ignore[no-untyped-call]
     return NoiseSchedule.from_alphas_cumprod(scheduler.alphas_cumprod), scheduler.config.prediction_type
 
@@ -107,7 +109,7 @@ class Pretrained(Guidance):
 
     config: PretrainedConfig
     layout: ClassVar[Layout]
-    half: ClassVar[torch.dtype] = torch.float16
+    half_dtype: ClassVar[torch.dtype] = torch.float16
     """What `auto` means on CUDA."""
 
     @classmethod
@@ -150,7 +152,7 @@ class Pretrained(Guidance):
     def dtype(self) -> torch.dtype:
         """Precision of the denoising network, by `precision` and device."""
         precision = self.config.precision
-        automatic = self.half if self.device.type == "cuda" else torch.float32
+        automatic = self.half_dtype if self.device.type == "cuda" else torch.float32
         return automatic if precision == "auto" else DTYPES[precision]
 
     def train(self: Self, mode: bool = True) -> Self:
@@ -181,7 +183,7 @@ class Pretrained(Guidance):
 
     def _cast(self, device: torch.device) -> None:
         precision = self.config.precision
-        automatic = self.half if device.type == "cuda" else torch.float32
+        automatic = self.half_dtype if device.type == "cuda" else torch.float32
         chosen = automatic if precision == "auto" else DTYPES[precision]
         for name, part in self.named_children():
             dtype = self._dtype_of(name, chosen)
