@@ -231,3 +231,7 @@ class PromptBatch:
 
     positive: Conditioning
     negative: Conditioning
+
+    def with_control(self, control: Tensor | None) -> PromptBatch:
+        """The same, every conditioning in it with the picture `control` (B, 3, H, W)."""
+        return PromptBatch(replace(self.positive, control=control), replace(self.negative, control=control))

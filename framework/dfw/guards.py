@@ -18,7 +18,7 @@ from dfw.errors import ContractError
 
 GUIDANCE_FACTS = ("schedule", "space", "resolution", "channels", "latent_resolution")
 """Attributes that every guidance sets in its constructor."""
-_PREDICTIONS = ("epsilon", "v_prediction", "sample")
+_PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow")
 
 
 def broken(component: Component, what: str) -> ContractError:

@@ -122,6 +122,14 @@ class Guidance(Component, nn.Module, ABC):
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """The network's own output (B, C, h, w), as `prediction_type` says, for `noisy` at integer `timestep` (B,) in [0, T)."""
 
+    def control_image(self, render: RenderOutput, cameras: CameraBatch) -> Tensor | None:
+        """A picture (B, 3, H, W) in [0, 1] of the rendered shape, for models that are conditioned on one; None for all others.
+
+        Asked once a step, without gradients; each `Conditioning` of the step's prompt then carries it as `control`. What it
+        reads of the render (`depth`, `normals`) the guidance says in `requires`.
+        """
+        return None
+
     def add_noise(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """z_t = alpha_t z + sigma_t eps. DDPM (Ho et al. 2020), eq. 4."""
         alpha, sigma = self.schedule.at(timestep, clean)

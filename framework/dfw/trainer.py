@@ -15,7 +15,7 @@ from dfw.cameras import sample_cameras
 from dfw.checkpoint import load_checkpoint, save_checkpoint
 from dfw.clock import Clock, Mark, seconds_of
 from dfw.component import Component
-from dfw.contracts import RenderOutput
+from dfw.contracts import CameraBatch, PromptBatch, RenderOutput
 from dfw.errors import DivergedError
 from dfw.first_look import look_at_geometry, look_at_losses, look_at_render
 from dfw.guards import check_guidance, check_loss, check_render
@@ -151,7 +151,7 @@ class Trainer:
             render: RenderOutput = self.renderer(self.geometry, cameras, self.streams["render"])
             check_render(self.renderer, self.geometry, cameras, render)
         with self.clock("guidance"):
-            prompt = None if self.prompts is None else self.prompts.batch(cameras)
+            prompt = self._prompt(render, cameras)
             inputs = LossInputs(render, cameras, prompt, self.guidance, progress, self.streams["noise"])
             weights = {name: value_at(weight, progress) for name, weight in self.weights.items()}
             losses = {name: self.losses[name](inputs) for name, weight in weights.items() if weight != 0}
@@ -174,6 +174,13 @@ class Trainer:
         numbers = torch.stack([total, render.colour.mean(), render.opacity.mean(), norm, *losses.values()]).detach()
         lr = value_at(learning_rate_of(self.config.optimizer, ""), progress)
         self._pending.append(_Pending(self.step, tuple(losses), numbers, lr, self.clock.take()))
+
+    @torch.no_grad()
+    def _prompt(self, render: RenderOutput, cameras: CameraBatch) -> PromptBatch | None:
+        """The prompt for these views, with the control picture of a guidance that reads one."""
+        if self.prompts is None or self.guidance is None:
+            return None
+        return self.prompts.batch(cameras).with_control(self.guidance.control_image(render, cameras))
 
     def _clip(self) -> Tensor:
         """The norm of all gradients together; clips them where the configuration says so."""

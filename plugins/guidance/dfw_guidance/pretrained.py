@@ -59,7 +59,7 @@ class Files:
     def network(self, kind: Any, part: str, **options: Any) -> Any:
         """Sub-folder `part` as diffusers' or transformers' class `kind`, from safetensors alone."""
         return kind.from_pretrained(
-            str(self.folder), subfolder=part, variant=self.variant, use_safetensors=True, local_files_only=True, **options
+            str(self.folder), subfolder=part or None, variant=self.variant, use_safetensors=True, local_files_only=True, **options
         )
 
     def tokenizer(self, kind: Any, part: str) -> Any:
