@@ -44,15 +44,24 @@ class GuidanceTests(ComponentTests[Guidance]):
     # -- checks --------------------------------------------------------------------------------------------------------
 
     def test_schedule(self) -> None:
-        """alpha falls and sigma rises with the timestep, in [0, 1], alpha^2 + sigma^2 = 1: clean first, noise last."""
-        schedule = self._guidance().schedule
-        alpha, sigma = schedule.alpha.double().cpu(), schedule.sigma.double().cpu()
-        promise = "a schedule is variance preserving and goes from clean to noise"
-        remedy = "Build it with NoiseSchedule.from_alphas_cumprod(abar): alpha = sqrt(abar), sigma = sqrt(1 - abar)"
+        """alpha falls and sigma rises with the timestep, in (0, 1]: clean first, noise last.
+
+        alpha^2 + sigma^2 = 1 for diffusion, alpha + sigma = 1 for a rectified flow (prediction_type flow).
+        """
+        guidance = self._guidance()
+        alpha, sigma = guidance.schedule.alpha.double().cpu(), guidance.schedule.sigma.double().cpu()
+        flow = guidance.prediction_type == "flow"
+        promise = f"a schedule is {'a straight line' if flow else 'variance preserving'} and goes from clean to noise"
+        remedy = "Build it with NoiseSchedule." + (
+            "from_flow(s): alpha = 1 - s, sigma = s"
+            if flow
+            else "from_alphas_cumprod(abar): alpha = sqrt(abar), sigma = sqrt(1 - abar)"
+        )
         require(alpha.dim() == 1 and alpha.shape == sigma.shape and len(alpha) > 1, promise, f"alpha is {alpha.shape}", remedy)
         require_finite({"alpha": alpha, "sigma": sigma}, promise, remedy)
-        off = float((alpha**2 + sigma**2 - 1).abs().max())
-        require(off <= 1e-4, promise, f"alpha^2 + sigma^2 is off 1 by {off:.3g}", remedy)
+        total, name = (alpha + sigma, "alpha + sigma") if flow else (alpha**2 + sigma**2, "alpha^2 + sigma^2")
+        off = float((total - 1).abs().max())
+        require(off <= 1e-4, promise, f"{name} is off 1 by {off:.3g}", remedy)
         rises = bool((alpha.diff() > 1e-6).any()) or bool((sigma.diff() < -1e-6).any())
         require(not rises, promise, "alpha rises or sigma falls with the timestep", remedy)
         seen = f"alpha runs from {float(alpha[0]):.3g} to {float(alpha[-1]):.3g}"
@@ -74,18 +83,23 @@ class GuidanceTests(ComponentTests[Guidance]):
         require_same({"clean": clean}, {"clean": back}, 1e-5, promise, "Return (z_t - sigma_t eps) / alpha_t")
 
     def test_predict_noise_follows_the_prediction_type(self) -> None:
-        """`predict_noise` is what the network's output means: eps itself, alpha v + sigma z_t, or (z_t - alpha x0) / sigma."""
+        """`predict_noise` is what the network's output means: eps, alpha v + sigma z_t, (z_t - alpha x0)/sigma, z_t + alpha v."""
         guidance = self._guidance()
         timestep, noisy = self._timesteps(guidance, 3), self._noisy(guidance, 3)
         text = self._text(guidance, self.prompts[:1] * 3)
-        kinds = ("epsilon", "v_prediction", "sample")
+        kinds = ("epsilon", "v_prediction", "sample", "flow")
         promise = f"prediction_type is one of {', '.join(kinds)}"
         require(guidance.prediction_type in kinds, promise, f"it is {guidance.prediction_type!r}", "Write one of them")
         with torch.no_grad():
             output = guidance.predict(noisy, timestep, text)
             noise = guidance.predict_noise(noisy, timestep, text)
         alpha, sigma = guidance.schedule.at(timestep, noisy)
-        meanings = {"epsilon": output, "v_prediction": alpha * output + sigma * noisy, "sample": (noisy - alpha * output) / sigma}
+        meanings = {
+            "epsilon": output,
+            "v_prediction": alpha * output + sigma * noisy,
+            "sample": (noisy - alpha * output) / sigma,
+            "flow": noisy + alpha * output,
+        }
         expected = {"noise": meanings[guidance.prediction_type]}
         promise = f"predict_noise reads predict's output as {guidance.prediction_type}"
         require_same(expected, {"noise": noise}, self.tolerance, promise, "Leave predict_noise as it is inherited")

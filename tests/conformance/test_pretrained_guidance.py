@@ -1,0 +1,77 @@
+"""The kit over the larger priors: tiny random models of the real classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from tiny_control import save_tiny_controlnet
+from tiny_deep_floyd import save_tiny_deep_floyd
+from tiny_diffusion import save_tiny_model
+from tiny_flow import save_tiny_flux, save_tiny_sd3
+from tiny_sdxl import save_tiny_sdxl
+
+from dfw import Guidance
+from dfw.testing import GuidanceTests
+from dfw_guidance.controlnet import ControlNet
+from dfw_guidance.deep_floyd import DeepFloyd
+from dfw_guidance.flow import Flow
+from dfw_guidance.stable_diffusion_xl import StableDiffusionXL
+
+
+class Tiny(GuidanceTests):
+    """A model that `save` writes once for all checks of the class, and `kind` reads."""
+
+    __test__ = False
+    prompts = ("a red car", "a blue cube")
+    round_trip = None  # the weights of its VAE are random
+    kind: ClassVar[type[Guidance]]
+    save: ClassVar[Callable[[Path], Path]]
+    folder: ClassVar[Path]
+
+    @pytest.fixture(scope="class", autouse=True)
+    def model(self, tmp_path_factory: pytest.TempPathFactory) -> None:
+        type(self).folder = type(self).save(tmp_path_factory.mktemp("models") / "tiny")
+
+    def more(self) -> dict[str, Any]:
+        """Further options of its Config."""
+        return {}
+
+    def make(self) -> Guidance:
+        options = {"model": str(self.folder), "precision": "fp32", **self.more()}
+        return self.kind(self.kind.Config.model_validate(options))
+
+
+class TestDeepFloyd(Tiny):
+    __test__ = True
+    round_trip = 1e-6
+    kind, save = DeepFloyd, staticmethod(save_tiny_deep_floyd)
+
+
+class TestStableDiffusionXL(Tiny):
+    __test__ = True
+    kind, save = StableDiffusionXL, staticmethod(save_tiny_sdxl)
+
+
+class TestStableDiffusion3(Tiny):
+    __test__ = True
+    kind, save = Flow, staticmethod(save_tiny_sd3)
+
+
+class TestFlux(Tiny):
+    __test__ = True
+    kind, save = Flow, staticmethod(save_tiny_flux)
+
+    def more(self) -> dict[str, Any]:
+        return {"resolution": 16}
+
+
+class TestControlNet(Tiny):
+    __test__ = True
+    kind, save = ControlNet, staticmethod(save_tiny_model)
+
+    def more(self) -> dict[str, Any]:
+        network = self.folder.with_name("network")
+        return {"controlnet": str(network if network.is_dir() else save_tiny_controlnet(network))}
