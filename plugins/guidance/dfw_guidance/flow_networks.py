@@ -126,7 +126,7 @@ class FluxNetwork(FlowNetwork):
             txt_ids=torch.zeros(text.shape[1], 3, device=noisy.device),
             img_ids=places(side, noisy.device),
         ).sample
-        return F.pixel_shuffle(output.transpose(1, 2).unflatten(2, (side, side)), self.patch)
+        return F.pixel_shuffle(output.transpose(1, 2).reshape(len(noisy), -1, side, side), self.patch)
 
 
 def places(side: int, device: torch.device) -> Tensor:
