@@ -187,7 +187,9 @@ def test_a_pot_stays_hollow_and_a_bridge_open() -> None:
     cup = solid(lambda p: torch.maximum(torch.maximum(sphere(0.6)(p), 0.5 - torch.linalg.vector_norm(p, dim=-1)), p[..., 2]))
     kept, filled = extract_mesh(cup, 64, 50.0).volume, extract_mesh(cup, 64, 50.0, lowest_view=-10).volume
     assert filled == pytest.approx(kept, rel=0.02)
-    bridge = solid(union(box((0.6, 0.2, 0.1), (0, 0, 0.4)), box((0.1, 0.2, 0.5), (-0.5, 0, 0)), box((0.1, 0.2, 0.5), (0.5, 0, 0))))
+    bridge = solid(
+        union(box((0.6, 0.2, 0.1), (0, 0, 0.4)), box((0.1, 0.2, 0.5), (-0.5, 0, 0)), box((0.1, 0.2, 0.5), (0.5, 0, 0)))
+    )
     kept, filled = extract_mesh(bridge, 64, 50.0).volume, extract_mesh(bridge, 64, 50.0, lowest_view=-10).volume
     assert filled == pytest.approx(kept, rel=0.02)
 

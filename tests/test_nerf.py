@@ -84,7 +84,6 @@ def test_nothing_outside_the_cube(encoding: dict[str, object]) -> None:
     assert torch.equal(nerf.density(outside), sample.density)
 
 
-@by_encoding
 def test_a_ball_cuts_the_corners_of_the_cube_and_nothing_else() -> None:
     cubic, round_ = (make(True, radius=0.7, bound=bound, blob={"form": "gaussian", "width": 5.0}) for bound in ("cube", "sphere"))
     points = cube(4000, half=0.7)
@@ -98,6 +97,7 @@ def test_a_ball_cuts_the_corners_of_the_cube_and_nothing_else() -> None:
     assert torch.equal(cut.normal[inside], whole.normal[inside])
 
 
+@by_encoding
 @pytest.mark.parametrize("activation", ["softplus", "exp"])
 def test_analytic_normals_equal_finite_differences(encoding: dict[str, object], activation: str) -> None:
     blob = {"form": "linear", "scale": 3.0}

@@ -1,7 +1,7 @@
 """Writes `docs/components/`: a page per kind with every built-in component, its options and what it needs and offers.
 
-    python tools/docs/components.py            # write the pages
-    python tools/docs/components.py --check    # exit with 1 if a page is not what the code says
+python tools/docs/components.py            # write the pages
+python tools/docs/components.py --check    # exit with 1 if a page is not what the code says
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from dfw.describe import Description, describe
+
 from dfw.discovery import BUILT_IN
 from dfw.registry import KINDS, registry
 

@@ -83,7 +83,8 @@ def extract_mesh(
     """The closed surface density = `level` (1/unit) of `field`, from a grid of `resolution` cells along each axis.
 
     Parts below `min_share` of the occupied volume (floaters) are dropped; enclosed voids are filled, and so is what no view from
-    an elevation of `lowest_view` degrees upwards looks into (see `unseen`). Raises ExportError when the level lies outside the field's densities.
+    an elevation of `lowest_view` degrees upwards looks into (see `unseen`).
+    Raises ExportError when the level lies outside the field's densities.
     """
     return surface_of(sample_density(field, resolution), field if refine else None, level, min_share, fill_cavities, lowest_view)
 

@@ -14,7 +14,7 @@ from dfw.export.decimate import decimate
 from dfw.export.files import write_files
 from dfw.export.grid import DensityGrid, sample_density
 from dfw.export.level import LevelChoice, choose_level
-from dfw.export.mesh import Mesh, surface_of
+from dfw.export.mesh import surface_of
 from dfw.export.texture import bake
 from dfw.interfaces import DensityField
 from dfw.settings import ExportSettings
@@ -86,7 +86,8 @@ def export_mesh(
 
     opacity (K, H, W): rendered views of `cameras`, which choose the level where it is `auto` and which the mesh is compared
     with; albedo (K, H, W, 3): the same views without light and background (`rendered_albedo`), to compare colours too. title: the
-    object's name inside the files. lowest_view: degrees; the mesh is solid where no view from this elevation upwards looks. Raises ExportError when there is no surface or the directory cannot be written.
+    object's name inside the files. lowest_view: degrees; the mesh is solid where no view from this elevation upwards looks.
+    Raises ExportError when there is no surface or the directory cannot be written.
     """
     watch = _Stopwatch()
     grid = sample_density(field, settings.resolution)

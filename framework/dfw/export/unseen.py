@@ -23,8 +23,8 @@ Bools = NDArray[np.bool_]
 def unseen(occupied: Bools, lowest: float) -> Bools:
     """Empty nodes of a grid (X, Y, Z), z up, that fewer than 3 of 145 directions see; those spread over all azimuths.
 
-    lowest: degrees, the elevation below which nobody looks. Each direction is parallel light that occupied nodes stop; it moves by
-    whole nodes, so it is straight to half a node.
+    lowest: degrees, the elevation below which nobody looks. Each direction is parallel light that occupied nodes stop; it moves
+    by whole nodes, so it is straight to half a node.
     """
     count = np.zeros(occupied.shape, dtype=np.uint8)
     for direction in _directions(lowest):

@@ -54,7 +54,7 @@ class NeRF(DensityField):
         radius: PositiveFloat = 1.0
         """Half-width of the scene, world units."""
         bound: Literal["cube", "sphere"] = "cube"
-        """Where matter may be: the whole cube, or the ball of that radius in it, beside which every view shows some background."""
+        """Where matter may be: the whole cube, or the ball in it, beside which every view shows some background."""
         encoding: EncodingConfig = HashGridConfig()
         """`hash-grid`, `dense-grid` or `integrated-positional`, or a mapping with `type` and its fields."""
         density_network: NetworkConfig = NetworkConfig()
