@@ -61,7 +61,7 @@ class Fresh:
         program = str(self.place / "bin" / str(command[0]))
         line = [program if Path(program).exists() else str(command[0]), *map(str, command[1:])]
         together = self.environment() | environment
-        done = subprocess.run(line, check=False, cwd=cwd, capture_output=True, text=True, env=together, timeout=600)
+        done = subprocess.run(line, check=False, cwd=cwd, capture_output=True, text=True, env=together, timeout=1800)
         assert done.returncode == code, f"{' '.join(line)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
