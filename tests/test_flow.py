@@ -63,6 +63,7 @@ def test_a_known_velocity_gives_back_the_noise_that_was_added(sd3: Path) -> None
     model = load(sd3)
     clean, truth, t = noise(3, 4, 8, 8), noise(3, 4, 8, 8, seed=1), torch.tensor([0, 500, 999])
     noisy = model.add_noise(clean, truth, t)
+    torch.testing.assert_close(model.target(clean, truth, t), truth - clean)
     handle = model.transformer.register_forward_hook(lambda _module, _inputs, output: type(output)(sample=truth - clean))
     found = model.predict_noise(noisy, t, model.encode_text(["a red car"] * 3))
     handle.remove()

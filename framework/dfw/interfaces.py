@@ -159,7 +159,7 @@ class Guidance(Component, nn.Module, ABC):
     def target(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """What a perfect network would put out for `clean` (B, C, h, w) under `noise`: the diffusion objective compares with it.
 
-        epsilon: eps. v (Salimans and Ho 2022): alpha eps - sigma z. x0: z.
+        epsilon: eps. v (Salimans and Ho 2022): alpha eps - sigma z. x0: z. flow (Liu et al. 2023): eps - z.
         """
         alpha, sigma = self.schedule.at(timestep, clean)
         match self.prediction_type:
@@ -169,6 +169,8 @@ class Guidance(Component, nn.Module, ABC):
                 return alpha * noise - sigma * clean
             case "sample":
                 return clean
+            case "flow":
+                return noise - clean
 
     def adapter(self, rank: int, generator: torch.Generator) -> Adapter:
         """A new trainable predictor on top of the model: feature `adapter`. It starts as the model itself, for any camera.
