@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dfw import CameraBatch, Conditioning
 from dfw.cameras import orbit
-from dfw.prompts import ViewPrompts, view_index, view_mix, view_texts, view_words
+from dfw.prompts import ViewPrompts, perp_neg_views, view_index, view_mix, view_texts, view_words
 from dfw.settings import ViewSettings
 from dfw_guidance.gaussian import Gaussian
 
@@ -158,3 +159,70 @@ def test_without_views_every_camera_gets_the_prompt() -> None:
     prompts = ViewPrompts("a car", "", settings(mode="none"), Counting())
     found = prompts.batch(cameras([0, 90, 180], [0, 80, -80])).positive.embedding
     torch.testing.assert_close(found, row_of("a car").expand(3, 3, 5))
+
+
+def decay(a: float, b: float, c: float, r: float) -> float:
+    return a * math.exp(-b * r) + c
+
+
+@pytest.mark.parametrize("sectors", [4, 8])
+def test_perp_neg_pushes_each_view_away_from_its_neighbours(sectors: int) -> None:
+    """Front to side: away from both ends, each the more the nearer the other. Side to back: away from the side and the front."""
+    left, right = ("left side", "right side") if sectors == 8 else ("side", "side")
+    views = settings(sectors=sectors, mode="interpolated", perp_neg=0.5)
+    azimuth = [0, 30, -30, 90, 150, 210, 180, 20]
+    batch = ViewPrompts("a car", "", views, Counting(pooled=True)).batch(cameras(azimuth, [0] * 7 + [70]))
+    fs, sb, fb = (4, 0.5, -2.426), (1, 0.5, -0.606), (1, 0.5, 0.967)
+    third = 1 / 3
+    expected = [
+        (("front", left), (0, decay(*fs, 0))),
+        (("front", left), (decay(*fs, 2 * third), decay(*fs, third))),
+        (("front", right), (decay(*fs, 2 * third), decay(*fs, third))),
+        ((left, "front"), (0, decay(*fb, 1))),
+        ((left, "front"), (decay(*sb, third), decay(*fb, third))),
+        ((right, "front"), (decay(*sb, third), decay(*fb, third))),
+        ((left, "front"), (decay(*sb, 0), decay(*fb, 0))),
+    ]
+    assert batch.negative_weights is not None
+    for row, (words, weights) in enumerate(expected):
+        for column, (word, weight) in enumerate(zip(words, weights, strict=True)):
+            assert batch.negative_weights[row, column].item() == pytest.approx(0.5 * weight, abs=5e-4)
+            torch.testing.assert_close(batch.negatives[column].embedding[row, 0], row_of(f"a car, {word} view"))
+    assert batch.negative_weights[7].tolist() == [0, 0]  # overhead
+    assert (batch.negative_weights >= 0).all()
+
+
+def test_perp_neg_weights_are_continuous_around_the_object() -> None:
+    azimuth = torch.linspace(-180, 180, 2001)
+    views = settings(sectors=8, mode="interpolated", perp_neg=1)
+    rows, weights = perp_neg_views(azimuth, view_index(azimuth, torch.zeros_like(azimuth), views), views)
+    by_view = torch.zeros(2001, 9).scatter_add(1, rows, weights)
+    assert (by_view[:, 0].diff().abs() < 0.01).all()  # the front's, all the way round; the sides' meet at 0 or swap at the back
+    assert torch.allclose(weights, weights.flip(0), atol=1e-4)
+
+
+def test_without_perp_neg_there_is_nothing_to_push_from_and_it_needs_views() -> None:
+    batch = ViewPrompts("a car", "", settings(sectors=8), Counting()).batch(cameras([0, 90], 0))
+    assert batch.negatives == ()
+    assert batch.negative_weights is None
+    with pytest.raises(ValueError, match="write mode: interpolated"):
+        settings(mode="none", perp_neg=1)
+
+
+def test_what_losses_ask_for_follows_the_views_where_it_names_the_prompt() -> None:
+    guidance = Counting()
+    texts = ["", "{prompt}, sharp", "ugly", ""]
+    batch = ViewPrompts("a car", "ugly", settings(sectors=8), guidance, texts).batch(cameras([0, 90], [0, 80]))
+    assert set(batch.texts) == {"", "{prompt}, sharp", "ugly"}
+    assert len(guidance.asked) == len(set(guidance.asked)) == 9 + 9 + 2
+    torch.testing.assert_close(batch.texts[""].embedding[:, 0], row_of("").expand(2, 5))
+    torch.testing.assert_close(batch.texts["ugly"].embedding, batch.negative.embedding)
+    sharp = torch.stack([row_of(f"a car, sharp, {view} view") for view in ("front", "overhead")])
+    torch.testing.assert_close(batch.texts["{prompt}, sharp"].embedding[:, 0], sharp)
+
+
+def test_they_are_interpolated_as_the_prompt_is() -> None:
+    views = settings(sectors=8, mode="interpolated")
+    batch = ViewPrompts("a car", "", views, Counting(), ["{prompt}, sharp"]).batch(cameras([54], 0))
+    left, side = (row_of(f"a car, sharp, {word} view") for word in ("front left", "left side"))
+    torch.testing.assert_close(batch.texts["{prompt}, sharp"].embedding[0, 0], 0.8 * left + 0.2 * side)

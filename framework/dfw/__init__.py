@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from dfw.interfaces import Renderer as Renderer
     from dfw.registry import register as register
     from dfw.schedules import Progress as Progress
+    from dfw.schedules import Ramp as Ramp
     from dfw.schedules import Schedule as Schedule
     from dfw.schedules import value_at as value_at
 
@@ -72,6 +73,7 @@ _HOME = {
     "RenderOutput": "contracts",
     "register": "registry",
     "Progress": "schedules",
+    "Ramp": "schedules",
     "Schedule": "schedules",
     "value_at": "schedules",
 }

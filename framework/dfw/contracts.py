@@ -12,8 +12,8 @@ side and channels-first (B, C, h, w) on the guidance's side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -227,11 +227,28 @@ class NoiseSchedule:
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """The prompt as the guidance reads it: `positive` (for each camera's view) and `negative`, Conditioning of B each."""
+    """The prompt as the guidance reads it: `positive` (for each camera's view) and `negative`, Conditioning of B each.
+
+    negatives: further ones of B, each with a column of negative_weights (B, N), >= 0: how strongly each view is pushed away from
+    them (Perp-Neg); none unless the run asks for it. texts: what losses asked for besides, by the text as they wrote it.
+    """
 
     positive: Conditioning
     negative: Conditioning
+    negatives: tuple[Conditioning, ...] = ()
+    negative_weights: Tensor | None = None
+    texts: Mapping[str, Conditioning] = field(default_factory=dict)
 
     def with_control(self, control: Tensor | None) -> PromptBatch:
         """The same, every conditioning in it with the picture `control` (B, 3, H, W)."""
-        return PromptBatch(replace(self.positive, control=control), replace(self.negative, control=control))
+
+        def shown(text: Conditioning) -> Conditioning:
+            return replace(text, control=control)
+
+        return PromptBatch(
+            shown(self.positive),
+            shown(self.negative),
+            tuple(shown(text) for text in self.negatives),
+            self.negative_weights,
+            {wish: shown(text) for wish, text in self.texts.items()},
+        )

@@ -201,6 +201,13 @@ class Guidance(Component, nn.Module, ABC):
         alpha, sigma = self.schedule.at(timestep, noisy)
         return (noisy - sigma * noise) / alpha
 
+    def mean_residual(self, clean: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor | None:
+        """E over eps of eps_hat(alpha_t z + sigma_t eps; y, t) - eps for `clean` z (B, C, h, w), where a closed form is known.
+
+        None for models, and for prompts, where it is not: all but the exactly known ones.
+        """
+        return None
+
 
 class Adapter(nn.Module, ABC):
     """A trainable noise predictor on top of a frozen guidance, whose weights it shares and does not own.
@@ -231,10 +238,10 @@ class LossInputs:
     generator: torch.Generator
 
     @cached_property
-    def encoded(self) -> Tensor:
-        """The render in the guidance's space (B, C, h, w), with gradients; encoded once however many losses ask.
+    def image(self) -> Tensor:
+        """The render channels-first, at the guidance's resolution: (B, 3, H, W) in [0, 1], or latents (B, C, h, w).
 
-        An image is resized to the guidance's resolution (bilinear, antialiased when shrinking), a latent render to h x w.
+        Resized bilinearly, antialiased when shrinking; with gradients.
         """
         if self.guidance is None:
             raise ValueError("this loss asks for the encoded render, and the run has no guidance")
@@ -243,7 +250,13 @@ class LossInputs:
         if image.shape[-2:] != (side, side):
             shrink = image.shape[-1] > side
             image = F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False, antialias=shrink)
-        if self.render.latent:
+        return image
+
+    @cached_property
+    def encoded(self) -> Tensor:
+        """The render in the guidance's space (B, C, h, w), with gradients; encoded once however many losses ask."""
+        image = self.image
+        if self.render.latent or self.guidance is None:
             return image
         encoded = self.guidance.encode_image(image)
         check_encoded(self.guidance, image, encoded)
@@ -278,6 +291,14 @@ class Loss(Component, nn.Module, ABC):
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Optimisers that the loss steps itself, in `end_step`; checkpoints hold their state under these names."""
         return {}
+
+    def texts(self) -> tuple[str, ...]:
+        """Texts it asks about besides the prompt and the negative prompt; encoded before the first step.
+
+        `{prompt}` in one stands for the run's prompt and makes it follow the view's words as the prompt does; a text without it
+        is the same for every view ("" is no prompt at all). `inputs.prompt.texts` holds them under what is returned here.
+        """
+        return ()
 
 
 def parameters_of(groups: dict[str, list[nn.Parameter]]) -> Iterator[nn.Parameter]:

@@ -6,6 +6,8 @@ DreamFusion (Poole et al. 2023), section 3.2; left and right told apart when `se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,10 @@ _RING = {
     8: ("front", "front left", "left side", "back left", "back", "back right", "right side", "front right"),
 }
 OVERHEAD = "overhead"
+
+_FRONT_SIDE = (4.0, 0.5, -2.426)  # a, b, c of a exp(-b r) + c, which is 0 at r = 1
+_SIDE_BACK = (1.0, 0.5, -0.606)
+_FRONT_BACK = (1.0, 0.5, 0.967)
 
 
 def view_words(settings: ViewSettings) -> tuple[str, ...]:
@@ -58,39 +64,94 @@ def view_mix(azimuth: Tensor, sectors: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class ViewPrompts:
-    """The prompt's embeddings for all views, and the negative prompt's. Each distinct text is encoded once, at construction."""
+    """The embeddings of a run's texts: the prompt's for all views, the negative prompt's, and those that losses ask for.
 
-    def __init__(self, prompt: str, negative_prompt: str, settings: ViewSettings, guidance: Guidance) -> None:
+    Each distinct text is encoded once, at construction. `texts`: as `Loss.texts` gives them.
+    """
+
+    def __init__(
+        self, prompt: str, negative_prompt: str, settings: ViewSettings, guidance: Guidance, texts: Sequence[str] = ()
+    ) -> None:
         self.settings = settings
         self.texts = view_texts(prompt, settings)
-        distinct = list(dict.fromkeys([*self.texts, negative_prompt]))
+        written = {text: _written(text, prompt, settings) for text in dict.fromkeys(texts)}
+        distinct = list(dict.fromkeys([*self.texts, negative_prompt, *(text for rows in written.values() for text in rows)]))
         with torch.no_grad():
             encoded = guidance.encode_text(distinct)
         check_conditioning(guidance, distinct, encoded)
-        rows = torch.tensor([distinct.index(text) for text in self.texts], device=encoded.embedding.device)
-        self._views = _gather(encoded, rows)
-        self._negative = _gather(encoded, torch.tensor([distinct.index(negative_prompt)], device=rows.device))
+
+        def table(rows: Sequence[str]) -> Conditioning:
+            return _gather(encoded, torch.tensor([distinct.index(row) for row in rows], device=encoded.embedding.device))
+
+        self._views = table(self.texts)
+        self._negative = table([negative_prompt])
+        self._others = {text: table(rows) for text, rows in written.items()}
 
     def batch(self, cameras: CameraBatch) -> PromptBatch:
-        """Embeddings (B, L, D) for the views of `cameras`: of the prompt, and of the negative prompt, the same for all."""
+        """Embeddings (B, L, D) for the views of `cameras`: of the prompt, of the negative prompt (the same for all), and of the
+        other texts; with Perp-Neg also the two views that each is pushed away from, and how strongly.
+        """
         device = self._views.embedding.device
         azimuth, elevation = cameras.azimuth.to(device), cameras.elevation.to(device)
         index = view_index(azimuth, elevation, self.settings)
-        mixed = self.settings.mode == "interpolated"
-        positive = self._interpolated(azimuth, index) if mixed else _gather(self._views, index)
-        negative = _gather(self._negative, torch.zeros_like(index))
-        return PromptBatch(_with_cameras(positive, cameras), _with_cameras(negative, cameras))
 
-    def _interpolated(self, azimuth: Tensor, index: Tensor) -> Conditioning:
+        def seen(table: Conditioning) -> Conditioning:
+            if len(table) == 1:
+                found = _gather(table, torch.zeros_like(index))
+            elif self.settings.mode == "interpolated":
+                found = self._interpolated(table, azimuth, index)
+            else:
+                found = _gather(table, index)
+            return _with_cameras(found, cameras)
+
+        others = {text: seen(table) for text, table in self._others.items()}
+        positive, negative = seen(self._views), seen(self._negative)
+        if not self.settings.perp_neg:
+            return PromptBatch(positive, negative, texts=others)
+        rows, weights = perp_neg_views(azimuth, index, self.settings)
+        away = tuple(_with_cameras(_gather(self._views, rows[:, i]), cameras) for i in range(rows.shape[1]))
+        return PromptBatch(positive, negative, away, weights, others)
+
+    def _interpolated(self, table: Conditioning, azimuth: Tensor, index: Tensor) -> Conditioning:
         sectors = self.settings.sectors
         lower, upper, share = view_mix(azimuth, sectors)
         overhead = index == sectors
         lower, upper = torch.where(overhead, sectors, lower), torch.where(overhead, sectors, upper)
-        a, b = _gather(self._views, lower), _gather(self._views, upper)
+        a, b = _gather(table, lower), _gather(table, upper)
         embedding = torch.lerp(a.embedding, b.embedding, share.to(a.embedding)[:, None, None])
         if a.pooled is None or b.pooled is None:
             return Conditioning(embedding)
         return Conditioning(embedding, torch.lerp(a.pooled, b.pooled, share.to(a.pooled)[:, None]))
+
+
+def perp_neg_views(azimuth: Tensor, index: Tensor, settings: ViewSettings) -> tuple[Tensor, Tensor]:
+    """Which two views (B, 2), as rows of `view_words`, each camera is pushed away from, and how strongly (B, 2), >= 0.
+
+    f(r) = a exp(-b r) + c. Between front (r = 1) and side (r = 0): away from the front by f(r), from the side by f(1 - r).
+    Between side (r = 1) and back (r = 0): away from the side by g(r), from the front by h(r). Overhead views: from nothing.
+    Perp-Neg (Armandpour et al. 2023), section 4 with the constants of its reference code.
+    """
+    turned = _turn(azimuth)
+    away = torch.where(turned > 180, 360 - turned, turned)  # 0 at the front, 180 at the back
+    quarter = settings.sectors // 4
+    side = torch.where(turned <= 180, quarter, 3 * quarter)
+    front = torch.zeros_like(side)
+    facing = away < 90
+    r = torch.where(facing, 1 - away / 90, 2 - away / 90)
+    rows = torch.stack([torch.where(facing, front, side), torch.where(facing, side, front)], 1)
+    first = torch.where(facing, _decay(r, *_FRONT_SIDE), _decay(r, *_SIDE_BACK))
+    second = torch.where(facing, _decay(1 - r, *_FRONT_SIDE), _decay(r, *_FRONT_BACK))
+    weights = settings.perp_neg * torch.stack([first, second], 1).clamp_min(0)
+    return rows, torch.where((index == settings.sectors)[:, None], torch.zeros_like(weights), weights)
+
+
+def _decay(r: Tensor, a: float, b: float, c: float) -> Tensor:
+    return a * torch.exp(-b * r) + c
+
+
+def _written(text: str, prompt: str, settings: ViewSettings) -> tuple[str, ...]:
+    """A loss's text as written for each view, or once when it does not name the prompt."""
+    return view_texts(text.replace("{prompt}", prompt), settings) if "{prompt}" in text else (text,)
 
 
 def _turn(degrees: Tensor) -> Tensor:

@@ -68,6 +68,9 @@ class ViewSettings(Settings):
     """Width in degrees of the front sector, and of the back one, with 4 sectors."""
     template: str = "{prompt}, {view} view"
     """How prompt and view words join; has both {prompt} and {view}."""
+    perp_neg: NonNegativeFloat = 0.0
+    """Perp-Neg (Armandpour et al. 2023): factor of its weights, 1 as in the paper; pushes each view away from the words of other
+    views, and of its own sector's edge. 0: off. The paper mixes the views' words: mode interpolated."""
 
     @field_validator("template")
     @classmethod
@@ -75,6 +78,12 @@ class ViewSettings(Settings):
         if "{prompt}" not in value or "{view}" not in value:
             raise ValueError(f"{value!r} must hold {{prompt}} and {{view}}, e.g. '{{prompt}}, {{view}} view'")
         return value
+
+    @model_validator(mode="after")
+    def _views(self) -> ViewSettings:
+        if self.perp_neg and self.mode == "none":
+            raise ValueError("perp_neg compares views and mode none has no words for them; write mode: interpolated")
+        return self
 
 
 class CameraSettings(Settings):

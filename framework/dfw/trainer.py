@@ -97,7 +97,8 @@ class Trainer:
         self.prompts = None
         if self.guidance is not None:
             check_guidance(self.guidance)
-            self.prompts = ViewPrompts(config.prompt, config.negative_prompt, config.views, self.guidance)
+            texts = [text for loss in self.losses.values() for text in loss.texts()]
+            self.prompts = ViewPrompts(config.prompt, config.negative_prompt, config.views, self.guidance, texts)
         for loss in self.losses.values():
             loss.bind(self.guidance, self.streams["init"])
         parts: list[Geometry | Renderer | Loss] = [self.geometry, self.renderer, *self.losses.values()]

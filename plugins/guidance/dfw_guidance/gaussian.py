@@ -1,38 +1,80 @@
-"""A score model in closed form: each prompt is a Gaussian around an image. The exact answer to every question a loss can ask.
+"""A score model in closed form: each prompt is a mixture of Gaussians. The exact answer to every question a loss can ask.
 
-Legend: B images, K components (one per prompt), C = 3 channels of side h.
+Legend: B images, K components (those of all prompts together), C = 3 channels of side h, d = 3 h^2 numbers of an image, n = 3 or
+d the size of the covariance matrices: over the channels, alike at every pixel, or over all numbers; m = d / n.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import Tensor
 
 from dfw import ComponentConfig, Conditioning, Guidance, GuidanceError, NoiseSchedule, PromptError
 
 Colour = tuple[float, float, float]
 
+LARGEST = 768
+"""Most numbers of an image (3 x 16 x 16) over which a full covariance may be given."""
+
+
+class Component(ComponentConfig):
+    """One Gaussian of a mixture."""
+
+    mean: Colour | str
+    """A colour [r, g, b] in [0, 1], or an image file."""
+    weight: PositiveFloat = 1.0
+    """Its share beside the prompt's other components; shares are divided by their sum."""
+    std: PositiveFloat | None = None
+    """Standard deviation of each pixel, black -1 to white 1; none: the guidance's `std`. Not together with `covariance`."""
+    covariance: tuple[tuple[float, ...], ...] | None = None
+    """Full covariance instead: 3 x 3 over red, green, blue, alike at every pixel, or d x d over all d = 3 h h numbers (channels,
+    then rows, then columns); symmetric and positive definite."""
+
+    @field_validator("mean")
+    @classmethod
+    def _colour(cls, value: Colour | str) -> Colour | str:
+        if not isinstance(value, str) and not all(0 <= part <= 1 for part in value):
+            raise ValueError(f"{list(value)} must have three numbers in [0, 1]")
+        return value
+
+    @model_validator(mode="after")
+    def _spread(self) -> Component:
+        if self.covariance is None:
+            return self
+        if self.std is not None:
+            raise ValueError("give either std or covariance, not both")
+        if any(len(row) != len(self.covariance) for row in self.covariance):
+            raise ValueError("covariance must be square: as many numbers in each row as there are rows")
+        matrix = torch.tensor(self.covariance, dtype=torch.float64)
+        if not torch.allclose(matrix, matrix.T, rtol=1e-9, atol=1e-12) or not bool((torch.linalg.eigvalsh(matrix) > 0).all()):
+            raise ValueError(
+                "covariance must be symmetric with eigenvalues above 0, e.g. [[.04, .02, 0], [.02, .04, 0], [0, 0, .01]]"
+            )
+        return self
+
 
 class Gaussian(Guidance):
-    """The ideal noise predictor for data that is N(mu, s^2 I) given a prompt, and their even mixture given none.
+    """The ideal noise predictor for data that is a mixture of Gaussians given a prompt, and all prompts' mixture given none.
 
-    For one Gaussian eps(z, t) = sigma_t (z - alpha_t mu) / (alpha_t^2 s^2 + sigma_t^2); for a mixture the components'
-    predictions, weighted with their posterior probabilities. Pixels, with colours from [0, 1] spread to [-1, 1]. Diffuses as DDPM
-    (Ho et al. 2020): 1,000 steps, variances from 1e-4 to 0.02.
+    For one N(mu, S): eps(z, t) = sigma_t (alpha_t^2 S + sigma_t^2 I)^-1 (z - alpha_t mu); for a mixture the components'
+    predictions, weighted with their posterior probabilities at z. Pixels, with colours from [0, 1] spread to [-1, 1]. Diffuses
+    as DDPM (Ho et al. 2020): 1,000 steps, variances from 1e-4 to 0.02.
     """
 
     class Config(ComponentConfig):
         """Which prompts it knows, and what they look like."""
 
-        means: dict[str, Colour | str] = Field(min_length=1)
-        """Prompt -> its mean: a colour [r, g, b] in [0, 1], or an image file. View words may follow a prompt after a comma."""
+        means: dict[str, Colour | str | Component | tuple[Component, ...]] = Field(min_length=1)
+        """Prompt -> its mean: a colour [r, g, b] in [0, 1] or an image file; or {mean, std, covariance}; or a list of those with
+        a weight each, a mixture. View words may follow a prompt after a comma."""
         std: PositiveFloat = 0.1
         """s: standard deviation of each pixel around its mean, in units where black is -1 and white is 1."""
         resolution: PositiveInt = 16
@@ -40,13 +82,29 @@ class Gaussian(Guidance):
 
         @field_validator("means")
         @classmethod
-        def _colours(cls, value: dict[str, Colour | str]) -> dict[str, Colour | str]:
+        def _prompts(cls, value: dict[str, object]) -> dict[str, object]:
             for text, mean in value.items():
                 if not text.strip():
                     raise ValueError("the empty prompt is the mixture of all others; give means for prompts with words")
-                if not isinstance(mean, str) and not all(0 <= part <= 1 for part in mean):
+                if mean == ():
+                    raise ValueError(f"{text!r}: an empty list; give one component or more")
+                if isinstance(mean, tuple) and not isinstance(mean[0], Component) and not all(0 <= part <= 1 for part in mean):
                     raise ValueError(f"{text!r}: {list(mean)} must have three numbers in [0, 1]")
             return value
+
+        @model_validator(mode="after")
+        def _sizes(self) -> Gaussian.Config:
+            size = 3 * self.resolution**2
+            for text, components in self.mixtures().items():
+                for rows in (len(part.covariance) for part in components if part.covariance is not None):
+                    if rows != 3 and (rows != size or size > LARGEST):
+                        full = f" or {size} x {size}" if size <= LARGEST else f"; {size} x {size} would be too large"
+                        raise ValueError(f"means: {text!r}: covariance is {rows} x {rows}; it must be 3 x 3{full}")
+            return self
+
+        def mixtures(self) -> dict[str, tuple[Component, ...]]:
+            """`means`, each as a list of components."""
+            return {text: _components(mean) for text, mean in self.means.items()}
 
     config: Gaussian.Config
 
@@ -63,27 +121,41 @@ class Gaussian(Guidance):
         self.space: Literal["pixel", "latent"] = "pixel"
         self.resolution = self.latent_resolution = config.resolution
         self.channels = 3
-        self.texts = tuple(config.means)
-        self.means: Tensor
-        images = [_mean_image(mean, config.resolution) for mean in config.means.values()]
-        self.register_buffer("means", 2 * torch.stack(images) - 1, persistent=False)
+        mixtures = config.mixtures()
+        self.texts = tuple(mixtures)
+        ends = list(accumulate(len(parts) for parts in mixtures.values()))
+        self._span = {text: (end - len(parts), end) for (text, parts), end in zip(mixtures.items(), ends, strict=True)}
+        self._exact = _exact(config)
+        self.means: Tensor  # (K, 3, h, h)
+        self.axes: Tensor  # (K, n, n): rows are the eigenvectors of the covariances
+        self.variances: Tensor  # (K, n): their eigenvalues
+        for name, value in self._exact.items():
+            self.register_buffer(name, value.float(), persistent=False)
 
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
-        """Probabilities (B, 1, K) of the components: one of them for a known prompt, all alike for the empty text.
+        """Probabilities (B, 1, K) of the components: those of a known prompt, for the empty text the even mixture of all prompts.
 
         Raises PromptError for other texts.
         """
-        rows = torch.tensor([self._probabilities(text) for text in texts], device=self.means.device)
-        return Conditioning(rows[:, None])
+        distinct = list(dict.fromkeys(texts))
+        table = torch.stack([self._probabilities(text) for text in distinct]).to(self.means)
+        place = {text: row for row, text in enumerate(distinct)}
+        rows = torch.tensor([place[text] for text in texts], device=table.device)
+        return Conditioning(table[rows][:, None])
 
-    def _probabilities(self, text: str) -> list[float]:
+    def _probabilities(self, text: str) -> Tensor:
         if not text:
-            return [1 / len(self.texts)] * len(self.texts)
+            return torch.stack([self._share(known) for known in self.texts]).mean(0)
         known = [known for known in self.texts if text == known or text.startswith(f"{known},")]
         if not known:
             raise PromptError(f"prompt: no mean for {text!r}; known: {', '.join(self.texts)}. Add it to guidance.means")
-        chosen = max(known, key=len)
-        return [float(known == chosen) for known in self.texts]
+        return self._share(max(known, key=len))
+
+    def _share(self, text: str) -> Tensor:
+        start, end = self._span[text]
+        row = torch.zeros(len(self.means), dtype=torch.float64)
+        row[start:end] = torch.tensor([part.weight for part in self.config.mixtures()[text]], dtype=torch.float64)
+        return row / row.sum()
 
     def encode_image(self, image: Tensor) -> Tensor:
         """Images (B, 3, h, h) in [0, 1] -> the same in [-1, 1]."""
@@ -96,27 +168,86 @@ class Gaussian(Guidance):
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """The ideal eps(z_t; y, t) (B, 3, h, h): -sigma_t times the score of the diffused density."""
         alpha, sigma = self.schedule.at(timestep, noisy)
-        variance = alpha**2 * self.config.std**2 + sigma**2
-        away_BKCHW = noisy[:, None] - alpha[:, None] * self.means.to(noisy)
-        likelihood_BK = -away_BKCHW.square().sum((2, 3, 4)) / (2 * variance.flatten(1))
-        posterior_BK = (conditioning.embedding[:, 0].to(noisy).log() + likelihood_BK).softmax(-1)
-        return sigma * (posterior_BK[..., None, None, None] * away_BKCHW).sum(1) / variance
+        whitened_BKnm, variance_BKn = self._whiten(noisy, alpha, sigma)
+        repeats = whitened_BKnm.shape[-1]
+        distance_BK = (whitened_BKnm.square().sum(-1) / variance_BKn + repeats * variance_BKn.log()).sum(-1)
+        posterior_BK = (conditioning.embedding[:, 0].to(noisy).log() - distance_BK / 2).softmax(-1)
+        pull_BKnm = posterior_BK[:, :, None, None] * whitened_BKnm / variance_BKn[..., None]
+        axes = self.axes.to(noisy)
+        return sigma * torch.einsum("kjn,bkjm->bnm", axes, pull_BKnm).reshape(noisy.shape)
+
+    def _whiten(self, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """z - alpha mu of each component in its covariance's axes (B, K, n, m), and the diffused variances there (B, K, n)."""
+        away = noisy[:, None] - alpha[:, None] * self.means.to(noisy)
+        axes, variances = self.axes.to(noisy), self.variances.to(noisy)
+        flat = away.reshape(*away.shape[:2], axes.shape[-1], -1)
+        diffused = alpha.view(-1, 1, 1) ** 2 * variances + sigma.view(-1, 1, 1) ** 2
+        return torch.einsum("kjn,bknm->bkjm", axes, flat), diffused
+
+    def mean_residual(self, clean: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor | None:
+        """sigma_t alpha_t (alpha_t^2 S + sigma_t^2 I)^-1 (z - mu) where each row of `conditioning` is one Gaussian, else None.
+
+        A mixture's prediction is not linear in the noise, and its mean has no closed form.
+        """
+        row = conditioning.embedding[:, 0]
+        if not bool(((row > 0).sum(-1) == 1).all()):
+            return None
+        alpha, _ = self.schedule.at(timestep, clean)
+        return self.predict(alpha * clean, timestep, conditioning)  # the prediction is linear in z_t, and E z_t = alpha z
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Gaussian:
-        """Moves with `.to(device)`, the schedule included."""
+        """Moves with `.to(device)`, the schedule included; in float64 its numbers are not those once rounded to float32."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, value in self._exact.items():
+            setattr(self, name, value.to(dtype=self.means.dtype).to(self.means.device))
         self.schedule = self.schedule.to(self.means.device)
         return self
 
 
+def _components(mean: Colour | str | Component | tuple[Component, ...]) -> tuple[Component, ...]:
+    """A prompt's mixture, however it was written."""
+    if isinstance(mean, Component):
+        return (mean,)
+    if isinstance(mean, tuple) and isinstance(mean[0], Component):
+        return tuple(part for part in mean if isinstance(part, Component))
+    return (Component.model_validate({"mean": mean}),)
+
+
+def _exact(config: Gaussian.Config) -> dict[str, Tensor]:
+    """Means (K, 3, h, h), axes (K, n, n) and variances (K, n) of all components, float64."""
+    parts = [part for mixture in config.mixtures().values() for part in mixture]
+    size = 3 * config.resolution**2
+    full = any(part.covariance is not None and len(part.covariance) == size for part in parts)
+    spectra = [_spectrum(part, config.std) for part in parts]
+    if full:  # the channels' matrices as such over all numbers
+        eye = torch.eye(config.resolution**2, dtype=torch.float64)
+        spectra = [
+            (values, axes) if len(values) == size else (values.repeat_interleave(len(eye)), torch.kron(axes, eye))
+            for values, axes in spectra
+        ]
+    return {
+        "means": torch.stack([2 * _mean_image(part.mean, config.resolution) - 1 for part in parts]),
+        "axes": torch.stack([axes for _, axes in spectra]),
+        "variances": torch.stack([values for values, _ in spectra]),
+    }
+
+
+def _spectrum(part: Component, std: float) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (n,) and, as rows, eigenvectors (n, n) of a component's covariance."""
+    if part.covariance is None:
+        return torch.full((3,), (part.std or std) ** 2, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    values, vectors = torch.linalg.eigh(torch.tensor(part.covariance, dtype=torch.float64))
+    return values, vectors.T
+
+
 def _mean_image(mean: Colour | str, side: int) -> Tensor:
-    """(3, side, side) in [0, 1] from a colour or an image file."""
+    """(3, side, side) in [0, 1], float64, from a colour or an image file."""
     if not isinstance(mean, str):
-        return torch.tensor(mean)[:, None, None].expand(3, side, side)
+        return torch.tensor(mean, dtype=torch.float64)[:, None, None].expand(3, side, side)
     path = Path(mean).expanduser()
     try:
         with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), dtype=np.float32)
+            pixels = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), dtype=np.float64)
     except OSError as error:
         raise GuidanceError(f"guidance.means: cannot read the image {str(path)!r}: {error}") from None
     return torch.from_numpy(pixels).permute(2, 0, 1) / 255
