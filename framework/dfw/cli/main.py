@@ -19,7 +19,7 @@ import rich_click
 from dfw import __version__
 from dfw.errors import DfwError
 
-VERBS = ("run", "render", "export", "sample", "config", "plugins", "doctor")
+VERBS = ("run", "render", "export", "sample", "guidance", "config", "plugins", "doctor")
 """Built-in verbs, in the order of the help; each is `dfw.cli.<verb>:command`."""
 
 

@@ -1,0 +1,53 @@
+"""`dfw guidance`: look at a prior by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import rich_click
+
+from dfw.cli.options import FILE, compose_from, config_arguments, plugin_options, use_plugins
+
+
+@click.group("guidance", cls=rich_click.RichGroup)
+def command() -> None:
+    """Measure how a prior pulls at an image."""
+
+
+@command.command("check", cls=rich_click.RichCommand)
+@config_arguments
+@click.option("--image", type=FILE, help="The picture to pull at. Default: middle grey.")
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Scale of classifier-free guidance; 1 for none.")
+@click.option("--points", type=click.IntRange(2, 200), default=12, show_default=True, help="Timesteps to look at.")
+@click.option("--draws", type=click.IntRange(2, 100_000), default=64, show_default=True, help="Draws of noise at each.")
+@click.option("--out", type=FILE, default=Path("guidance.svg"), show_default=True, help="SVG file of the plot.")
+@plugin_options
+def check(
+    config: str,
+    overrides: tuple[str, ...],
+    image: Path | None,
+    scale: float,
+    points: int,
+    draws: int,
+    out: Path,
+    plugin_files: tuple[Path, ...],
+    blocked: tuple[str, ...],
+) -> None:
+    """Plot the gradient of CONFIG's guidance against the timestep: its mean and its spread, with and without the control variate.
+
+    Where the guidance knows the mean in closed form, and --scale is 1, the two are compared; a difference ends with exit code 3.
+    """
+    use_plugins(plugin_files, blocked)
+    composition = compose_from(config, overrides)
+    from dfw.guidance_check import check_guidance_at
+    from dfw.runs import unused, write_text
+
+    found = check_guidance_at(composition.config, image, scale, points, draws)
+    click.echo(found.table())
+    part = composition.guidance
+    name = part.entry.qualified if part is not None else ""
+    path = unused(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, found.svg(f"{name}: {composition.config.prompt!r}, scale {scale:g}"))
+    click.echo(path)
