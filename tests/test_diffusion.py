@@ -48,10 +48,10 @@ def test_on_a_mixture_it_is_the_finite_difference_of_the_objective():
     step = 1e-6
     for index in range(z.numel()):
         up, down = z.clone(), z.clone()
-        up.view(-1)[index] += step
-        down.view(-1)[index] -= step
+        up.reshape(-1)[index] += step
+        down.reshape(-1)[index] -= step
         slope = (objective(up) - objective(down)) / (2 * step)
-        assert found.view(-1)[index].item() == pytest.approx(slope.item(), rel=1e-6)
+        assert found.flatten()[index].item() == pytest.approx(slope.item(), rel=1e-6)
 
 
 def test_no_graph_is_left_behind():

@@ -9,10 +9,21 @@ from torch import Tensor
 
 from dfw import LossInputs
 from dfw.testing import LossTests
+from dfw_losses.asd import ASD
+from dfw_losses.bridge import Bridge
+from dfw_losses.csd import CSD
+from dfw_losses.diffusion import Diffusion
 from dfw_losses.entropy import Entropy
+from dfw_losses.hifa import HiFA
+from dfw_losses.ism import ISM
+from dfw_losses.nfsd import NFSD
 from dfw_losses.opacity import Opacity
 from dfw_losses.orientation import Orientation
+from dfw_losses.score import Score
+from dfw_losses.sdi import SDI
 from dfw_losses.sds import SDS
+from dfw_losses.sjc import SJC
+from dfw_losses.z_variance import ZVariance
 
 
 class TestSDS(LossTests):
@@ -66,3 +77,53 @@ class TestOrientation(LossTests):
         assert samples.normal is not None
         away = (samples.normal.detach() * samples.direction).sum(-1).clamp(min=0)
         return (2 * samples.weight.detach() * away)[:, None] * samples.direction / inputs.render.opacity.numel()
+
+
+class TestScore(LossTests):
+    component = Score
+
+
+class TestDiffusion(LossTests):
+    component = Diffusion
+    options: ClassVar[dict[str, Any]] = {"guidance_scale": 2}
+
+
+class TestSJC(LossTests):
+    component = SJC
+
+
+class TestCSD(LossTests):
+    component = CSD
+    options: ClassVar[dict[str, Any]] = {"negative_scale": 0.5}
+
+
+class TestNFSD(LossTests):
+    component = NFSD
+    options: ClassVar[dict[str, Any]] = {"negative_prompt": ""}
+
+
+class TestISM(LossTests):
+    component = ISM
+
+
+class TestSDI(LossTests):
+    component = SDI
+    options: ClassVar[dict[str, Any]] = {"inversion_steps": 2}
+
+
+class TestASD(LossTests):
+    component = ASD
+
+
+class TestBridge(LossTests):
+    component = Bridge
+    options: ClassVar[dict[str, Any]] = {"good": "{prompt}", "bad": "", "switch": 0}
+
+
+class TestHiFA(LossTests):
+    component = HiFA
+
+
+class TestZVariance(LossTests):
+    component = ZVariance
+    gradient_of = "sample weight"
