@@ -256,8 +256,7 @@ class LossTests(ComponentTests[Loss]):
             with torch.no_grad():
                 positive, negative = self.prompt()
                 asked = {wish: self._text(guidance, wish.replace("{prompt}", positive), cameras) for wish in self.make().texts()}
-                both = (self._text(guidance, words, cameras) for words in (positive, negative))
-                text = PromptBatch(*both, texts=asked)
+                text = PromptBatch(self._text(guidance, positive, cameras), self._text(guidance, negative, cameras), texts=asked)
         return LossInputs(render, cameras, text, guidance, Progress(10, 100), self.generator(seed))
 
     def _text(self, guidance: Guidance, words: str, cameras: CameraBatch) -> Conditioning:

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dfw import Schedule
-from dfw_losses.distillation import Distillation, GuidedConfig, Query
+from dfw_losses.distillation import Distillation, DistillationConfig, GuidedConfig, Query
 
 
 class Bridge(Distillation):
@@ -30,7 +30,7 @@ class Bridge(Distillation):
     config: Bridge.Config
 
     @classmethod
-    def requires(cls, config: GuidedConfig) -> frozenset[str]:
+    def requires(cls, config: DistillationConfig) -> frozenset[str]:
         """A noise predictor that reads text."""
         return frozenset({"noise-prediction", "text"})
 

@@ -49,7 +49,7 @@ def compile_formula(text: str, names: Sequence[str]) -> Value:
 
 def _read(node: ast.expr, text: str, names: tuple[str, ...]) -> Value:
     match node:
-        case ast.Constant(value=value) if type(value) in (int, float) and abs(value) < 1e30:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool) and abs(value) < 1e30:
             return _constant(float(value), names[0])
         case ast.Name(id=name) if name in names:
             return operator.itemgetter(name)

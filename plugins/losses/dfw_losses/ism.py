@@ -6,7 +6,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from dfw import Schedule
-from dfw_losses.distillation import Distillation, GuidedConfig, Query
+from dfw_losses.distillation import Distillation, DistillationConfig, GuidedConfig, Query
 from dfw_losses.inversion import ddim_move, invert
 from dfw_losses.weighting import Weighting
 
@@ -33,7 +33,7 @@ class ISM(Distillation):
     config: ISM.Config
 
     @classmethod
-    def requires(cls, config: GuidedConfig) -> frozenset[str]:
+    def requires(cls, config: DistillationConfig) -> frozenset[str]:
         """A noise predictor that reads text."""
         return frozenset({"noise-prediction", "text"})
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dfw import Schedule
-from dfw_losses.distillation import Distillation, GuidedConfig, Query
+from dfw_losses.distillation import Distillation, DistillationConfig, GuidedConfig, Query
 from dfw_losses.rules import towards
 
 UGLY = "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark, low-resolution, gloomy"
@@ -34,7 +34,7 @@ class NFSD(Distillation):
     config: NFSD.Config
 
     @classmethod
-    def requires(cls, config: GuidedConfig) -> frozenset[str]:
+    def requires(cls, config: DistillationConfig) -> frozenset[str]:
         """A noise predictor that reads text."""
         return frozenset({"noise-prediction", "text"})
 
