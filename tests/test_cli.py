@@ -63,6 +63,14 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]):
     assert all(verb in out for verb in VERBS)
 
 
+def test_where_a_mistake_comes_from_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DFW_TRACEBACK", "1")
+    code, _, err = run_dfw("run", "tiny.yaml", "trainer.stepps=3", capsys=capsys)
+    assert code == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("error: override 'trainer.stepps=3'")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]):
     assert run_dfw("--version", capsys=capsys)[1].strip() == f"dfw, version {__version__}"
 

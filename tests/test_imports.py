@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,8 @@ def command(*arguments: str) -> str:
         command("--help"),
         command("--version"),
         command("plugins", "list"),
+        "from pathlib import Path; from tempfile import mkdtemp\n"
+        "from dfw.cli.main import main; assert main(['plugins', 'new', 'dfw-x', '--kind', 'loss', '--out', mkdtemp()]) == 0",
         *(command(verb, "--help") for verb in ("run", "render", "export", "sample", "config", "plugins", "doctor")),
     ],
 )
@@ -52,6 +55,21 @@ def test_importing_dfw_costs_next_to_nothing():
 def test_listing_plugins_imports_no_plugin():
     ours = {"dfw_geometry", "dfw_renderers", "dfw_guidance", "dfw_losses"}
     assert not loaded_by(command("plugins", "list")) & ours
+
+
+SURFACE = {
+    *("Geometry", "DensityField", "Renderer", "Guidance", "Loss", "LossInputs", "Adapter", "ComponentConfig"),
+    *("CameraBatch", "Rays", "RaySamples", "RenderOutput", "FieldSample", "Conditioning", "PromptBatch", "NoiseSchedule"),
+    *("Schedule", "Progress", "value_at", "register"),
+    *("hookimpl", "RunStarted", "StepEnded", "RunEnded"),
+    *("DfwError", "ConfigError", "PluginError", "GuidanceError", "PromptError", "DivergedError"),
+}
+
+
+def test_the_public_surface_is_exactly_this():
+    assert set(dfw.__all__) - {"__version__"} == SURFACE
+    page = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(SURFACE) if f"`{name}`" not in page] == []
 
 
 def test_the_public_surface_is_what_it_says():

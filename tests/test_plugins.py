@@ -207,6 +207,67 @@ def test_a_plugin_file_registers_components_and_listeners(tmp_path: Path):
         registry()._entries = [entry for entry in registry().entries() if entry.distribution != "local"]
 
 
+def test_two_plugin_files_of_one_name_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from dfw import plugins
+
+    monkeypatch.setattr(plugins, "_files", {})
+    modules = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(COUNTER)
+        modules.append(load_plugin_file(tmp_path / folder / "mine.py"))
+    listeners = load_listeners()
+    listeners.step_ended(step(2))
+    assert [module.calls for module in modules] == [[2], [2]]
+    assert not listeners.problems
+    mine = [listener.origin for listener in listeners.active if listener.provider.distribution == "local"]
+    assert [origin.version for origin in mine] == [str(tmp_path / folder / "mine.py") for folder in ("a", "b")]
+
+
+def test_a_listener_may_be_a_class_and_each_run_gets_one_of_its_own(tmp_path: Path):
+    source = "from dfw import hookimpl\nclass Log:\n    @hookimpl\n    def dfw_step_ended(self, step): ...\n"
+    source += "class Picky:\n    def __init__(self, path): ...\n"
+    write_package(tmp_path, "acme-cls", "1", "[dfw]\nlog = acme_cls:Log\npicky = acme_cls:Picky\n", {"acme_cls": source})
+    with on_path(tmp_path):
+        first, second = load_listeners(), load_listeners()
+        (one,), (other,) = ([a for a in some.active if a.name == "acme-cls/log"] for some in (first, second))
+        assert type(one.instance).__name__ == "Log"
+        assert one.instance is not other.instance
+        assert one.origin.module == "acme_cls"
+        assert "acme-cls 1: listener 'picky': TypeError" in str(first.problems[0])
+
+
+def test_each_listener_gets_an_event_of_its_own():
+    class Vandal(Recorder):
+        @hookimpl
+        def dfw_step_ended(self, step):
+            step.metrics.clear()
+            step.seconds["render"] = 9.0
+
+    class Reader:
+        seen: list[StepEnded]
+
+        @hookimpl
+        def dfw_step_ended(self, step):
+            self.seen = [step]
+
+    reader, event = Reader(), StepEnded(Progress(1, 2), 0.5, {"lr": 0.1}, {"render": 1.0})
+    load_listeners([Vandal(), reader]).step_ended(event)
+    assert reader.seen == [event] == [StepEnded(Progress(1, 2), 0.5, {"lr": 0.1}, {"render": 1.0})]
+
+
+@pytest.mark.parametrize(("variable", "value"), [("DFW_BLOCK_PLUGINS", "Acme_Need"), ("DFW_NO_PLUGINS", "1")])
+def test_what_a_run_requires_and_the_user_blocks_is_told(
+    tmp_path: Path, variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+):
+    write_package(tmp_path, "acme-need", "0.4", "[dfw.loss]\na = b:C\n")
+    monkeypatch.setenv(variable, value)
+    with on_path(tmp_path):
+        check_requirements(["numpy"])
+        with pytest.raises(PluginError, match=r"this run needs acme-need>=0\.1, and acme-need 0\.4 is blocked"):
+            check_requirements(["acme-need>=0.1"])
+
+
 def test_a_plugin_file_that_is_missing_or_raises_is_an_error(tmp_path: Path):
     with pytest.raises(PluginError, match="no such Python file"):
         load_plugin_file(tmp_path / "none.py")

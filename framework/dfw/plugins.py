@@ -94,6 +94,10 @@ class Listeners:
             return
         self.add(Listener(f"{found.provider.distribution}/{found.name}", found.provider, instance))
 
+    def hooks_of(self, listener: Listener) -> list[str]:
+        """The hooks that a listener implements."""
+        return [caller.name for caller in self._manager.get_hookcallers(listener.instance) or ()]
+
     def run_started(self, run: RunStarted) -> None:
         """Tells everyone that a run begins."""
         self._call("dfw_run_started", "run", run)

@@ -152,19 +152,30 @@ class Registry:
             raise
 
     def resolve(self, kind: str, name: str, where: str | None = None) -> Entry:
-        """The entry that `name` means, bare or `distribution/name`; `where` is the configuration path for messages.
+        """The entry that `name` means, bare or `distribution/name`; `where` is the configuration path for messages ("": none).
 
         Raises PluginError for an unknown name (with the nearest ones, the known ones and what failed to load) and for a bare name
         that several distributions provide.
         """
-        place = f" ({where or kind + '.type'})"
-        matches = [entry for entry in self.entries(kind) if name in (entry.name, entry.qualified)] or self._qualified(kind, name)
+        where = f"{kind}.type" if where is None else where
+        place = f" ({where})" if where else ""
+        matches = self.matches(kind, name)
         if len(matches) == 1:
             return matches[0]
         if matches:
             providers = ", ".join(f"{entry.qualified} ({entry.distribution} {entry.version})" for entry in matches)
             raise PluginError(f"{kind} '{name}'{place} is provided by several distributions; write one of {providers}")
         raise PluginError(f"no {kind} named '{name}'{place}.{self._advice(kind, name)}")
+
+    def matches(self, kind: str, name: str) -> list[Entry]:
+        """All entries of a kind that `name` may mean, bare or qualified."""
+        return [entry for entry in self.entries(kind) if name in (entry.name, entry.qualified)] or self._qualified(kind, name)
+
+    def nearest(self, name: str, kind: str | None = None) -> str | None:
+        """The known name, bare or qualified, that is most like `name`; None where none is."""
+        names = {form.lower(): form for entry in self.entries(kind) for form in (entry.name, entry.qualified)}
+        near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+        return names[near[0]] if near else None
 
     def _qualified(self, kind: str, name: str) -> list[Entry]:
         owner, slash, tail = name.rpartition("/")
@@ -176,12 +187,9 @@ class Registry:
             who = ", ".join(f"{entry.distribution} {entry.version}" for entry in blocked)
             return f" {who} provides it and is {BLOCKED}."
         known = self.entries(kind)
-        names = {entry.name.lower(): entry.name for entry in known} | {
-            entry.qualified.lower(): entry.qualified for entry in known
-        }
-        near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+        near = self.nearest(name, kind)
         listed = ", ".join(dict.fromkeys(entry.name for entry in known)) or "none; is dreamfw itself installed?"
-        text = (f" Did you mean '{names[near[0]]}'?" if near else "") + f" Known: {listed}."
+        text = (f" Did you mean '{near}'?" if near else "") + f" Known: {listed}."
         owner = name.partition("/")[0]
         if owner == LOCAL and "/" in name:
             text += " It was registered by hand: give the file that does so with --plugin FILE.py, or call dfw.register."

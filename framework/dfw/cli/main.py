@@ -1,7 +1,7 @@
 """The command `dfw`: finds the verb, imports its module, and turns errors into one sentence and an exit code.
 
 Exit codes: 0 done, 1 crash, 2 usage or configuration, 3 plugin or model missing or broken, 4 diverged, 130 interrupted. No torch
-until a verb needs it.
+until a verb needs it. `DFW_TRACEBACK=1` shows where an error comes from.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(None if arguments is None else list(arguments), prog_name="dfw", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except DfwError as error:
+        if os.environ.get("DFW_TRACEBACK", "0") not in ("", "0"):
+            traceback.print_exc()
         click.echo(f"error: {error}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):

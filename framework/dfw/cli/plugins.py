@@ -1,4 +1,4 @@
-"""`dfw plugins`: what is installed, from metadata alone; no plugin is imported."""
+"""`dfw plugins`: what is installed, from metadata alone; and the verbs that look at one plugin, or make one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from collections.abc import Iterable
 import click
 import rich_click
 
+from dfw.cli.info import info
+from dfw.cli.new import new
+
 
 @click.group("plugins", cls=rich_click.RichGroup)
 def command() -> None:
-    """Show the components and listeners that are installed."""
+    """Show, explain and make components and listeners."""
+
+
+command.add_command(info)
+command.add_command(new)
 
 
 @command.command("list", cls=rich_click.RichCommand)
@@ -19,13 +26,14 @@ def list_plugins() -> None:
     from dfw.discovery import scan
     from dfw.registry import registry
 
-    known = registry()
+    known, offered = registry(), scan()
     rows = [(entry.kind, entry.qualified, entry.version, entry.target) for entry in known.entries()]
-    rows += [("listener", f"{f.provider.distribution}/{f.name}", f.provider.version, f.target) for f in scan().group("dfw")]
+    rows += [("listener", f"{f.provider.distribution}/{f.name}", f.provider.version, f.target) for f in offered.group("dfw")]
     for line in columns([("KIND", "NAME", "VERSION", "FROM"), *rows]):
         click.echo(line)
-    for entry in known.blocked:
-        click.echo(f"blocked: {entry.kind} {entry.qualified} {entry.version}")
+    for found in offered.blocked:
+        kind = found.group.removeprefix("dfw.").replace("dfw", "listener")
+        click.echo(f"blocked: {kind} {found.provider.distribution}/{found.name} {found.provider.version}")
     for problem in known.problems:
         click.echo(f"problem: {problem}")
 

@@ -1,0 +1,138 @@
+"""`dfw plugins info`: one component or listener, with all its options. Imports that plugin and no other."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import rich_click
+
+from dfw.cli.options import plugin_options, use_plugins
+from dfw.registry import KINDS
+
+if TYPE_CHECKING:
+    from dfw.describe import Description, Option
+    from dfw.discovery import Found
+
+LISTENER = "listener"
+
+
+@click.command("info", cls=rich_click.RichCommand)
+@click.argument("name")
+@click.option("--kind", type=click.Choice([*KINDS, LISTENER]), help="Needed where several kinds have one of that name.")
+@plugin_options
+def info(name: str, kind: str | None, plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
+    """Show the component or listener NAME, bare or qualified: options, features, and where it comes from."""
+    use_plugins(plugin_files, blocked)
+    kind = kind or _kind_of(name)
+    lines = _listener(_found(name)) if kind == LISTENER else _component(kind, name)
+    for line in lines:
+        click.echo(line)
+
+
+def _kind_of(name: str) -> str:
+    """The one kind that has a component of that name."""
+    from dfw.errors import PluginError
+    from dfw.registry import registry
+
+    known = registry()
+    kinds = [kind for kind in KINDS if known.matches(kind, name)] + ([LISTENER] if _matching(name) else [])
+    if len(kinds) > 1:
+        raise click.UsageError(f"{name!r} names a {' and a '.join(kinds)}: add --kind {' or --kind '.join(kinds)}")
+    if not kinds:
+        near = known.nearest(name)
+        hint = f"did you mean {near!r}? " if near else ""
+        broken = "".join(f"\n  cannot be used: {problem}" for problem in known.problems)
+        raise PluginError(f"no component or listener named {name!r}; {hint}dfw plugins list shows all{broken}")
+    return kinds[0]
+
+
+def _matching(name: str) -> list[Found]:
+    from dfw.discovery import scan
+
+    return [found for found in scan().group("dfw") if name in (found.name, f"{found.provider.distribution}/{found.name}")]
+
+
+def _found(name: str) -> Found:
+    from dfw.errors import PluginError
+
+    matches = _matching(name)
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
+        raise PluginError(f"no listener named {name!r}; dfw plugins list shows all")
+    choices = ", ".join(f"{found.provider.distribution}/{found.name} ({found.provider})" for found in matches)
+    raise PluginError(f"listener {name!r} is provided by several distributions; write one of {choices}")
+
+
+def _listener(found: Found) -> Iterator[str]:
+    from dfw.errors import PluginError
+    from dfw.plugins import Listeners
+
+    listeners = Listeners()
+    listeners.load(found)
+    if listeners.problems:
+        raise PluginError(str(listeners.problems[0]))
+    (listener,) = listeners.active
+    yield f"{LISTENER} {listener.name}"
+    yield from _facts(
+        {
+            "distribution": str(found.provider),
+            "module": found.target,
+            "hooks": ", ".join(listeners.hooks_of(listener)) or "none",
+        }
+    )
+
+
+def _component(kind: str, name: str) -> Iterator[str]:
+    from dfw.describe import describe
+    from dfw.registry import registry
+
+    known = registry()
+    entry = known.resolve(kind, name, "")
+    description = describe(entry, known.load(entry))
+    yield f"{kind} {description.name}"
+    yield from (f"  {line}" if line else "" for line in description.summary.splitlines())
+    yield ""
+    yield from _facts(
+        {
+            "distribution": f"{description.distribution} {description.version}",
+            "module": description.module,
+            "requires": _words(description.requires),
+            "provides": _words(description.provides),
+        }
+    )
+    yield from (f"{'':14}{feature} when {hint}" for feature, hint in description.hints.items())
+    yield ""
+    yield from _options(description)
+
+
+def _facts(facts: dict[str, str]) -> Iterator[str]:
+    yield from (f"{name:<14}{value}" for name, value in facts.items())
+
+
+def _words(words: frozenset[str] | None) -> str:
+    return "depends on the options" if words is None else ", ".join(sorted(words)) or "nothing"
+
+
+def _options(description: Description) -> Iterator[str]:
+    yield "options" if description.options else "no options"
+    when = ""
+    for option in description.options:
+        if option.when and option.when != when:
+            yield f"  where {option.when}:"
+        when = option.when
+        yield from _option(option, "    " if option.when else "  ")
+
+
+def _option(option: Option, indent: str) -> Iterator[str]:
+    width = min(shutil.get_terminal_size((110, 24)).columns, 130)
+    default = option.default if option.default == "required" else f"default {option.default}"
+    yield from textwrap.wrap(
+        f"{option.path}: {option.type}; {default}", width, initial_indent=indent, subsequent_indent=f"{indent}    "
+    )
+    yield from textwrap.wrap(option.help, width, initial_indent=f"{indent}    ", subsequent_indent=f"{indent}    ")
