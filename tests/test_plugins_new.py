@@ -64,8 +64,8 @@ def test_a_new_package_is_complete_tidy_and_says_the_same_names_everywhere(kind:
     assert config.plugins == ("dfw-soft-glow>=0.1",)
     leftovers = [path for path in folder.rglob("*") if path.is_file() and ("{{" in path.read_text() or "{%" in path.read_text())]
     assert leftovers == []
-    shell("ruff", "check", *RULES, ".", folder=folder)
-    shell("ruff", "format", "--isolated", "--line-length", "130", "--check", ".", folder=folder)
+    shell(sys.executable, "-m", "ruff", "check", *RULES, ".", folder=folder)
+    shell(sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "130", "--check", ".", folder=folder)
 
 
 def test_nothing_is_overwritten_and_nothing_is_left_behind(
