@@ -202,10 +202,7 @@ class Guidance(Component, nn.Module, ABC):
         return (noisy - sigma * noise) / alpha
 
     def mean_residual(self, clean: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor | None:
-        """E over eps of eps_hat(alpha_t z + sigma_t eps; y, t) - eps for `clean` z (B, C, h, w), where a closed form is known.
-
-        None for models, and for prompts, where it is not: all but the exactly known ones.
-        """
+        """E over eps of eps_hat(z_t; y, t) - eps for `clean` z (B, C, h, w), in closed form; None where there is none."""
         return None
 
 
@@ -239,27 +236,24 @@ class LossInputs:
 
     @cached_property
     def image(self) -> Tensor:
-        """The render channels-first, at the guidance's resolution: (B, 3, H, W) in [0, 1], or latents (B, C, h, w).
-
-        Resized bilinearly, antialiased when shrinking; with gradients.
-        """
+        """The render resized (bilinear, antialiased when shrinking) for the guidance: (B, 3, H, W), or latents (B, C, h, w)."""
         if self.guidance is None:
             raise ValueError("this loss asks for the encoded render, and the run has no guidance")
         image = self.render.colour.permute(0, 3, 1, 2)
         side = self.guidance.latent_resolution if self.render.latent else self.guidance.resolution
         if image.shape[-2:] != (side, side):
-            shrink = image.shape[-1] > side
-            image = F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False, antialias=shrink)
+            image = F.interpolate(
+                image, size=(side, side), mode="bilinear", align_corners=False, antialias=image.shape[-1] > side
+            )
         return image
 
     @cached_property
     def encoded(self) -> Tensor:
         """The render in the guidance's space (B, C, h, w), with gradients; encoded once however many losses ask."""
-        image = self.image
         if self.render.latent or self.guidance is None:
-            return image
-        encoded = self.guidance.encode_image(image)
-        check_encoded(self.guidance, image, encoded)
+            return self.image
+        encoded = self.guidance.encode_image(self.image)
+        check_encoded(self.guidance, self.image, encoded)
         return encoded
 
 
@@ -295,8 +289,8 @@ class Loss(Component, nn.Module, ABC):
     def texts(self) -> tuple[str, ...]:
         """Texts it asks about besides the prompt and the negative prompt; encoded before the first step.
 
-        `{prompt}` in one stands for the run's prompt and makes it follow the view's words as the prompt does; a text without it
-        is the same for every view ("" is no prompt at all). `inputs.prompt.texts` holds them under what is returned here.
+        `{prompt}` stands for the run's, in each view's words; a text without it is the same for every view ("" is no prompt).
+        `inputs.prompt.texts` holds them under what is returned here.
         """
         return ()
 
