@@ -241,11 +241,10 @@ class LossInputs:
             raise ValueError("this loss asks for the encoded render, and the run has no guidance")
         image = self.render.colour.permute(0, 3, 1, 2)
         side = self.guidance.latent_resolution if self.render.latent else self.guidance.resolution
-        if image.shape[-2:] != (side, side):
-            image = F.interpolate(
-                image, size=(side, side), mode="bilinear", align_corners=False, antialias=image.shape[-1] > side
-            )
-        return image
+        if image.shape[-2:] == (side, side):
+            return image
+        shrink = image.shape[-1] > side
+        return F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False, antialias=shrink)
 
     @cached_property
     def encoded(self) -> Tensor:
@@ -287,10 +286,9 @@ class Loss(Component, nn.Module, ABC):
         return {}
 
     def texts(self) -> tuple[str, ...]:
-        """Texts it asks about besides the prompt and the negative prompt; encoded before the first step.
+        """Texts it asks about, encoded before the first step: `inputs.prompt.texts` holds them under what is returned here.
 
-        `{prompt}` stands for the run's, in each view's words; a text without it is the same for every view ("" is no prompt).
-        `inputs.prompt.texts` holds them under what is returned here.
+        `{prompt}` in one stands for the run's, in each view's words; others are the same for every view, "" is no prompt at all.
         """
         return ()
 
