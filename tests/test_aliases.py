@@ -14,6 +14,7 @@ from tiny_diffusion import save_tiny_model
 
 from dfw import GuidanceError
 from dfw_guidance import aliases, hub
+from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.layouts import STABLE_DIFFUSION
 from dfw_guidance.stable_diffusion import StableDiffusion
 
@@ -114,6 +115,13 @@ def test_a_gated_repository_says_where_the_licence_is(answering: list[str]) -> N
     assert "accept its licence at https://huggingface.co/someone/gated" in message
     assert "hf auth login" in message
     assert "HF_TOKEN" in message
+
+
+def test_a_gated_alias_ends_with_the_remedy_and_exit_code_3(answering: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(aliases.ALIASES, "if-xl", ("DeepFloyd/gated",))
+    with pytest.raises(GuidanceError, match=r"accept its licence at https://huggingface\.co/DeepFloyd/gated") as caught:
+        DeepFloyd(DeepFloyd.Config())
+    assert caught.value.exit_code == 3
 
 
 def test_a_private_repository_asks_for_the_login(answering: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,13 @@ from diffusers import IFPipeline
 from prior_checks import noise, picture, steps_of, two_steps
 from tiny_deep_floyd import save_tiny_deep_floyd
 from tiny_diffusion import save_tiny_model
+from transformers import AutoTokenizer
 
 import dfw_guidance.t5
 from dfw import GuidanceError, PromptError
+from dfw_guidance.clip import tokenise
 from dfw_guidance.deep_floyd import DeepFloyd
+from dfw_guidance.pretrained import Files
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +126,26 @@ def test_a_tokenizer_of_sentencepiece_alone_says_what_to_install(tmp_path: Path,
     monkeypatch.setattr(dfw_guidance.t5, "_installed", lambda _name: False)
     with pytest.raises(GuidanceError, match=r"spiece\.model needs the packages sentencepiece and protobuf; pip install"):
         load(folder).encode_text(["a red car"])
+
+
+def test_sentencepieces_own_file_is_read_as_sentencepiece_reads_it(tmp_path: Path) -> None:
+    """DeepFloyd's repositories have no other: T5's ids are SentencePiece's, and </s> at the end."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    written = io.BytesIO()
+    lines = ["a red car", "a blue cube on a red car", "front view", "back view, side view overhead"] * 20
+    ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=written, vocab_size=28, model_type="unigram", minloglevel=2, **ids
+    )
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "spiece.model").write_bytes(written.getvalue())
+    settings = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    words = Files(tmp_path, None).tokenizer(AutoTokenizer, "tokenizer")
+    reference = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
+    for text in ("a red car", "", "blue view"):
+        tokens = tokenise(words, [text], 16)
+        assert tokens.input_ids[0, : int(tokens.attention_mask.sum())].tolist() == [*reference.encode(text), 1]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
