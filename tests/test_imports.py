@@ -40,6 +40,7 @@ def command(*arguments: str) -> str:
         command("plugins", "list"),
         "from pathlib import Path; from tempfile import mkdtemp\n"
         "from dfw.cli.main import main; assert main(['plugins', 'new', 'dfw-x', '--kind', 'loss', '--out', mkdtemp()]) == 0",
+        command("plugins", "check", "--help"),
         *(command(verb, "--help") for verb in ("run", "render", "export", "sample", "config", "plugins", "doctor")),
     ],
 )

@@ -7,15 +7,17 @@ from collections.abc import Iterable
 import click
 import rich_click
 
+from dfw.cli.check import check
 from dfw.cli.info import info
 from dfw.cli.new import new
 
 
 @click.group("plugins", cls=rich_click.RichGroup)
 def command() -> None:
-    """Show, explain and make components and listeners."""
+    """Show, explain, check and make components and listeners."""
 
 
+command.add_command(check)
 command.add_command(info)
 command.add_command(new)
 

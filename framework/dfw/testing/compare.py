@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -72,3 +72,19 @@ def directional_derivative(
         for (tensor, _), origin in zip(pairs, start, strict=True):
             tensor.copy_(origin)
     return (ends[0] - ends[1]) / (2 * step)
+
+
+def require_derivative(
+    function: Callable[[], Tensor],
+    tensors: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+    generator: torch.Generator,
+    remedy: str,
+) -> None:
+    """Requires that along a random direction `gradients` of `function`, float64, say what central differences find."""
+    directions = [torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype) for x in tensors]
+    stated = float(sum((g * d).sum() for g, d in zip(gradients, directions, strict=True) if g is not None))
+    found = directional_derivative(function, tensors, directions, 1e-6)
+    seen = f"along a random direction autograd says {stated:.6g} and finite differences {found:.6g}"
+    holds = abs(stated - found) <= 1e-3 * max(abs(stated), abs(found), 1e-6)
+    require(holds, "gradients are the derivatives of the values", seen, remedy)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -112,8 +113,8 @@ def views(
 
 def to(cameras: CameraBatch, device: str) -> CameraBatch:
     """The same cameras on another device."""
-    tensors = (cameras.camera_to_world, cameras.fov_y, cameras.azimuth, cameras.elevation, cameras.distance)
-    return CameraBatch(*(tensor.to(device) for tensor in tensors), cameras.height, cameras.width)
+    names = ("camera_to_world", "fov_y", "azimuth", "elevation", "distance")
+    return replace(cameras, **{name: getattr(cameras, name).to(device) for name in names})
 
 
 def seen_at(point: Sequence[float], azimuth: float, elevation: float, fov: float, height: int, width: int) -> tuple[float, float]:

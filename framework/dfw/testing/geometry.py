@@ -161,7 +161,7 @@ class GeometryTests(ComponentTests[Geometry]):
         field = self._field()
         points = self._inside(field, 257)
         whole = self._look(field, points, normals=True)
-        parts = [self._look(field, part, normals=True) for part in points.split(37)]
+        parts = [self._look(field, part, normals=True) for part in torch.split(points, 37)]
         joined = {name: torch.cat([part[name] for part in parts]) for name in whole}
         promise = "each point is answered by itself"
         require_same(whole, joined, self.tolerance, promise, "Use no statistics over the batch of points (BatchNorm, mean, max)")

@@ -236,8 +236,8 @@ class GuidanceTests(ComponentTests[Guidance]):
         return self._shared[key].eval()
 
     def _image(self, guidance: Guidance, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Smooth images (B, 3, side, side) in [0.1, 0.9]: four random colours, one in each corner."""
-        corners = 0.1 + 0.8 * self.draw(count, 3, 2, 2, seed=3, dtype=dtype)
+        """Smooth images (B, 3, side, side) in [0.1, 0.9]: four strong colours, one in each corner."""
+        corners = 0.1 + 0.8 * self.draw(count, 3, 2, 2, seed=3, dtype=dtype).round()
         side = guidance.resolution
         return torch.nn.functional.interpolate(corners, size=(side, side), mode="bilinear", align_corners=True)
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.gradcheck import GradcheckError
 
 from dfw.contracts import CameraBatch, RenderOutput
 from dfw.interfaces import Geometry, Renderer
@@ -81,7 +82,10 @@ class AnyRenderer(ComponentTests[Renderer]):
                 made.train(mode)
                 output: RenderOutput = made(geometry, self._cameras(count), self.generator())
                 shape = (count, height, width)
-                named = {"opacity": (output.opacity, shape), "depth": (output.depth, shape)}
+                named: dict[str, tuple[Tensor, tuple[int, ...]]] = {
+                    "opacity": (output.opacity, shape),
+                    "depth": (output.depth, shape),
+                }
                 channels = int(output.colour.shape[-1]) if output.latent else 3
                 named["colour"] = (output.colour, (*shape, channels))
                 if output.normal is not None:
@@ -163,7 +167,7 @@ class AnyRenderer(ComponentTests[Renderer]):
         made = self.fresh()
         if "chunk" not in type(made.config).model_fields:
             raise Skip("the renderer's Config has no field `chunk`")
-        small: Renderer = type(made)(made.config.model_copy(update={"chunk": 37}))  # type: ignore[call-arg]
+        small: Renderer = type(made)(made.config.model_copy(update={"chunk": 37}))
         small.to(self.device).load_state_dict(made.state_dict())
         promise = "rays rendered in chunks make the same picture"
         require_same(self.observe(made), self.observe(small.eval()), self.tolerance, promise, "Look at the offsets of chunks")
@@ -223,7 +227,7 @@ class AnyRenderer(ComponentTests[Renderer]):
 
         try:
             torch.autograd.gradcheck(picture, values, fast_mode=True, atol=1e-6, rtol=1e-4)
-        except torch.autograd.gradcheck.GradcheckError as error:
+        except GradcheckError as error:
             first = str(error).strip().splitlines()[0]
             raise AssertionError(
                 f"gradients are the derivatives of the picture; torch.autograd.gradcheck says: {first} "

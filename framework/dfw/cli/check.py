@@ -1,0 +1,92 @@
+"""`dfw plugins check`: does a component keep what its interface promises?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import rich_click
+
+from dfw.cli.options import FILE, plugin_options, use_plugins
+
+if TYPE_CHECKING:
+    from dfw.testing.outcomes import Outcome
+
+_WIDEST = len("expected failure")
+
+
+@click.command("check", cls=rich_click.RichCommand)
+@click.argument("name", required=False)
+@click.option("--kind", type=click.Choice(["geometry", "renderer", "guidance", "loss"]), help="Where NAME is used twice.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of the component; can be given again.")
+@click.option("--config", metavar="RUN.yaml", help="A run whose options for NAME, and whose other parts, are used.")
+@click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="For guidance: give two that it can tell apart.")
+@click.option("--device", default="cpu", show_default=True, help="Where the checks run, e.g. cuda.")
+@click.option("--tests", type=FILE, metavar="FILE.py", help="Run the kits that a test file subclasses, in place of NAME.")
+@plugin_options
+def check(
+    name: str | None,
+    kind: str | None,
+    overrides: tuple[str, ...],
+    config: str | None,
+    prompts: tuple[str, ...],
+    device: str,
+    tests: Path | None,
+    plugin_files: tuple[Path, ...],
+    blocked: tuple[str, ...],
+) -> int:
+    """Run the conformance kit on the component NAME, or look over everything that is installed.
+
+    Exit code 0 when nothing failed, else 2.
+    """
+    use_plugins(plugin_files, blocked)
+    if tests is not None:
+        if name is not None:
+            raise click.UsageError("--tests says what to check: give no NAME beside it")
+        from dfw.testing.check import kits_in
+        from dfw.testing.run import run_checks
+
+        totals = [_print(f"{kit.__name__} ({tests})", run_checks(kit)) for kit in kits_in(tests)]
+        return 2 if any(total["failed"] for total in totals) else 0
+    if name is None:
+        if kind or overrides or config or prompts:
+            raise click.UsageError("--kind, --set, --config and --prompt belong to one component: give its NAME")
+        return _survey()
+    from dfw.registry import registry
+    from dfw.testing.check import Request, kit_for
+    from dfw.testing.run import run_checks
+
+    entry, kit = kit_for(registry(), Request(name, kind, overrides, config, prompts, device))
+    return 2 if _print(f"{entry.kind} {entry.label} ({entry.target})", run_checks(kit))["failed"] else 0
+
+
+def _print(title: str, outcomes: Iterable[Outcome]) -> Counter[str]:
+    """A line per check as soon as it is done, and how many ended how."""
+    click.echo(title)
+    total: Counter[str] = Counter()
+    for outcome in outcomes:
+        total[outcome.status] += 1
+        reason = " ".join(outcome.reason.split())
+        click.echo(f"  {outcome.check:<48}  {outcome.status:<{_WIDEST}}  {reason}".rstrip())
+    click.echo("  " + (", ".join(f"{count} {status}" for status, count in total.items()) or "no checks"))
+    return total
+
+
+def _survey() -> int:
+    from dfw.registry import registry
+    from dfw.testing.check import survey
+
+    known, failed = registry(), 0
+    unreadable = known.problems
+    for checked in survey(known):
+        entry, outcome = checked.entry, checked.outcome
+        failed += outcome.status == "failed"
+        words = {"passed": "builds from its defaults", "skipped": "imports"}.get(outcome.status, f"{outcome.check} failed")
+        reason = f"  {' '.join(outcome.reason.split())}" if outcome.reason else ""
+        click.echo(f"{entry.kind:<9} {entry.label:<36} {words}{reason}")
+    for problem in unreadable:
+        click.echo(f"problem: {problem}")
+    return 2 if failed or unreadable else 0

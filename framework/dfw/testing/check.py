@@ -1,0 +1,210 @@
+"""From an installed component to the checks it has to pass, and the survey of all that is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dfw.build import Composition, compose
+from dfw.config import load_with_provenance
+from dfw.config_errors import explain
+from dfw.config_merge import parse_overrides
+from dfw.errors import ConfigError, DfwError, PluginError
+from dfw.interfaces import Geometry, Guidance
+from dfw.provenance import Provenance
+from dfw.registry import KINDS, Entry, Registry
+from dfw.testing.base import ComponentTests, undocumented
+from dfw.testing.geometry import GeometryTests
+from dfw.testing.guidance import GuidanceTests
+from dfw.testing.loss import LossTests
+from dfw.testing.outcomes import Outcome
+from dfw.testing.renderer import RendererTests
+
+KITS: dict[str, type[ComponentTests[Any]]] = {
+    "geometry": GeometryTests,
+    "renderer": RendererTests,
+    "guidance": GuidanceTests,
+    "loss": LossTests,
+}
+"""Kind -> its kit."""
+
+_KIT_OFFERS = frozenset({"colour", "opacity", "depth", "normals", "ray-samples", "noise-prediction", "text"})
+"""Features of what the kit shows a loss."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to check and how: overrides `key=value` of its options, or a run's configuration to take options and partners from."""
+
+    name: str
+    kind: str | None = None
+    overrides: Sequence[str] = ()
+    config: str | None = None
+    prompts: tuple[str, ...] = ()
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One component of the survey, and how it did."""
+
+    entry: Entry
+    outcome: Outcome = field(default=Outcome("", "passed"))
+
+
+def find(registry: Registry, name: str, kind: str | None = None) -> Entry:
+    """The one component of any kind that `name` means, bare or qualified. Raises PluginError for none and for several."""
+    kinds = [kind] if kind else [k for k in KINDS if any(name in (e.name, e.qualified) for e in registry.entries(k))]
+    if not kinds:
+        known = ", ".join(sorted({entry.name for entry in registry.entries()}))
+        raise PluginError(f"no component named {name!r}; known: {known}. See dfw plugins list")
+    if len(kinds) > 1:
+        raise PluginError(f"{name!r} names a {' and a '.join(kinds)}; say which with --kind {kinds[0]}")
+    return registry.resolve(kinds[0], name, f"--kind {kinds[0]}")
+
+
+def kit_for(registry: Registry, request: Request) -> tuple[Entry, type[ComponentTests[Any]]]:
+    """The kit for a component, with the options and partners that `request` gives. Raises DfwError when it cannot be built."""
+    entry = find(registry, request.name, request.kind)
+    cls = registry.load(entry)
+    run = None if request.config is None else _compose(registry, request.config)
+    options: dict[str, Any] = {} if run is None else _options_in(run, entry, request.config)
+    changes, _ = parse_overrides(list(request.overrides), {})
+    options = _merged(options, changes)
+    try:
+        checked = cls.Config.model_validate(options)
+    except ValidationError as error:
+        sentences = "\n".join(explain(error, options, cls.Config, Provenance(), (), entry.label))
+        raise ConfigError(f"{sentences}\nGive its options with --set key=value, or with --config RUN.yaml") from None
+    body: dict[str, Any] = {"component": cls, "options": options, "device": request.device, "__doc__": entry.label}
+    body |= _partners(registry, entry, cls.requires(checked), run)
+    if entry.kind == "guidance":
+        body |= _prompts(request.prompts, run)
+    return entry, type(f"Check{cls.__name__}", (KITS[entry.kind],), body)
+
+
+def kits_in(path: Path) -> list[type[ComponentTests[Any]]]:
+    """The kits that a Python test file subclasses, in the order they are written. Raises PluginError."""
+    spec = spec_from_file_location(f"dfw_tests_{path.stem}", path) if path.suffix == ".py" and path.is_file() else None
+    if spec is None or spec.loader is None:
+        raise PluginError(f"--tests {path}: no such Python file")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginError(f"--tests {path} failed to load: {type(error).__name__}: {error}") from error
+    found = [
+        value
+        for name, value in vars(module).items()
+        if name.startswith("Test") and isinstance(value, type) and issubclass(value, ComponentTests)
+    ]
+    if not found:
+        raise PluginError(f"--tests {path}: no class Test... in it that subclasses a kit of dfw.testing")
+    return found
+
+
+def survey(registry: Registry) -> Iterator[Checked]:
+    """Every installed component: that it imports, that its Config is documented, and that it can be built from its defaults."""
+    for entry in registry.entries():
+        try:
+            cls = registry.load(entry)
+        except PluginError as error:
+            yield Checked(entry, Outcome("imports", "failed", str(error)))
+            continue
+        yield Checked(entry, _look_over(cls))
+
+
+def _look_over(cls: type[Any]) -> Outcome:
+    bare = sorted(f"{model.__name__}.{name}" for model, name in undocumented(cls.Config))
+    if bare:
+        return Outcome("config", "failed", f"no docstring under {', '.join(bare)}; say what it is, its unit and its range")
+    try:
+        config = cls.Config()
+    except ValidationError as error:
+        needed = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
+        return Outcome("builds", "skipped", f"not built: its options have no default for {needed}")
+    try:
+        cls(config)
+    except KeyboardInterrupt:
+        raise
+    except DfwError as error:
+        return Outcome("builds", "skipped", f"not built from its defaults: {error}")
+    except BaseException as error:
+        return Outcome("builds", "failed", f"its defaults do not build it: {type(error).__name__}: {error}")
+    return Outcome("builds", "passed")
+
+
+def _compose(registry: Registry, config: str) -> Composition:
+    loaded = load_with_provenance(config)
+    return compose(loaded.config, registry, loaded.provenance)
+
+
+def _options_in(run: Composition, entry: Entry, config: str | None) -> dict[str, Any]:
+    for part in run.parts():
+        if (part.entry.kind, part.entry.qualified) == (entry.kind, entry.qualified):
+            return part.config.model_dump(mode="json", by_alias=True)
+    used = ", ".join(part.entry.qualified for part in run.parts())
+    raise ConfigError(f"{config}: no {entry.kind} {entry.qualified} in this run; it has {used}")
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
+
+
+def _partners(registry: Registry, entry: Entry, requires: frozenset[str], run: Composition | None) -> dict[str, Any]:
+    """Methods that give the kit a partner with the features it has none of: a run's own, or one that is installed."""
+    if entry.kind == "renderer" and "density-field" not in requires:
+        build = _geometry_with(registry, requires) if run is None else run.build_geometry
+
+        def geometry(self: Any) -> Geometry:
+            return build()
+
+        return {"geometry": geometry}
+    if entry.kind == "loss" and run is not None and run.guidance is not None and not requires <= _KIT_OFFERS:
+        shared: list[Guidance | None] = []
+
+        def guidance(self: Any) -> Guidance | None:
+            if not shared:
+                shared.append(run.build_guidance())
+            return shared[0]
+
+        def prompt(self: Any) -> tuple[str, str]:
+            return run.config.prompt, run.config.negative_prompt
+
+        return {"guidance": guidance, "prompt": prompt}
+    return {}
+
+
+def _geometry_with(registry: Registry, features: frozenset[str]) -> Any:
+    """A function that builds an installed geometry that provides `features` from its defaults. Raises ConfigError for none."""
+    for entry in registry.entries("geometry"):
+        try:
+            cls: Any = registry.load(entry)
+            config = cls.Config()
+        except (PluginError, ValidationError):
+            continue
+        if features <= cls.provides(config):
+            return lambda: cls(config)
+    raise ConfigError(
+        f"no installed geometry provides {', '.join(sorted(features))} with its default options; "
+        "give a run that has one with --config RUN.yaml"
+    )
+
+
+def _prompts(given: tuple[str, ...], run: Composition | None) -> dict[str, Any]:
+    if len(given) not in (0, 2):
+        raise ConfigError("--prompt: give two, which the model can read and tell apart")
+    if given:
+        return {"prompts": given}
+    return {} if run is None else {"prompts": (run.config.prompt, run.config.negative_prompt)}

@@ -1,0 +1,235 @@
+"""A right density field, and wrong ones: each differs in one thing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import field_validator
+from torch import Tensor, nn
+
+from dfw import ComponentConfig, DensityField, FieldSample
+
+
+class Twin(DensityField):
+    """One Gaussian blob: height exp(-r^2/(2 size^2)) in the cube of half-width 1, with one colour."""
+
+    class Config(ComponentConfig):
+        """How large it starts."""
+
+        size: float = 0.4
+        """Standard deviation, world units."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.size = nn.Parameter(torch.tensor(float(config.size)))
+        self.centre = nn.Parameter(torch.zeros(3))
+        self.raw_colour = nn.Parameter(torch.zeros(3))
+
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        return frozenset({"density-field"})
+
+    @property
+    def radius(self) -> float:
+        return 1.0
+
+    def initialise(self, generator: torch.Generator) -> None:
+        with torch.no_grad():
+            self.raw_colour.copy_(torch.randn(3, generator=generator))
+            self.centre.copy_(0.1 * torch.randn(3, generator=generator))
+
+    def raw(self, points: Tensor) -> Tensor:
+        return 5 * torch.exp(-(points - self.centre).square().sum(-1) / (2 * self.size**2))
+
+    def density(self, points: Tensor) -> Tensor:
+        return self.raw(points) * (points.abs().amax(-1) <= self.radius)
+
+    def albedo(self, points: Tensor) -> Tensor:
+        return torch.sigmoid(self.raw_colour).expand_as(points)
+
+    def normal(self, points: Tensor) -> Tensor:
+        return F.normalize(points - self.centre, dim=-1, eps=1e-6)
+
+    def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
+        return FieldSample(self.density(points), self.albedo(points), self.normal(points) if normals else None)
+
+
+class NegativeDensity(Twin):
+    def raw(self, points: Tensor) -> Tensor:
+        return super().raw(points) - 0.5
+
+
+class FlippedNormals(Twin):
+    def normal(self, points: Tensor) -> Tensor:
+        return -super().normal(points)
+
+
+class SwappedAxes(Twin):
+    def normal(self, points: Tensor) -> Tensor:
+        return super().normal(points)[..., [1, 0, 2]]
+
+
+class LongNormals(Twin):
+    def normal(self, points: Tensor) -> Tensor:
+        return 2 * super().normal(points)
+
+
+class NormalsWithoutGraph(Twin):
+    def normal(self, points: Tensor) -> Tensor:
+        return super().normal(points).detach()
+
+
+class RawColour(Twin):
+    def albedo(self, points: Tensor) -> Tensor:
+        return (3 * self.raw_colour).expand_as(points)
+
+
+class DetachedColour(Twin):
+    def albedo(self, points: Tensor) -> Tensor:
+        return super().albedo(points).detach()
+
+
+class LeaksOut(Twin):
+    def density(self, points: Tensor) -> Tensor:
+        return self.raw(points)
+
+
+class SphereForCube(Twin):
+    """Zero outside the ball of radius 2 instead of the cube."""
+
+    def density(self, points: Tensor) -> Tensor:
+        return self.raw(points) * (points.norm(dim=-1) <= 2)
+
+
+class LooksAtItsNeighbours(Twin):
+    def raw(self, points: Tensor) -> Tensor:
+        return super().raw(points) * (1 + 0.1 * torch.tanh(points.sum()))
+
+
+class SpikeAtTheCentre(Twin):
+    """sqrt(0) has no gradient."""
+
+    def raw(self, points: Tensor) -> Tensor:
+        return super().raw(points) * torch.exp(-0.1 * points.square().sum(-1).sqrt())
+
+    def normal(self, points: Tensor) -> Tensor:
+        with torch.enable_grad():
+            where = points.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.raw(where + 1e-6).sum(), where, create_graph=True)
+        return -F.normalize(slope, dim=-1, eps=1e-6)
+
+
+class Flattens(Twin):
+    def density(self, points: Tensor) -> Tensor:
+        return super().density(points).reshape(-1) if points.dim() == 2 else super().density(points).flatten()[: len(points)]
+
+
+class TwoFields(Twin):
+    """density() and sample() disagree."""
+
+    def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
+        found = super().sample(points, normals)
+        return FieldSample(found.density * 1.1, found.albedo, found.normal)
+
+
+class DrawsInItsConstructor(Twin):
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.tint = nn.Parameter(torch.randn(3))
+
+    def albedo(self, points: Tensor) -> Tensor:
+        return torch.sigmoid(self.raw_colour + self.tint).expand_as(points)
+
+
+class DrawsGlobally(Twin):
+    """Moves the global random state on, though its result does not depend on it."""
+
+    def albedo(self, points: Tensor) -> Tensor:
+        return super().albedo(points) + 0 * torch.rand(())
+
+
+class ForgetsItsAge(Twin):
+    """Changes with use and does not keep it in the state dict."""
+
+    age = 0
+
+    def begin_step(self, progress: Any) -> None:
+        self.age += 1
+
+    def albedo(self, points: Tensor) -> Tensor:
+        return super().albedo(points) / self.age
+
+
+class SinglePrecision(Twin):
+    def albedo(self, points: Tensor) -> Tensor:
+        return super().albedo(points).float()
+
+
+class LosesAParameter(Twin):
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"geometry": [self.size, self.raw_colour]}
+
+
+class SaysAList(Twin):
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        return ["density-field"]  # type: ignore[return-value]
+
+
+class WrongSlope(Twin):
+    """The size's gradient is doubled, its value is not."""
+
+    def raw(self, points: Tensor) -> Tensor:
+        size = 2 * self.size - self.size.detach()
+        return 5 * torch.exp(-(points - self.centre).square().sum(-1) / (2 * size**2))
+
+
+class BareConfig(Twin):
+    class Config(ComponentConfig):
+        """Its field says nothing."""
+
+        size: float = 0.4
+
+
+class ConvertsTwice(Twin):
+    class Config(ComponentConfig):
+        """Reads degrees and keeps radians."""
+
+        size: float = 20.0
+        """An angle, degrees."""
+
+        @field_validator("size")
+        @classmethod
+        def _radians(cls, value: float) -> float:
+            return math.radians(value)
+
+
+MUTANTS: dict[type[Twin], set[str]] = {
+    NegativeDensity: {"test_density_is_not_negative"},
+    FlippedNormals: {"test_normals_match_density"},
+    SwappedAxes: {"test_normals_match_density"},
+    LongNormals: {"test_normals_are_unit"},
+    NormalsWithoutGraph: {"test_normals_train_the_geometry"},
+    RawColour: {"test_albedo_is_a_colour"},
+    DetachedColour: {"test_every_parameter_gets_a_gradient", "test_gradients_match_differences"},
+    LeaksOut: {"test_nothing_outside"},
+    SphereForCube: {"test_nothing_outside"},
+    LooksAtItsNeighbours: {"test_chunking_changes_nothing"},
+    SpikeAtTheCentre: {"test_finite"},
+    Flattens: {"test_shapes", "test_normals_are_unit", "test_normals_match_density"},
+    TwoFields: {"test_sample_agrees_with_density"},
+    DrawsInItsConstructor: {"test_same_seed_same_result", "test_float64"},
+    DrawsGlobally: {"test_no_global_rng"},
+    ForgetsItsAge: {"test_state_dict_restores_behaviour"},
+    SinglePrecision: {"test_float64", "test_gradients_match_differences"},
+    LosesAParameter: {"test_parameter_groups_hold_each_parameter_once"},
+    SaysAList: {"test_features_are_words"},
+    WrongSlope: {"test_gradients_match_differences"},
+    BareConfig: {"test_config_is_documented"},
+    ConvertsTwice: {"test_config_survives_yaml"},
+}
+"""Wrong geometry -> the checks that catch it, and no other."""

@@ -1,0 +1,194 @@
+"""A right guidance, small and with fixed weights, and wrong ones: each differs in one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dfw import ComponentConfig, Conditioning, Guidance, NoiseSchedule
+
+TEXTS = ("red", "blue")
+
+
+class Twin(Guidance):
+    """A latent model of 4 channels: encode_image halves the side and mixes colours; the prediction is one convolution."""
+
+    class Config(ComponentConfig):
+        """How large its images are."""
+
+        resolution: int = 8
+        """Pixels of a side."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+        self.schedule = NoiseSchedule.from_alphas_cumprod((1 - beta).cumprod(0))
+        self.space: Literal["pixel", "latent"] = "latent"
+        self.resolution, self.latent_resolution, self.channels = config.resolution, config.resolution // 2, 4
+        stream = torch.Generator().manual_seed(0)
+        self.mix = nn.Parameter(torch.linalg.qr(torch.randn(4, 4, generator=stream))[0][:, :3].contiguous(), requires_grad=False)
+        self.kernel = nn.Parameter(0.3 * torch.randn(4, 4, 3, 3, generator=stream), requires_grad=False)
+
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        return frozenset({"noise-prediction", "text"})
+
+    def encode_text(self, texts: Sequence[str]) -> Conditioning:
+        rows = [[1.0, 0.0, 0.5, 0.0] if text == "red" else [0.0, 1.0, 0.0, -0.5] for text in texts]
+        return Conditioning(torch.tensor(rows, device=self.mix.device)[:, None])
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        return torch.einsum("ck,bkhw->bchw", self.mix.to(image), F.avg_pool2d(2 * image - 1, 2))
+
+    def decode_image(self, encoded: Tensor) -> Tensor:
+        small = torch.einsum("ck,bchw->bkhw", self.mix.to(encoded), encoded)
+        return (F.interpolate(small, scale_factor=2, mode="bilinear") / 2 + 0.5).clamp(0, 1)
+
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        noise = F.conv2d(noisy, self.kernel.to(noisy), padding=1)
+        return noise + conditioning.embedding.to(noisy).view(-1, 4, 1, 1)
+
+
+class SwappedSchedule(Twin):
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.schedule = NoiseSchedule(self.schedule.sigma, self.schedule.alpha)
+
+
+class NotSquared(Twin):
+    """alpha and sigma sum to 1, in place of their squares."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.schedule = NoiseSchedule(self.schedule.alpha**2, 1 - self.schedule.alpha**2)
+
+
+class Unfrozen(Twin):
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.kernel.requires_grad_(True)
+
+
+class BatchNormalises(Twin):
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        output = super().predict(noisy, timestep, conditioning)
+        return output - 0.1 * output.mean(dim=0, keepdim=True)
+
+
+class DeafToThePrompt(Twin):
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        return F.conv2d(noisy, self.kernel.to(noisy), padding=1)
+
+
+class MixesTheTextsUp(Twin):
+    """Every row of a batch has the first text."""
+
+    def encode_text(self, texts: Sequence[str]) -> Conditioning:
+        return super().encode_text([texts[0]] * len(texts))
+
+
+class CutsTheGradient(Twin):
+    def encode_image(self, image: Tensor) -> Tensor:
+        return super().encode_image(image).detach()
+
+
+class WrongSlope(Twin):
+    """The gradient of encode_image misses the factor 2 of its scaling."""
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        return super().encode_image((image + image.detach()) / 2)
+
+
+class DrawsThePosterior(Twin):
+    def encode_image(self, image: Tensor) -> Tensor:
+        mean = super().encode_image(image)
+        return mean + 0.01 * torch.randn_like(mean)
+
+
+class Drops(Twin):
+    """Dropout in training mode."""
+
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        return F.dropout(super().predict(noisy, timestep, conditioning), 0.1, self.training)
+
+
+class CountsItsCalls(Twin):
+    """A buffer that training-mode calls change, as a BatchNorm's."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        if self.training:
+            self.calls += 1
+        return super().predict(noisy, timestep, conditioning)
+
+
+class ForgetsToScaleBack(Twin):
+    def decode_image(self, encoded: Tensor) -> Tensor:
+        return super().decode_image(encoded * 0.2)
+
+
+class OffByOneScale(Twin):
+    """eps_c + s (eps_c - eps_u): the papers' omega, not diffusers' scale."""
+
+    def predict_noise_guided(
+        self, noisy: Tensor, timestep: Tensor, conditional: Conditioning, unconditional: Conditioning, guidance_scale: float
+    ) -> Tensor:
+        return super().predict_noise_guided(noisy, timestep, conditional, unconditional, guidance_scale + 1)
+
+
+class VarianceForDeviation(Twin):
+    """Noise is scaled with sigma^2."""
+
+    def add_noise(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        alpha, sigma = self.schedule.at(timestep, clean)
+        return alpha * clean + sigma**2 * noise
+
+
+class TakesVForEpsilon(Twin):
+    prediction_type = "v_prediction"
+
+    def predict_noise(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        return self.predict(noisy, timestep, conditioning)
+
+
+class GivesMinusOneToOne(Twin):
+    def decode_image(self, encoded: Tensor) -> Tensor:
+        return 2 * super().decode_image(encoded) - 1
+
+
+MUTANTS: dict[type[Twin], set[str]] = {
+    SwappedSchedule: {"test_schedule"},
+    NotSquared: {"test_schedule"},
+    Unfrozen: {"test_frozen"},
+    BatchNormalises: {"test_batch_invariance", "test_guidance_scale_follows_diffusers"},  # both prompts share one batch
+    DeafToThePrompt: {"test_prompt_changes_the_prediction"},
+    MixesTheTextsUp: {"test_batch_invariance"},
+    CutsTheGradient: {"test_encode_is_differentiable"},
+    WrongSlope: {"test_encode_is_differentiable"},
+    DrawsThePosterior: {
+        "test_no_global_rng",
+        "test_deterministic",
+        "test_same_seed_same_result",
+        "test_state_dict_restores_behaviour",
+        "test_float64",
+        "test_frozen",
+        "test_batch_invariance",
+        "test_encode_is_differentiable",
+    },
+    Drops: {"test_frozen", "test_no_global_rng"},
+    CountsItsCalls: {"test_frozen"},
+    ForgetsToScaleBack: {"test_decode_inverts_encode"},
+    OffByOneScale: {"test_guidance_scale_follows_diffusers"},
+    VarianceForDeviation: {"test_noise_round_trip"},
+    TakesVForEpsilon: {"test_predict_noise_follows_the_prediction_type"},
+    GivesMinusOneToOne: {"test_shapes", "test_decode_inverts_encode"},
+}
+"""Wrong guidance -> the checks that catch it, and no other."""
