@@ -8,7 +8,7 @@ import torch
 
 from dfw.contracts import RenderOutput
 from dfw.testing import fields
-from dfw.testing.compare import require_same
+from dfw.testing.compare import bounds, require_same
 from dfw.testing.outcomes import require
 from dfw.testing.renderer_any import ANGLES, AnyRenderer
 
@@ -32,7 +32,7 @@ class RendererTests(AnyRenderer):
         made, cameras = self.fresh(), self._cameras()
         black, red = (made(self._on_device(self.empty(colour)), cameras) for colour in ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0)))
         for name, value in (("opacity", black.opacity), ("depth", black.depth)):
-            seen = f"it is up to {float(value.abs().max()):.3g}"
+            seen = f"it is up to {float(value.detach().abs().max()):.3g}"
             require(not bool(value.any()), f"{name} of an empty scene is exactly 0", seen, "Sum over the samples' weights alone")
         promise = "an empty scene shows exactly the background"
         remedy = "Composite colour + (1 - opacity) * background"
@@ -45,7 +45,7 @@ class RendererTests(AnyRenderer):
             output: RenderOutput = made(self._on_device(self.opaque(colour)), cameras)
             solid = output.opacity > 0.999
             promise = "an opaque thing in the middle covers the picture's middle"
-            require(bool(solid.any()), promise, f"opacity is at most {float(output.opacity.max()):.4g}", "Look at the weights")
+            require(bool(solid.any()), promise, f"opacity is at most {bounds(output.opacity)[1]:.4g}", "Look at the weights")
             off = float((output.colour[solid] - output.colour.new_tensor(colour)).abs().max())
             promise = "an opaque thing has its own colour"
             remedy = "Add the background times 1 - opacity, once, and shade nothing in evaluation unless asked to"
