@@ -84,19 +84,6 @@ def test_nothing_outside_the_cube(encoding: dict[str, object]) -> None:
     assert torch.equal(nerf.density(outside), sample.density)
 
 
-def test_a_ball_cuts_the_corners_of_the_cube_and_nothing_else() -> None:
-    cubic, round_ = (make(True, radius=0.7, bound=bound, blob={"form": "gaussian", "width": 5.0}) for bound in ("cube", "sphere"))
-    points = cube(4000, half=0.7)
-    whole, cut = cubic.sample(points, normals=True), round_.sample(points, normals=True)
-    inside = points.norm(dim=-1) <= 0.7
-    assert 0.4 < float(inside.float().mean()) < 0.65  # pi / 6 of the cube
-    assert bool((cut.density[~inside] == 0).all())
-    assert torch.equal(cut.density[inside], whole.density[inside])
-    assert cut.normal is not None
-    assert whole.normal is not None
-    assert torch.equal(cut.normal[inside], whole.normal[inside])
-
-
 @by_encoding
 @pytest.mark.parametrize("activation", ["softplus", "exp"])
 def test_analytic_normals_equal_finite_differences(encoding: dict[str, object], activation: str) -> None:

@@ -53,8 +53,6 @@ class NeRF(DensityField):
 
         radius: PositiveFloat = 1.0
         """Half-width of the scene, world units."""
-        bound: Literal["cube", "sphere"] = "cube"
-        """Where matter may be: the whole cube, or the ball in it, beside which every view shows some background."""
         encoding: EncodingConfig = HashGridConfig()
         """`hash-grid`, `dense-grid` or `integrated-positional`, or a mapping with `type` and its fields."""
         density_network: NetworkConfig = NetworkConfig()
@@ -164,7 +162,7 @@ class NeRF(DensityField):
         soft = config.activation == "softplus"
         density = config.scale * (F.softplus(raw) if soft else truncated_exp(raw))
         density = density if start is None else density + start
-        inside = self._inside(points.detach())
+        inside = points.detach().abs().amax(-1) <= config.radius
         density = torch.where(inside, density, torch.zeros_like(density))
         if slope is None:
             return density, None
@@ -172,12 +170,6 @@ class NeRF(DensityField):
         gradient = rise[:, None] * slope
         gradient = gradient if tilt is None else gradient + tilt
         return density, torch.where(inside[:, None], gradient, torch.zeros_like(gradient))
-
-    def _inside(self, points: Tensor) -> Tensor:
-        """Whether points (N, 3) lie where matter may be, (N,)."""
-        if self.config.bound == "sphere":
-            return points.square().sum(-1) <= self.config.radius**2
-        return points.abs().amax(-1) <= self.config.radius
 
     def density(self, points: Tensor) -> Tensor:
         """As `DensityField`; the colour's network is not evaluated."""
