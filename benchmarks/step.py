@@ -3,9 +3,12 @@
     python benchmarks/step.py                     # the default config, embedded prior
     python benchmarks/step.py --sd                # a U-Net of Stable Diffusion 2.1's size, random weights; needs a CUDA device
 
-Trains a while first, so that the occupancy grid is as in a real run; then takes the median over the steps. The network's own
-time is measured in the same process on the same shapes: VAE encoder forward and backward, and one U-Net call for both
-halves of classifier-free guidance.
+Goes through the configured run in fewer steps, so that the occupancy grid, the lights and the size of the views are as in a real
+one, and measures the last steps at each size. The network's own time is measured in the same process right after them, on the
+same shapes: VAE encoder forward and backward, and one U-Net call for both halves of classifier-free guidance. Small views are
+enlarged before the encoder, so the network costs the same at every size. The headline is the largest size; the whole run's
+average weighs each size by its share of the configured steps. Processor time, of all threads, says more than wall time on a busy
+machine.
 """
 
 from __future__ import annotations
@@ -14,27 +17,49 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import random_sd
 import torch
 
 from dfw.build import compose
-from dfw.cameras import sample_cameras
+from dfw.cameras import sample_cameras, width_at
 from dfw.config import load_config
 from dfw.contracts import PromptBatch
 from dfw.interfaces import Guidance
 from dfw.registry import registry
 from dfw.runner import make_trainer
 from dfw.schedules import Progress
+from dfw.settings import RunConfig
 from dfw.trainer import StepRecord, Trainer
 
 ROOT = Path(__file__).parents[1]
 
 
-def network_seconds(guidance: Guidance, prompt: PromptBatch, batch: int, device: torch.device, repeats: int) -> float:
-    """Median seconds of what SDS asks of the model in one step: encode with gradients, predict both halves, go back."""
+@dataclass(frozen=True)
+class Cost:
+    """Seconds: of the clock on the wall, and of processor time in all threads."""
+
+    wall: float
+    processor: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The steps of a run whose views have one `width`: their share of the run, and what one of them costs."""
+
+    width: int
+    share: float
+    parts: dict[str, float]
+    step: Cost
+    network: Cost
+
+
+def network_cost(guidance: Guidance, prompt: PromptBatch, batch: int, device: torch.device, repeats: int) -> Cost:
+    """Median cost of what SDS asks of the model in one step: encode with gradients, predict both halves, go back."""
     generator = torch.Generator(device).manual_seed(0)
     side = guidance.resolution
     image = torch.rand(batch, 3, side, side, device=device, generator=generator).requires_grad_()
@@ -48,41 +73,47 @@ def network_seconds(guidance: Guidance, prompt: PromptBatch, batch: int, device:
             predicted = guidance.predict_noise_guided(noisy, timestep, prompt.positive, prompt.negative, 10.0)
         torch.autograd.grad((encoded * predicted).sum(), image)
 
-    return median_seconds(once, device, repeats)
+    return median_cost(once, device, repeats)
 
 
-def median_seconds(call: Callable[[], None], device: torch.device, repeats: int) -> float:
-    """Median wall time of `call`, the device idle before and after each."""
+def median_cost(call: Callable[[], None], device: torch.device, repeats: int) -> Cost:
+    """Median cost of `call`, the device idle before and after each."""
     taken = []
     for _ in range(repeats + 2):
         if device.type == "cuda":
             torch.cuda.synchronize()
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         call()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[2:])
+        taken.append((time.perf_counter() - start, time.process_time() - busy))
+    return Cost(*(statistics.median(values) for values in zip(*taken[2:], strict=True)))
 
 
-def measure(trainer: Trainer, warmup: int, repeats: int) -> tuple[dict[str, float], float]:
-    """Median seconds per part of a step, and per step."""
+def widths_of(config: RunConfig) -> list[int]:
+    """The side of the views at each step of the run."""
+    steps = config.trainer.steps
+    return [width_at(config.cameras, Progress(step, steps)) for step in range(steps)]
+
+
+def measure(trainer: Trainer, end: int, repeats: int) -> tuple[dict[str, float], Cost]:
+    """Median seconds per part of a step, and the mean cost of a step, over the last `repeats` steps before `end`."""
     records: list[StepRecord] = []
-    trainer.train(lambda: trainer.step >= warmup, records.append)
+    trainer.train(lambda: trainer.step >= end - repeats, records.append)
     records.clear()
-    start = time.perf_counter()
-    trainer.train(lambda: trainer.step >= warmup + repeats, records.append)
-    wall = (time.perf_counter() - start) / repeats
+    start, busy = time.perf_counter(), time.process_time()
+    trainer.train(lambda: trainer.step >= end, records.append)
+    cost = Cost((time.perf_counter() - start) / len(records), (time.process_time() - busy) / len(records))
     parts = {part: statistics.median(r.seconds[part] for r in records) for part in records[0].seconds}
-    return parts, wall
+    return parts, cost
 
 
 def main() -> None:
     """Prints one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default=str(ROOT / "configs" / "dreamfusion.yaml"))
-    parser.add_argument("--warmup", type=int, default=150)
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=180, help="steps that stand for the whole run")
+    parser.add_argument("--repeats", type=int, default=30, help="steps that are measured at each size of the views")
     parser.add_argument("--sd", action="store_true", help="a U-Net of Stable Diffusion 2.1's size; needs a CUDA device")
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_args()
@@ -91,28 +122,58 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         size = [f"guidance.model={random_sd.write(Path(folder))}", "device=cuda"] if args.sd else []
-        compare(args, [*args.overrides, *size])
+        overrides = [*args.overrides, *size]
+        shares = Counter(widths_of(load_config(args.config, overrides)))
+        config = load_config(args.config, [*overrides, f"trainer.steps={args.steps}"])
+        trainer = make_trainer(config, compose(config, registry()).build())
+        phases = [
+            measure_phase(trainer, width, shares[width] / shares.total(), args.repeats)
+            for width in dict.fromkeys(widths_of(config))
+        ]
+    print_table(trainer, phases)
 
 
-def compare(args: argparse.Namespace, overrides: list[str]) -> None:
-    """Measures a run's step against its network alone, and prints the table."""
-    config = load_config(args.config, [*overrides, f"trainer.steps={args.warmup + args.repeats}"])
-    trainer = make_trainer(config, compose(config, registry()).build())
-    parts, wall = measure(trainer, args.warmup, args.repeats)
+def measure_phase(trainer: Trainer, width: int, share: float, repeats: int) -> Phase:
+    """Trains to the last step with views of `width` pixels, and measures the last `repeats` of them and the network alone."""
+    widths = widths_of(trainer.config)
+    end = len(widths) - widths[::-1].index(width)
+    parts, step = measure(trainer, end, min(repeats, widths.count(width)))
     assert trainer.guidance is not None
     assert trainer.prompts is not None
-    cameras = sample_cameras(config.cameras, Progress(trainer.step - 1, trainer.step), trainer.streams["cameras"])
-    network = network_seconds(
-        trainer.guidance, trainer.prompts.batch(cameras), config.cameras.batch_size, trainer.device, args.repeats
-    )
-    size = f"{config.cameras.batch_size} views of {cameras.width}x{cameras.height}"
-    print(f"{size}, {trainer.device}, {torch.get_num_threads()} threads")
-    print("| part | ms |\n|---|---|")
-    for part, seconds in parts.items():
-        print(f"| {part} | {1000 * seconds:.1f} |")
-    print(f"| step (wall) | {1000 * wall:.1f} |")
-    print(f"| guidance network alone (encode, U-Net, encoder's backward) | {1000 * network:.1f} |")
-    print(f"step / network = {wall / network:.2f}")
+    cameras = sample_cameras(trainer.config.cameras, Progress(end - 1, len(widths)), trainer.streams["cameras"])
+    network = network_cost(trainer.guidance, trainer.prompts.batch(cameras), len(cameras), trainer.device, repeats)
+    return Phase(width, share, parts, step, network)
+
+
+def print_table(trainer: Trainer, phases: list[Phase]) -> None:
+    """One column for each size, then the ratios: of the largest, and of all steps together."""
+
+    def row(name: str, values: Iterable[float]) -> None:
+        print(f"| {name} | " + " | ".join(f"{1000 * value:.1f}" for value in values) + " |")
+
+    print(f"{trainer.config.cameras.batch_size} views a step, {trainer.device}, {torch.get_num_threads()} threads; milliseconds")
+    print("| part | " + " | ".join(f"{p.width}x{p.width}, {p.share:.0%} of the steps" for p in phases) + " |")
+    print("|---" * (len(phases) + 1) + "|")
+    for part in phases[0].parts:
+        row(part, (p.parts[part] for p in phases))
+    row("step, wall time", (p.step.wall for p in phases))
+    row("guidance network alone (encode, U-Net, encoder's backward), wall time", (p.network.wall for p in phases))
+    row("step, processor time", (p.step.processor for p in phases))
+    row("network alone, processor time", (p.network.processor for p in phases))
+    largest = max(phases, key=lambda p: p.width)
+    for phase in sorted(phases, key=lambda p: -p.width):
+        headline = " (headline)" if phase is largest else ""
+        print(f"{phase.width}x{phase.width}: step / network = {ratio([phase])}{headline}")
+    print(f"whole run, each size by its share of the steps: step / network = {ratio(phases)}")
+
+
+def ratio(phases: list[Phase]) -> str:
+    """Step over network, each averaged over the phases by their share of the run: wall time and processor time."""
+
+    def of(cost: Callable[[Cost], float]) -> float:
+        return sum(p.share * cost(p.step) for p in phases) / sum(p.share * cost(p.network) for p in phases)
+
+    return f"{of(lambda c: c.wall):.2f} (processor time {of(lambda c: c.processor):.2f})"
 
 
 if __name__ == "__main__":

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from dfw.export.manifold import cut_apart
 from dfw.export.mesh import Mesh
 
 
 def decimate(mesh: Mesh, faces: int) -> Mesh:
-    """`mesh` with at most about `faces` triangles: edges of least quadric error collapse first. Garland and Heckbert 1997."""
+    """`mesh` with at most about `faces` triangles: edges of least quadric error collapse first. Garland and Heckbert 1997.
+
+    A closed mesh stays closed: where sheets have come to touch, they are cut apart.
+    """
     if len(mesh.faces) <= faces:
         return mesh
     import fast_simplification
@@ -18,4 +22,5 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
     )[:2]
     a, b, c = triangles.T
     whole = (a != b) & (b != c) & (c != a)
-    return Mesh(np.asarray(vertices, dtype=np.float64), triangles[whole].astype(np.int64)).without_unused_vertices()
+    fewer = Mesh(np.asarray(vertices, dtype=np.float64), triangles[whole].astype(np.int64))
+    return cut_apart(fewer.without_unused_vertices())
