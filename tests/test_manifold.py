@@ -66,8 +66,8 @@ def test_two_cubes_that_touch_in_an_edge_or_a_corner(other: tuple[int, int, int]
     assert len(cut.vertices) == 16
 
 
-def test_a_ring_that_touches_itself_is_divided_there() -> None:
-    """Six cubes around an empty corner: the first and the last share an edge, and one fan of faces runs around its ends."""
+def test_a_ring_that_touches_itself_is_opened_there() -> None:
+    """A chain of five cubes whose first and last share an edge."""
     mesh = voxels(filled((0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 1), (1, 1, 0)))
     assert not mesh.watertight
     cut = cut_apart(mesh)
@@ -79,7 +79,10 @@ def test_a_ring_that_touches_itself_is_divided_there() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_voxels(seed: int) -> None:
-    """One body for each set of cubes that are joined by faces, their cavities apart, however they touch otherwise."""
+    """One body for each set of cubes that are joined by faces, their cavities apart, however they touch otherwise.
+
+    Some of their edges can be parted only by dividing them: one fan of faces runs around both ends.
+    """
     grid = np.random.default_rng(seed).random((7, 7, 7)) < (0.25, 0.4, 0.5, 0.7)[seed]
     mesh = voxels(grid)
     assert not mesh.watertight

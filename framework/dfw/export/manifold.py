@@ -31,7 +31,7 @@ def cut_apart(mesh: Mesh) -> Mesh:
     for _ in range(ROUNDS):
         pairs, crowded = _partners(mesh)
         cut = _cut(mesh, pairs)
-        double = _doubled(cut.faces, pairs[crowded])
+        double = _doubled(cut.faces.astype(np.int64), pairs[crowded])
         if len(double) == 0:
             return cut
         mesh = _divide(cut, double)
