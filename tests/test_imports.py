@@ -61,7 +61,7 @@ def test_listing_plugins_imports_no_plugin():
 SURFACE = {
     *("Geometry", "DensityField", "Renderer", "Guidance", "Loss", "LossInputs", "Adapter", "ComponentConfig"),
     *("CameraBatch", "Rays", "RaySamples", "RenderOutput", "FieldSample", "Conditioning", "PromptBatch", "NoiseSchedule"),
-    *("Schedule", "Progress", "value_at", "register"),
+    *("Schedule", "Ramp", "Progress", "value_at", "register"),
     *("hookimpl", "RunStarted", "StepEnded", "RunEnded"),
     *("DfwError", "ConfigError", "PluginError", "GuidanceError", "PromptError", "DivergedError"),
 }
