@@ -27,13 +27,13 @@ class TestGaussian(GuidanceTests):
 class TestTinyStableDiffusion(GuidanceTests):
     prompts = ("a red car", "a blue cube")
     round_trip = None  # its weights are random
+    prediction: ClassVar[str] = "epsilon"
     folder: ClassVar[Path]
 
     @pytest.fixture(scope="class", autouse=True)
-    def model(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        type(self).folder = save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", self.prediction)
-
-    prediction: ClassVar[str] = "epsilon"
+    @classmethod
+    def model(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
+        cls.folder = save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", cls.prediction)
 
     def make(self) -> Guidance:
         return StableDiffusion(StableDiffusion.Config(model=str(self.folder), precision="fp32"))

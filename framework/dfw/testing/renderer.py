@@ -46,7 +46,7 @@ class RendererTests(AnyRenderer):
             solid = output.opacity > 0.999
             promise = "an opaque thing in the middle covers the picture's middle"
             require(bool(solid.any()), promise, f"opacity is at most {bounds(output.opacity)[1]:.4g}", "Look at the weights")
-            off = float((output.colour[solid] - output.colour.new_tensor(colour)).abs().max())
+            off = float((output.colour[solid] - output.colour.new_tensor(colour)).detach().abs().max())
             promise = "an opaque thing has its own colour"
             remedy = "Add the background times 1 - opacity, once, and shade nothing in evaluation unless asked to"
             require(off <= 2e-3, promise, f"a colour {colour} is off by up to {off:.4g}", remedy)
@@ -71,7 +71,7 @@ class RendererTests(AnyRenderer):
         for density in (0.5, 2.0):
             chord = 2 * (0.6**2 - nearest**2).clamp(min=0).sqrt()
             found = made(self._on_device(fields.Ball(density)), cameras).opacity
-            error = float((found - (1 - torch.exp(-density * chord)))[chord > 0].abs().mean())
+            error = float((found - (1 - torch.exp(-density * chord)))[chord > 0].detach().abs().mean())
             promise = f"a ball of density {density:g} per unit has opacity 1 - exp(-{density:g} chord)"
             remedy = "Multiply densities with the samples' spacing in world units"
             require(error <= self.opacity_error, promise, f"it is off by {error:.3g} on average (opacity_error)", remedy)
@@ -101,8 +101,8 @@ class RendererTests(AnyRenderer):
         geometry = self._on_device(self.speck(point, opaque=False))
         cameras = fields.to(fields.views([(0.0, 0.0)], 33, 33, 70.0), self.device)
         output: RenderOutput = made(geometry, cameras)
-        weight = output.opacity.square()
-        found = float((weight * output.depth).sum() / weight.sum().clamp(min=1e-12))
+        weight = output.opacity.detach().square()
+        found = float((weight * output.depth).detach().sum() / weight.sum().clamp(min=1e-12))
         expected = float((torch.tensor(point) - torch.tensor([3.0, 0.0, 0.0])).norm())
         promise = "depth is the distance along the ray, world units"
         seen = f"a thing {expected:.4g} units away has depth {found:.4g}"

@@ -141,7 +141,7 @@ class AnyRenderer(ComponentTests[Renderer]):
         remedy = "w_i = T_i (1 - exp(-sigma_i d_i)) with T_i the product over the samples before"
         require(lowest >= 0, "weights are 0 or more", f"the lowest is {lowest:.3g}", remedy)
         total = samples.weight.new_zeros(len(rays)).index_add(0, samples.ray, samples.weight)
-        highest = float(total.max())
+        _, highest = bounds(total)
         require(highest <= 1 + 1e-5, "the weights of a ray sum to at most 1", f"they sum to {highest:.6g}", remedy)
         promise = "the weights of a ray sum to its opacity"
         opacity = {"opacity": output.opacity.flatten()}
