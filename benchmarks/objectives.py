@@ -1,137 +1,191 @@
-"""Every objective on the shipped prior: the same prompts, the same seed, the same number of steps or of network calls.
+"""Every objective on the shipped prior: same prompts, same seed, the same number of steps (or of network calls).
 
-    python benchmarks/objectives.py --out results/objectives                    # equal steps; resumable: finished runs are kept
-    python benchmarks/objectives.py --out results/calls --budget calls          # equal network calls: a costly step means fewer
-    python benchmarks/objectives.py --out /tmp/try --prompts 1 --steps 3 --only dreamfusion,csd
+    python benchmarks/objectives.py --out results/objectives             # 2D and 3D, small; resumable: what is done is kept
+    python benchmarks/objectives.py --out results/full --full            # the configurations' own steps and picture sizes
+    python benchmarks/objectives.py --out results/calls --budget calls   # a step that asks the network more often: fewer steps
+    python benchmarks/objectives.py --out /tmp/try --part 2d --steps 3 --only dreamfusion,csd
 
-Prints, per objective: volume IoU with the true shape, colour error, R-precision among the prompts (all as `benchmarks/quality.py`
-measures them), seconds and network calls a step; writes a contact sheet, a row for each objective, a column for each prompt.
+2D: planes of pixels, asked for the front view. 3D: a NeRF, judged as `benchmarks/quality.py` judges it. Prints, per objective,
+quality, CPU seconds and network calls of a step, and writes a contact sheet, a row for each objective. Several processes may
+share one --out, each with its own --only or --part. An objective that fails is reported with its message and loses no other; it
+is run again once its .json is deleted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 
 import torch
-from quality import Judge, Score, measure, prompts, retrieval
+from diffusers import UNet2DConditionModel
+from objectives_table import Cell, contact_sheet, table
+from quality import Judge, likelihood, measure, prompts, verdict_of
 from torch import Tensor
 
+from dfw.build import compose
 from dfw.config import load_config
-from dfw.sample import contact_sheet
-from dfw_guidance.stable_diffusion import StableDiffusion
+from dfw.events import StepEnded
+from dfw.finish import render_views, to_images, views
+from dfw.hookspecs import hookimpl
+from dfw.runner import make_trainer
+from dfw.settings import RunConfig
 
 OBJECTIVES = dict.fromkeys(("dreamfusion", "score", "diffusion", "sjc", "csd", "nfsd", "bridge", "hifa"), 1)
 OBJECTIVES |= {"asd": 2, "ism": 5, "sdi": 11}
-"""Configuration -> network calls a step, by which `--budget calls` divides the steps."""
-VIEW = 1
-"""Which of the eight renders of a run the contact sheet shows: a little to the side of the front."""
+"""Configuration -> network calls of a step, by which `--budget calls` divides the steps."""
+REGULARISERS = ("entropy", "opacity", "z-variance")
+"""Losses of the configurations that look at a scene: a plane has none."""
+SMALL = ("cameras.width=32", "export.resolution=64", "export.texture=256")
+QUICK = ("export.formats=[glb]", "export.turntable_frames=0", "trainer.preview_every=1000000")
+SIDE = 64
 
 
-@dataclass
-class Counter:
-    """Network calls, and images that went through the network in them."""
+@dataclass(eq=False)
+class Meter:
+    """Counts forward passes of the U-Net, and images in them; a listener that notes CPU time and calls as each step ends."""
 
     calls: int = 0
     images: int = 0
+    times: list[float] = field(default_factory=list)
+    asked: tuple[int, int] = (0, 0)
+
+    def tick(self, _step: object = None) -> None:
+        """Called as a step ends."""
+        self.times.append(time.process_time())
+        self.asked = self.calls, self.images
+
+    @hookimpl
+    def dfw_step_ended(self, step: StepEnded) -> None:
+        """The same, of a run."""
+        self.tick(step)
+
+    def per_step(self) -> dict[str, float]:
+        """CPU seconds (median, previews and the first step left out), calls and images (means) of a step."""
+        seconds = [after - before for before, after in zip(self.times, self.times[1:], strict=False)]
+        calls, images = (count / len(self.times) for count in self.asked)
+        return {"seconds": median(seconds) if seconds else float("nan"), "calls": calls, "images": images}
 
 
 @contextmanager
-def counting() -> Iterator[Counter]:
-    """Counts what the prior is asked while the block runs."""
-    counter, inner = Counter(), StableDiffusion.predict
+def metering() -> Iterator[Meter]:
+    """A meter of what any U-Net is asked while the block runs, whoever asks."""
+    meter, inner = Meter(), UNet2DConditionModel.forward
 
-    def counted(self: StableDiffusion, noisy: Tensor, timestep: Tensor, conditioning: object) -> Tensor:
-        counter.calls += 1
-        counter.images += len(noisy)
-        return inner(self, noisy, timestep, conditioning)  # type: ignore[arg-type]
+    def counted(self: UNet2DConditionModel, sample: Tensor, *args: object, **named: object) -> object:
+        meter.calls += 1
+        meter.images += len(sample)
+        return inner(self, sample, *args, **named)
 
-    StableDiffusion.predict = counted  # type: ignore[method-assign,assignment]
+    UNet2DConditionModel.forward = counted
     try:
-        yield counter
+        yield meter
     finally:
-        StableDiffusion.predict = inner  # type: ignore[method-assign]
+        UNet2DConditionModel.forward = inner
 
 
-@dataclass(frozen=True)
-class Result:
-    """One run: quality's figures, the steps it took, seconds of a step, network calls and images of a step."""
-
-    score: Score
-    steps: int
-    step_seconds: float
-    calls: float
-    images: float
+def plane_config(objective: str, prompt: str, planes: int, overrides: Sequence[str]) -> RunConfig:
+    """`playground-2d` with the distillation losses of `objective`'s configuration, `planes` independent pictures at once."""
+    several = (f"geometry.count={planes}", f"cameras.batch_size={planes}")
+    base = load_config("playground-2d", [f"prompt={prompt}, front view", *several, *overrides])
+    losses = {key: loss for key, loss in load_config(objective).losses.items() if key not in REGULARISERS}
+    return base.model_copy(update={"losses": losses})
 
 
-def one(
-    judge: Judge, objective: str, prompt: str, held: bool, steps: int, overrides: list[str], out: Path
-) -> tuple[Result, Tensor]:
-    """Runs one objective on one prompt; also its renders (8, 64, 64, 3)."""
-    with counting() as counter:
-        score, images = measure(judge, prompt, held, objective, [f"trainer.steps={steps}", *overrides], out / objective)
-    rows = [json.loads(line) for line in (Path(score.directory) / "metrics.jsonl").read_text().splitlines()]
-    seconds = sum(sum(row["seconds"].values()) for row in rows) / len(rows)
-    return Result(score, steps, seconds, counter.calls / steps, counter.images / steps), images
+def in_2d(judge: Judge, config: RunConfig, prompt: str, planes: int) -> tuple[dict[str, float], Tensor]:
+    """Optimises pixels; the judge's mean log-likelihood of the prompt, the meter's figures, and the pictures (P, 64, 64, 3)."""
+    with metering() as meter:
+        trainer = make_trainer(config, compose(config).build())
+        trainer.train(lambda: False, meter.tick)
+    images = to_images(trainer, render_views(trainer, views(trainer, planes, SIDE)))
+    said = float(likelihood(judge, verdict_of(judge, images), prompt).mean())
+    return {"likelihood": said} | meter.per_step(), images
 
 
-def table(results: dict[str, list[Result]], precision: dict[str, dict[str, float]]) -> str:
-    """Means over the prompts, a row for each objective, as Markdown."""
-    lines = [
-        "| objective | steps | IoU | colour error | R-precision | two-faced | s / step | network calls / step | images / step |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for objective, runs in results.items():
-        found = precision[objective]
-        figures = [
-            (r.score.iou, r.score.colour_error, found[r.score.prompt], r.score.two_faced, r.step_seconds, r.calls, r.images)
-            for r in runs
-        ]
-        iou, colour, right, faces, seconds, calls, images = (sum(row) / len(runs) for row in zip(*figures, strict=True))
-        quality = f"{iou:.2f} | {colour:.3f} | {right:.2f} | {faces:.0%}"
-        lines.append(f"| {objective} | {runs[0].steps} | {quality} | {seconds:.2f} | {calls:.1f} | {images:.1f} |")
-    return "\n".join(lines)
+def in_3d(judge: Judge, objective: str, prompt: str, overrides: Sequence[str], out: Path) -> tuple[dict[str, float], Tensor]:
+    """A run of the configuration; quality's figures, the meter's, and 8 renders (8, 64, 64, 3)."""
+    held = dict(prompts())[prompt]
+    with metering() as meter:
+        score, images = measure(judge, prompt, held, objective, [*QUICK, *overrides], out, [meter])
+    quality = {"iou": score.iou, "colour error": score.colour_error, "two-faced": float(score.two_faced)}
+    return quality | meter.per_step(), images
 
 
-def main() -> None:
-    """Runs what is missing under --out, prints the table and writes the contact sheet."""
+def attempt(path: Path, cell: Cell, work: Callable[[], tuple[dict[str, float], Tensor]]) -> None:
+    """Runs one cell and writes its record; whatever it raises becomes the record's `failure`, with a traceback beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        cell.figures, pictures = work()
+        torch.save(pictures, path.with_suffix(".pt"))
+    except Exception as error:  # one broken objective must not lose the rest
+        cell.failure = f"{type(error).__name__}: {error}"
+        path.with_suffix(".traceback").write_text(traceback.format_exc())
+    path.write_text(json.dumps(asdict(cell), indent=1))
+    print(cell.line(), flush=True)
+
+
+def cells(args: argparse.Namespace, judge: Judge, part: str) -> list[tuple[Cell, Tensor | None]]:
+    """All cells of one part, those that are missing run now."""
+    found = []
+    for prompt in args.prompts:  # outside, so that an unfinished comparison has every objective on the first prompt
+        for name in args.only:
+            own = load_config("playground-2d" if part == "2d" else name).trainer.steps
+            steps = max((own if args.full else args.steps) // (OBJECTIVES.get(name, 1) if args.budget == "calls" else 1), 2)
+            ours = [f"trainer.steps={steps}", *(() if args.full or part == "2d" else SMALL), *args.overrides]
+            path = args.out / part / name / f"{prompt.replace(' ', '-')}.json"
+            if not path.is_file():
+
+                def work(name: str = name, prompt: str = prompt, ours: Sequence[str] = ours) -> tuple[dict[str, float], Tensor]:
+                    if part == "2d":
+                        return in_2d(judge, plane_config(name, prompt, args.planes, ours), prompt, args.planes)
+                    return in_3d(judge, name, prompt, ours, args.out)
+
+                attempt(path, Cell(name, prompt, steps), work)
+            cell = Cell(**json.loads(path.read_text()))
+            pictures = None if cell.failure else torch.load(path.with_suffix(".pt"), weights_only=True)
+            found.append((cell, pictures))
+    return found
+
+
+def arguments() -> argparse.Namespace:
+    """The command line, names checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for runs, figures and the contact sheet")
-    parser.add_argument("--prompts", type=int, default=4, help="how many of quality.py's 24, taken evenly")
-    parser.add_argument("--steps", type=int, default=0, help="steps; default: the configuration's")
+    parser.add_argument("--part", choices=("2d", "3d", "both"), default="both")
+    parser.add_argument("--prompts", default="a red mushroom,a yellow duck", help="comma-separated, of quality.py's 24")
+    parser.add_argument("--planes", type=int, default=2, help="independent pictures of a prompt in 2D")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--full", action="store_true", help="the configurations' own steps and picture sizes")
     parser.add_argument("--budget", choices=("steps", "calls"), default="steps", help="what is equal")
-    parser.add_argument("--only", default="", help="comma-separated configurations; default: all")
+    parser.add_argument("--only", default=",".join(OBJECTIVES), help="comma-separated configurations; default: all")
     parser.add_argument("overrides", nargs="*", help="config overrides, as for dfw run")
     args = parser.parse_args()
-    every = prompts()
-    chosen = every[:: max(len(every) // args.prompts, 1)][: args.prompts]
-    names = [name for name in args.only.split(",") if name] or list(OBJECTIVES)
+    args.only = args.only.split(",")
+    args.prompts = args.prompts.split(",")
+    known = dict(prompts())
+    for prompt in args.prompts:
+        if prompt not in known:
+            parser.error(f"--prompts: {prompt!r} is none of {', '.join(known)}")
+    return args
+
+
+def main() -> int:
+    """Runs what is missing under --out, prints a table for each part and writes the contact sheet; 1 when a cell failed."""
+    args = arguments()
     judge = Judge.load()
-    results: dict[str, list[Result]] = {}
-    images: dict[str, dict[str, Tensor]] = {}
-    for name in names:
-        full = args.steps or load_config(name).trainer.steps
-        steps = max(full // (OBJECTIVES[name] if args.budget == "calls" else 1), 1)
-        for prompt, held in chosen:
-            record = args.out / name / f"{prompt.replace(' ', '-')}.json"
-            if not record.is_file():
-                result, pictures = one(judge, name, prompt, held, steps, args.overrides, args.out)
-                record.parent.mkdir(parents=True, exist_ok=True)
-                torch.save(pictures, record.with_suffix(".pt"))
-                record.write_text(json.dumps(asdict(result), indent=1))
-                print(f"{name}, {prompt}: IoU {result.score.iou:.2f}, {result.step_seconds:.2f} s a step", flush=True)
-            read = json.loads(record.read_text())
-            results.setdefault(name, []).append(Result(**read | {"score": Score(**read["score"])}))
-            images.setdefault(name, {})[prompt] = torch.load(record.with_suffix(".pt"), weights_only=True)
-    texts = [prompt for prompt, _ in chosen]
-    print(table(results, {name: retrieval(judge, found, texts) for name, found in images.items()}))
-    sheet = torch.stack([torch.stack([found[text][VIEW] for text in texts]) for found in images.values()])
-    contact_sheet(sheet.permute(0, 1, 4, 2, 3)).save(args.out / "sheet.png")
+    parts = {part: cells(args, judge, part) for part in ("2d", "3d") if args.part in (part, "both")}
+    for part, found in parts.items():
+        print(f"\n{part}\n\n{table(judge, found)}")
+    contact_sheet(parts).save(args.out / "sheet.png", optimize=True)
+    return int(any(cell.failure for found in parts.values() for cell, _ in found))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -131,11 +131,13 @@ def two_faced(view: Tensor, azimuth: Tensor) -> bool:
     return float(sees_front[behind].float().mean()) > 0.5
 
 
-def measure(judge: Judge, prompt: str, held_out: bool, config: str, overrides: Sequence[str], out: Path) -> tuple[Score, Tensor]:
-    """One run and its figures; also its 8 renders (8, 64, 64, 3), for retrieval."""
+def measure(
+    judge: Judge, prompt: str, held_out: bool, config: str, overrides: Sequence[str], out: Path, listeners: Sequence[object] = ()
+) -> tuple[Score, Tensor]:
+    """One run, which `listeners` may follow, and its figures; also its 8 renders (8, 64, 64, 3), for retrieval."""
     settings = load_config(config, [f"prompt={prompt}", f"output={out / 'runs'}", *overrides])
     started = time.monotonic()
-    result = run(settings, listeners=[])
+    result = run(settings, listeners=listeners)
     seconds = time.monotonic() - started
     _, trainer = reopen(RunDirectory.open(result.directory))
     cameras: CameraBatch = views(trainer, VIEWS, 64, ELEVATION)
