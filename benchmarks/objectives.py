@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+import yaml
 from diffusers import UNet2DConditionModel
 from objectives_table import Cell, contact_sheet, table
 from quality import Judge, likelihood, measure, prompts, verdict_of
@@ -38,14 +39,25 @@ from dfw.hookspecs import hookimpl
 from dfw.runner import make_trainer
 from dfw.settings import RunConfig
 
-OBJECTIVES = dict.fromkeys(("dreamfusion", "score", "diffusion", "sjc", "csd", "nfsd", "bridge", "hifa"), 1)
-OBJECTIVES |= {"asd": 2, "ism": 5, "sdi": 11}
-"""Configuration -> network calls of a step, by which `--budget calls` divides the steps."""
+ROOT = Path(__file__).parents[1]
+CALLS = {"asd": 2, "vsd": 3, "ism": 5, "sdi": 11}
+"""Configuration -> network calls of a step where it is not 1; `--budget calls` divides the steps by them."""
 REGULARISERS = ("entropy", "opacity", "z-variance")
 """Losses of the configurations that look at a scene: a plane has none."""
 SMALL = ("cameras.width=32", "export.resolution=64", "export.texture=256")
 QUICK = ("export.formats=[glb]", "export.turntable_frames=0", "trainer.preview_every=1000000")
 SIDE = 64
+
+
+def objectives() -> list[str]:
+    """`dreamfusion`, then all shipped configurations that put another objective in its place, those of few calls first."""
+    read = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "configs").glob("*.yaml")}
+    ours = [
+        name
+        for name, data in read.items()
+        if data.get("extends") == "dreamfusion.yaml" and "type" in data.get("losses", {}).get("sds", {})
+    ]
+    return ["dreamfusion", *sorted(ours, key=lambda name: (CALLS.get(name, 1), name))]
 
 
 @dataclass(eq=False)
@@ -137,7 +149,7 @@ def cells(args: argparse.Namespace, judge: Judge, part: str) -> list[tuple[Cell,
     for prompt in args.prompts:  # outside, so that an unfinished comparison has every objective on the first prompt
         for name in args.only:
             own = load_config("playground-2d" if part == "2d" else name).trainer.steps
-            steps = max((own if args.full else args.steps) // (OBJECTIVES.get(name, 1) if args.budget == "calls" else 1), 2)
+            steps = max((own if args.full else args.steps) // (CALLS.get(name, 1) if args.budget == "calls" else 1), 2)
             ours = [f"trainer.steps={steps}", *(() if args.full or part == "2d" else SMALL), *args.overrides]
             path = args.out / part / name / f"{prompt.replace(' ', '-')}.json"
             if not path.is_file():
@@ -164,7 +176,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--full", action="store_true", help="the configurations' own steps and picture sizes")
     parser.add_argument("--budget", choices=("steps", "calls"), default="steps", help="what is equal")
-    parser.add_argument("--only", default=",".join(OBJECTIVES), help="comma-separated configurations; default: all")
+    parser.add_argument("--only", default=",".join(objectives()), help="comma-separated configurations; default: all")
     parser.add_argument("overrides", nargs="*", help="config overrides, as for dfw run")
     args = parser.parse_args()
     args.only = args.only.split(",")
