@@ -208,6 +208,24 @@ class ConvertsTwice(Twin):
             return math.radians(value)
 
 
+class Flickers(Twin):
+    """Another colour at every second question."""
+
+    asked = 0
+
+    def albedo(self, points: Tensor) -> Tensor:
+        self.asked += 1
+        return super().albedo(points) * (1 - 0.1 * (self.asked % 2))
+
+
+class NotANumber(Twin):
+    """0 / 0 in a corner of the cube."""
+
+    def albedo(self, points: Tensor) -> Tensor:
+        hole = torch.where((points > 0.3).all(-1, keepdim=True), math.nan, 1.0).to(points)
+        return super().albedo(points) * hole
+
+
 MUTANTS: dict[type[Twin], set[str]] = {
     NegativeDensity: {"test_density_is_not_negative"},
     FlippedNormals: {"test_normals_match_density"},
@@ -231,5 +249,25 @@ MUTANTS: dict[type[Twin], set[str]] = {
     WrongSlope: {"test_gradients_match_differences"},
     BareConfig: {"test_config_is_documented"},
     ConvertsTwice: {"test_config_survives_yaml"},
+    Flickers: {
+        "test_deterministic",
+        "test_sample_agrees_with_density",
+        "test_chunking_changes_nothing",
+        "test_state_dict_restores_behaviour",
+        "test_gradients_match_differences",
+    },
+    NotANumber: {
+        "test_finite",
+        "test_outputs_are_finite",
+        "test_albedo_is_a_colour",
+        "test_every_parameter_gets_a_gradient",
+        "test_sample_agrees_with_density",
+        "test_chunking_changes_nothing",
+        "test_same_seed_same_result",
+        "test_deterministic",
+        "test_state_dict_restores_behaviour",
+        "test_float64",
+        "test_gradients_match_differences",
+    },  # no number is equal to itself
 }
 """Wrong geometry -> the checks that catch it, and no other."""

@@ -82,6 +82,8 @@ class DrawsGlobally(Twin):
 
 
 class Cut(Twin):
+    """Its gradient ends before the render: all checks that look at a gradient say so."""
+
     def surrogate(self, encoded: Tensor, gradient: Tensor) -> Tensor:
         return super().surrogate(encoded.detach(), gradient)
 
@@ -172,5 +174,19 @@ MUTANTS: dict[type[Loss], set[str]] = {
     WritesIntoTheRender: {"test_leaves_its_inputs_alone"},
     HalfDetached: {"test_gradient_matches_differences"},
     MixesViews: {"test_any_batch_size"},
+    Cut: {
+        "test_gradient_reaches_the_render",
+        "test_gradient_is_the_stated_formula",
+        "test_linear_in_its_weight",
+        "test_any_batch_size",
+        "test_draws_from_its_generator",
+        "test_leaves_its_inputs_alone",
+        "test_same_seed_same_result",
+        "test_no_global_rng",
+        "test_deterministic",
+        "test_outputs_are_finite",
+        "test_state_dict_restores_behaviour",
+        "test_float64",
+    },
 }
 """Wrong loss -> the checks that catch it, and no other."""

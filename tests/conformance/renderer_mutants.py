@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -182,6 +183,55 @@ class PromisesNormals(Twin):
         return super().provides(config) | {"normals"}
 
 
+class HazeInTheVoid(Twin):
+    """A haze of the matter's colour where there is no matter."""
+
+    def forward(self, geometry: Geometry, cameras: CameraBatch, generator: torch.Generator | None = None) -> RenderOutput:
+        output = super().forward(geometry, cameras, generator)
+        assert isinstance(geometry, DensityField)
+        haze = geometry.sample(cameras.position.new_zeros(1, 3)).albedo[0]
+        clear = (output.opacity == 0)[..., None]
+        return replace(output, colour=torch.where(clear, 0.99 * output.colour + 0.01 * haze, output.colour))
+
+
+class LearnsNoColour(Twin):
+    """The scene's colours are looked at, and never learned."""
+
+    def composite(self, colour: Tensor, opacity: Tensor, background: Tensor) -> Tensor:
+        return super().composite(colour.detach(), opacity, background)
+
+
+class LearnsNothing(Twin):
+    """A picture that trains nothing."""
+
+    def composite(self, colour: Tensor, opacity: Tensor, background: Tensor) -> Tensor:
+        return super().composite(colour, opacity, background).detach()
+
+
+class WidthFirst(Twin):
+    """Pictures (B, W, H)."""
+
+    def forward(self, geometry: Geometry, cameras: CameraBatch, generator: torch.Generator | None = None) -> RenderOutput:
+        output = super().forward(geometry, cameras, generator)
+        turned = {name: getattr(output, name).transpose(1, 2) for name in ("colour", "opacity", "depth")}
+        return replace(output, **turned)
+
+
+class SeamsBetweenChunks(Twin):
+    """Darkens the first ray of every chunk."""
+
+    class Config(Twin.Config):
+        """Adds how many rays go at once."""
+
+        chunk: int = 4096
+        """Rays at once."""
+
+    def composite(self, colour: Tensor, opacity: Tensor, background: Tensor) -> Tensor:
+        index = torch.arange(opacity.numel(), device=opacity.device).view_as(opacity) % opacity[0].numel()
+        seam = (index > 0) & (index % self.config.chunk == 0)
+        return super().composite(colour, opacity, background) * torch.where(seam, 0.5, 1.0)[..., None].to(colour)
+
+
 MUTANTS: dict[type[Twin], set[str]] = {
     FlippedY: {"test_camera_convention", "test_weights"},
     Mirrored: {"test_camera_convention", "test_weights"},
@@ -198,5 +248,10 @@ MUTANTS: dict[type[Twin], set[str]] = {
     RemembersTraining: {"test_evaluation_is_repeatable", "test_state_dict_restores_behaviour"},
     WrongSlope: {"test_gradcheck"},
     PromisesNormals: {"test_features_are_given"},
+    HazeInTheVoid: {"test_empty_scene_is_the_background", "test_half_transparent_thing_is_composited"},
+    LearnsNoColour: {"test_gradients_reach_the_scene", "test_gradcheck"},
+    LearnsNothing: {"test_gradients_reach_the_scene"},
+    WidthFirst: {"test_shapes", "test_weights", "test_camera_convention", "test_opacity_of_a_ball"},
+    SeamsBetweenChunks: {"test_chunking_changes_nothing"},
 }
 """Wrong renderer -> the checks that catch it, and no other."""

@@ -20,6 +20,7 @@ from dfw.testing import (
     GuidanceTests,
     LossTests,
     RendererTests,
+    checks_of,
     run_checks,
 )
 
@@ -82,8 +83,18 @@ def test_a_wrong_component_is_caught_by_name(kit: type[ComponentTests[Any]], mut
     assert set(found) == checks, found
 
 
+KITS = (GeometryTests, RendererTests, GuidanceTests, LossTests)
+NEEDS_A_GPU = {"test_cuda"}
+
+
 def test_there_are_mutants_of_every_kind() -> None:
-    counts = {
-        kit: sum(issubclass(row[0], kit) for row in MUTANTS) for kit in (GeometryTests, RendererTests, GuidanceTests, LossTests)
-    }
+    counts = {kit: sum(issubclass(row[0], kit) for row in MUTANTS) for kit in KITS}
     assert all(count >= 3 for count in counts.values()), counts
+
+
+def test_every_check_catches_a_wrong_component() -> None:
+    """Those of one kind one of that kind, those of every kind one of some kind: no check is there that cannot fail."""
+    caught = {kit: set().union(*(checks for tests, _, checks in MUTANTS if issubclass(tests, kit))) for kit in KITS}
+    common = set(checks_of(ComponentTests))
+    assert common - NEEDS_A_GPU <= set().union(*caught.values())
+    assert {kit.__name__: set(checks_of(kit)) - common - caught[kit] for kit in KITS} == {kit.__name__: set() for kit in KITS}

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from dfw.describe import Description, describe
-
 from dfw.discovery import BUILT_IN
 from dfw.registry import KINDS, registry
 

@@ -88,11 +88,8 @@ class LossTests(ComponentTests[Loss]):
 
     def test_gradient_reaches_the_render(self) -> None:
         """Something that is rendered gets a finite gradient that is not 0."""
-        inputs = self.inputs()
-        value, promise = self.fresh()(inputs), "a loss trains the scene"
-        remedy = "Compute it from the render without detach(); a given gradient needs a surrogate that autograd sees"
-        require(value.requires_grad, promise, "its value carries no graph", remedy)
-        found = {name: g for name, g in self._gradients(value, inputs.render).items() if g is not None}
+        inputs, promise, remedy = self.inputs(), "a loss trains the scene", "Compute it from the render without detach()"
+        found = {name: g for name, g in self._gradients(self.fresh()(inputs), inputs.render).items() if g is not None}
         require(any(bool(g.any()) for g in found.values()), promise, "no rendered tensor gets a gradient", remedy)
         for name, gradient in found.items():
             require(bool(torch.isfinite(gradient).all()), promise, f"the gradient of {name} is not finite", remedy)
@@ -224,6 +221,8 @@ class LossTests(ComponentTests[Loss]):
 
     def _gradients(self, value: Tensor, render: RenderOutput) -> dict[str, Tensor | None]:
         leaves = self._leaves(render)
+        remedy = "Compute it from the render without detach(); a given gradient needs a surrogate that autograd sees"
+        require(value.requires_grad, "a loss trains the scene", "its value carries no graph", remedy)
         return dict(zip(leaves, torch.autograd.grad(value.sum(), list(leaves.values()), allow_unused=True), strict=True))
 
     def _inputs(self, rows: Tensor, seed: int, dtype: torch.dtype) -> LossInputs:
