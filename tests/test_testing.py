@@ -164,8 +164,9 @@ def test_names_are_found_or_explained() -> None:
     with pytest.raises(PluginError, match="'x' names a geometry and a loss; say which with --kind geometry"):
         find(Registry(entries), "x")
     assert find(Registry(entries), "acme/x", "loss") is entries[0]
-    with pytest.raises(PluginError, match="no component named 'y'"):
-        find(Registry(entries), "y")
+    with pytest.raises(PluginError, match="no component named 'acme/y'; did you mean 'acme/x'"):
+        find(Registry(entries), "acme/y")
+    assert find(Registry(entries[:1]), "ACME/x") is entries[0]
     with pytest.raises(ConfigError, match="no installed geometry provides image"):
         kit_for(Registry([Entry("renderer", "plane", "acme", "1", "a:B", Plane)]), Request("plane"))
 

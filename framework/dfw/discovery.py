@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, distributions
+from importlib.metadata import Distribution, EntryPoint, distribution, distributions
 
 from dfw.errors import PluginError
 
@@ -139,7 +139,7 @@ def _owners(problems: list[Problem]) -> Iterator[Distribution]:
             name = normalise(candidate.metadata["Name"])
             first = distribution(name)
             version = first.version
-        except (PackageNotFoundError, Exception) as error:  # metadata without a name, unreadable files
+        except Exception as error:  # metadata without a name, unreadable files
             place = getattr(candidate, "_path", "a package on the import path")
             problems.append(Problem(Provider(str(place), "of unknown version"), "metadata", f"cannot be read ({error!r})"))
             continue

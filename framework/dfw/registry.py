@@ -171,6 +171,17 @@ class Registry:
         """All entries of a kind that `name` may mean, bare or qualified."""
         return [entry for entry in self.entries(kind) if name in (entry.name, entry.qualified)] or self._qualified(kind, name)
 
+    def kinds_of(self, name: str) -> list[str]:
+        """The kinds that have a component `name`, bare or qualified."""
+        return [kind for kind in KINDS if self.matches(kind, name)]
+
+    def unknown(self, name: str, what: str) -> PluginError:
+        """The error for a `name` that no kind has: the nearest one, and what cannot be used. `what` was looked for."""
+        near = self.nearest(name)
+        hint = f"did you mean {near!r}? " if near else ""
+        broken = "".join(f"\n  cannot be used: {problem}" for problem in self._problems)
+        return PluginError(f"no {what} named {name!r}; {hint}dfw plugins list shows all{broken}")
+
     def nearest(self, name: str, kind: str | None = None) -> str | None:
         """The known name, bare or qualified, that is most like `name`; None where none is."""
         names = {form.lower(): form for entry in self.entries(kind) for form in (entry.name, entry.qualified)}

@@ -36,18 +36,14 @@ def info(name: str, kind: str | None, plugin_files: tuple[Path, ...], blocked: t
 
 def _kind_of(name: str) -> str:
     """The one kind that has a component of that name."""
-    from dfw.errors import PluginError
     from dfw.registry import registry
 
     known = registry()
-    kinds = [kind for kind in KINDS if known.matches(kind, name)] + ([LISTENER] if _matching(name) else [])
+    kinds = known.kinds_of(name) + ([LISTENER] if _matching(name) else [])
     if len(kinds) > 1:
         raise click.UsageError(f"{name!r} names a {' and a '.join(kinds)}: add --kind {' or --kind '.join(kinds)}")
     if not kinds:
-        near = known.nearest(name)
-        hint = f"did you mean {near!r}? " if near else ""
-        broken = "".join(f"\n  cannot be used: {problem}" for problem in known.problems)
-        raise PluginError(f"no component or listener named {name!r}; {hint}dfw plugins list shows all{broken}")
+        raise known.unknown(name, "component or listener")
     return kinds[0]
 
 

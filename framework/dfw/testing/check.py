@@ -17,7 +17,7 @@ from dfw.config_merge import parse_overrides
 from dfw.errors import ConfigError, DfwError, PluginError
 from dfw.interfaces import Geometry, Guidance
 from dfw.provenance import Provenance
-from dfw.registry import KINDS, Entry, Registry
+from dfw.registry import Entry, Registry
 from dfw.testing.base import ComponentTests, undocumented
 from dfw.testing.geometry import GeometryTests
 from dfw.testing.guidance import GuidanceTests
@@ -59,10 +59,9 @@ class Checked:
 
 def find(registry: Registry, name: str, kind: str | None = None) -> Entry:
     """The one component of any kind that `name` means, bare or qualified. Raises PluginError for none and for several."""
-    kinds = [kind] if kind else [k for k in KINDS if any(name in (e.name, e.qualified) for e in registry.entries(k))]
+    kinds = [kind] if kind else registry.kinds_of(name)
     if not kinds:
-        known = ", ".join(sorted({entry.name for entry in registry.entries()}))
-        raise PluginError(f"no component named {name!r}; known: {known}. See dfw plugins list")
+        raise registry.unknown(name, "component")
     if len(kinds) > 1:
         raise PluginError(f"{name!r} names a {' and a '.join(kinds)}; say which with --kind {kinds[0]}")
     return registry.resolve(kinds[0], name, f"--kind {kinds[0]}")
