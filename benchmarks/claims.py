@@ -87,7 +87,7 @@ def show_variance(out: Path) -> None:
     picture, flat = drawn(prior), torch.full((1, 3, 64, 64), 0.5)
     cases = {"picture, s = 1": (picture, 1.0), "grey, s = 1": (flat, 1.0), "picture, s = 10": (picture, 10.0)}
     rows = {name: [spread(prior, at, PROMPT, scale, t, 64) for t in timesteps] for name, (at, scale) in cases.items()}
-    print("Var SDS / Var score, embedded prior\n\n| t | " + " | ".join(rows) + " |\n|---" * (len(rows) + 1) + "|")
+    print("Var SDS / Var score, embedded prior\n\n| t | " + " | ".join(rows) + " |\n" + "|---" * (len(rows) + 1) + "|")
     for place, t in enumerate(timesteps):
         print(f"| {t} | " + " | ".join(f"{row[place].sds / row[place].score:.3g}" for row in rows.values()) + " |")
     print("largest difference of means, errors:", {name: round(max(s.off for s in row), 1) for name, row in rows.items()})
@@ -108,7 +108,7 @@ def show_kl(out: Path) -> None:
     print(f"{header}\n|---|---|---|---|---|")
     for t in (20, 100, 200, 400, 600, 800, 979):
         i = kl_identity(data, (0.8, 0.2, 0.5), t, 200_000)
-        print(f"| {i.timestep} | {i.kl_gradient:.6f} | {i.distance:.6f} | {i.error:.6f} | {i.off:.1f} |")
+        print(f"| {i.timestep} | {i.kl_gradient:.5f} | {i.distance:.1e} | {i.error:.1e} | {i.off:.1f} |")
     eps = torch.randn(10_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     path, own = entropy_terms(0.8, 0.6, torch.full_like(eps, 0.3), eps)
     figures = [float(value.square().mean().sqrt()) for value in (path, own, path + own)]

@@ -95,8 +95,8 @@ def test_2_the_variance_is_lower_from_the_crossing_on():
     ratio = (1 - ABAR).sqrt() / ABAR.sqrt()
     assert ratio[t - 1] <= STD < ratio[t]
     before, after = (spread(model, GREY, SKY, 1.0, at, 4_000) for at in (t - 20, t + 20))
-    assert before.sds > before.score
-    assert after.sds < after.score
+    assert before.sds > 1.5 * before.score
+    assert 1.5 * after.sds < after.score
 
 
 def test_2_the_shipped_priors_sds_varies_less_when_noise_is_strong(prior):
@@ -145,10 +145,10 @@ def test_4_sampling_finds_the_data_and_optimising_its_mode():
     """
     options = ['guidance.means={"a sea": [0.4, 0.5, 0.6]}', "prompt=a sea", *PLANE]
     mean = torch.tensor([0.4, 0.5, 0.6])
-    drawn = sampled("gaussian-2d", options, 64, 1.0)
-    places = [coefficients(t) for t in ddim_timesteps(1000, 25)] + [(1.0, 0.0, STD**2)]
+    drawn = sampled("gaussian-2d", options, 64, 1.0, steps=100)
+    places = [coefficients(t) for t in ddim_timesteps(1000, 100)] + [(1.0, 0.0, STD**2)]
     shrunk = math.prod((b[0] * a[0] * STD**2 + b[1] * a[1]) / a[2] for a, b in pairwise(places))
-    assert 0.8 * STD < shrunk < STD
+    assert 0.9 * STD < shrunk < STD
     assert look(drawn).spread == pytest.approx(shrunk / 2, rel=5 * (2 * 63 * 48) ** -0.5)
     torch.testing.assert_close(drawn.mean((0, 2, 3)), mean, rtol=0, atol=5 * 0.1 / (64 * 16) ** 0.5)
     sought = optimised("gaussian-2d", [*options, "geometry.count=8", "cameras.batch_size=8", "trainer.steps=120"], 8)
@@ -156,7 +156,7 @@ def test_4_sampling_finds_the_data_and_optimising_its_mode():
     torch.testing.assert_close(sought.mean((0, 2, 3)), mean, rtol=0, atol=0.02)
 
 
-@pytest.mark.parametrize(("scale", "chroma", "clipped"), [(1, 0.1, 0), (2, 0.3, 0), (8, 0.5, 1 / 3)])
+@pytest.mark.parametrize(("scale", "chroma", "clipped"), [(2, 0.3, 0), (8, 0.5, 1 / 3)])
 def test_4_the_guidance_scale_pushes_the_mode_out_and_saturates(scale, chroma, clipped):
     """The point that SDS descends to is mu_n + s (mu_y - mu_n): red 0.4 + 0.2 s, clipped at 1, beside 0.5."""
     options = ['guidance.means={"y": [0.6, 0.5, 0.5], "n": [0.4, 0.5, 0.5]}', "prompt=y", "negative_prompt=n", *PLANE]
