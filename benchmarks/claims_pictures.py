@@ -118,12 +118,14 @@ def pictures(prompt: str) -> dict[tuple[str, float | None], Tensor]:
 
 
 def table(made: dict[str, dict[tuple[str, float | None], Tensor]]) -> str:
-    """The figures of each prompt's pictures."""
+    """The figures of each prompt's pictures, the scene's left out."""
     lines = ["| pictures | prompt | guidance scale | spread | chroma | clipped |", "|---|---|---|---|---|---|"]
     for prompt, found in made.items():
         for (name, scale), images in found.items():
-            at, told = look(images), "ramp" if scale is None else f"{scale:g}"
-            lines.append(f"| {name} | {prompt} | {told} | {at.spread:.3f} | {at.chroma:.3f} | {at.clipped:.3f} |")
+            if scale is None:  # views of one scene on white, not pictures of one view
+                continue
+            at = look(images)
+            lines.append(f"| {name} | {prompt} | {scale:g} | {at.spread:.3f} | {at.chroma:.3f} | {at.clipped:.3f} |")
     return "\n".join(lines)
 
 
