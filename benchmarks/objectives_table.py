@@ -18,7 +18,7 @@ GAP = 2
 LABEL = 84
 HEAD = 16
 COLUMNS = {
-    "likelihood": ("log-likelihood", ".2f"),
+    "likelihood": ("log-likelihood", "z.2f"),
     "iou": ("IoU", ".2f"),
     "colour error": ("colour error", ".3f"),
     "two-faced": ("two-faced", ".0%"),
