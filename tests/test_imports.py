@@ -10,7 +10,7 @@ import pytest
 
 import dfw
 
-HEAVY = ("torch", "diffusers", "transformers", "accelerate", "nerfacc", "warp", "scipy", "trimesh")
+HEAVY = ("torch", "diffusers", "transformers", "accelerate", "peft", "nerfacc", "warp", "scipy", "trimesh")
 REPORT = "\nimport sys\nprint('LOADED', sorted({name.partition('.')[0] for name in sys.modules}))"
 
 

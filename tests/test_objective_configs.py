@@ -11,7 +11,7 @@ from dfw.build import compose
 from dfw.config import load_config
 from dfw.trainer import Trainer
 
-OBJECTIVES = ("score", "diffusion", "sjc", "csd", "nfsd", "ism", "sdi", "asd", "bridge", "hifa")
+OBJECTIVES = ("score", "diffusion", "sjc", "csd", "nfsd", "ism", "sdi", "asd", "bridge", "hifa", "vsd")
 TINY = [
     "device=cpu",
     "trainer.steps=2",

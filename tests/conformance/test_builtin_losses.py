@@ -23,6 +23,7 @@ from dfw_losses.score import Score
 from dfw_losses.sdi import SDI
 from dfw_losses.sds import SDS
 from dfw_losses.sjc import SJC
+from dfw_losses.vsd import VSD
 from dfw_losses.z_variance import ZVariance
 
 
@@ -122,6 +123,22 @@ class TestBridge(LossTests):
 
 class TestHiFA(LossTests):
     component = HiFA
+
+
+class TestVSD(LossTests):
+    """Before the adapter has learned anything: sigma_t^2 (7.5 - 1) (eps_c - eps_u) / B, at the z_t of SDS's draws."""
+
+    component = VSD
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        guidance, prompt = inputs.guidance, inputs.prompt
+        assert guidance is not None
+        assert prompt is not None
+        z = inputs.encoded.detach()
+        t = torch.randint(20, 981, (len(z),), generator=inputs.generator)
+        alpha, sigma = (part[t].to(z).view(-1, 1, 1, 1) for part in (guidance.schedule.alpha, guidance.schedule.sigma))
+        apart = (prompt.negative.embedding - prompt.positive.embedding).to(z).view(-1, 3, 1, 1)
+        return (sigma**2 * 6.5 * sigma * alpha * apart / (alpha**2 * 0.5**2 + sigma**2) / len(z)).expand_as(z)
 
 
 class TestZVariance(LossTests):

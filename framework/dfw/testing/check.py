@@ -33,7 +33,7 @@ KITS: dict[str, type[ComponentTests[Any]]] = {
 }
 """Kind -> its kit."""
 
-_KIT_OFFERS = frozenset({"colour", "opacity", "depth", "normals", "ray-samples", "noise-prediction", "text"})
+_KIT_OFFERS = frozenset({"colour", "opacity", "depth", "normals", "ray-samples", "noise-prediction", "text", "adapter"})
 """Features of what the kit shows a loss."""
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dfw.component import ComponentConfig
 from dfw.contracts import Conditioning, NoiseSchedule
 from dfw.errors import PromptError
-from dfw.interfaces import Guidance
+from dfw.interfaces import Adapter, Guidance
 
 
 class GaussianScore(Guidance):
@@ -37,8 +37,8 @@ class GaussianScore(Guidance):
 
     @classmethod
     def provides(cls, config: object) -> frozenset[str]:
-        """It predicts noise, and reads its three texts."""
-        return frozenset({"noise-prediction", "text"})
+        """It predicts noise, reads its three texts, and can be adapted."""
+        return frozenset({"noise-prediction", "text", "adapter"})
 
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
         """The means themselves, (B, 1, 3)."""
@@ -57,6 +57,31 @@ class GaussianScore(Guidance):
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """The ideal noise prediction."""
-        alpha, sigma = self.schedule.at(timestep, noisy)
-        mean = conditioning.embedding.to(noisy).view(-1, 3, 1, 1)
-        return sigma * (noisy - alpha * mean) / (alpha**2 * self.std**2 + sigma**2)
+        alpha_sigma = self.schedule.at(timestep, noisy)
+        return _ideal_noise(noisy, alpha_sigma, conditioning.embedding, noisy.new_tensor(self.std))
+
+    def adapter(self, rank: int, generator: torch.Generator) -> Adapter:
+        """The same formula, its means moved by trainable numbers and its s trainable."""
+        return GaussianScoreAdapter(self.schedule, self.std).to(self.means.device)
+
+
+class GaussianScoreAdapter(Adapter):
+    """The ideal noise prediction for N(mu + shift, s^2 I), `shift` (3,) and `log_std` () trainable. Reads no camera."""
+
+    def __init__(self, schedule: NoiseSchedule, std: float) -> None:
+        super().__init__()
+        self._schedule = schedule
+        self.shift = nn.Parameter(torch.zeros(3))
+        self.log_std = nn.Parameter(torch.tensor(std).log())
+
+    def forward(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        """eps (B, 3, side, side)."""
+        alpha_sigma = self._schedule.at(timestep, noisy)
+        return _ideal_noise(noisy, alpha_sigma, conditioning.embedding + self.shift, self.log_std.to(noisy).exp())
+
+
+def _ideal_noise(noisy: Tensor, alpha_sigma: tuple[Tensor, Tensor], means: Tensor, std: Tensor) -> Tensor:
+    """sigma_t (z_t - alpha_t mu) / (alpha_t^2 s^2 + sigma_t^2) for means (B, 1, 3)."""
+    alpha, sigma = alpha_sigma
+    mean = means.to(noisy).view(-1, 3, 1, 1)
+    return sigma * (noisy - alpha * mean) / (alpha**2 * std**2 + sigma**2)

@@ -49,11 +49,18 @@ class LossTests(ComponentTests[Loss]):
         """
         return None
 
+    def prepare(self, made: Loss, generator: torch.Generator) -> None:
+        """Binds it to the guidance, as a run does before its first step."""
+        guidance = self.guidance()
+        made.bind(None if guidance is None else guidance.to(self.device), generator)
+
     def exercise(self, made: Loss) -> None:
-        """Some steps backwards, in training mode."""
+        """Some steps backwards, each ended, in training mode."""
         made.train()
         for seed in (0, 1):
-            made(self.inputs(seed=seed)).sum().backward()
+            inputs = self.inputs(seed=seed)
+            made(inputs).sum().backward()
+            made.end_step(inputs)
         made.zero_grad(set_to_none=True)
         made.eval()
 
@@ -178,6 +185,7 @@ class LossTests(ComponentTests[Loss]):
         frozen = dict(inputs.guidance.named_parameters()) if inputs.guidance is not None else {}
         before = {name: tensor.detach().clone() for name, tensor in (shown | frozen).items()}
         made(inputs).sum().backward()
+        made.end_step(inputs)
         for name, tensor in (shown | frozen).items():
             promise, remedy = "a loss only looks", "Use no operations in place (those that end in _)"
             require(torch.equal(tensor.detach(), before[name]), promise, f"it changed {name}", remedy)

@@ -1,7 +1,6 @@
 """A score model in closed form: each prompt is a mixture of Gaussians. The exact answer to every question a loss can ask.
 
-Legend: B images, K components (those of all prompts together), C = 3 channels of side h, d = 3 h^2 numbers of an image, n = 3 or
-d the size of the covariance matrices: over the channels, alike at every pixel, or over all numbers; m = d / n.
+Legend: that of `dfw_guidance.mixture`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from PIL import Image
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import Tensor
 
-from dfw import ComponentConfig, Conditioning, Guidance, GuidanceError, NoiseSchedule, PromptError
+from dfw import Adapter, ComponentConfig, Conditioning, Guidance, GuidanceError, NoiseSchedule, PromptError
+from dfw_guidance.mixture import GaussianAdapter, ideal_noise
 
 Colour = tuple[float, float, float]
 
@@ -110,8 +110,8 @@ class Gaussian(Guidance):
 
     @classmethod
     def provides(cls, config: Gaussian.Config) -> frozenset[str]:
-        """It predicts noise, and reads the texts it was given."""
-        return frozenset({"noise-prediction", "text"})
+        """It predicts noise, reads the texts it was given, and can be adapted."""
+        return frozenset({"noise-prediction", "text", "adapter"})
 
     def __init__(self, config: Gaussian.Config) -> None:
         super().__init__()
@@ -167,22 +167,12 @@ class Gaussian(Guidance):
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """The ideal eps(z_t; y, t) (B, 3, h, h): -sigma_t times the score of the diffused density."""
-        alpha, sigma = self.schedule.at(timestep, noisy)
-        whitened_BKnm, variance_BKn = self._whiten(noisy, alpha, sigma)
-        repeats = whitened_BKnm.shape[-1]
-        distance_BK = (whitened_BKnm.square().sum(-1) / variance_BKn + repeats * variance_BKn.log()).sum(-1)
-        posterior_BK = (conditioning.embedding[:, 0].to(noisy).log() - distance_BK / 2).softmax(-1)
-        pull_BKnm = posterior_BK[:, :, None, None] * whitened_BKnm / variance_BKn[..., None]
-        axes = self.axes.to(noisy)
-        return sigma * torch.einsum("kjn,bkjm->bnm", axes, pull_BKnm).reshape(noisy.shape)
+        alpha_sigma = self.schedule.at(timestep, noisy)
+        return ideal_noise(noisy, alpha_sigma, conditioning.embedding[:, 0], self.means, self.axes, self.variances)
 
-    def _whiten(self, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """z - alpha mu of each component in its covariance's axes (B, K, n, m), and the diffused variances there (B, K, n)."""
-        away = noisy[:, None] - alpha[:, None] * self.means.to(noisy)
-        axes, variances = self.axes.to(noisy), self.variances.to(noisy)
-        flat = away.reshape(*away.shape[:2], axes.shape[-1], -1)
-        diffused = alpha.view(-1, 1, 1) ** 2 * variances + sigma.view(-1, 1, 1) ** 2
-        return torch.einsum("kjn,bknm->bkjm", axes, flat), diffused
+    def adapter(self, rank: int, generator: torch.Generator) -> Adapter:
+        """The same formula with trainable means and standard deviations (`GaussianAdapter`); `rank` has no meaning here."""
+        return GaussianAdapter(self.schedule, self.means, self.axes, self.variances)
 
     def mean_residual(self, clean: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor | None:
         """sigma_t alpha_t (alpha_t^2 S + sigma_t^2 I)^-1 (z - mu) where each row of `conditioning` is one Gaussian, else None.

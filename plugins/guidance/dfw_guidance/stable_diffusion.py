@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dfw import Conditioning
+from dfw import Adapter, Conditioning
 from dfw_guidance.clip import last_hidden
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import STABLE_DIFFUSION
@@ -32,6 +33,11 @@ class StableDiffusion(Latent):
     text_encoder: Any
     unet: Any
 
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        """It predicts noise, reads text, and can be adapted."""
+        return super().provides(config) | {"adapter"}
+
     def _load(self, files: Files) -> None:
         self.tokenizer = files.tokenizer(CLIPTokenizer, "tokenizer")
         self.text_encoder = files.network(CLIPTextModel, "text_encoder")
@@ -48,3 +54,9 @@ class StableDiffusion(Latent):
         with self._own_precision():
             output: Tensor = self.unet(noisy.to(dtype), timestep, encoder_hidden_states=conditioning.embedding.to(dtype)).sample
         return output.to(noisy.dtype)
+
+    def adapter(self, rank: int, generator: torch.Generator) -> Adapter:
+        """Low-rank weights in the U-Net's attention and an embedding of the camera (`LowRankAdapter`)."""
+        from dfw_guidance.adapter import LowRankAdapter  # peft takes a second to import
+
+        return LowRankAdapter(self, self.unet, rank, generator)

@@ -1,0 +1,95 @@
+"""Variational score distillation: the prior against a copy of itself that has learned what the renders look like."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from dfw import Adapter, Conditioning, ConfigError, Guidance, LossInputs, Schedule
+from dfw_losses.distillation import Distillation, DistillationConfig, GuidedConfig, Query
+from dfw_losses.timesteps import sample_timesteps
+
+
+class VSD(Distillation):
+    """d loss / d z = w(t) [eps_hat(z_t; y, t) - eps_phi(z_t; y, t, camera)], phi a predictor trained on the renders.
+
+    phi is the guidance's adapter (low-rank weights and a camera embedding on the model itself). After each step of the scene it
+    makes one of the diffusion objective, E |prediction - target|^2 in the model's own parametrisation, on the same renders,
+    detached, with t over the whole schedule and new noise. Neither's gradient reaches the other.
+    ProlificDreamer (Wang et al. 2023), eq. 9 and algorithm 1.
+    """
+
+    class Config(GuidedConfig):
+        """Timesteps, weight and guidance, and how the adapter is trained."""
+
+        guidance_scale: Schedule = 7.5
+        """s in eps_u + s (eps_c - eps_u) of the frozen model, diffusers' convention. The adapter is asked without guidance."""
+        adapter_lr: PositiveFloat = 1e-4
+        """Learning rate of the adapter's own optimiser, AdamW with torch's defaults."""
+        rank: PositiveInt = 4
+        """Rank of the adapter's low-rank weights."""
+        camera_dropout: float = Field(default=0.1, ge=0, le=1)
+        """Share of the views whose camera the adapter is trained without: it sees a pose of zeros."""
+
+    config: VSD.Config
+    adapter: Adapter | None
+    optimizer: torch.optim.Optimizer | None
+
+    @classmethod
+    def requires(cls, config: DistillationConfig) -> frozenset[str]:
+        """A noise predictor that can be adapted."""
+        return frozenset({"noise-prediction", "adapter"})
+
+    def __init__(self, config: VSD.Config) -> None:
+        super().__init__(config)
+        self.adapter = self.optimizer = None
+
+    def bind(self, guidance: Guidance | None, generator: torch.Generator) -> None:
+        """Makes the adapter, its initial weights from `generator`, and its optimiser."""
+        if guidance is None:
+            return  # `query` says what is missing
+        self.adapter = guidance.adapter(self.config.rank, generator)
+        self.optimizer = torch.optim.AdamW(self.adapter.parameters(), lr=self.config.adapter_lr)
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """The adapter's, as `adapter`."""
+        return {} if self.optimizer is None else {"adapter": self.optimizer}
+
+    def direction(self, query: Query) -> Tensor:
+        """eps_hat - eps_phi, at the same z_t."""
+        output = self._bound()[0](query.noisy, query.timestep, query.prompt.positive)
+        return query.guided(query.now(self.config.guidance_scale)) - query.guidance.noise_of(output, query.noisy, query.timestep)
+
+    def end_step(self, inputs: LossInputs) -> None:
+        """One step of the adapter on the renders; draws t, the noise, then which cameras are dropped."""
+        adapter, optimizer = self._bound()
+        guidance, prompt, generator, clean = inputs.guidance, inputs.prompt, inputs.generator, inputs.encoded.detach()
+        assert guidance is not None  # forward has refused a run without
+        assert prompt is not None
+        timestep = sample_timesteps(len(clean), 0, len(guidance.schedule) - 1, generator, clean.device)
+        noise = torch.randn(clean.shape, generator=generator, device=generator.device, dtype=clean.dtype).to(clean.device)
+        seen = drop_cameras(prompt.positive, self.config.camera_dropout, generator)
+        output = adapter(guidance.add_noise(clean, noise, timestep), timestep, seen)
+        error = (output - guidance.target(clean, noise, timestep)).square().sum() / len(clean)
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+
+    def _bound(self) -> tuple[Adapter, torch.optim.Optimizer]:
+        if self.adapter is None or self.optimizer is None:
+            raise ConfigError("the loss 'vsd' has no adapter; call bind(guidance, generator) before its first step")
+        return self.adapter, self.optimizer
+
+
+def drop_cameras(conditioning: Conditioning, share: float, generator: torch.Generator) -> Conditioning:
+    """The same, with the poses of a random `share` of the views set to 0; always one draw a view."""
+    cameras = conditioning.cameras
+    if cameras is None:
+        return conditioning
+    draw = torch.rand(len(cameras), generator=generator, device=generator.device)
+    pose = cameras.camera_to_world
+    kept = (draw >= share).to(pose)[:, None, None]
+    return replace(conditioning, cameras=replace(cameras, camera_to_world=pose * kept))
