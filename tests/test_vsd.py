@@ -301,6 +301,22 @@ def test_cameras_are_dropped_one_by_one(model):
     assert drop_cameras(replace(text, cameras=None), 0.1, seeded()).cameras is None
 
 
+@pytest.mark.parametrize(("precision", "off"), [("fp16", 0.01), ("bf16", 0.05)])
+def test_the_adapters_gradient_through_half_precision_is_that_of_single(folder, precision, off):
+    """Neither flushed to zero nor overflowed; the residual is summed over a view's numbers, so its entries are of order 1."""
+    found = {}
+    for kind in ("fp32", precision):
+        model = load(folder, kind)
+        loss = bound(model, camera_dropout=0)
+        with torch.no_grad():
+            for parameter in loss.parameters():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=seeded(parameter.numel())))
+        loss.end_step(ask_model(load(folder), seed=5))
+        found[kind] = torch.cat([parameter.grad.flatten() for parameter in loss.parameters()])
+    assert found["fp32"].norm() > 1
+    assert (found[precision] - found["fp32"]).norm() < off * found["fp32"].norm()
+
+
 def test_half_precision_of_the_model_leaves_what_was_added_in_single(folder):
     model = load(folder, "bf16")
     loss = bound(model, adapter_lr=0.02)
