@@ -13,7 +13,7 @@ from PIL import Image
 from dfw import GuidanceError, register
 from dfw.cli.main import main
 from dfw.config import load_config
-from dfw.guidance_check import check_guidance_at, read_image
+from dfw.guidance_check import FALSE_ALARMS, check_guidance_at, most_errors, read_image
 from dfw.report.plot import Line, log_plot
 from dfw_guidance.gaussian import Gaussian
 
@@ -54,6 +54,23 @@ def test_a_prior_that_disagrees_with_its_closed_form_is_caught(monkeypatch):
     node = config.guidance.model_copy(update={"type": "shifted"})
     with pytest.raises(GuidanceError, match=r"standard errors from its own closed form at timestep \d+"):
         check_guidance_at(config.model_copy(update={"guidance": node}), None, 1.0, 4, 2_000)
+
+
+@pytest.mark.parametrize("draws", [2, 4, 16, 64])
+def test_a_right_prior_is_not_accused_however_few_the_draws(draws):
+    """5 seeds x 12 timesteps x 48 numbers: some mean of 2 draws is sure to be hundreds of its own standard errors off."""
+    for seed in range(5):
+        found = check_guidance_at(load_config("gaussian-2d", [*SKY, f"seed={seed}"]), None, 1.0, 12, draws)
+        assert found.closed_form
+        assert f"nowhere more than {found.limit:.3g} standard errors off" in found.table()
+
+
+def test_the_limit_is_the_quantile_of_students_t():
+    """One degree of freedom: Cauchy's, a tangent. Very many: the normal distribution's."""
+    assert most_errors(2, 50) == pytest.approx(1 / math.tan(math.pi * FALSE_ALARMS / 100), rel=1e-6)
+    normal = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 1.0)
+    expected = -normal.icdf(torch.tensor(FALSE_ALARMS / 1000, dtype=torch.float64))
+    assert most_errors(10_000_000, 500) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_a_mixture_or_a_scale_has_no_closed_form():

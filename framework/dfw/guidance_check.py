@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from scipy.special import stdtrit
 from torch import Tensor
 
 from dfw.build import compose
@@ -23,8 +24,8 @@ from dfw.settings import RunConfig, ViewSettings
 from dfw.streams import derive_seed
 from dfw.trainer import pick_device
 
-MOST_ERRORS = 5.0
-"""Standard errors that the mean of the draws may lie from the closed form, at the worst of all numbers of the image."""
+FALSE_ALARMS = 1e-4
+"""How often a prior whose mean is its closed form is refused all the same, over all numbers of the image and all timesteps."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ class Probe:
 
 @dataclass(frozen=True)
 class Check:
-    """What was found at each timestep, for a guidance scale."""
+    """What was found at each timestep, for a guidance scale; `limit`: standard errors that no mean may be off (`most_errors`)."""
 
     probes: list[Probe]
     scale: float
+    limit: float
 
     @property
     def closed_form(self) -> bool:
@@ -61,7 +63,7 @@ class Check:
             off = "" if p.off is None else f"{p.off:.2f}"
             lines.append(f"{p.timestep:>5} {p.mean:>10.4g} {p.sds:>10.4g} {p.score:>10.4g} {off:>13}")
         if self.closed_form:
-            lines.append(f"the mean agrees with the closed form: nowhere more than {MOST_ERRORS:g} standard errors off")
+            lines.append(f"the mean agrees with the closed form: nowhere more than {self.limit:.3g} standard errors off")
         else:
             lines.append("no closed form for this guidance, prompt and scale: the pull is measured, not checked")
         return "\n".join(lines)
@@ -104,8 +106,18 @@ def check_guidance_at(config: RunConfig, image: Path | None, scale: float, point
             return _probe(value, predicted, eps, exact)
 
         probes = [ask(value) for value in timesteps]
-    _refuse_wrong_means(probes)
-    return Check(probes, scale)
+    limit = most_errors(draws, len(probes) * clean.numel())
+    _refuse_wrong_means(probes, limit)
+    return Check(probes, scale, limit)
+
+
+def most_errors(draws: int, numbers: int) -> float:
+    """Standard errors that the worst of `numbers` means, of `draws` >= 2 each, may be off when all are right.
+
+    The quantile of Student's t with draws - 1 degrees of freedom at FALSE_ALARMS, shared out among the numbers (Bonferroni):
+    few draws know their own error badly, and the worst of many numbers is far out.
+    """
+    return -float(stdtrit(draws - 1, FALSE_ALARMS / (2 * numbers)))
 
 
 def _probe(timestep: int, predicted: Tensor, eps: Tensor, exact: Tensor | None) -> Probe:
@@ -118,13 +130,13 @@ def _probe(timestep: int, predicted: Tensor, eps: Tensor, exact: Tensor | None) 
     return Probe(timestep, _rms(mean), _rms(deviation), _rms(predicted.double().std(0)), off)
 
 
-def _refuse_wrong_means(probes: Sequence[Probe]) -> None:
-    wrong = [p for p in probes if p.off is not None and not p.off <= MOST_ERRORS]
+def _refuse_wrong_means(probes: Sequence[Probe], limit: float) -> None:
+    wrong = [p for p in probes if p.off is not None and not p.off <= limit]
     if wrong:
         worst = max(wrong, key=lambda p: p.off or 0.0)
         raise GuidanceError(
             f"guidance: its mean is {worst.off:.1f} standard errors from its own closed form at timestep {worst.timestep} "
-            f"({len(wrong)} of {len(probes)} timesteps beyond {MOST_ERRORS:g}); predict_noise and mean_residual disagree"
+            f"({len(wrong)} of {len(probes)} timesteps beyond {limit:.3g}); predict_noise and mean_residual disagree"
         )
 
 
