@@ -47,6 +47,14 @@ def test_the_image_term_adds_its_share(share):
     assert (expected / error).abs().max() > 50  # a share off by one would be twelve errors away
 
 
+def test_clipping_bounds_both_terms():
+    """Both far beyond the bound and of one sign: 2 limit through the encoding, and limit at the image."""
+    model, z, limit = prior(), 0.5 * views(3), 1e-4
+    image = ((z + 1) / 2).requires_grad_()
+    hifa(30, guidance_scale=1, image_weight=4.0, clip={"limit": limit})(ask(2 * image - 1, model)).backward()
+    torch.testing.assert_close(image.grad.abs() * 3, torch.full_like(z, 3 * limit))
+
+
 def test_its_timestep_falls_as_a_square_root_for_all_views_alike():
     loss, model, z = HiFA(HiFA.Config()), prior(), views(3)
     found = [loss.query(z, ask(z, model, progress=Progress(step, 100))).timestep.tolist() for step in (0, 25, 100)]

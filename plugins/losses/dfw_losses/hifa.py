@@ -10,7 +10,7 @@ from dfw import ConfigError, LossInputs, Ramp
 from dfw_losses.distillation import Distillation, GuidedConfig, Query
 from dfw_losses.gradient import with_gradient
 from dfw_losses.timesteps import Timesteps
-from dfw_losses.weighting import Weighting, weight_at
+from dfw_losses.weighting import Weighting
 
 
 class HiFA(Distillation):
@@ -34,7 +34,7 @@ class HiFA(Distillation):
     config: HiFA.Config
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """A scalar with both gradients, each divided by B; its value the sum of half their squares over B."""
+        """A scalar with both gradients, each clipped by itself, divided by B; its value the sum of half their squares over B."""
         encoded = inputs.encoded
         with torch.no_grad():
             query = self.query(encoded.detach(), inputs)
@@ -56,6 +56,6 @@ class HiFA(Distillation):
         if inputs.render.latent:
             raise ConfigError("hifa: this scene is made of latents and has no image to compare; write image_weight: 0")
         with torch.no_grad():
-            weight = weight_at(self.config.weighting, query.guidance.schedule, query.timestep, inputs.image)
-            gradient = self.config.image_weight * weight * (inputs.image - query.guidance.decode_image(clean))
+            away = inputs.image - query.guidance.decode_image(clean)
+            gradient = self.weighted(self.config.image_weight * away, query)
         return with_gradient(inputs.image, gradient)
