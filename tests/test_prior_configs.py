@@ -9,6 +9,7 @@ import pytest
 from dfw import Progress, value_at
 from dfw.build import compose
 from dfw.config import load_config
+from dfw.optimizer import learning_rate_of
 from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.flow import Flow
@@ -54,4 +55,7 @@ def test_prolificdreamer_changes_resolution_and_timesteps_at_step_5000_and_thins
         return tuple(value_at(schedule, now) for schedule in schedules)
 
     assert [at(step) for step in (4_999, 5_000, 9_999, 10_000)] == [(64, 0.98, 0), (512, 0.5, 0), (512, 0.5, 0), (512, 0.5, 693)]
+    assert (config.cameras.distance, config.cameras.fov, config.cameras.elevation) == ((1.0, 1.5), (40, 70), (-10, 45))
+    groups = ("geometry.encoding", "geometry.network", "renderer.background")
+    assert [learning_rate_of(config.optimizer, group) for group in groups] == [0.01, 0.001, 0.001]
     assert (config.cameras.position_jitter, config.cameras.look_at_jitter, config.cameras.up_jitter) == (0, 0, 0)
