@@ -130,8 +130,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder for the pictures")
     parser.add_argument("--only", default=",".join(CLAIMS), help=f"comma-separated, of {', '.join(CLAIMS)}")
     args = parser.parse_args()
+    chosen = args.only.split(",")
+    for name in chosen:
+        if name not in CLAIMS:
+            parser.error(f"--only: {name!r} is none of {', '.join(CLAIMS)}")
     args.out.mkdir(parents=True, exist_ok=True)
-    for name in args.only.split(","):
+    for name in chosen:
         start = time.perf_counter()
         print(f"\n## {name}\n", flush=True)
         CLAIMS[name](args.out)

@@ -181,10 +181,10 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     args.only = args.only.split(",")
     args.prompts = args.prompts.split(",")
-    known = dict(prompts())
-    for prompt in args.prompts:
-        if prompt not in known:
-            parser.error(f"--prompts: {prompt!r} is none of {', '.join(known)}")
+    for option, given, known in (("--prompts", args.prompts, dict(prompts())), ("--only", args.only, objectives())):
+        for name in given:
+            if name not in known:
+                parser.error(f"{option}: {name!r} is none of {', '.join(known)}")
     return args
 
 
