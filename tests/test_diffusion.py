@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from known_prior import FLOW, agree, ask, at, coefficients, draw, guided_mu, prior, pull, views
+from known_prior import FLOW, STD, agree, ask, at, coefficients, draw, guided_mu, mu, prior, pull, views
 
+from dfw.config import load_config
 from dfw_guidance.gaussian import Gaussian
 from dfw_losses.diffusion import Diffusion
 from dfw_losses.sds import SDS
@@ -26,6 +27,17 @@ def test_it_is_sds_times_twice_alpha_times_the_jacobian_draw_by_draw():
     full = Diffusion(Diffusion.Config(guidance_scale=3, weighting="one", **at(t))).residual(z, ask(z, model, seed=1))
     sds = SDS(SDS.Config(guidance_scale=3, weighting="one", **at(t))).residual(z, ask(z, model, seed=1))
     torch.testing.assert_close(full, 2 * pull(model, t) * sds)
+
+
+def test_by_default_and_as_shipped_it_is_the_training_objective_without_guidance():
+    """2 alpha J^T (eps_y - eps), J = sigma / v: the negative prompt has no say."""
+    model, z, t = prior(), views(4), 300
+    loss = Diffusion(Diffusion.Config(**at(t)))
+    noise = loss.query(z, ask(z, model)).noise
+    alpha, sigma = coefficients(model, t)
+    residual = sigma * (alpha * (z - mu("y")) + sigma * noise) / (alpha**2 * STD**2 + sigma**2) - noise
+    torch.testing.assert_close(loss.residual(z, ask(z, model)), 2 * pull(model, t) * residual)
+    assert load_config("diffusion").losses["sds"].guidance_scale == 1
 
 
 def test_on_a_mixture_it_is_the_finite_difference_of_the_objective():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dfw import Schedule
 from dfw_losses.distillation import Distillation, GuidedConfig, Query
 from dfw_losses.weighting import Weighting
 
@@ -13,12 +14,15 @@ class Diffusion(Distillation):
     """d loss / d z = 2 w(t) alpha_t (d eps_hat / d z_t)^T (eps_hat - eps): the gradient of w(t) |eps_hat(z_t; y, t) - eps|^2.
 
     The training objective read as a loss on images. It needs a graph through the network, is slow, and behaves badly at low
-    noise, which is why SDS drops the Jacobian. DreamFusion (Poole et al. 2023), eq. 1 and 2.
+    noise, which is why SDS drops the Jacobian. Guidance makes another objective of it, s^2 |eps_y - eps_n|^2 included, which
+    falls where the prompt makes no difference. DreamFusion (Poole et al. 2023), eq. 1 and 2.
     """
 
     class Config(GuidedConfig):
-        """As SDS's, with w = 1 as in the training objective."""
+        """As SDS's, with w = 1 and no guidance, as in the training objective."""
 
+        guidance_scale: Schedule = 1.0
+        """s in eps_u + s (eps_c - eps_u), diffusers' convention: 1 is no guidance."""
         weighting: Weighting = "one"
         """w(t), by name or formula."""
 
