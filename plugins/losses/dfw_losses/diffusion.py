@@ -14,8 +14,8 @@ class Diffusion(Distillation):
     """d loss / d z = 2 w(t) alpha_t (d eps_hat / d z_t)^T (eps_hat - eps): the gradient of w(t) |eps_hat(z_t; y, t) - eps|^2.
 
     The training objective read as a loss on images. It needs a graph through the network, is slow, and behaves badly at low
-    noise, which is why SDS drops the Jacobian. Guidance makes another objective of it, s^2 |eps_y - eps_n|^2 included, which
-    falls where the prompt makes no difference. DreamFusion (Poole et al. 2023), eq. 1 and 2.
+    noise, which is why SDS drops the Jacobian. With guidance it is another objective, no likelihood's bound, with the square of
+    s (eps_y - eps_n) in it. DreamFusion (Poole et al. 2023), eq. 1 and 2.
     """
 
     class Config(GuidedConfig):
