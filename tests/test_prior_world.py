@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import CLIPTextModel, CLIPTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "prior"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "judge"))
@@ -15,9 +16,12 @@ import captions
 import rounds
 from buffers import render
 from cameras import eye_frame, pixel_rays, random_cameras
+from compose import backgrounds
 from data import World
 from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS, allowed_colours
 
+from dfw.prompts import view_index, view_texts
+from dfw.settings import CameraSettings, ViewSettings
 from dfw_geometry.shapes import COLOURS, KINDS, Single, Stack
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,6 +92,16 @@ def test_view_words(azimuth: float, elevation: float, fine: str, coarse: str) ->
     assert captions.view_words(azimuth, elevation, coarse=True) == coarse
 
 
+def test_words_of_a_run_are_those_the_prior_was_taught() -> None:
+    elevation = torch.tensor([-12.0, 12.0, 12.5, 36.0, 36.5, 60.0, 75.0])
+    views = ViewSettings(sectors=8, angles=3)
+    index = view_index(torch.full_like(elevation, 100.0), elevation, views)
+    for row, degrees in zip(index.tolist(), elevation.tolist(), strict=True):
+        angle = captions.angle_words(degrees)
+        view = captions.view_words(100.0, degrees) + (f", {angle}" if angle else "")
+        assert view_texts("a car", views)[row] == captions.caption(Single("car"), (None,), view)
+
+
 def test_captions_read_like_english() -> None:
     assert captions.caption(Single("apple"), (None,), None) == "an apple"
     assert captions.caption(Single("chair"), ("orange",), "back view") == "an orange chair, back view"
@@ -119,8 +133,90 @@ def test_what_is_held_out_is_never_drawn(folder: Path) -> None:
 def test_the_mix_of_captions(folder: Path) -> None:
     texts = World(folder / "rounds").draw(1500, torch.Generator().manual_seed(4)).captions
     assert 0.07 < sum(text == "" for text in texts) / 1500 < 0.13
-    assert 0.81 < sum(text.endswith("view") for text in texts) / 1500 < 0.89
+    assert 0.81 < sum("view" in text for text in texts) / 1500 < 0.89
+    assert 0.45 < sum(text.endswith("angle") for text in texts) / 1500 < 0.6
     assert sum(" on " in text for text in texts) > 100
+
+
+def test_opposite_captions_name_the_view_from_behind_or_the_mirrored_one(folder: Path) -> None:
+    world = World(folder / "rounds")
+    world.only(("chair", "cube"))
+    batch = world.draw(400, torch.Generator().manual_seed(9))
+    assert {rounds.FORMS[number].kind for number in batch.form.tolist()} == {"chair", "cube"}  # type: ignore[union-attr]
+    partners: dict[str, set[str]] = {}
+    for text, other in zip(batch.captions, batch.opposite, strict=True):
+        if "cube" in text or "view" not in text or "overhead" in text:
+            assert other == ""
+        elif other:
+            (body, view, *angle), (same, opposite, *angle_too) = text.split(", "), other.split(", ")
+            assert (body, angle) == (same, angle_too)
+            partners.setdefault(view, set()).add(opposite)
+    assert partners["left side view"] == {"right side view"}
+    assert partners["front view"] == {"back view"}
+    assert partners["front left view"] == {"back right view", "front right view"}
+    world.only(())
+    assert len(set(world.draw(100, torch.Generator().manual_seed(9)).form.tolist())) > 10
+
+
+def test_backgrounds_keep_away_from_the_object() -> None:
+    colours = torch.rand(500, 3, generator=torch.Generator().manual_seed(1))
+    found = backgrounds(colours, 8, torch.Generator().manual_seed(2))
+    plain = (found.amax((2, 3)) - found.amin((2, 3))).amax(1) < 1e-6
+    assert 300 < int(plain.sum()) < 480
+    assert float((found[plain, :, 0, 0] - colours[plain]).abs().amax(1).min()) >= 0.3
+
+
+def test_the_comparison_of_captions_is_a_hinge(folder: Path) -> None:
+    """The loss beyond the squared error: the weight times what is missing to the margin, over the rows that are compared."""
+    import unet
+    from model import build_scheduler, build_text, build_tokenizer, build_unet
+
+    torch.manual_seed(3)
+    tokenizer, levels = build_tokenizer(folder / "words"), build_scheduler()
+    state = unet.State.fresh(build_unet((16, 16, 16)), build_text(tokenizer), unet.UnetPlan())
+    latents = torch.randn(8, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    tokens = unet.tokenize(tokenizer, ["a chair, left side view"] * 8)
+    compared = torch.tensor([True, False] * 4)
+
+    def loss(opposite: torch.Tensor, contrast: float, margin: float) -> float:
+        drawn = (latents, tokens, opposite, compared)
+        return float(unet.step_loss(state, drawn, levels, torch.Generator().manual_seed(2), contrast, margin))
+
+    alone = loss(tokens, 0.0, 0.5)
+    # eight strata of times: the compared rows 4 and 6 lie wholly above 350; row 2 (times 250 to 375) may
+    place = (2 + float(torch.rand(8, generator=_after_noise(latents))[2])) / 8 * 1000
+    rows = 2 + (int(place) > 350)
+    assert loss(tokens, 4.0, 0.5) == pytest.approx(alone + 4.0 * 0.5 * rows / 8, rel=1e-5)
+    assert loss(tokens, 4.0, 0.0) == pytest.approx(alone, rel=1e-5)
+    other = unet.tokenize(tokenizer, ["a chair, right side view"] * 8)
+    assert loss(other, 4.0, 0.5) != pytest.approx(loss(tokens, 4.0, 0.5), rel=1e-6)
+
+
+def _after_noise(latents: torch.Tensor) -> torch.Generator:
+    generator = torch.Generator().manual_seed(2)
+    torch.randn(latents.shape, generator=generator)
+    return generator
+
+
+def test_a_training_that_goes_on_keeps_the_words_it_knew(folder: Path) -> None:
+    import unet
+    from model import build_text, build_tokenizer, build_unet
+
+    tokenizer = build_tokenizer(folder / "words")
+    shipped = ROOT / "plugins" / "guidance" / "dfw_guidance" / "embedded"
+    state = unet.State.fresh(build_unet(), build_text(tokenizer), unet.UnetPlan())
+    state.start_from(shipped, tokenizer)
+    old, known = (
+        CLIPTextModel.from_pretrained(str(shipped / "text_encoder")),
+        CLIPTokenizer.from_pretrained(str(shipped / "tokenizer")),
+    )
+    for text in (state.text, state.slow[1]):
+        table = text.get_input_embeddings().weight
+        for word in ("chair", "red", "view"):
+            given = old.get_input_embeddings().weight[known(word)["input_ids"][1]].float()
+            assert torch.equal(table[tokenizer(word)["input_ids"][1]], given)
+        side = old.get_input_embeddings().weight[known("left")["input_ids"][1]].float()
+        assert not torch.allclose(table[tokenizer("left")["input_ids"][1]], side, atol=0.05)
 
 
 def test_batches_repeat_with_the_generator(folder: Path) -> None:
@@ -135,8 +231,9 @@ def test_training_cameras_stay_in_their_ranges() -> None:
     cameras = random_cameras(2000, torch.Generator().manual_seed(6))
     assert float(cameras["elevation"].min()) >= -15
     assert 0.08 < float((cameras["elevation"] > 60).float().mean()) < 0.16
-    assert 2.7 <= float(cameras["distance"].min()) <= float(cameras["distance"].max()) <= 3.3
-    assert 37 <= float(cameras["fovy"].min()) <= float(cameras["fovy"].max()) <= 43
+    defaults = CameraSettings()
+    for key, (low, high) in (("distance", defaults.distance), ("fovy", defaults.fov)):
+        assert low <= float(cameras[key].min()) <= float(cameras[key].max()) <= high
 
 
 def test_two_steps_give_a_model_that_diffusers_loads(folder: Path) -> None:

@@ -118,6 +118,43 @@ def test_texts() -> None:
     assert view_texts("a {view} car", odd)[0] == "front picture of a front car"
 
 
+@pytest.mark.parametrize("sectors", [4, 8])
+def test_the_height_is_named_after_the_view(sectors: int) -> None:
+    views = settings(sectors=sectors, angles=3)
+    az, elevation = torch.tensor([0.0, 180.0, 0.0, 180.0, 0.0, 180.0, 0.0]), [-90.0, 12.0, 12.01, 36.0, 36.01, 60.0, 60.01]
+    texts = view_texts("a car", views)
+    assert [texts[i] for i in view_index(az, torch.tensor(elevation), views).tolist()] == [
+        "a car, front view, low angle",
+        "a car, back view, low angle",
+        "a car, front view, medium angle",
+        "a car, back view, medium angle",
+        "a car, front view, high angle",
+        "a car, back view, high angle",
+        "a car, overhead view",
+    ]
+    assert len(texts) == len(view_words(views)) == 3 * sectors + 1
+
+
+@pytest.mark.parametrize("mode", ["discrete", "interpolated"])
+def test_embeddings_follow_the_height(mode: str) -> None:
+    prompts = ViewPrompts("a car", "", settings(sectors=8, angles=3, mode=mode), Counting())
+    found = prompts.batch(cameras([90, 90, 90, 90], [0, 20, 50, 80])).positive.embedding[:, 0]
+    words = ("left side view, low angle", "left side view, medium angle", "left side view, high angle", "overhead view")
+    torch.testing.assert_close(found, torch.stack([row_of(f"a car, {word}") for word in words]))
+
+
+def test_perp_neg_stays_at_the_height_of_the_view() -> None:
+    views = settings(sectors=8, angles=3, mode="interpolated", perp_neg=1)
+    batch = ViewPrompts("a car", "", views, Counting()).batch(cameras([45, 45, 45], [0, 50, 80]))
+    assert batch.negative_weights is not None
+    for row, height in enumerate(("low", "high")):
+        for column, word in enumerate(("front", "left side")):
+            found = batch.negatives[column].embedding[row, 0]
+            torch.testing.assert_close(found, row_of(f"a car, {word} view, {height} angle"))
+    assert (batch.negative_weights[:2] > 0).all()
+    assert batch.negative_weights[2].tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(("options", "asked"), [({"sectors": 4}, 5), ({"sectors": 8}, 10), ({"mode": "none"}, 2)])
 def test_each_distinct_text_is_encoded_once(options: dict[str, object], asked: int) -> None:
     guidance = Counting()
@@ -195,7 +232,7 @@ def test_perp_neg_pushes_each_view_away_from_its_neighbours(sectors: int) -> Non
 def test_perp_neg_weights_are_continuous_around_the_object() -> None:
     azimuth = torch.linspace(-180, 180, 2001)
     views = settings(sectors=8, mode="interpolated", perp_neg=1)
-    rows, weights = perp_neg_views(azimuth, view_index(azimuth, torch.zeros_like(azimuth), views), views)
+    rows, weights = perp_neg_views(azimuth, torch.zeros_like(azimuth), views)
     by_view = torch.zeros(2001, 9).scatter_add(1, rows, weights)
     assert (by_view[:, 0].diff().abs() < 0.01).all()  # the front's, all the way round; the sides' meet at 0 or swap at the back
     assert torch.allclose(weights, weights.flip(0), atol=1e-4)

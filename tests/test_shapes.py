@@ -117,7 +117,7 @@ def test_there_are_enough_kinds_and_many_have_a_front() -> None:
     assert sum(not shape.turned for shape in KINDS.values()) >= 12
 
 
-@pytest.mark.parametrize("view", ["", ", front view", ", back left view", ", overhead view"])
+@pytest.mark.parametrize("view", ["", ", front view", ", back left view", ", overhead view", ", back view, low angle"])
 def test_view_words_and_articles_do_not_matter(view: str) -> None:
     assert parse_prompt(f"An orange airplane{view}") == parse_prompt("orange airplane")
 

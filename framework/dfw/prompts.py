@@ -1,7 +1,7 @@
 """View-dependent prompts: which words a camera's view adds, and their embeddings, looked up without leaving the device.
 
-Legend: B views, V views with words of their own (sectors of azimuth, then overhead), L tokens, D width of an embedding.
-DreamFusion (Poole et al. 2023), section 3.2; left and right told apart when `sectors` is 8.
+Legend: B views, V views with words of their own (sectors of azimuth, low ones first; then overhead), L tokens, D width of an
+embedding. DreamFusion (Poole et al. 2023), section 3.2; left and right apart when `sectors` is 8, heights when `angles` is 3.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ _RING = {
     8: ("front", "front left", "left side", "back left", "back", "back right", "right side", "front right"),
 }
 OVERHEAD = "overhead"
+_HEIGHTS = {1: ("",), 3: (", low angle", ", medium angle", ", high angle")}
+_LOW, _MEDIUM = 12.0, 36.0
+"""Highest elevations, in degrees, of a low and of a medium angle."""
 
 _FRONT_SIDE = (4.0, 0.5, -2.426)  # a, b, c of a exp(-b r) + c, which is 0 at r = 1
 _SIDE_BACK = (1.0, 0.5, -0.606)
@@ -28,15 +31,19 @@ _FRONT_BACK = (1.0, 0.5, 0.967)
 
 
 def view_words(settings: ViewSettings) -> tuple[str, ...]:
-    """Words of the views, counter-clockwise, overhead last: 4 + 1 (side twice) or 8 + 1; an empty one for `none`."""
-    return ("",) if settings.mode == "none" else (*_RING[settings.sectors], OVERHEAD)
+    """Words of the views, counter-clockwise, at each angle, overhead last; an empty one for `none`."""
+    if settings.mode == "none":
+        return ("",)
+    return (*(word + height for height in _HEIGHTS[settings.angles] for word in _RING[settings.sectors]), OVERHEAD)
 
 
 def view_texts(prompt: str, settings: ViewSettings) -> tuple[str, ...]:
-    """The prompt as written for each of `view_words`."""
+    """The prompt as written for each of `view_words`; the words of a height come last."""
     if settings.mode == "none":
         return (prompt,)
-    return tuple(settings.template.replace("{prompt}", prompt).replace("{view}", word) for word in view_words(settings))
+    split = (word.partition(",") for word in view_words(settings))
+    template = settings.template.replace("{prompt}", prompt)
+    return tuple(template.replace("{view}", word) + comma + height for word, comma, height in split)
 
 
 def view_index(azimuth: Tensor, elevation: Tensor, settings: ViewSettings) -> Tensor:
@@ -53,7 +60,15 @@ def view_index(azimuth: Tensor, elevation: Tensor, settings: ViewSettings) -> Te
         half = settings.front / 2
         turned = _turn(azimuth + half)
         index = (turned >= settings.front).long() + (turned >= 180) + (turned >= 180 + settings.front)
-    return torch.where(elevation > settings.overhead, settings.sectors, index)
+    index = index + _lowest(elevation, settings)
+    return torch.where(elevation > settings.overhead, settings.sectors * settings.angles, index)
+
+
+def _lowest(elevation: Tensor, settings: ViewSettings) -> Tensor:
+    """Index (B,) of the first sector at the height of each elevation (B,)."""
+    if settings.angles == 1:
+        return torch.zeros_like(elevation, dtype=torch.long)
+    return ((elevation > _LOW).long() + (elevation > _MEDIUM)) * settings.sectors
 
 
 def view_mix(azimuth: Tensor, sectors: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,7 +114,7 @@ class ViewPrompts:
             if len(table) == 1:
                 found = _gather(table, torch.zeros_like(index))
             elif self.settings.mode == "interpolated":
-                found = self._interpolated(table, azimuth, index)
+                found = self._interpolated(table, azimuth, elevation, index)
             else:
                 found = _gather(table, index)
             return _with_cameras(found, cameras)
@@ -108,15 +123,14 @@ class ViewPrompts:
         positive, negative = seen(self._views), seen(self._negative)
         if not self.settings.perp_neg:
             return PromptBatch(positive, negative, texts=others)
-        rows, weights = perp_neg_views(azimuth, index, self.settings)
+        rows, weights = perp_neg_views(azimuth, elevation, self.settings)
         away = tuple(_with_cameras(_gather(self._views, rows[:, i]), cameras) for i in range(rows.shape[1]))
         return PromptBatch(positive, negative, away, weights, others)
 
-    def _interpolated(self, table: Conditioning, azimuth: Tensor, index: Tensor) -> Conditioning:
-        sectors = self.settings.sectors
-        lower, upper, share = view_mix(azimuth, sectors)
-        overhead = index == sectors
-        lower, upper = torch.where(overhead, sectors, lower), torch.where(overhead, sectors, upper)
+    def _interpolated(self, table: Conditioning, azimuth: Tensor, elevation: Tensor, index: Tensor) -> Conditioning:
+        lower, upper, share = view_mix(azimuth, self.settings.sectors)
+        overhead, first = elevation > self.settings.overhead, _lowest(elevation, self.settings)
+        lower, upper = torch.where(overhead, index, lower + first), torch.where(overhead, index, upper + first)
         a, b = _gather(table, lower), _gather(table, upper)
         embedding = torch.lerp(a.embedding, b.embedding, share.to(a.embedding)[:, None, None])
         if a.pooled is None or b.pooled is None:
@@ -124,7 +138,7 @@ class ViewPrompts:
         return Conditioning(embedding, torch.lerp(a.pooled, b.pooled, share.to(a.pooled)[:, None]))
 
 
-def perp_neg_views(azimuth: Tensor, index: Tensor, settings: ViewSettings) -> tuple[Tensor, Tensor]:
+def perp_neg_views(azimuth: Tensor, elevation: Tensor, settings: ViewSettings) -> tuple[Tensor, Tensor]:
     """Which two views (B, 2), as rows of `view_words`, each camera is pushed away from, and how strongly (B, 2), >= 0.
 
     f(r) = a exp(-b r) + c. Between front (r = 1) and side (r = 0): away from the front by f(r), from the side by f(1 - r).
@@ -139,10 +153,11 @@ def perp_neg_views(azimuth: Tensor, index: Tensor, settings: ViewSettings) -> tu
     facing = away < 90
     r = torch.where(facing, 1 - away / 90, 2 - away / 90)
     rows = torch.stack([torch.where(facing, front, side), torch.where(facing, side, front)], 1)
+    rows = rows + _lowest(elevation, settings)[:, None]
     first = torch.where(facing, _decay(r, *_FRONT_SIDE), _decay(r, *_SIDE_BACK))
     second = torch.where(facing, _decay(1 - r, *_FRONT_SIDE), _decay(r, *_FRONT_BACK))
     weights = settings.perp_neg * torch.stack([first, second], 1).clamp_min(0)
-    return rows, torch.where((index == settings.sectors)[:, None], torch.zeros_like(weights), weights)
+    return rows, torch.where((elevation > settings.overhead)[:, None], torch.zeros_like(weights), weights)
 
 
 def _decay(r: Tensor, a: float, b: float, c: float) -> Tensor:

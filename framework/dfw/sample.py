@@ -66,10 +66,12 @@ def denoise(guidance: Guidance, noisy: Tensor, prompt: PromptBatch, steps: int, 
 def view_cameras(settings: ViewSettings, device: torch.device) -> CameraBatch:
     """One camera in the middle of each view that has words of its own, in `view_words`' order."""
     words = view_words(settings)
-    sectors = max(1, len(words) - 1)
-    azimuth = torch.arange(len(words), device=device) % sectors * (360.0 / sectors)
+    sectors = 1 if settings.mode == "none" else settings.sectors
+    number = torch.arange(len(words), device=device)
+    azimuth = number % sectors * (360.0 / sectors)
     over = torch.tensor([word == OVERHEAD for word in words], device=device)
-    elevation = torch.where(over, (settings.overhead + 90.0) / 2, 15.0)
+    elevation = number // sectors * 24.0 if settings.angles == 3 else torch.full_like(azimuth, 15.0)
+    elevation = torch.where(over, (settings.overhead + 90.0) / 2, elevation)
     ones = torch.ones_like(elevation)
     position = spherical_position(azimuth, elevation, 3 * ones)
     pose = look_at(position, torch.zeros_like(position), position.new_tensor([0.0, 0.0, 1.0]).expand_as(position))

@@ -62,6 +62,8 @@ class ViewSettings(Settings):
     """`discrete`: the nearest view's words; `interpolated`: the nearest two views mixed; `none`: the prompt alone."""
     sectors: Literal[4, 8] = 4
     """4: front, side, back as in the paper. 8: left and right told apart, as the embedded prior has learned."""
+    angles: Literal[1, 3] = 1
+    """3: the elevation is named too, low angle up to 12 degrees, medium to 36, high above, as the embedded prior has learned."""
     overhead: float = Field(default=60.0, ge=0, le=90)
     """Elevation in degrees above which a view is called overhead."""
     front: Annotated[float, Field(gt=0, lt=180)] = 90.0
@@ -93,9 +95,9 @@ class CameraSettings(Settings):
     """Pixels of a rendered view, square; a ramp is rounded to multiples of 8."""
     batch_size: PositiveInt = 4
     """Views per step."""
-    distance: Range = (2.7, 3.3)
+    distance: Range = (2.95, 3.05)
     """From the centre, world units, uniform."""
-    fov: Range = (37.0, 43.0)
+    fov: Range = (39.0, 41.0)
     """Vertical field of view, degrees, uniform."""
     azimuth: Range = (-180.0, 180.0)
     """Degrees, uniform; 0 is the front."""

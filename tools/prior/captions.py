@@ -16,6 +16,17 @@ OVERHEAD = 60.0
 """Above this elevation, in degrees, every view is the overhead view."""
 
 
+ANGLES = ("low", "medium", "high")
+"""Words of the elevation up to 12, 36 and 60 degrees, as in "front view, low angle"."""
+
+
+def angle_words(elevation: float) -> str:
+    """The elevation's words, as in "low angle"; empty for an overhead view."""
+    if elevation > OVERHEAD:
+        return ""
+    return f"{ANGLES[0 if elevation <= 12.0 else 1 if elevation <= 36.0 else 2]} angle"
+
+
 def sector(azimuth: float, elevation: float) -> int:
     """Sector number 0 to 7, or 8 for overhead; angles in degrees."""
     return 8 if elevation > OVERHEAD else int(((azimuth + 22.5) % 360.0) // 45.0)
@@ -37,7 +48,7 @@ def noun(kind: str, colour: str | None) -> str:
 
 
 def caption(form: Single | Stack, colours: tuple[str | None, ...], view: str | None) -> str:
-    """The whole caption; ``view`` is e.g. "back view" or None."""
+    """The whole caption; ``view`` is e.g. "back view", "back view, low angle" or None."""
     if isinstance(form, Single):
         body = noun(form.kind, colours[0])
     else:
@@ -48,7 +59,7 @@ def caption(form: Single | Stack, colours: tuple[str | None, ...], view: str | N
 def vocabulary() -> list[str]:
     """Every word of the grammar."""
     views = sorted({word for phrase in (*SECTORS, *COARSE) for word in phrase.split()})
-    return ["a", "an", "on", ",", "view", "overhead", *views, *COLOURS, *KINDS]
+    return ["a", "an", "on", ",", "view", "overhead", *views, *COLOURS, *KINDS, "angle", *ANGLES]
 
 
 def describe() -> dict[str, object]:
@@ -59,7 +70,8 @@ def describe() -> dict[str, object]:
         "colours": list(COLOURS),
         "solids": list(SOLIDS),
         "views": [f"{words} view" for words in dict.fromkeys((*SECTORS, *COARSE, "overhead"))],
-        "grammar": ["a|an [COLOUR] KIND[, VIEW]", "a|an [COLOUR] SOLID on a|an [COLOUR] SOLID[, VIEW]"],
+        "angles": [f"{word} angle" for word in ANGLES],
+        "grammar": ["a|an [COLOUR] KIND[, VIEW[, ANGLE]]", "a|an [COLOUR] SOLID on a|an [COLOUR] SOLID[, VIEW[, ANGLE]]"],
         "held_out": {
             "pairs": sorted(f"{colour} {kind}" for colour, kind in HELD_OUT),
             "stacks": sorted(f"{top} on {bottom}" for top, bottom in HELD_OUT_STACKS),

@@ -7,13 +7,16 @@ from cameras import eye_frame, pixel_rays
 from torch import Tensor
 
 
-def backgrounds(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Backgrounds ``[count, 3, size, size]``: plain colours of the whole cube, gradients, greys."""
+def backgrounds(avoid: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Backgrounds ``[B, 3, size, size]``: plain colours of the whole cube, gradients, greys; none near ``avoid`` ``[B, 3]``."""
+    count = len(avoid)
     colour = torch.rand(count, 3, generator=generator)
     grey = torch.rand(count, 1, generator=generator)
     grey = torch.where(torch.rand(count, 1, generator=generator) < 0.6, (grey > 0.5).float(), grey).expand(-1, 3)
     kind = torch.rand(count, 1, generator=generator)
     plain = torch.where(kind < 0.25, grey, colour)
+    near = (plain - avoid).abs().amax(1, keepdim=True) < 0.3
+    plain = torch.where(near, (plain + 0.5) % 1.0, plain)  # an object that melts into its background has no size
     other = torch.rand(count, 3, generator=generator)
     angle = torch.rand(count, generator=generator) * 2 * torch.pi
     grid = torch.linspace(-0.5, 0.5, size)
@@ -50,4 +53,4 @@ def compose(buffers: Tensor, cameras: dict[str, Tensor], first: Tensor, second: 
     rays = pixel_rays(rotation, cameras["fovy"], buffers.shape[-1]).permute(0, 3, 1, 2)
     depth = layers[:, 9:10] / cover.clamp_min(1e-3) * 2 + (cameras["distance"] - 1.0)[:, None, None, None]
     lit = albedo * shading(normal, eye[..., None, None] + rays * depth, eye, generator)
-    return (lit + (1 - cover) * backgrounds(len(buffers), buffers.shape[-1], generator)).clamp(0, 1)
+    return (lit + (1 - cover) * backgrounds(first, buffers.shape[-1], generator)).clamp(0, 1)

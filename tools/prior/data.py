@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from captions import caption, sector, view_words
+from captions import angle_words, caption, sector, view_words
 from compose import compose
 from heldout import HELD_OUT_STACK_COLOURS, allowed_colours, stack_allowed
 from rounds import FORMS, load_rounds
@@ -18,6 +18,8 @@ _NAMES = tuple(COLOURS)
 _RGB = torch.tensor(list(COLOURS.values()))
 STACK_SHARE = 0.15
 """Share of training images that show one solid on another."""
+FACING = tuple(kind for kind, shape in KINDS.items() if not shape.turned)
+"""Kinds that have a front."""
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Batch:
     colour: Tensor
     second: Tensor
     view: Tensor
+    opposite: list[str]
+    """The same captions with the words of the opposite or the mirrored view; empty where no picture tells the two apart."""
 
 
 class World:
@@ -48,8 +52,16 @@ class World:
         single = torch.tensor([isinstance(f, Single) for f in FORMS])[data["form"][keep]]
         self.data = data
         self.singles, self.stacks = keep[single], keep[~single]
+        self.only(())
+
+    def only(self, kinds: tuple[str, ...]) -> None:
+        """Draw nothing but ``kinds`` from now on; everything again if empty."""
+        wanted = torch.tensor([isinstance(form, Single) and form.kind in kinds for form in FORMS])
+        self.chosen = self.singles[wanted[self.data["form"][self.singles]]]
 
     def _indices(self, count: int, generator: torch.Generator) -> Tensor:
+        if len(self.chosen):
+            return self.chosen[torch.randint(len(self.chosen), (count,), generator=generator)]
         stacked = torch.rand(count, generator=generator) < STACK_SHARE
         one = self.singles[torch.randint(len(self.singles), (count,), generator=generator)]
         two = self.stacks[torch.randint(len(self.stacks), (count,), generator=generator)]
@@ -69,12 +81,24 @@ class World:
         return first, seconds[draw[1] % len(seconds)]
 
     def _caption(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> str:
-        """75 % fine view words, 10 % coarse ones, 5 % none, 10 % the empty caption; 8 % name no colour."""
+        """75 % fine view words, 10 % coarse ones, 5 % none, 10 % the empty caption; 8 % name no colour.
+
+        Of the captions with view words 70 % name the elevation's angle too.
+        """
         if roll[0] < 0.10:
             return ""
         names = (None, None) if roll[1] < 0.08 else tuple(_NAMES[c] for c in colours)
         view = view_words(*angles, coarse=roll[0] > 0.9) if roll[0] > 0.15 else None
-        return caption(FORMS[number], names, view)
+        angle = angle_words(angles[1]) if view and roll[2] < 0.7 else ""
+        return caption(FORMS[number], names, f"{view}, {angle}" if angle else view)
+
+    def _opposite(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> str:
+        """The caption of the view from behind or of the mirrored view; empty where the words or the pictures are the same."""
+        azimuth, elevation = angles
+        form = FORMS[number]
+        facing = isinstance(form, Single) and form.kind in FACING
+        other = self._caption(number, colours, (azimuth + 180.0 if roll[3] < 0.5 else -azimuth, elevation), roll)
+        return other if facing and other != self._caption(number, colours, angles, roll) else ""
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
         """``count`` images with captions."""
@@ -83,13 +107,14 @@ class World:
         colours = [self._colours(n, generator) for n in numbers]
         cameras = {k: self.data[k][index] for k in ("azimuth", "elevation", "fovy", "distance")}
         angles = list(zip(cameras["azimuth"].tolist(), cameras["elevation"].tolist(), strict=True))
-        rolls = torch.rand(count, 2, generator=generator).tolist()
+        rolls = torch.rand(count, 4, generator=generator).tolist()
         table = torch.tensor(colours)
         jitter = (torch.rand(2, count, 3, generator=generator) - 0.5) * 0.1
         rgb = (_RGB[table.T] + jitter).clamp(0, 1)
         images = compose(self.data["buffers"][index], cameras, rgb[0], rgb[1], generator)
-        texts = [self._caption(n, c, a, r) for n, c, a, r in zip(numbers, colours, angles, rolls, strict=True)]
+        drawn = list(zip(numbers, colours, angles, rolls, strict=True))
+        texts, opposite = [self._caption(*one) for one in drawn], [self._opposite(*one) for one in drawn]
         view = torch.tensor([sector(*a) for a in angles])
         form = self.data["form"][index]
         second = torch.where(form < len(KINDS), -1, table[:, 1])
-        return Batch(images, texts, form, table[:, 0], second, view)
+        return Batch(images, texts, form, table[:, 0], second, view, opposite)

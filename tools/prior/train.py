@@ -14,12 +14,11 @@ from pathlib import Path
 
 import torch
 from data import World
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from export import export
 from model import build_scheduler, build_text, build_tokenizer, build_unet, build_vae
 from rounds import main as render_rounds
 from torch import distributed, multiprocessing
-from transformers import CLIPTextModel
 from unet import LatentPool, State, UnetPlan, train_unet
 from vae import VaePlan, train_vae
 
@@ -116,10 +115,7 @@ def denoiser(rank: int, args: argparse.Namespace) -> None:
     plan = UnetPlan(steps=args.steps, minutes=args.minutes, rate=args.rate, batch=args.batch, pool=args.pool)
     state = State.fresh(build_unet(), build_text(tokenizer), plan)
     if args.start:
-        state.start_from(
-            UNet2DConditionModel.from_pretrained(str(args.start / "unet")),
-            CLIPTextModel.from_pretrained(str(args.start / "text_encoder")),
-        )
+        state.start_from(args.start, tokenizer)
     if args.resume and (args.out / "checkpoint.pt").exists():
         state.load(args.out / "checkpoint.pt")
     marks = {"checkpoint": time.monotonic(), "snapshot": time.monotonic()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from data import World
+from data import FACING, World
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from model import MAX_TOKENS
@@ -18,6 +18,10 @@ from precision import fast_autocast
 from torch import Tensor, distributed, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from vae import schedule
+
+_AGAIN = ("left</w>", "right</w>")
+CURRICULUM = ((0.03, ("chair",)), (0.08, ("chair", "car", "duck", "airplane")), (0.2, FACING), (1.0, ()))
+"""Kinds that are drawn until each share of the training: what is left and what is right is learnt one kind after another."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class UnetPlan:
     """Latents kept at a time; the oldest are replaced."""
     uses: int = 4
     """How often a latent is drawn, on average, before it is replaced."""
+    contrast: float = 4.0
+    """Weight of the comparison with the opposite view's caption, until ``contrast_until``."""
+    contrast_until: float = 0.6
+    margin: float = 0.03
 
 
 class LatentPool:
@@ -43,7 +51,14 @@ class LatentPool:
         self.generator = torch.Generator().manual_seed(seed)
         self.latents = torch.zeros(plan.pool, 4, 16, 16, dtype=torch.float16)
         self.tokens = torch.zeros(plan.pool, MAX_TOKENS, dtype=torch.int64)
+        self.opposite = torch.zeros(plan.pool, MAX_TOKENS, dtype=torch.int64)
+        self.compared = torch.zeros(plan.pool, dtype=torch.bool)
         self.filled, self.cursor = 0, 0
+
+    def restrict(self, kinds: tuple[str, ...]) -> None:
+        """Begin anew with nothing but ``kinds``; with everything if empty."""
+        self.world.only(kinds)
+        self.filled = self.cursor = 0
 
     @torch.no_grad()
     def add(self, count: int) -> None:
@@ -56,15 +71,17 @@ class LatentPool:
         place = (torch.arange(count) + self.cursor) % self.plan.pool
         self.latents[place] = latents.half()
         self.tokens[place] = tokenize(self.tokenizer, batch.captions)
+        self.opposite[place] = tokenize(self.tokenizer, batch.opposite)
+        self.compared[place] = torch.tensor([bool(text) for text in batch.opposite])
         self.cursor = (self.cursor + count) % self.plan.pool
         self.filled = min(self.plan.pool, self.filled + count)
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """A batch of latents ``[B, 4, 16, 16]`` and tokens ``[B, T]``, after renewing a part of the pool."""
+    def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Latents ``[B, 4, 16, 16]``, tokens ``[B, T]``, the opposite views' tokens, and whether those differ ``[B]``."""
         size, uses = self.plan.batch, self.plan.uses
         self.add(min(self.plan.pool, max(1, size // uses if self.filled >= 8 * size else size)))
         index = torch.randint(self.filled, (self.plan.batch,), generator=self.generator)
-        return self.latents[index].float(), self.tokens[index]
+        return self.latents[index].float(), self.tokens[index], self.opposite[index], self.compared[index]
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -108,11 +125,21 @@ class State:
         self.optimizer.load_state_dict(record["optimizer"])
         self.step, self.seconds = record["step"], record["seconds"]
 
-    def start_from(self, unet: UNet2DConditionModel, text: CLIPTextModel) -> None:
-        """Begin from a finished model's weights instead of random ones."""
-        for given, *mine in ((unet, self.unet, self.slow[0]), (text, self.text, self.slow[1])):
-            for module in mine:
-                module.load_state_dict(given.state_dict())
+    def start_from(self, folder: Path, tokenizer: CLIPTokenizer) -> None:
+        """Begin from the finished model in ``folder``; words that only ``tokenizer`` has, and those of sides, start at random."""
+        unet = UNet2DConditionModel.from_pretrained(str(folder / "unet"), torch_dtype=torch.float32).state_dict()
+        text = CLIPTextModel.from_pretrained(str(folder / "text_encoder"), torch_dtype=torch.float32)
+        known, words = CLIPTokenizer.from_pretrained(str(folder / "tokenizer")).get_vocab(), tokenizer.get_vocab()
+        shared = [word for word in words if word in known and word not in _AGAIN]
+        old = text.get_input_embeddings().weight.detach()
+        table = torch.randn(len(words), old.shape[1]) * old.std()
+        table[[words[word] for word in shared]] = old[[known[word] for word in shared]]
+        text.resize_token_embeddings(len(words), mean_resizing=False)
+        text.get_input_embeddings().weight.data = table
+        for module in (self.unet, self.slow[0]):
+            module.load_state_dict(unet)
+        for module in (self.text, self.slow[1]):
+            module.load_state_dict(text.state_dict())
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
@@ -122,8 +149,21 @@ class State:
         torch._foreach_lerp_(list(self.slow.parameters()), live, 1 - decay)
 
 
-def step_loss(state: State, latents: Tensor, tokens: Tensor, noise_levels: DDIMScheduler, generator: torch.Generator) -> Tensor:
-    """Mean squared error of the predicted velocity."""
+def step_loss(
+    state: State,
+    drawn: tuple[Tensor, Tensor, Tensor, Tensor],
+    noise_levels: DDIMScheduler,
+    generator: torch.Generator,
+    contrast: float,
+    margin: float,
+) -> Tensor:
+    """Mean squared error of the predicted velocity, plus ``contrast`` times a comparison of captions.
+
+    Whether left is left depends on the kind, so that a denoiser for which both words mean the same is at a saddle: neither the
+    words nor what answers to them can gain alone. The comparison leaves it: with the opposite view's words the same picture
+    should be predicted worse, by ``margin``, where the noise hides it.
+    """
+    latents, tokens, opposite, compared = drawn
     noise = torch.randn(latents.shape, generator=generator)
     # one time from every stratum keeps the loss steady
     count = len(latents)
@@ -131,10 +171,16 @@ def step_loss(state: State, latents: Tensor, tokens: Tensor, noise_levels: DDIMS
     times = (place * noise_levels.config["num_train_timesteps"]).long()
     noisy = noise_levels.add_noise(latents, noise, times)
     target = noise_levels.get_velocity(latents, noise, times)
+    rows = torch.nonzero(compared & (times > 350)).squeeze(1) if contrast else torch.zeros(0, dtype=torch.long)
+    each = torch.cat((torch.arange(count), rows))
     with fast_autocast():
-        words = state.text(tokens).last_hidden_state
-        guess = state.unet(noisy, times, encoder_hidden_states=words).sample
-    return (guess.float() - target).pow(2).mean()
+        words = state.text(torch.cat((tokens, opposite[rows]))).last_hidden_state
+        guess = state.unet(noisy[each], times[each], encoder_hidden_states=words).sample
+    error = (guess.float() - target[each]).pow(2).mean((1, 2, 3))
+    loss = error[:count].mean()
+    if len(rows):
+        loss = loss + contrast * (margin + error[rows] - error[count:]).clamp_min(0).sum() / count
+    return loss
 
 
 def average(parameters: list[nn.Parameter], seconds: float) -> float:
@@ -163,13 +209,18 @@ def train_unet(
     parameters = [*state.unet.parameters(), *state.text.parameters()]
     # the sequences are so short that plain attention is a quarter faster on a CPU
     state.unet.set_attn_processor(AttnProcessor())
-    begin, shown = time.monotonic() - state.seconds, 1.0
+    begin, shown, drawn = time.monotonic() - state.seconds, 1.0, ()
     while state.step < plan.steps and state.seconds < plan.minutes * 60:
         progress = max(state.step / plan.steps, state.seconds / (plan.minutes * 60))
         rate = plan.rate * schedule(int(progress * 10000), 10000, 200)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        loss = step_loss(state, *pool.draw(), noise_levels, generator)
+        wanted = next(kinds for until, kinds in CURRICULUM if progress <= until)
+        if wanted != drawn:
+            pool.restrict(wanted)
+            drawn = wanted
+        contrast = plan.contrast if progress < plan.contrast_until else 0.0
+        loss = step_loss(state, pool.draw(), noise_levels, generator, contrast, plan.margin)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.seconds = average(parameters, time.monotonic() - begin)

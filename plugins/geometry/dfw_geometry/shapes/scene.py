@@ -110,7 +110,7 @@ def parse_prompt(text: str) -> Scene:
 
     Raises ``ValueError`` that names the words it does not know.
     """
-    body = re.sub(r",[\w\s-]*\bview\s*$", "", text.strip().lower()).strip(" .")
+    body = re.sub(r",[\w\s-]*\bview(\s*,\s*\w+\s+angle)?\s*$", "", text.strip().lower()).strip(" .")
     objects = []
     for phrase in body.split(" on "):
         words = [w for w in phrase.split() if w not in ("a", "an", "the")]
