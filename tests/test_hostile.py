@@ -85,6 +85,7 @@ def test_a_run_among_broken_packages_is_as_if_they_were_not_there(site: Path, ca
     assert code == 0
     told = [line.split("WARNING: ")[1].split(":")[0] for line in err.splitlines()]
     assert sorted(told) == ["acme-exits 0.1", "acme-missing 0.1", "acme-raises 0.1"]  # only their listeners were asked for
+    assert all(line.count("listener '") == 1 and line.count(" 0.1") == 1 for line in err.splitlines())
     alone, among = sorted(Path("runs/tiny").iterdir())
     for name in ("geometry", "optimizer"):
         file = f"checkpoints/step-000004/{name}.safetensors"
@@ -240,6 +241,39 @@ def test_a_listener_that_stops_a_run_is_named(site: Path, capsys: pytest.Capture
     assert code == 4
     assert one_error(err) == "error: the colours have faded (listener acme-guard/listener, acme-guard 0.4)"
     assert json.loads((only_run() / "status.json").read_text())["status"] == "diverged"
+
+
+def test_a_run_that_goes_on_with_another_version_says_so(site: Path, capsys: pytest.CaptureFixture[str]):
+    assert dfw("run", "tiny.yaml", capsys=capsys)[0] == 0
+    run = only_run()
+    (run / "report.html").unlink()  # as if it had been stopped before the report
+    assert dfw("run", "--resume", str(run), capsys=capsys)[2] == ""
+    (run / "report.html").unlink()
+    manifest = json.loads((run / "manifest.json").read_text())
+    now = manifest["components"]["geometry"]["version"]
+    manifest["components"]["geometry"]["version"] = "0.0.9"
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    code, _, err = dfw("run", "--resume", str(run), capsys=capsys)
+    assert code == 0
+    name = manifest["components"]["geometry"]["name"]
+    assert err == (
+        f"WARNING: geometry: the run was made with {name} of dreamfw 0.0.9 and goes on with {now}; "
+        "install dreamfw==0.0.9 for the same bits\n"
+    )
+
+
+def test_the_survey_looks_over_listeners_too(site: Path, capsys: pytest.CaptureFixture[str]):
+    listener(site, "acme-witness")
+    write_package(site, "acme-gone", "0.4", "[dfw]\nlistener = acme_gone:Listener\n", {})
+    code, out, _ = dfw("plugins", "check", capsys=capsys)
+    assert code == 2
+    (line,) = [line for line in out.splitlines() if line.startswith("listener")]
+    assert line.split(maxsplit=1)[1].startswith("acme-witness/listener (acme-witness 0.4)")
+    assert line.endswith("dfw_run_started, dfw_step_ended, dfw_run_ended")
+    (problem,) = [line for line in out.splitlines() if line.startswith("problem: ")]
+    assert problem.startswith(
+        "problem: acme-gone 0.4: listener 'listener': failed to load from acme_gone:Listener: ModuleNotFoundError"
+    )
 
 
 def leaves(value: Any) -> Iterator[Any]:

@@ -89,14 +89,16 @@ class Listeners:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too, from the constructor
-            reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-            self._report(found.provider, f"listener '{found.name}'", f"{reason}; it is left out")
+            cause = error.__cause__ if isinstance(error, PluginError) and error.__cause__ else error
+            reason = f"failed to load from {found.target}: {type(cause).__name__}: {cause}; it is left out"
+            self._report(found.provider, f"listener '{found.name}'", reason)
             return
         self.add(Listener(f"{found.provider.distribution}/{found.name}", found.provider, instance))
 
     def hooks_of(self, listener: Listener) -> list[str]:
-        """The hooks that a listener implements."""
-        return [caller.name for caller in self._manager.get_hookcallers(listener.instance) or ()]
+        """The hooks that a listener implements, in the order of `HOOKS`."""
+        heard = {caller.name for caller in self._manager.get_hookcallers(listener.instance) or ()}
+        return [hook for hook in HOOKS if hook in heard]
 
     def run_started(self, run: RunStarted) -> None:
         """Tells everyone that a run begins."""

@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -85,8 +85,23 @@ def resume(path: Path, listeners: Sequence[object] | None = None) -> RunResult:
     config = composition.config
     if trainer.step >= config.trainer.steps and directory.report.is_file():
         raise CheckpointError(f"{path}: already finished its {config.trainer.steps} steps; start a new run with `dfw run`")
+    for sentence in changed_versions(directory.read_json("manifest.json").get("components", {}), composition):
+        log.warning("%s", sentence)
     directory.truncate_metrics(trainer.step)
     return _drive(composition, trainer, directory, listeners)
+
+
+def changed_versions(recorded: Mapping[str, Mapping[str, str]], composition: Composition) -> list[str]:
+    """A sentence for each component whose distribution has another version than the `recorded` origins of the manifest say."""
+    sentences = []
+    for key, now in composition.origins().items():
+        then = recorded.get(key, {})
+        if then.get("distribution") == now.distribution and then["version"] != now.version:
+            sentences.append(
+                f"{key}: the run was made with {now.name} of {now.distribution} {then['version']} and goes on with "
+                f"{now.version}; install {now.distribution}=={then['version']} for the same bits"
+            )
+    return sentences
 
 
 def reopen(directory: RunDirectory) -> tuple[Composition, Trainer]:

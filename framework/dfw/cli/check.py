@@ -76,17 +76,21 @@ def _print(title: str, outcomes: Iterable[Outcome]) -> Counter[str]:
 
 
 def _survey() -> int:
+    from dfw.plugins import load_listeners
     from dfw.registry import registry
     from dfw.testing.check import survey
 
-    known, failed = registry(), 0
-    unreadable = known.problems
+    known, failed, listeners = registry(), 0, load_listeners()
+    unreadable = [*known.problems, *listeners.problems]
     for checked in survey(known):
         entry, outcome = checked.entry, checked.outcome
         failed += outcome.status == "failed"
         words = {"passed": "builds from its defaults", "skipped": "imports"}.get(outcome.status, f"{outcome.check} failed")
         reason = f"  {' '.join(outcome.reason.split())}" if outcome.reason else ""
         click.echo(f"{entry.kind:<9} {entry.label:<36} {words}{reason}")
+    for listener in listeners.active:
+        hooks = ", ".join(listeners.hooks_of(listener)) or "no hook of dfw"
+        click.echo(f"{'listener':<9} {f'{listener.name} ({listener.provider})':<36} {hooks}")
     for problem in unreadable:
         click.echo(f"problem: {problem}")
     return 2 if failed or unreadable else 0
