@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -201,3 +202,17 @@ def test_table_starts_within_1e_4_from_the_generator() -> None:
     assert not torch.equal(tables[0], tables[2])
     assert tables[0].abs().max() <= 1e-4
     assert tables[0].std() == pytest.approx(1e-4 / 3**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("features", [2, 4])
+def test_the_kernels_compile_for_cuda_without_a_device(features: int, tmp_path: Path) -> None:
+    """Each has an entry point in the PTX of Turing, the oldest architecture that torch's wheels support."""
+    hash_ops._kernel("encode", features, "cpu")
+    warp = hash_ops._warp()
+    if 75 not in warp.get_cuda_supported_archs():
+        pytest.skip("this build of warp does not compile for CUDA")
+    from dfw_geometry import hash_kernels
+
+    warp.compile_aot_module(hash_kernels, arch=75, module_dir=tmp_path, use_ptx=True)
+    (ptx,) = tmp_path.glob("*.ptx")
+    assert ptx.read_text().count(".visible .entry") >= 6

@@ -268,3 +268,15 @@ def test_cuda_equals_the_cpu():
     torch.testing.assert_close(picture.cpu()[..., :4], here[..., :4], rtol=0, atol=1e-4)
     for name, value in gradients(there, picture[..., :4], upstream[..., :4].cuda()).items():
         assert (value.cpu() - true[name]).norm() / true[name].norm() < 1e-3, name
+
+
+def test_the_kernels_compile_for_cuda_without_a_device(tmp_path):
+    """Each has an entry point in the PTX of Turing, the oldest architecture that torch's wheels support."""
+    kernels = rasteriser._kernels("cpu")
+    import warp
+
+    if 75 not in warp.get_cuda_supported_archs():
+        pytest.skip("this build of warp does not compile for CUDA")
+    warp.compile_aot_module(kernels, arch=75, module_dir=tmp_path, use_ptx=True)
+    (ptx,) = tmp_path.glob("*.ptx")
+    assert ptx.read_text().count(".visible .entry") >= 5
