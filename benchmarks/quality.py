@@ -207,6 +207,8 @@ def main() -> None:
     chosen = every[:: max(len(every) // args.prompts, 1)][: args.prompts]
     texts = [text for text, _ in chosen]
     part, of = (int(x) for x in args.share.split("/"))
+    if not 0 <= part < of:
+        parser.error(f"--share {args.share}: parts count from 0, write 0/{of} to {of - 1}/{of}")
     for prompt, held in chosen[part::of]:
         record = args.out / f"{prompt.replace(' ', '-')}.json"
         if not record.is_file():
