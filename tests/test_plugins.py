@@ -234,7 +234,7 @@ def test_a_listener_may_be_a_class_and_each_run_gets_one_of_its_own(tmp_path: Pa
         assert type(one.instance).__name__ == "Log"
         assert one.instance is not other.instance
         assert one.origin.module == "acme_cls"
-        assert "acme-cls 1: listener 'picky': TypeError" in str(first.problems[0])
+        assert "acme-cls 1: listener 'picky': failed to load from acme_cls:Picky: TypeError" in str(first.problems[0])
 
 
 def test_each_listener_gets_an_event_of_its_own():
