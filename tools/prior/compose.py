@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def backgrounds(avoid: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Backgrounds ``[B, 3, size, size]``: colours of the whole cube, gradients, greys; plain ones 0.2 or more from ``avoid`` ``[B, 3]``."""
+    """Backgrounds ``[B, 3, size, size]``: any colours, gradients, greys; plain ones 0.2 or more from ``avoid`` ``[B, 3]``."""
     count = len(avoid)
     colour = torch.rand(count, 3, generator=generator)
     grey = torch.rand(count, 1, generator=generator)
