@@ -204,10 +204,9 @@ def test_table_starts_within_1e_4_from_the_generator() -> None:
     assert tables[0].std() == pytest.approx(1e-4 / 3**0.5, rel=0.1)
 
 
-@pytest.mark.parametrize("features", [2, 4])
-def test_the_kernels_compile_for_cuda_without_a_device(features: int, tmp_path: Path) -> None:
+def test_the_kernels_compile_for_cuda_without_a_device(tmp_path: Path) -> None:
     """Each has an entry point in the PTX of Turing, the oldest architecture that torch's wheels support."""
-    hash_ops._kernel("encode", features, "cpu")
+    hash_ops._kernel("encode", 4, "cpu")
     warp = hash_ops._warp()
     if 75 not in warp.get_cuda_supported_archs():
         pytest.skip("this build of warp does not compile for CUDA")
