@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,26 @@ def test_the_public_surface_is_what_it_says():
 def test_every_public_name_of_a_plugin_author_is_documented():
     undocumented = [name for name in dfw.__all__ if name not in ("__version__", "Schedule") and not getattr(dfw, name).__doc__]
     assert undocumented == []
+
+
+def imports_of(path: Path) -> set[str]:
+    """What a file takes from dfw: `dfw.<name>` for each name of `from dfw import`, else the module."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.partition(".")[0] == "dfw"}
+        elif isinstance(node, ast.ImportFrom) and node.module == "dfw":
+            found |= {f"dfw.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("dfw."):
+            found.add(str(node.module))
+    return found
+
+
+def test_extensions_and_their_tests_import_what_an_author_may():
+    """The public names and the kit, as docs/plugins.md allows, and nothing deeper."""
+    allowed = {"dfw", "dfw.testing", "dfw.__version__", *(f"dfw.{name}" for name in SURFACE)}
+    files = sorted((Path(__file__).parents[1] / "examples" / "extensions").rglob("*.py"))
+    assert len(files) > 15
+    taken = {path.name: imports_of(path) for path in files}
+    assert {"dfw.testing", "dfw.Guidance"} <= set().union(*taken.values())
+    assert {name: sorted(found - allowed) for name, found in taken.items() if found - allowed} == {}

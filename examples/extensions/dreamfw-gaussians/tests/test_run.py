@@ -1,19 +1,17 @@
 """Whole runs under the unchanged trainer: from YAML to files, interrupted and resumed, and to the picture asked for."""
 
-import os
-import signal
+import json
+import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from clouds import camera
+from dreamfw_gaussians.geometry import Gaussians
+from dreamfw_gaussians.renderer import Splatting
 from safetensors.torch import load_file
-
-from dfw import ConfigError, hookimpl
-from dfw.build import compose
-from dfw.cameras import orbit
-from dfw.config import load_config
-from dfw.runner import export, make_trainer, resume, run
-from dfw.runs import RunDirectory
 
 CONFIG = Path(__file__).parents[1] / "configs" / "gaussians.yaml"
 SMALL = [
@@ -29,63 +27,85 @@ CLOSED_FORM = [
 ]
 
 
-def small(tmp_path, *more):
-    return load_config(CONFIG, [*SMALL, *CLOSED_FORM, f"output={tmp_path}", *more])
+INTERRUPT = """
+import os, signal
+from dfw import hookimpl
+
+@hookimpl
+def dfw_step_ended(step):
+    if str(step.progress.step) == os.environ.get("INTERRUPT_AT"):
+        signal.raise_signal(signal.SIGINT)
+"""
+"""For `--plugin`: a listener that presses Ctrl-C during one step."""
 
 
-class InterruptAt:
-    """A listener that presses Ctrl-C during one step."""
-
-    def __init__(self, step):
-        self.step = step
-
-    @hookimpl
-    def dfw_step_ended(self, step):
-        if step.progress.step == self.step:
-            os.kill(os.getpid(), signal.SIGINT)
+def dfw(*arguments):
+    """The command `dfw` in this process: its exit code."""
+    (script,) = entry_points(group="console_scripts", name="dfw")
+    return script.load()([str(argument) for argument in arguments])
 
 
-def checkpoint(result, step=12):
-    return (result.directory / "checkpoints" / f"step-{step:06d}" / "geometry.safetensors").read_bytes()
+def small(folder, *more):
+    """Arguments of a run into `folder`."""
+    return "run", CONFIG, *SMALL, *CLOSED_FORM, f"output={folder}", *more
 
 
-def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path):
+def only_run(folder):
+    (directory,) = folder.glob("*/*")
+    return directory
+
+
+def checkpoint(run, step=12):
+    return run / "checkpoints" / f"step-{step:06d}" / "geometry.safetensors"
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch):
     """Interrupted right before a relocation, and again in the middle between two."""
-    whole = run(small(tmp_path), listeners=[])
-    assert whole.status == "finished"
-    stopped = run(small(tmp_path), listeners=[InterruptAt(5)])
-    assert stopped.status == "interrupted"
-    assert resume(stopped.directory, listeners=[InterruptAt(7)]).status == "interrupted"
-    assert resume(stopped.directory, listeners=[]).status == "finished"
-    assert checkpoint(stopped) == checkpoint(whole)
-    assert load_file(whole.directory / "checkpoints" / "step-000012" / "geometry.safetensors")["live"] == 173
+    whole, parts, plugin = tmp_path / "whole", tmp_path / "parts", tmp_path / "interrupt.py"
+    plugin.write_text(INTERRUPT)
+    assert dfw(*small(whole)) == 0
+    monkeypatch.setenv("INTERRUPT_AT", "5")
+    assert dfw(*small(parts), "--plugin", plugin) == 130
+    monkeypatch.setenv("INTERRUPT_AT", "7")
+    assert dfw("run", "--resume", only_run(parts), "--plugin", plugin) == 130
+    monkeypatch.delenv("INTERRUPT_AT")
+    assert dfw("run", "--resume", only_run(parts)) == 0
+    steps = [json.loads(line)["step"] for line in (only_run(parts) / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(12))
+    assert checkpoint(only_run(parts)).read_bytes() == checkpoint(only_run(whole)).read_bytes()
+    assert load_file(checkpoint(only_run(whole)))["live"] == 173
 
 
 def test_a_run_leaves_turntable_and_splats(tmp_path):
-    result = run(small(tmp_path, "trainer.steps=2"), listeners=[])
-    assert set(result.artifacts) == {"turntable", "gaussians", "report"}
-    assert result.artifacts["gaussians"].read_bytes().startswith(b"ply\nformat binary_little_endian 1.0\nelement vertex 100\n")
-    assert 'href="export/gaussians.ply"' in result.artifacts["report"].read_text()
-    assert export(result.directory)["gaussians"] == result.directory / "export-2" / "gaussians.ply"
-    manifest = RunDirectory.open(result.directory).read_json("manifest.json")
+    assert dfw(*small(tmp_path, "trainer.steps=2")) == 0
+    run = only_run(tmp_path)
+    assert {path.name for path in (run / "export").iterdir()} == {"turntable.webp", "gaussians.ply"}
+    splats = (run / "export" / "gaussians.ply").read_bytes()
+    assert splats.startswith(b"ply\nformat binary_little_endian 1.0\nelement vertex 100\n")
+    assert 'href="export/gaussians.ply"' in (run / "report.html").read_text()
+    assert dfw("export", run) == 0
+    assert (run / "export-2" / "gaussians.ply").read_bytes() == splats
+    manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["components"]["renderer"]["distribution"] == "dreamfw-gaussians"
 
 
 def test_every_pixel_arrives_at_the_mean_of_the_prompt(tmp_path):
     """The closed-form guidance knows one colour; on a background of another, the Gaussians must cover every pixel with it."""
-    options = ["renderer.background={type: solid, colour: [0, 0, 1]}", "geometry.capacity=600"]
+    options = ["renderer.background={type: solid, colour: [0, 0, 1]}", "geometry.capacity=600", "trainer.preview_every=100"]
     options += ["geometry.initial=600", "geometry.relocation.every=50", "cameras.batch_size=1", "losses.entropy.weight=0"]
     options += ["losses.opacity.weight=0", "losses.sds.guidance_scale=1", "trainer.watch_from=1", "geometry.radius=0.9"]
     options += ["optimizer.groups={geometry.opacities: {lr: 0.2}, geometry.colours: {lr: 0.05}}", "trainer.steps=100"]
-    config = small(tmp_path, *options)
-    trainer = make_trainer(config, compose(config).build())
-    records = []
-    trainer.train(lambda: False, records.append)
-    first, last = (sum(r.losses["sds"] for r in part) for part in (records[:10], records[-10:]))
-    assert last < 0.3 * first
+    assert dfw(*small(tmp_path, *options)) == 0
+    run = only_run(tmp_path)
+    sds = [json.loads(line)["losses"]["sds"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(sds) == 100
+    assert sum(sds[-10:]) < 0.3 * sum(sds[:10])
+    scene = Gaussians(Gaussians.Config(capacity=600, initial=600))
+    scene.load_state_dict(load_file(checkpoint(run, 100)))
+    look = Splatting(Splatting.Config(background={"type": "solid", "colour": (0, 0, 1)})).eval()
     with torch.no_grad():
-        cameras = orbit(2, 10.0, 3.0, 40.0, 16, 16)
-        middle = trainer.renderer.eval()(trainer.geometry, cameras).colour[:, 4:12, 4:12].mean((0, 1, 2))
+        cameras = camera(0.0, 180.0, elevation=10.0, height=16, width=16, dtype=torch.float32)
+        middle = look(scene, cameras).colour[:, 4:12, 4:12].mean((0, 1, 2))
     torch.testing.assert_close(middle, torch.tensor(RED), rtol=0, atol=0.05)
 
 
@@ -97,13 +117,14 @@ def test_every_pixel_arrives_at_the_mean_of_the_prompt(tmp_path):
         ("losses.normals={type: dreamfw/orientation}", "normals"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused_before_anything_is_made(tmp_path, override, words):
-    with pytest.raises(ConfigError, match=words):
-        compose(small(tmp_path, override))
+def test_parts_that_do_not_fit_are_refused_before_anything_is_made(tmp_path, capsys, override, words):
+    assert dfw(*small(tmp_path, override)) == 2
+    assert re.search(words, capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
 
 
-def test_groups_of_the_shipped_configuration_are_the_geometrys(tmp_path):
-    config = small(tmp_path)
-    trainer = make_trainer(config, compose(config).build())
-    assert {group["name"] for group in trainer.optimizer.param_groups} == set(config.optimizer.groups)
+def test_groups_of_the_shipped_configuration_are_the_geometrys(tmp_path, capsys):
+    assert dfw(*small(tmp_path, "--dry-run")) == 0
+    named = yaml.safe_load(capsys.readouterr().out)["optimizer"]["groups"]
+    there = Gaussians(Gaussians.Config()).parameter_groups() | Splatting(Splatting.Config()).parameter_groups()
+    assert set(named) == set(there)

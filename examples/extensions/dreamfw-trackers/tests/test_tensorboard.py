@@ -12,9 +12,7 @@ import tracked
 from dreamfw_trackers import tensorboard
 from PIL import Image
 
-from dfw.events import RunEnded, RunStarted, StepEnded
-from dfw.schedules import Progress
-from dfw.settings import RunConfig
+from dfw import Progress, RunEnded, StepEnded
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +28,8 @@ def metrics_of(directory: Path) -> list[dict]:
 def test_every_number_of_every_step_is_there_once(tmp_path: Path, in_two: bool) -> None:
     """The same numbers as in metrics.jsonl, interrupted or not."""
     made = tracked.run_in_two(tmp_path) if in_two else tracked.run_once(tmp_path)
-    assert made.status == "finished"
-    read, rows = tracked.tensorboard_of(made.directory), metrics_of(made.directory)
-    assert len(list((made.directory / "tensorboard").iterdir())) == 1 + in_two
+    read, rows = tracked.tensorboard_of(made), metrics_of(made)
+    assert len(list((made / "tensorboard").iterdir())) == 1 + in_two
 
     def column(tag: str) -> list[tuple[int, float]]:
         return [(event.step, pytest.approx(event.value, rel=1e-5)) for event in read.Scalars(tag)]
@@ -47,16 +44,11 @@ def test_every_number_of_every_step_is_there_once(tmp_path: Path, in_two: bool) 
 
 def test_previews_are_the_files_at_their_steps(tmp_path: Path) -> None:
     made = tracked.run_once(tmp_path)
-    shown = tracked.tensorboard_of(made.directory).Images("preview")
+    shown = tracked.tensorboard_of(made).Images("preview")
     assert [event.step for event in shown] == [0, 3, 6]
     for event in shown:
-        with Image.open(made.directory / "images" / f"step-{event.step:06d}.png") as file:
+        with Image.open(made / "images" / f"step-{event.step:06d}.png") as file:
             assert np.array_equal(np.asarray(Image.open(io.BytesIO(event.encoded_image_string))), np.asarray(file.convert("RGB")))
-
-
-def started(directory: Path, first_step: int = 0) -> RunStarted:
-    parts = {"prompt": "a", "geometry": {"type": "g"}, "renderer": {"type": "r"}, "losses": {"sds": {}}}
-    return RunStarted(directory, RunConfig.model_validate(parts), 6, {}, first_step)
 
 
 def step(number: int, loss: float) -> StepEnded:
@@ -65,11 +57,11 @@ def step(number: int, loss: float) -> StepEnded:
 
 def test_what_a_killed_process_wrote_beyond_the_checkpoint_is_void(tmp_path: Path) -> None:
     killed, again = tensorboard.TensorBoard(), tensorboard.TensorBoard()
-    killed.dfw_run_started(started(tmp_path))
+    killed.dfw_run_started(tracked.started(tmp_path))
     for number in range(5):
         killed.dfw_step_ended(step(number, 1.0))
     killed._writer.flush()  # and never closed
-    again.dfw_run_started(started(tmp_path, first_step=2))
+    again.dfw_run_started(tracked.started(tmp_path, first_step=2))
     for number in range(2, 6):
         again.dfw_step_ended(step(number, 2.0))
     again.dfw_run_ended(RunEnded(tmp_path, "finished", 1.0, {}))
@@ -86,7 +78,7 @@ def test_the_turntable_moves_and_the_mesh_has_its_colours(tmp_path: Path) -> Non
     box.visual.vertex_colors = np.tile(np.array([[10, 20, 30, 255]], dtype=np.uint8), (len(box.vertices), 1))
     box.export(tmp_path / "object.ply")
     one = tensorboard.TensorBoard()
-    one.dfw_run_started(started(tmp_path))
+    one.dfw_run_started(tracked.started(tmp_path))
     one.dfw_run_ended(RunEnded(tmp_path, "finished", 1.0, {"turntable": tmp_path / "turn.webp", "ply": tmp_path / "object.ply"}))
     read = tracked.tensorboard_of(tmp_path)
     (event,) = read.Images("turntable")

@@ -47,8 +47,8 @@ def header(folder: Path):
 
 def test_an_interrupted_run_goes_on_under_one_name_at_the_right_step(tmp_path: Path) -> None:
     made = tracked.run_in_two(tmp_path)
-    first, second = folders(made.directory)
-    rows = [json.loads(line) for line in (made.directory / "metrics.jsonl").read_text().splitlines()]
+    first, second = folders(made)
+    rows = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
     logged = [row for folder in (first, second) for row in history(folder) if "loss" in row]
     assert [row["_step"] for row in logged] == [row["step"] for row in rows] == list(range(tracked.STEPS))
     for ours, theirs in zip(logged, rows, strict=True):
@@ -58,7 +58,7 @@ def test_an_interrupted_run_goes_on_under_one_name_at_the_right_step(tmp_path: P
         assert ours["seconds/render"] == theirs["seconds"]["render"]
     assert header(first).run_id == header(second).run_id
     assert header(second).project == "dfw"
-    assert header(second).display_name == made.directory.name
+    assert header(second).display_name == made.name
     assert all(
         row.keys() - {"_step", "_timestamp", "_runtime"} for folder in (first, second) for row in history(folder)
     )  # no empty rows
@@ -66,14 +66,14 @@ def test_an_interrupted_run_goes_on_under_one_name_at_the_right_step(tmp_path: P
     assert [at for at, _ in shown] == [0, 3, 6]
     for (at, media), folder in zip(shown, (first, first, second), strict=True):
         picture = folder / "files" / media["filenames"][0]
-        assert picture.read_bytes() == (made.directory / "images" / f"step-{at:06d}.png").read_bytes()
+        assert picture.read_bytes() == (made / "images" / f"step-{at:06d}.png").read_bytes()
 
 
 def test_artifacts_and_outcome_are_kept_in_the_folder(tmp_path: Path) -> None:
     made = tracked.run_once(tmp_path)
-    (folder,) = folders(made.directory)
+    (folder,) = folders(made)
     copy = folder / "files" / "report.html"
-    assert copy.read_bytes() == (made.directory / "report.html").read_bytes()
+    assert copy.read_bytes() == (made / "report.html").read_bytes()
     assert not copy.is_symlink()
     (file,) = folder.glob("*.wandb")
     records = tracked.wandb_records(file)
@@ -93,15 +93,14 @@ def test_turntable_and_mesh_can_be_looked_at(tmp_path: Path) -> None:
     import trimesh
     from dreamfw_trackers.wandb import WeightsAndBiases
     from PIL import Image
-    from test_tensorboard import started
 
-    from dfw.events import RunEnded
+    from dfw import RunEnded
 
     frames = [Image.new("RGB", (6, 4), (60 * k, 0, 0)) for k in range(3)]
     frames[0].save(tmp_path / "turn.webp", save_all=True, append_images=frames[1:], duration=40)
     trimesh.creation.box().export(tmp_path / "object.glb")
     one = WeightsAndBiases()
-    one.dfw_run_started(started(tmp_path))
+    one.dfw_run_started(tracked.started(tmp_path))
     one.dfw_run_ended(RunEnded(tmp_path, "diverged", 2.0, {"turntable": tmp_path / "turn.webp", "glb": tmp_path / "object.glb"}))
     (folder,) = folders(tmp_path)
     (row,) = [row for row in history(folder) if "mesh" in row]

@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import struct
 import time
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
-from dfw import hookimpl
-from dfw.config import load_config
-from dfw.runner import RunResult, resume, run
+from dfw import RunStarted
 
 CONFIG = Path(__file__).parents[1] / "tracked.yaml"
+MEDDLER = Path(__file__).with_name("meddler.py")
 STEPS = 6
 
-
-class StopAfter:
-    """Ctrl-C after one step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    @hookimpl
-    def dfw_step_ended(self, step: Any) -> None:
-        """Asks for it."""
-        if step.progress.step == self.step:
-            signal.raise_signal(signal.SIGINT)
+heard: list[RunStarted] = []
+"""What `meddler.py` was told of the runs that it was given to."""
 
 
-def run_once(folder: Path, *listeners: object) -> RunResult:
-    """One run of six steps into `folder`, with previews at 0, 3 and the end."""
-    return run(load_config(CONFIG, [f"output={folder / 'runs'}"]), listeners=list(listeners))
+def dfw(*arguments: str | Path) -> int:
+    """The command `dfw` in this process: its exit code."""
+    (script,) = entry_points(group="console_scripts", name="dfw")
+    code: int = script.load()([str(argument) for argument in arguments])
+    return code
 
 
-def run_in_two(folder: Path) -> RunResult:
+def run_once(folder: Path, *options: str | Path, code: int = 0) -> Path:
+    """One run of six steps, with previews at 0, 3 and the end: its directory, the only one below `folder`."""
+    assert dfw("run", CONFIG, f"output={folder / 'runs'}", *options) == code
+    (directory,) = (folder / "runs").glob("*/*")
+    return directory
+
+
+def run_in_two(folder: Path) -> Path:
     """The same, interrupted after four steps and resumed."""
-    first = run_once(folder, StopAfter(3))
-    assert first.status == "interrupted"
-    return resume(first.directory, listeners=[])
+    with patch.dict(os.environ, MEDDLER_STOPS_AFTER="3"):
+        directory = run_once(folder, "--plugin", MEDDLER, code=130)
+    assert dfw("run", "--resume", directory) == 0
+    return directory
+
+
+def started(directory: Path, first_step: int = 0) -> RunStarted:
+    """What listeners are told when a run of six steps begins in `directory`, or goes on there."""
+    return replace(_told(), directory=directory, first_step=first_step)
+
+
+@cache
+def _told() -> RunStarted:
+    """A real one, of a run that nobody tracks."""
+    with TemporaryDirectory() as folder, patch.dict(os.environ, DFW_TRACKERS=""):
+        run_once(Path(folder), "--plugin", MEDDLER)
+    return heard[-1]
 
 
 def tensorboard_of(directory: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +12,24 @@ import torch
 from dreamfw_views.guidance import Views
 from dreamfw_views.render_targets import cameras_of, render, save
 
-from dfw.cameras import orbit
 
-
-def test_the_cameras_are_those_of_dfw() -> None:
-    """Poses, angles and places as dfw's own turntable has them."""
-    ours = cameras_of([20.0], 6, 2.5, 40.0, 8)
-    theirs = orbit(6, 20.0, 2.5, 40.0, 8, 8)
-    torch.testing.assert_close(ours.camera_to_world, theirs.camera_to_world)
-    torch.testing.assert_close(ours.azimuth, theirs.azimuth)
-    torch.testing.assert_close(ours.rays().direction, theirs.rays().direction)
+def test_the_cameras_stand_and_look_as_dfw_means_it() -> None:
+    """Places by spherical angles with z up, rays through the middles of pixels by the pinhole's own tangents."""
+    side, distance, fov = 8, 2.5, 40.0
+    cameras = cameras_of([20.0], 6, distance, fov, side)
+    azimuth, elevation = torch.deg2rad(60.0 * torch.arange(6)), torch.deg2rad(torch.tensor(20.0))
+    flat = elevation.cos()
+    place = torch.stack([flat * azimuth.cos(), flat * azimuth.sin(), elevation.sin().expand(6)], -1)
+    torch.testing.assert_close(cameras.position, distance * place)
+    torch.testing.assert_close(cameras.azimuth, 60.0 * torch.arange(6))
+    assert cameras.elevation.tolist() == [20.0] * 6
+    right = torch.linalg.cross(-place, torch.tensor([[0.0, 0, 1]]).expand(6, 3))
+    right = right / right.norm(dim=-1, keepdim=True)
+    up = torch.linalg.cross(right, -place)
+    tangent = ((torch.arange(side) + 0.5) / side * 2 - 1) * math.tan(math.radians(fov / 2))
+    across, down = tangent[None, None, :, None] * right[:, None, None], tangent[None, :, None, None] * up[:, None, None]
+    expected = torch.nn.functional.normalize(across - down - place[:, None, None], dim=-1)
+    torch.testing.assert_close(cameras.rays().direction, expected)
 
 
 def test_pictures_read_back_with_their_cameras(tmp_path: Path) -> None:
