@@ -8,6 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+ROOT = Path(__file__).parents[1]
 OURS = ("dfw", "dreamfw", "_dreamfw", "__editable__")
 """How names begin that a fresh environment must not inherit: the framework, its plugins, extensions, editable installs."""
 
@@ -20,6 +23,12 @@ def build_wheel(project: Path, folder: Path) -> Path:
     assert done.returncode == 0, done.stderr
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+@pytest.fixture(scope="session")
+def framework_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The framework's wheel, built once for all tests."""
+    return build_wheel(ROOT, tmp_path_factory.mktemp("framework"))
 
 
 class Fresh:

@@ -2,129 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
 
 import pytest
-from jsonschema import Draft202012Validator
 from omegaconf import OmegaConf
-from pydantic import BaseModel, field_validator
+from toy_components import TOY, Bend, Box, Tracer, built
 
-from dfw import ComponentConfig, Geometry, Loss, Renderer
 from dfw.build import compose
-from dfw.config import load_config, load_with_provenance, shipped_directory, shipped_names, to_yaml
-from dfw.config_schema import schema
+from dfw.config import load_config, load_with_provenance, shipped_names, to_yaml
 from dfw.discovery import Origin
 from dfw.errors import ConfigError, GuidanceError, PluginError
-from dfw.registry import Entry, Registry
 from dfw.registry import registry as installed
-from dfw.schedules import Schedule
 from dfw.settings import RunConfig
 
-built: list[str] = []
-
-
-class Box(Geometry):
-    """A geometry without parameters."""
-
-    class Config(ComponentConfig):
-        """Its size."""
-
-        radius: float = 1.0
-        colours: tuple[float, ...] = (0.5, 0.25)
-        fail: Literal["no", "value", "dfw", "exit"] = "no"
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        built.append("box")
-        if config.fail == "value":
-            raise ValueError("no such file")
-        if config.fail == "dfw":
-            raise GuidanceError("the model is gated; accept its licence")
-        if config.fail == "exit":
-            raise SystemExit(0)
-
-    @classmethod
-    def provides(cls, config: Config) -> frozenset[str]:
-        return frozenset({"density-field"})
-
-
-class Tracer(Renderer):
-    """A renderer that has normals when asked."""
-
-    class Shading(BaseModel):
-        """Nested options."""
-
-        normals: Literal["none", "analytic"] = "none"
-        amount: Schedule = 1.0
-
-    class Config(ComponentConfig):
-        """How it renders."""
-
-        shading: Tracer.Shading
-
-    feature_hints: ClassVar[dict[str, str]] = {"normals": "shading.normals is 'analytic'"}
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        built.append("tracer")
-
-    @classmethod
-    def requires(cls, config: Config) -> frozenset[str]:
-        return frozenset({"density-field"})
-
-    @classmethod
-    def provides(cls, config: Any) -> frozenset[str]:
-        return frozenset({"colour", "normals"} if config.shading.normals == "analytic" else {"colour"})
-
-    def forward(self, geometry, cameras, generator=None):
-        raise NotImplementedError
-
-
-Tracer.Config.model_rebuild()
-
-
-class Bend(Loss):
-    """A loss on normals, or on another feature."""
-
-    class Config(ComponentConfig):
-        """What it needs, and a schedule."""
-
-        needs: str = "normals"
-        sharpness: Schedule = 1.0
-        ramps: dict[str, Schedule] = {}  # noqa: RUF012
-
-        @field_validator("needs")
-        @classmethod
-        def _known(cls, value: str) -> str:
-            if value == "crash":
-                raise RuntimeError("a validator with a bug")
-            return value
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        built.append("bend")
-
-    @classmethod
-    def requires(cls, config: Config) -> frozenset[str]:
-        if config.needs == "error":
-            raise KeyError("oops")
-        return frozenset({config.needs})
-
-    def forward(self, inputs):
-        raise NotImplementedError
-
-
-def entry(kind: str, name: str, component: type) -> Entry:
-    return Entry(kind, name, "acme", "0.3", f"{component.__module__}:{component.__name__}", component)
-
-
-TOY = Registry([entry("geometry", "box", Box), entry("renderer", "tracer", Tracer), entry("loss", "bend", Bend)])
 TEXT = """\
 prompt: a box
 geometry: {type: box}
@@ -171,7 +61,7 @@ def test_composing_constructs_nothing_and_building_constructs_all():
 
 def test_origins_and_plugins_name_where_parts_come_from():
     composition = composed()
-    assert composition.origins()["geometry"] == Origin("acme/box", "acme", "0.3", __name__)
+    assert composition.origins()["geometry"] == Origin("acme/box", "acme", "0.3", "toy_components")
     assert set(composition.origins()) == {"geometry", "renderer", "losses.bend"}
     assert composition.plugins() == {"acme": "0.3"}
 
@@ -312,50 +202,3 @@ def test_shipped_configurations_compose_and_use_qualified_names(name: str):
     resolved = composition.resolved()
     Path("resolved.yaml").write_text(to_yaml(resolved), encoding="utf-8")
     assert compose(load_config("resolved.yaml"), installed()).resolved() == resolved
-
-
-@cache
-def installed_schema() -> dict[str, Any]:
-    return schema(installed())
-
-
-def errors(document: Any) -> list[str]:
-    return [error.json_path for error in Draft202012Validator(installed_schema()).iter_errors(document)]
-
-
-def test_the_schema_is_a_schema_and_plain_json():
-    Draft202012Validator.check_schema(installed_schema())
-    assert json.loads(json.dumps(installed_schema())) == installed_schema()
-
-
-@pytest.mark.parametrize("name", shipped_names())
-def test_shipped_and_resolved_configurations_fit_the_schema(name: str):
-    written = OmegaConf.to_container(OmegaConf.load(shipped_directory() / f"{name}.yaml"))
-    assert errors(written) == []
-    resolved = compose(load_config(name), installed()).resolved()
-    assert errors(resolved.model_dump(mode="json", by_alias=True)) == []
-
-
-@pytest.mark.parametrize(
-    ("change", "where"),
-    [
-        ({"promt": "x"}, ["$"]),
-        ({"geometry": {"type": "dreamfw/nerf", "radus": 1}}, ["$.geometry"]),
-        ({"geometry": {"type": "nerf", "radus": 1}}, ["$.geometry"]),
-        ({"geometry": {"type": "nerv"}}, ["$.geometry.type"]),
-        ({"geometry": {}}, ["$.geometry"]),
-        ({"losses": {"opacity": {"weigth": 1}}}, ["$.losses.opacity"]),
-        ({"losses": {"mine": {"type": "opacity", "weight": {"from": 1}}}}, ["$.losses.mine.weight"]),
-        ({"losses": {"opacity": None, "entropy": {"weight": {"from": 0, "to": 1}}}}, []),
-        ({"guidance": None, "losses": {"opacity": {}}}, []),
-        ({"extends": "base.yaml"}, []),
-    ],
-)
-def test_the_schema_finds_mistakes_in_components(change: dict[str, Any], where: list[str]):
-    written = OmegaConf.to_container(OmegaConf.load(shipped_directory() / "dreamfusion.yaml"))
-    assert [path.split("[")[0] for path in errors(written | change)] == where
-
-
-def test_the_schema_lets_an_extending_file_leave_things_out():
-    assert errors({"extends": "dreamfusion", "geometry": {"blob": 1}}) == []
-    assert errors({"prompt": "x"}) != []

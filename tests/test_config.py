@@ -1,4 +1,4 @@
-"""Configuration files: merging, overrides, origins in messages, and the way back to YAML."""
+"""Configuration files: merging, overrides, origins in messages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from dfw.config import find_config, load_config, load_with_provenance, shipped_directory, shipped_names, to_yaml
+from dfw.config import find_config, load_config, load_with_provenance, shipped_directory, shipped_names
 from dfw.errors import ConfigError
 from dfw.schedules import Ramp
 
@@ -267,40 +264,6 @@ def test_bare_names_find_shipped_files_and_paths_stay_paths():
     Path("folder").mkdir()
     with pytest.raises(ConfigError, match="is a directory"):
         find_config("folder/")
-
-
-@pytest.mark.parametrize("name", shipped_names())
-def test_shipped_configurations_come_back_from_yaml(name: str):
-    config = load_config(name)
-    Path("copy.yaml").write_text(to_yaml(config), encoding="utf-8")
-    assert load_config("copy.yaml") == config
-
-
-@pytest.fixture(scope="module")
-def way(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("way")
-
-
-TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=30)
-SPECIAL = st.lists(st.sampled_from(["${", "}", "\\", "$", "a", ": ", "#", "\n", "'", '"', "é", "oc.env:HOME"]), min_size=1).map(
-    "".join
-)
-
-
-@settings(deadline=None, derandomize=True, max_examples=60)
-@given(
-    prompt=TEXT | SPECIAL, scale=st.floats(allow_nan=False, allow_infinity=False), weight=st.floats(0, 1e30), note=TEXT | SPECIAL
-)
-def test_any_text_and_number_survives_the_way_to_yaml_and_back(way: Path, prompt: str, scale: float, weight: float, note: str):
-    from dfw.settings import RunConfig
-
-    tree = yaml.safe_load(BASE)
-    tree["prompt"] = prompt
-    tree["losses"]["sds"] = {"guidance_scale": scale, "weight": weight, "note": note, "list": [scale, {"deep": note}]}
-    config = RunConfig.model_validate(tree)
-    path = way / "copy.yaml"
-    path.write_text(to_yaml(config), encoding="utf-8")
-    assert load_config(path) == config
 
 
 @pytest.mark.parametrize("written", ['prompt="a blue car"', "prompt='a blue car'", "prompt=a blue car"])

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fresh import Fresh, build_wheel
+from fresh import ROOT, Fresh, build_wheel
 
-ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples" / "extensions"
 
 SHORT = (
@@ -64,10 +63,10 @@ each = pytest.mark.parametrize("extension", EXTENSIONS, ids=lambda extension: ex
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def wheels(tmp_path_factory: pytest.TempPathFactory, framework_wheel: Path) -> dict[str, Path]:
     """Distribution -> its wheel."""
-    projects = {"dreamfw": ROOT} | {extension.name: extension.folder for extension in EXTENSIONS}
-    return {name: build_wheel(project, tmp_path_factory.mktemp("wheel")) for name, project in projects.items()}
+    built = {one.name: build_wheel(one.folder, tmp_path_factory.mktemp("wheel")) for one in EXTENSIONS}
+    return {"dreamfw": framework_wheel} | built
 
 
 @pytest.fixture(scope="module")

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from fresh import ROOT
 
 import dfw
 
-ROOT = Path(__file__).parents[1]
 PACKAGES = {"dfw", "dfw_geometry", "dfw_renderers", "dfw_guidance", "dfw_losses"}
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
-    (path,) = folder.glob("*.whl")
-    return zipfile.ZipFile(path)
+def wheel(framework_wheel: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(framework_wheel)
 
 
 def test_only_our_packages_are_installed(wheel: zipfile.ZipFile):

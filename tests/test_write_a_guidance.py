@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fresh import Fresh, build_wheel
+from fresh import ROOT, Fresh
 
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "write-a-guidance.md"
 
 pytestmark = pytest.mark.slow
@@ -37,10 +36,9 @@ def test_every_block_has_a_marker() -> None:
     assert {block.marker for block in blocks()} == {"run", "fails", "file", "shows"}
 
 
-def test_the_page_works_as_it_is_written(tmp_path: Path) -> None:
+def test_the_page_works_as_it_is_written(framework_wheel: Path, tmp_path: Path) -> None:
     fresh = Fresh(tmp_path / "venv")
-    (tmp_path / "wheel").mkdir()
-    fresh.install([build_wheel(ROOT, tmp_path / "wheel")])
+    fresh.install([framework_wheel])
     fresh.add_pip()
     place, said = tmp_path / "empty", ""
     place.mkdir()
