@@ -186,24 +186,25 @@ def test_the_comparison_of_captions_is_a_hinge(folder: Path) -> None:
     tokens = unet.tokenize(tokenizer, ["a chair, left side view"] * 8)
     compared = torch.tensor([True, False] * 4)
 
-    def loss(opposite: torch.Tensor, contrast: float, margin: float) -> float:
-        drawn = (latents, tokens, opposite, compared)
-        return float(unet.step_loss(state, drawn, levels, torch.Generator().manual_seed(2), contrast, margin))
-
-    alone = loss(tokens, 0.0, 0.5)
-    # eight strata of times: the compared rows 4 and 6 lie wholly above 350; row 2 (times 250 to 375) may
-    place = (2 + float(torch.rand(8, generator=_after_noise(latents))[2])) / 8 * 1000
-    rows = 2 + (int(place) > 350)
-    assert loss(tokens, 4.0, 0.5) == pytest.approx(alone + 4.0 * 0.5 * rows / 8, rel=1e-5)
-    assert loss(tokens, 4.0, 0.0) == pytest.approx(alone, rel=1e-5)
-    other = unet.tokenize(tokenizer, ["a chair, right side view"] * 8)
-    assert loss(other, 4.0, 0.5) != pytest.approx(loss(tokens, 4.0, 0.5), rel=1e-6)
-
-
-def _after_noise(latents: torch.Tensor) -> torch.Generator:
     generator = torch.Generator().manual_seed(2)
-    torch.randn(latents.shape, generator=generator)
-    return generator
+    noise = torch.randn(latents.shape, generator=generator)
+    times = ((torch.arange(8) + torch.rand(8, generator=generator)) / 8 * 1000).long()
+    noisy, target = levels.add_noise(latents, noise, times), levels.get_velocity(latents, noise, times)
+    other = unet.tokenize(tokenizer, ["a chair, right side view"] * 8)
+    with torch.no_grad():
+        right, wrong = (
+            (state.unet(noisy, times, state.text(words).last_hidden_state).sample - target).square().mean((1, 2, 3))
+            for words in (tokens, other)
+        )
+    for contrast, margin in ((0.0, 0.5), (4.0, 0.5), (4.0, 0.0), (4.0, -1e-4)):
+        expected = float(right.mean())
+        for row in range(8):
+            if row % 2 == 0 and int(times[row]) > 350:
+                expected += contrast * max(0.0, margin + float(right[row] - wrong[row])) / 8
+        drawn = (latents, tokens, other, compared)
+        found = unet.step_loss(state, drawn, levels, torch.Generator().manual_seed(2), contrast, margin)
+        assert float(found) == pytest.approx(expected, rel=1e-6)
+    assert float((right - wrong).abs().max()) > 1e-5
 
 
 def test_a_training_that_goes_on_keeps_the_words_it_knew(folder: Path) -> None:
