@@ -96,7 +96,7 @@ def changed_versions(recorded: Mapping[str, Mapping[str, str]], composition: Com
     sentences = []
     for key, now in composition.origins().items():
         then = recorded.get(key, {})
-        if then.get("distribution") == now.distribution and then["version"] != now.version:
+        if then.get("distribution") == now.distribution and then.get("version", now.version) != now.version:
             sentences.append(
                 f"{key}: the run was made with {now.name} of {now.distribution} {then['version']} and goes on with "
                 f"{now.version}; install {now.distribution}=={then['version']} for the same bits"
