@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from dfw import CameraBatch, Conditioning
@@ -120,8 +121,11 @@ def test_texts() -> None:
 
 @pytest.mark.parametrize("sectors", [4, 8])
 def test_the_height_is_named_after_the_view(sectors: int) -> None:
-    views = settings(sectors=sectors, angles=3)
-    az, elevation = torch.tensor([0.0, 180.0, 0.0, 180.0, 0.0, 180.0, 0.0]), [-90.0, 12.0, 12.01, 36.0, 36.01, 60.0, 60.01]
+    views = settings(sectors=sectors, angles=4)
+    az, elevation = (
+        torch.tensor([0.0, 180.0, 0.0, 180.0, 0.0, 180.0, 0.0, 180.0]),
+        [-90.0, 12.0, 12.01, 36.0, 36.01, 60.0, 60.01, 90.0],
+    )
     texts = view_texts("a car", views)
     assert [texts[i] for i in view_index(az, torch.tensor(elevation), views).tolist()] == [
         "a car, front view, low angle",
@@ -130,21 +134,28 @@ def test_the_height_is_named_after_the_view(sectors: int) -> None:
         "a car, back view, medium angle",
         "a car, front view, high angle",
         "a car, back view, high angle",
-        "a car, overhead view",
+        "a car, front view, overhead angle",
+        "a car, back view, overhead angle",
     ]
-    assert len(texts) == len(view_words(views)) == 3 * sectors + 1
+    assert len(texts) == len(view_words(views)) == 4 * sectors
+
+
+def test_the_high_angle_must_have_room() -> None:
+    assert view_texts("a car", settings(angles=4, overhead=36.5))[8] == "a car, front view, high angle"
+    with pytest.raises(ValidationError, match=r"overhead: 36 is not above 36, where the high angle begins"):
+        settings(angles=4, overhead=36)
 
 
 @pytest.mark.parametrize("mode", ["discrete", "interpolated"])
 def test_embeddings_follow_the_height(mode: str) -> None:
-    prompts = ViewPrompts("a car", "", settings(sectors=8, angles=3, mode=mode), Counting())
+    prompts = ViewPrompts("a car", "", settings(sectors=8, angles=4, mode=mode), Counting())
     found = prompts.batch(cameras([90, 90, 90, 90], [0, 20, 50, 80])).positive.embedding[:, 0]
-    words = ("left side view, low angle", "left side view, medium angle", "left side view, high angle", "overhead view")
-    torch.testing.assert_close(found, torch.stack([row_of(f"a car, {word}") for word in words]))
+    words = [f"a car, left side view, {height} angle" for height in ("low", "medium", "high", "overhead")]
+    torch.testing.assert_close(found, torch.stack([row_of(text) for text in words]))
 
 
 def test_perp_neg_stays_at_the_height_of_the_view() -> None:
-    views = settings(sectors=8, angles=3, mode="interpolated", perp_neg=1)
+    views = settings(sectors=8, angles=4, mode="interpolated", perp_neg=1)
     batch = ViewPrompts("a car", "", views, Counting()).batch(cameras([45, 45, 45], [0, 50, 80]))
     assert batch.negative_weights is not None
     for row, height in enumerate(("low", "high")):

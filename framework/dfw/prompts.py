@@ -1,7 +1,8 @@
 """View-dependent prompts: which words a camera's view adds, and their embeddings, looked up without leaving the device.
 
-Legend: B views, V views with words of their own (sectors of azimuth, low ones first; then overhead), L tokens, D width of an
-embedding. DreamFusion (Poole et al. 2023), section 3.2; left and right apart when `sectors` is 8, heights when `angles` is 3.
+Legend: B views, V views with words of their own (sectors of azimuth at each height, low ones first; where heights have no words,
+sectors and then overhead), L tokens, D width of an embedding. DreamFusion (Poole et al. 2023), section 3.2; left and right apart
+when `sectors` is 8, heights when `angles` is 4.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ _RING = {
     4: ("front", "side", "back", "side"),
     8: ("front", "front left", "left side", "back left", "back", "back right", "right side", "front right"),
 }
-OVERHEAD = "overhead"
-_HEIGHTS = {1: ("",), 3: (", low angle", ", medium angle", ", high angle")}
+_OVERHEAD = "overhead"
+_HEIGHTS = {1: ("",), 4: (", low angle", ", medium angle", ", high angle", ", overhead angle")}
 _LOW, _MEDIUM = 12.0, 36.0
 """Highest elevations, in degrees, of a low and of a medium angle."""
 
@@ -31,10 +32,13 @@ _FRONT_BACK = (1.0, 0.5, 0.967)
 
 
 def view_words(settings: ViewSettings) -> tuple[str, ...]:
-    """Words of the views, counter-clockwise, at each angle, overhead last; an empty one for `none`."""
+    """Words of the views, counter-clockwise: at each height where `angles` names them, else once with overhead at the end; an
+    empty one for `none`.
+    """
     if settings.mode == "none":
         return ("",)
-    return (*(word + height for height in _HEIGHTS[settings.angles] for word in _RING[settings.sectors]), OVERHEAD)
+    words = tuple(word + height for height in _HEIGHTS[settings.angles] for word in _RING[settings.sectors])
+    return (*words, _OVERHEAD) if settings.angles == 1 else words
 
 
 def view_texts(prompt: str, settings: ViewSettings) -> tuple[str, ...]:
@@ -50,7 +54,7 @@ def view_index(azimuth: Tensor, elevation: Tensor, settings: ViewSettings) -> Te
     """Index (B,) into `view_words` for angles (B,) in degrees, any turn of the azimuth.
 
     Sectors are half open: each holds its lower bound. 8 sectors are 45 degrees wide; of 4, front and back are `front` wide and
-    the sides share the rest. Above the elevation `overhead`, not at it, the view is overhead.
+    the sides share the rest. Above the elevation `overhead`, not at it, the view, or the height where it is named, is overhead.
     """
     if settings.mode == "none":
         return torch.zeros_like(azimuth, dtype=torch.long)
@@ -60,15 +64,25 @@ def view_index(azimuth: Tensor, elevation: Tensor, settings: ViewSettings) -> Te
         half = settings.front / 2
         turned = _turn(azimuth + half)
         index = (turned >= settings.front).long() + (turned >= 180) + (turned >= 180 + settings.front)
-    index = index + _lowest(elevation, settings)
-    return torch.where(elevation > settings.overhead, settings.sectors * settings.angles, index)
+    return torch.where(_nameless(elevation, settings), settings.sectors, index + _lowest(elevation, settings))
+
+
+def view_heights(settings: ViewSettings) -> tuple[float, ...]:
+    """Elevations, degrees, in the middle of each ring of sectors in `view_words`, and of an overhead view without sectors."""
+    over = (settings.overhead + 90) / 2
+    return (0.0, (_LOW + _MEDIUM) / 2, (_MEDIUM + settings.overhead) / 2, over) if settings.angles == 4 else (15.0, over)
+
+
+def _nameless(elevation: Tensor, settings: ViewSettings) -> Tensor:
+    """Whether (B,) a view is only called overhead, without a side."""
+    return (elevation > settings.overhead) & (settings.angles == 1)
 
 
 def _lowest(elevation: Tensor, settings: ViewSettings) -> Tensor:
     """Index (B,) of the first sector at the height of each elevation (B,)."""
     if settings.angles == 1:
         return torch.zeros_like(elevation, dtype=torch.long)
-    return ((elevation > _LOW).long() + (elevation > _MEDIUM)) * settings.sectors
+    return ((elevation > _LOW).long() + (elevation > _MEDIUM) + (elevation > settings.overhead)) * settings.sectors
 
 
 def view_mix(azimuth: Tensor, sectors: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -129,7 +143,7 @@ class ViewPrompts:
 
     def _interpolated(self, table: Conditioning, azimuth: Tensor, elevation: Tensor, index: Tensor) -> Conditioning:
         lower, upper, share = view_mix(azimuth, self.settings.sectors)
-        overhead, first = elevation > self.settings.overhead, _lowest(elevation, self.settings)
+        overhead, first = _nameless(elevation, self.settings), _lowest(elevation, self.settings)
         lower, upper = torch.where(overhead, index, lower + first), torch.where(overhead, index, upper + first)
         a, b = _gather(table, lower), _gather(table, upper)
         embedding = torch.lerp(a.embedding, b.embedding, share.to(a.embedding)[:, None, None])

@@ -18,7 +18,7 @@ from dfw.cameras import look_at, spherical_position
 from dfw.contracts import CameraBatch, PromptBatch
 from dfw.errors import ConfigError
 from dfw.interfaces import Guidance
-from dfw.prompts import OVERHEAD, ViewPrompts, view_words
+from dfw.prompts import ViewPrompts, view_heights, view_words
 from dfw.runs import slug, unused
 from dfw.settings import RunConfig, ViewSettings
 from dfw.streams import derive_seed
@@ -65,13 +65,10 @@ def denoise(guidance: Guidance, noisy: Tensor, prompt: PromptBatch, steps: int, 
 
 def view_cameras(settings: ViewSettings, device: torch.device) -> CameraBatch:
     """One camera in the middle of each view that has words of its own, in `view_words`' order."""
-    words = view_words(settings)
     sectors = 1 if settings.mode == "none" else settings.sectors
-    number = torch.arange(len(words), device=device)
+    number = torch.arange(len(view_words(settings)), device=device)
     azimuth = number % sectors * (360.0 / sectors)
-    over = torch.tensor([word == OVERHEAD for word in words], device=device)
-    elevation = number // sectors * 24.0 if settings.angles == 3 else torch.full_like(azimuth, 15.0)
-    elevation = torch.where(over, (settings.overhead + 90.0) / 2, elevation)
+    elevation = torch.tensor(view_heights(settings), device=device)[number // sectors]
     ones = torch.ones_like(elevation)
     position = spherical_position(azimuth, elevation, 3 * ones)
     pose = look_at(position, torch.zeros_like(position), position.new_tensor([0.0, 0.0, 1.0]).expand_as(position))

@@ -62,10 +62,11 @@ class ViewSettings(Settings):
     """`discrete`: the nearest view's words; `interpolated`: the nearest two views mixed; `none`: the prompt alone."""
     sectors: Literal[4, 8] = 4
     """4: front, side, back as in the paper. 8: left and right told apart, as the embedded prior has learned."""
-    angles: Literal[1, 3] = 1
-    """3: the elevation is named too, low angle up to 12 degrees, medium to 36, high above, as the embedded prior has learned."""
+    angles: Literal[1, 4] = 1
+    """4: the elevation is named beside the sector, low angle up to 12 degrees, medium to 36, high, overhead, as the embedded
+    prior has learned."""
     overhead: float = Field(default=60.0, ge=0, le=90)
-    """Elevation in degrees above which a view is called overhead."""
+    """Elevation in degrees above which a view is called overhead; with 4 angles more than 36."""
     front: Annotated[float, Field(gt=0, lt=180)] = 90.0
     """Width in degrees of the front sector, and of the back one, with 4 sectors."""
     template: str = "{prompt}, {view} view"
@@ -85,6 +86,10 @@ class ViewSettings(Settings):
     def _views(self) -> ViewSettings:
         if self.perp_neg and self.mode == "none":
             raise ValueError("perp_neg compares views and mode none has no words for them; write mode: interpolated")
+        if self.angles == 4 and self.overhead <= 36:
+            raise ValueError(
+                f"overhead: {self.overhead:g} is not above 36, where the high angle begins; write e.g. 60, or angles: 1"
+            )
         return self
 
 

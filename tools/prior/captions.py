@@ -13,32 +13,39 @@ COARSE = ("front", "side", "back", "side")
 """View words of the four sectors of 90 degrees."""
 
 OVERHEAD = 60.0
-"""Above this elevation, in degrees, every view is the overhead view."""
+"""Above this elevation, in degrees, the angle is the overhead one; where no angle is named, every view is the overhead view."""
 
-
-ANGLES = ("low", "medium", "high")
-"""Words of the elevation up to 12, 36 and 60 degrees, as in "front view, low angle"."""
+ANGLES = ("low", "medium", "high", "overhead")
+"""Words of the elevation up to 12, 36, 60 and 90 degrees, as in "front view, low angle"."""
 
 
 def angle_words(elevation: float) -> str:
-    """The elevation's words, as in "low angle"; empty for an overhead view."""
-    if elevation > OVERHEAD:
-        return ""
-    return f"{ANGLES[0 if elevation <= 12.0 else 1 if elevation <= 36.0 else 2]} angle"
+    """The elevation's words, as in "low angle"."""
+    return f"{ANGLES[0 if elevation <= 12.0 else 1 if elevation <= 36.0 else 2 if elevation <= OVERHEAD else 3]} angle"
 
 
 def sector(azimuth: float, elevation: float) -> int:
     """Sector number 0 to 7, or 8 for overhead; angles in degrees."""
-    return 8 if elevation > OVERHEAD else int(((azimuth + 22.5) % 360.0) // 45.0)
+    return 8 if elevation > OVERHEAD else _ring(azimuth)
 
 
-def view_words(azimuth: float, elevation: float, coarse: bool = False) -> str:
-    """The view's words, as in "front left view"; angles in degrees."""
-    if elevation > OVERHEAD:
+def _ring(azimuth: float) -> int:
+    return int(((azimuth + 22.5) % 360.0) // 45.0)
+
+
+def view_words(azimuth: float, elevation: float, coarse: bool = False, angle: bool = False) -> str:
+    """The view's words, as in "front left view", or with ``angle`` "front left view, low angle"; angles in degrees."""
+    if elevation > OVERHEAD and not angle:
         return "overhead view"
-    if coarse:
-        return f"{COARSE[int(((azimuth + 45.0) % 360.0) // 90.0)]} view"
-    return f"{SECTORS[sector(azimuth, elevation)]} view"
+    side = COARSE[int(((azimuth + 45.0) % 360.0) // 90.0)] if coarse else SECTORS[_ring(azimuth)]
+    return f"{side} view, {angle_words(elevation)}" if angle else f"{side} view"
+
+
+def neighbours(azimuth: float) -> tuple[float, float, float]:
+    """The centres of the two sectors around ``azimuth``, degrees, and the share of the second one in [0, 1)."""
+    place = (azimuth % 360.0) / 45.0
+    lower = int(place)
+    return 45.0 * lower, 45.0 * ((lower + 1) % 8), place - lower
 
 
 def noun(kind: str, colour: str | None) -> str:
@@ -59,7 +66,7 @@ def caption(form: Single | Stack, colours: tuple[str | None, ...], view: str | N
 def vocabulary() -> list[str]:
     """Every word of the grammar."""
     views = sorted({word for phrase in (*SECTORS, *COARSE) for word in phrase.split()})
-    return ["a", "an", "on", ",", "view", "overhead", *views, *COLOURS, *KINDS, "angle", *ANGLES]
+    return ["a", "an", "on", ",", "view", "overhead", *views, *COLOURS, *KINDS, "angle", *ANGLES[:3]]
 
 
 def describe() -> dict[str, object]:

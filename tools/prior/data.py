@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from captions import angle_words, caption, sector, view_words
+from captions import caption, neighbours, sector, view_words
 from compose import compose
 from heldout import HELD_OUT_STACK_COLOURS, allowed_colours, stack_allowed
 from rounds import FORMS, load_rounds
@@ -22,18 +23,27 @@ FACING = tuple(kind for kind, shape in KINDS.items() if not shape.turned)
 """Kinds that have a front."""
 
 
+@dataclass(frozen=True)
+class Words:
+    """A caption, or two whose encodings are mixed, ``share`` in [0, 1) of the second one: a view between two sectors' centres."""
+
+    first: str
+    second: str
+    share: float = 0.0
+
+
 @dataclass
 class Batch:
     """Images ``[B, 3, S, S]`` in [0, 1], captions, and labels ``[B]`` (``second`` is -1 where there is one object)."""
 
     images: Tensor
-    captions: list[str]
+    words: list[Words]
     form: Tensor
     colour: Tensor
     second: Tensor
     view: Tensor
-    opposite: list[str]
-    """The same captions with the words of the opposite or the mirrored view; empty where no picture tells the two apart."""
+    opposite: list[Words | None]
+    """The same captions with the words of the opposite or the mirrored view; None where no picture tells the two apart."""
 
 
 class World:
@@ -80,25 +90,35 @@ class World:
         ]
         return first, seconds[draw[1] % len(seconds)]
 
-    def _caption(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> str:
+    def _words(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> Words:
         """75 % fine view words, 10 % coarse ones, 5 % none, 10 % the empty caption; 8 % name no colour.
 
-        Of the captions with view words 70 % name the elevation's angle too.
+        Of the captions with view words 85 % name the elevation's angle too, and of the fine ones among those 60 % are mixed from
+        the two nearest sectors, as a run with interpolated views writes them.
         """
         if roll[0] < 0.10:
-            return ""
+            return Words("", "")
         names = (None, None) if roll[1] < 0.08 else tuple(_NAMES[c] for c in colours)
-        view = view_words(*angles, coarse=roll[0] > 0.9) if roll[0] > 0.15 else None
-        angle = angle_words(angles[1]) if view and roll[2] < 0.7 else ""
-        return caption(FORMS[number], names, f"{view}, {angle}" if angle else view)
+        azimuth, elevation = angles
+        coarse, angle = roll[0] > 0.9, roll[2] < 0.85
 
-    def _opposite(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> str:
-        """The caption of the view from behind or of the mirrored view; empty where the words or the pictures are the same."""
+        def text(turn: float) -> str:
+            view = view_words(turn, elevation, coarse, angle) if roll[0] > 0.15 else None
+            return caption(FORMS[number], names, view)
+
+        if roll[0] > 0.15 and angle and not coarse and roll[4] < 0.6:
+            lower, upper, share = neighbours(azimuth)
+            return Words(text(lower), text(upper), share)
+        return Words(text(azimuth), text(azimuth))
+
+    def _opposite(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> Words | None:
+        """The words of the view from behind, or (40 % of views over 30 degrees off front and back) of the mirrored view."""
         azimuth, elevation = angles
         form = FORMS[number]
+        mirrored = roll[3] < 0.4 and abs(math.sin(math.radians(azimuth))) > 0.5
+        other = self._words(number, colours, (-azimuth if mirrored else azimuth + 180.0, elevation), roll)
         facing = isinstance(form, Single) and form.kind in FACING
-        other = self._caption(number, colours, (azimuth + 180.0 if roll[3] < 0.5 else -azimuth, elevation), roll)
-        return other if facing and other != self._caption(number, colours, angles, roll) else ""
+        return other if facing and other != self._words(number, colours, angles, roll) else None
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
         """``count`` images with captions."""
@@ -107,14 +127,14 @@ class World:
         colours = [self._colours(n, generator) for n in numbers]
         cameras = {k: self.data[k][index] for k in ("azimuth", "elevation", "fovy", "distance")}
         angles = list(zip(cameras["azimuth"].tolist(), cameras["elevation"].tolist(), strict=True))
-        rolls = torch.rand(count, 4, generator=generator).tolist()
+        rolls = torch.rand(count, 5, generator=generator).tolist()
         table = torch.tensor(colours)
         jitter = (torch.rand(2, count, 3, generator=generator) - 0.5) * 0.1
         rgb = (_RGB[table.T] + jitter).clamp(0, 1)
         images = compose(self.data["buffers"][index], cameras, rgb[0], rgb[1], generator)
         drawn = list(zip(numbers, colours, angles, rolls, strict=True))
-        texts, opposite = [self._caption(*one) for one in drawn], [self._opposite(*one) for one in drawn]
+        words, opposite = [self._words(*one) for one in drawn], [self._opposite(*one) for one in drawn]
         view = torch.tensor([sector(*a) for a in angles])
         form = self.data["form"][index]
         second = torch.where(form < len(KINDS), -1, table[:, 1])
-        return Batch(images, texts, form, table[:, 0], second, view, opposite)
+        return Batch(images, words, form, table[:, 0], second, view, opposite)

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -113,6 +114,8 @@ def denoiser(rank: int, args: argparse.Namespace) -> None:
     vae.requires_grad_(False).eval()
     tokenizer, scheduler = build_tokenizer(args.out / f"tokenizer_{rank}"), build_scheduler()
     plan = UnetPlan(steps=args.steps, minutes=args.minutes, rate=args.rate, batch=args.batch, pool=args.pool)
+    if args.start:
+        plan = replace(plan, curriculum=())
     state = State.fresh(build_unet(), build_text(tokenizer), plan)
     if args.start:
         state.start_from(args.start, tokenizer)

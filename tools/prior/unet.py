@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from data import FACING, World
+from data import FACING, Words, World
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from model import MAX_TOKENS
@@ -19,9 +19,8 @@ from torch import Tensor, distributed, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from vae import schedule
 
-_AGAIN = ("left</w>", "right</w>")
 CURRICULUM = ((0.03, ("chair",)), (0.08, ("chair", "car", "duck", "airplane")), (0.2, FACING), (1.0, ()))
-"""Kinds that are drawn until each share of the training: what is left and what is right is learnt one kind after another."""
+"""Kinds drawn until each share of a training from nothing: what is left and what is right is learnt one kind after another."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,58 @@ class UnetPlan:
     """Weight of the comparison with the opposite view's caption, until ``contrast_until``."""
     contrast_until: float = 0.6
     margin: float = 0.03
+    curriculum: tuple[tuple[float, tuple[str, ...]], ...] = CURRICULUM
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Captions in tokens ``first`` and ``second`` ``[B, T]``, and the ``share`` ``[B]`` of the second one's encoding."""
+
+    first: Tensor
+    second: Tensor
+    share: Tensor
+
+    @classmethod
+    def empty(cls, count: int) -> Encoded:
+        """Room for ``count`` captions."""
+        tokens = torch.zeros(2, count, MAX_TOKENS, dtype=torch.int64)
+        return cls(tokens[0], tokens[1], torch.zeros(count))
+
+    @classmethod
+    def of(cls, tokenizer: CLIPTokenizer, words: list[Words]) -> Encoded:
+        """``words`` in tokens."""
+        first, second = (tokenize(tokenizer, [getattr(one, name) for one in words]) for name in ("first", "second"))
+        return cls(first, second, torch.tensor([one.share for one in words]))
+
+    def put(self, place: Tensor, other: Encoded) -> None:
+        """Write ``other`` over the rows ``place``."""
+        self.first[place], self.second[place], self.share[place] = other.first, other.second, other.share
+
+    def at(self, rows: Tensor) -> Encoded:
+        """The rows ``rows``."""
+        return Encoded(self.first[rows], self.second[rows], self.share[rows])
+
+    def join(self, other: Encoded) -> Encoded:
+        """Both, one after the other."""
+        return Encoded(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def states(self, text: CLIPTextModel) -> Tensor:
+        """The text encoder's states ``[B, T, D]``, mixed where a share says so."""
+        mixed = torch.nonzero(self.share > 0).squeeze(1)
+        count = len(self.first)
+        found = text(torch.cat((self.first, self.second[mixed]))).last_hidden_state
+        first, second = found[:count], found[count:]
+        return first.index_add(0, mixed, self.share[mixed, None, None].to(found) * (second - first[mixed]))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Latents ``[B, 4, 16, 16]``, their captions, those of the opposite views, and whether these differ ``[B]``."""
+
+    latents: Tensor
+    words: Encoded
+    opposite: Encoded
+    compared: Tensor
 
 
 class LatentPool:
@@ -50,8 +101,7 @@ class LatentPool:
         self.vae, self.world, self.tokenizer, self.plan = vae, world, tokenizer, plan
         self.generator = torch.Generator().manual_seed(seed)
         self.latents = torch.zeros(plan.pool, 4, 16, 16, dtype=torch.float16)
-        self.tokens = torch.zeros(plan.pool, MAX_TOKENS, dtype=torch.int64)
-        self.opposite = torch.zeros(plan.pool, MAX_TOKENS, dtype=torch.int64)
+        self.words = [Encoded.empty(plan.pool), Encoded.empty(plan.pool)]
         self.compared = torch.zeros(plan.pool, dtype=torch.bool)
         self.filled, self.cursor = 0, 0
 
@@ -70,18 +120,20 @@ class LatentPool:
         latents = (mean + (0.5 * logvar.clamp(-20, 10)).exp() * noise) * self.vae.config["scaling_factor"]
         place = (torch.arange(count) + self.cursor) % self.plan.pool
         self.latents[place] = latents.half()
-        self.tokens[place] = tokenize(self.tokenizer, batch.captions)
-        self.opposite[place] = tokenize(self.tokenizer, batch.opposite)
-        self.compared[place] = torch.tensor([bool(text) for text in batch.opposite])
+        others = [other or Words("", "") for other in batch.opposite]
+        for kept, words in zip(self.words, (batch.words, others), strict=True):
+            kept.put(place, Encoded.of(self.tokenizer, words))
+        self.compared[place] = torch.tensor([other is not None for other in batch.opposite])
         self.cursor = (self.cursor + count) % self.plan.pool
         self.filled = min(self.plan.pool, self.filled + count)
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Latents ``[B, 4, 16, 16]``, tokens ``[B, T]``, the opposite views' tokens, and whether those differ ``[B]``."""
+    def draw(self) -> Drawn:
+        """A batch of what was kept, after a few new images."""
         size, uses = self.plan.batch, self.plan.uses
         self.add(min(self.plan.pool, max(1, size // uses if self.filled >= 8 * size else size)))
         index = torch.randint(self.filled, (self.plan.batch,), generator=self.generator)
-        return self.latents[index].float(), self.tokens[index], self.opposite[index], self.compared[index]
+        words, opposite = (kept.at(index) for kept in self.words)
+        return Drawn(self.latents[index].float(), words, opposite, self.compared[index])
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -126,11 +178,11 @@ class State:
         self.step, self.seconds = record["step"], record["seconds"]
 
     def start_from(self, folder: Path, tokenizer: CLIPTokenizer) -> None:
-        """Begin from the finished model in ``folder``; words that only ``tokenizer`` has, and those of sides, start at random."""
+        """Begin from the finished model in ``folder``; words that only ``tokenizer`` has start at random."""
         unet = UNet2DConditionModel.from_pretrained(str(folder / "unet"), torch_dtype=torch.float32).state_dict()
         text = CLIPTextModel.from_pretrained(str(folder / "text_encoder"), torch_dtype=torch.float32)
         known, words = CLIPTokenizer.from_pretrained(str(folder / "tokenizer")).get_vocab(), tokenizer.get_vocab()
-        shared = [word for word in words if word in known and word not in _AGAIN]
+        shared = [word for word in words if word in known]
         old = text.get_input_embeddings().weight.detach()
         table = torch.randn(len(words), old.shape[1]) * old.std()
         table[[words[word] for word in shared]] = old[[known[word] for word in shared]]
@@ -151,7 +203,7 @@ class State:
 
 def step_loss(
     state: State,
-    drawn: tuple[Tensor, Tensor, Tensor, Tensor],
+    drawn: Drawn,
     noise_levels: DDIMScheduler,
     generator: torch.Generator,
     contrast: float,
@@ -163,7 +215,7 @@ def step_loss(
     words nor what answers to them can gain alone. The comparison leaves it: with the opposite view's words the same picture
     should be predicted worse, by ``margin``, where the noise hides it.
     """
-    latents, tokens, opposite, compared = drawn
+    latents = drawn.latents
     noise = torch.randn(latents.shape, generator=generator)
     # one time from every stratum keeps the loss steady
     count = len(latents)
@@ -171,10 +223,10 @@ def step_loss(
     times = (place * noise_levels.config["num_train_timesteps"]).long()
     noisy = noise_levels.add_noise(latents, noise, times)
     target = noise_levels.get_velocity(latents, noise, times)
-    rows = torch.nonzero(compared & (times > 350)).squeeze(1) if contrast else torch.zeros(0, dtype=torch.long)
+    rows = torch.nonzero(drawn.compared & (times > 350)).squeeze(1) if contrast else torch.zeros(0, dtype=torch.long)
     each = torch.cat((torch.arange(count), rows))
     with fast_autocast():
-        words = state.text(torch.cat((tokens, opposite[rows]))).last_hidden_state
+        words = drawn.words.join(drawn.opposite.at(rows)).states(state.text)
         guess = state.unet(noisy[each], times[each], encoder_hidden_states=words).sample
     error = (guess.float() - target[each]).pow(2).mean((1, 2, 3))
     loss = error[:count].mean()
@@ -215,7 +267,7 @@ def train_unet(
         rate = plan.rate * schedule(int(progress * 10000), 10000, 200)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        wanted = next(kinds for until, kinds in CURRICULUM if progress <= until)
+        wanted = next((kinds for until, kinds in plan.curriculum if progress <= until), ())
         if wanted != drawn:
             pool.restrict(wanted)
             drawn = wanted
