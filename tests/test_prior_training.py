@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 
+import captions
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "prior"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "judge"))
-
-import captions
-import rounds
 from data import Words, World
+from diffusers import UNet2DConditionModel
+from prior_parts import EMBEDDED
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from dfw_geometry.shapes import KINDS
 
-ROOT = Path(__file__).resolve().parents[1]
-EMBEDDED = ROOT / "plugins" / "guidance" / "dfw_guidance" / "embedded"
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One small round of buffers."""
-    out = tmp_path_factory.mktemp("prior")
-    rounds.main(["--out", str(out / "rounds"), "--rounds", "1", "--views", "2", "--stack-views", "1"])
-    return out
-
-
-def test_the_comparison_of_captions_is_a_hinge(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_comparison_of_captions_is_a_hinge(small_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss beyond the squared error: the weight times what is missing to the margin, over the rows that are compared."""
     import unet
     from model import build_scheduler, build_text, build_tokenizer, build_unet
 
     monkeypatch.setattr(unet, "fast_autocast", contextlib.nullcontext)  # a processor with bfloat16 would round
     torch.manual_seed(3)
-    tokenizer, levels = build_tokenizer(folder / "words"), build_scheduler()
+    tokenizer, levels = build_tokenizer(small_world / "words"), build_scheduler()
     state = unet.State.fresh(build_unet((16, 16, 16)), build_text(tokenizer), unet.UnetPlan())
     latents = torch.randn(8, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     tokens = unet.tokenize(tokenizer, ["a chair, left side view"] * 8)
@@ -66,11 +50,11 @@ def test_the_comparison_of_captions_is_a_hinge(folder: Path, monkeypatch: pytest
     assert float((right - wrong).abs().max()) > 1e-5
 
 
-def test_views_between_two_sectors_have_mixed_encodings(folder: Path) -> None:
+def test_views_between_two_sectors_have_mixed_encodings(small_world: Path) -> None:
     import unet
     from model import build_text, build_tokenizer
 
-    tokenizer = build_tokenizer(folder / "words")
+    tokenizer = build_tokenizer(small_world / "words")
     torch.manual_seed(4)
     text = build_text(tokenizer).eval()
     words = [Words("a car", "a car"), Words("a car, front view", "a car, back view", 0.25), Words("a cake", "an apple", 0.5)]
@@ -81,11 +65,11 @@ def test_views_between_two_sectors_have_mixed_encodings(folder: Path) -> None:
             torch.testing.assert_close(found[row], (1 - one.share) * first + one.share * second)
 
 
-def test_a_training_that_goes_on_keeps_the_words_it_knew(folder: Path) -> None:
+def test_a_training_that_goes_on_keeps_the_words_it_knew(small_world: Path) -> None:
     import unet
     from model import build_text, build_tokenizer, build_unet
 
-    tokenizer = build_tokenizer(folder / "words")
+    tokenizer = build_tokenizer(small_world / "words")
     state = unet.State.fresh(build_unet(), build_text(tokenizer), unet.UnetPlan())
     state.start_from(EMBEDDED, tokenizer)
     old, known = (
@@ -104,13 +88,13 @@ def test_a_training_that_goes_on_keeps_the_words_it_knew(folder: Path) -> None:
             assert torch.equal(table[tokenizer(word)["input_ids"][1]], given)
 
 
-def test_two_steps_give_a_model_that_diffusers_loads(folder: Path) -> None:
+def test_two_steps_give_a_model_that_diffusers_loads(small_world: Path) -> None:
     import evaluate
     import train
 
     small = ["--rounds", "0", "--vae-steps", "2", "--sharpen-steps", "1", "--steps", "2", "--batch", "4", "--pool", "8"]
-    train.main(["--out", str(folder), *small])
-    pipeline = evaluate.load(folder / "model")
+    train.main(["--out", str(small_world), *small])
+    pipeline = evaluate.load(small_world / "model")
     assert pipeline.safety_checker is None
     images = evaluate.sample(pipeline, ["a red car, front left view"], steps=2, scale=5.0, seed=0)
     assert images.shape == (1, 3, 64, 64)
@@ -119,22 +103,22 @@ def test_two_steps_give_a_model_that_diffusers_loads(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("more", "restricted"), [([], [("chair",)]), (["--start", str(EMBEDDED)], [])])
-def test_kinds_come_one_after_another_only_in_a_training_from_nothing(folder, tmp_path, monkeypatch, more, restricted):
+def test_kinds_come_one_after_another_only_in_a_training_from_nothing(small_world, tmp_path, monkeypatch, more, restricted):
     import train
 
     asked: list[tuple[str, ...]] = []
     plain = World.only
     monkeypatch.setattr(World, "only", lambda self, kinds: (asked.append(kinds), plain(self, kinds))[1])
-    (tmp_path / "rounds").symlink_to(folder / "rounds")
+    (tmp_path / "rounds").symlink_to(small_world / "rounds")
     small = ["--rounds", "0", "--vae-steps", "1", "--sharpen-steps", "1", "--steps", "1", "--batch", "2", "--pool", "4"]
     train.main(["--out", str(tmp_path), *small, *more])
     assert [kinds for kinds in asked if kinds] == restricted
 
 
-def test_the_judge_knows_views_it_was_not_trained_on(folder: Path) -> None:
+def test_the_judge_knows_views_it_was_not_trained_on(small_world: Path) -> None:
     from judge import Judge
 
-    batch = World(folder / "rounds", everything=True).draw(256, torch.Generator().manual_seed(8))
+    batch = World(small_world / "rounds", everything=True).draw(256, torch.Generator().manual_seed(8))
     verdict = Judge.load()(batch.images)
     single = batch.form < len(KINDS)
     assert float((verdict.kind.argmax(1) == batch.form)[single].float().mean()) > 0.8

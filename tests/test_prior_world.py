@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 
-import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "prior"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "judge"))
-
 import captions
+import pytest
 import rounds
+import torch
 from buffers import render
 from cameras import eye_frame, pixel_rays, random_cameras
 from compose import backgrounds
@@ -23,17 +18,6 @@ from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS, allowed_c
 from dfw.prompts import view_index, view_mix, view_texts
 from dfw.settings import CameraSettings, ViewSettings
 from dfw_geometry.shapes import COLOURS, KINDS, Single, Stack
-
-ROOT = Path(__file__).resolve().parents[1]
-EMBEDDED = ROOT / "plugins" / "guidance" / "dfw_guidance" / "embedded"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One small round of buffers."""
-    out = tmp_path_factory.mktemp("prior")
-    rounds.main(["--out", str(out / "rounds"), "--rounds", "1", "--views", "2", "--stack-views", "1"])
-    return out
 
 
 def camera(azimuth: float, elevation: float) -> dict[str, torch.Tensor]:
@@ -125,8 +109,8 @@ def test_a_tenth_of_the_pairs_is_held_out_evenly() -> None:
     assert all(sum(c == colour for c, _ in HELD_OUT) <= len(KINDS) / 4 for colour in COLOURS)
 
 
-def test_what_is_held_out_is_never_drawn(folder: Path) -> None:
-    world = World(folder / "rounds")
+def test_what_is_held_out_is_never_drawn(small_world: Path) -> None:
+    world = World(small_world / "rounds")
     generator = torch.Generator().manual_seed(3)
     names = list(COLOURS)
     for _ in range(6):
@@ -140,8 +124,8 @@ def test_what_is_held_out_is_never_drawn(folder: Path) -> None:
                 assert (names[first], names[second]) not in HELD_OUT_STACK_COLOURS
 
 
-def test_the_mix_of_captions(folder: Path) -> None:
-    words = World(folder / "rounds").draw(1500, torch.Generator().manual_seed(4)).words
+def test_the_mix_of_captions(small_world: Path) -> None:
+    words = World(small_world / "rounds").draw(1500, torch.Generator().manual_seed(4)).words
     texts = [one.first for one in words]
     assert 0.07 < sum(text == "" for text in texts) / 1500 < 0.13
     assert 0.81 < sum("view" in text for text in texts) / 1500 < 0.89
@@ -151,9 +135,9 @@ def test_the_mix_of_captions(folder: Path) -> None:
     assert sum(" on " in text for text in texts) > 100
 
 
-def test_opposite_captions_name_the_view_from_behind_or_the_mirrored_one(folder: Path) -> None:
+def test_opposite_captions_name_the_view_from_behind_or_the_mirrored_one(small_world: Path) -> None:
     """By the angle that a caption's words stand for: the centre of a sector, or the point between two centres."""
-    world = World(folder / "rounds")
+    world = World(small_world / "rounds")
     world.data["azimuth"] = torch.rand(len(world.data["azimuth"]), generator=torch.Generator().manual_seed(1)) * 360 - 180
     kinds = ("chair", "car", "duck", "cube", "ball")
     world.only(kinds)
@@ -197,8 +181,8 @@ def test_backgrounds_keep_away_from_the_object() -> None:
     assert float((found[plain, :, 0, 0] - colours[plain]).abs().amax(1).min()) >= 0.2
 
 
-def test_batches_repeat_with_the_generator(folder: Path) -> None:
-    world = World(folder / "rounds")
+def test_batches_repeat_with_the_generator(small_world: Path) -> None:
+    world = World(small_world / "rounds")
     first, again = (world.draw(8, torch.Generator().manual_seed(5)) for _ in range(2))
     assert first.words == again.words
     assert torch.equal(first.images, again.images)

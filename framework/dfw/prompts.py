@@ -15,7 +15,7 @@ from torch import Tensor
 from dfw.contracts import CameraBatch, Conditioning, PromptBatch
 from dfw.guards import check_conditioning
 from dfw.interfaces import Guidance
-from dfw.settings import ViewSettings
+from dfw.settings import LOW_ANGLE, MEDIUM_ANGLE, ViewSettings
 
 _RING = {
     4: ("front", "side", "back", "side"),
@@ -23,8 +23,6 @@ _RING = {
 }
 _OVERHEAD = "overhead"
 _HEIGHTS = {1: ("",), 4: (", low angle", ", medium angle", ", high angle", ", overhead angle")}
-_LOW, _MEDIUM = 12.0, 36.0
-"""Highest elevations, in degrees, of a low and of a medium angle."""
 
 _FRONT_SIDE = (4.0, 0.5, -2.426)  # a, b, c of a exp(-b r) + c, which is 0 at r = 1
 _SIDE_BACK = (1.0, 0.5, -0.606)
@@ -70,7 +68,9 @@ def view_index(azimuth: Tensor, elevation: Tensor, settings: ViewSettings) -> Te
 def view_heights(settings: ViewSettings) -> tuple[float, ...]:
     """Elevations, degrees, in the middle of each ring of sectors in `view_words`, and of an overhead view without sectors."""
     over = (settings.overhead + 90) / 2
-    return (0.0, (_LOW + _MEDIUM) / 2, (_MEDIUM + settings.overhead) / 2, over) if settings.angles == 4 else (15.0, over)
+    if settings.angles == 1:
+        return (15.0, over)
+    return (0.0, (LOW_ANGLE + MEDIUM_ANGLE) / 2, (MEDIUM_ANGLE + settings.overhead) / 2, over)
 
 
 def _nameless(elevation: Tensor, settings: ViewSettings) -> Tensor:
@@ -82,7 +82,7 @@ def _lowest(elevation: Tensor, settings: ViewSettings) -> Tensor:
     """Index (B,) of the first sector at the height of each elevation (B,)."""
     if settings.angles == 1:
         return torch.zeros_like(elevation, dtype=torch.long)
-    return ((elevation > _LOW).long() + (elevation > _MEDIUM) + (elevation > settings.overhead)) * settings.sectors
+    return ((elevation > LOW_ANGLE).long() + (elevation > MEDIUM_ANGLE) + (elevation > settings.overhead)) * settings.sectors
 
 
 def view_mix(azimuth: Tensor, sectors: int) -> tuple[Tensor, Tensor, Tensor]:

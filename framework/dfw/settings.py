@@ -55,6 +55,10 @@ class LossSettings(ComponentSettings):
     """Factor of the loss: a number or a ramp."""
 
 
+LOW_ANGLE, MEDIUM_ANGLE = 12.0, 36.0
+"""Highest elevations, in degrees, of a low and of a medium angle."""
+
+
 class ViewSettings(Settings):
     """View-dependent prompt text. DreamFusion (Poole et al. 2023), section 3.2."""
 
@@ -86,10 +90,9 @@ class ViewSettings(Settings):
     def _views(self) -> ViewSettings:
         if self.perp_neg and self.mode == "none":
             raise ValueError("perp_neg compares views and mode none has no words for them; write mode: interpolated")
-        if self.angles == 4 and self.overhead <= 36:
-            raise ValueError(
-                f"overhead: {self.overhead:g} is not above 36, where the high angle begins; write e.g. 60, or angles: 1"
-            )
+        if self.angles == 4 and self.overhead <= MEDIUM_ANGLE:
+            limit = f"{MEDIUM_ANGLE:g}, where the high angle begins"
+            raise ValueError(f"overhead: {self.overhead:g} is not above {limit}; write e.g. 60, or angles: 1")
         return self
 
 

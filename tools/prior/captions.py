@@ -66,7 +66,7 @@ def caption(form: Single | Stack, colours: tuple[str | None, ...], view: str | N
 def vocabulary() -> list[str]:
     """Every word of the grammar."""
     views = sorted({word for phrase in (*SECTORS, *COARSE) for word in phrase.split()})
-    return ["a", "an", "on", ",", "view", "overhead", *views, *COLOURS, *KINDS, "angle", *ANGLES[:3]]
+    return list(dict.fromkeys(["a", "an", "on", ",", "view", "overhead", *views, *COLOURS, *KINDS, "angle", *ANGLES]))
 
 
 def describe() -> dict[str, object]:

@@ -109,7 +109,8 @@ class World:
         if roll[0] > 0.15 and angle and not coarse and roll[4] < 0.6:
             lower, upper, share = neighbours(azimuth)
             return Words(text(lower), text(upper), share)
-        return Words(text(azimuth), text(azimuth))
+        only = text(azimuth)
+        return Words(only, only)
 
     def _opposite(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> Words | None:
         """The words of the view from behind, or (40 % of views over 30 degrees off front and back) of the mirrored view."""
