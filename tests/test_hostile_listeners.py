@@ -105,8 +105,9 @@ def test_a_run_that_goes_on_with_another_version_says_so(site: Path, capsys: pyt
 def test_the_survey_looks_over_listeners_too(site: Path, capsys: pytest.CaptureFixture[str]):
     listener(site, "acme-witness")
     write_package(site, "acme-gone", "0.4", "[dfw]\nlistener = acme_gone:Listener\n", {})
-    code, out, _ = dfw("plugins", "check", capsys=capsys)
+    code, out, err = dfw("plugins", "check", capsys=capsys)
     assert code == 2
+    assert err == ""
     (line,) = [line for line in out.splitlines() if line.startswith("listener")]
     assert line.split(maxsplit=1)[1].startswith("acme-witness/listener (acme-witness 0.4)")
     assert line.endswith("dfw_run_started, dfw_step_ended, dfw_run_ended")

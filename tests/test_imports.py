@@ -64,7 +64,7 @@ SURFACE = {
     *("CameraBatch", "Rays", "RaySamples", "RenderOutput", "FieldSample", "Conditioning", "PromptBatch", "NoiseSchedule"),
     *("Schedule", "Ramp", "Progress", "value_at", "register"),
     *("hookimpl", "RunStarted", "StepEnded", "RunEnded"),
-    *("DfwError", "ConfigError", "PluginError", "GuidanceError", "PromptError", "DivergedError"),
+    *("DfwError", "ConfigError", "GuidanceError", "PromptError", "DivergedError"),
 }
 
 

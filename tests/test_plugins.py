@@ -120,6 +120,9 @@ def test_a_listener_that_cannot_be_used_is_left_out_and_told(
     write_package(tmp_path, "acme-fine", "0.4", "[dfw]\nfine = acme_fine\n", {"acme_fine": COUNTER})
     with on_path(tmp_path), caplog.at_level(logging.WARNING, "dfw"):
         listeners = load_listeners()
+        assert caplog.records == []  # whoever loads them says what becomes of it
+        listeners.warn()
+        assert [record.getMessage() for record in caplog.records] == [str(problem) for problem in listeners.problems]
         listeners.step_ended(step(0))
         import acme_fine
 

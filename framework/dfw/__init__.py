@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from dfw.errors import DfwError as DfwError
     from dfw.errors import DivergedError as DivergedError
     from dfw.errors import GuidanceError as GuidanceError
-    from dfw.errors import PluginError as PluginError
     from dfw.errors import PromptError as PromptError
     from dfw.events import RunEnded as RunEnded
     from dfw.events import RunStarted as RunStarted
@@ -51,7 +50,6 @@ _HOME = {
     "DfwError": "errors",
     "DivergedError": "errors",
     "GuidanceError": "errors",
-    "PluginError": "errors",
     "PromptError": "errors",
     "RunEnded": "events",
     "RunStarted": "events",

@@ -52,7 +52,10 @@ class Listener:
 
 
 class Listeners:
-    """All listeners of a process or run. Each call is fenced: one that raises is reported once and switched off."""
+    """All listeners of a process or run. Each call is fenced: one that raises is reported once and switched off.
+
+    `problems`: what could not be loaded, and what was switched off since.
+    """
 
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager("dfw")
@@ -66,21 +69,21 @@ class Listeners:
         return list(self._by_instance.values())
 
     def add(self, listener: Listener) -> None:
-        """Registers one; a wrong hook name or signature is reported, and the listener left out."""
+        """Registers one; with a wrong hook name or signature it is left out, and a problem."""
         try:
             self._manager.register(listener.instance, name=listener.name)
             self._manager.check_pending()
         except Exception as error:
             if self._manager.is_registered(listener.instance):
                 self._manager.unregister(listener.instance)
-            self._report(listener.provider, f"listener '{listener.name}'", f"{error}; it is left out")
+            self.problems.append(Problem(listener.provider, f"listener '{listener.name}'", f"{error}; it is left out"))
             return
         self._by_instance[id(listener.instance)] = listener
 
     def load(self, found: Found) -> None:
         """Imports and registers one entry point of group `dfw`: a module, an object, or a class, of which one is made.
 
-        A failure is reported and the rest goes on.
+        A failure is a problem, and the rest goes on.
         """
         try:
             instance = import_target(found, f"listener '{found.name}'")
@@ -91,9 +94,14 @@ class Listeners:
         except BaseException as error:  # SystemExit too, from the constructor
             cause = error.__cause__ if isinstance(error, PluginError) and error.__cause__ else error
             reason = f"failed to load from {found.target}: {type(cause).__name__}: {cause}; it is left out"
-            self._report(found.provider, f"listener '{found.name}'", reason)
+            self.problems.append(Problem(found.provider, f"listener '{found.name}'", reason))
             return
         self.add(Listener(f"{found.provider.distribution}/{found.name}", found.provider, instance))
+
+    def warn(self) -> None:
+        """Tells the user of the problems so far; those that come later are told as they come."""
+        for problem in self.problems:
+            log.warning("%s", problem)
 
     def hooks_of(self, listener: Listener) -> list[str]:
         """The hooks that a listener implements, in the order of `HOOKS`."""

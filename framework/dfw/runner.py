@@ -155,6 +155,7 @@ def _drive(composition: Composition, trainer: Trainer, directory: RunDirectory, 
     diagnosis = ""
     with LogFile(directory.log):
         listeners = load_listeners([ConsoleListener()] if extra is None else extra)
+        listeners.warn()
         directory.update_json("manifest.json", {"listeners": {one.name: asdict(one.origin) for one in listeners.active}})
         listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))
         try:

@@ -39,8 +39,8 @@ class Twin(DensityField):
 
     def initialise(self, generator: torch.Generator) -> None:
         with torch.no_grad():
-            self.raw_colour.copy_(torch.randn(3, generator=generator))
-            self.centre.copy_(0.1 * torch.randn(3, generator=generator))
+            self.raw_colour.copy_(torch.randn(3, generator=generator, device=generator.device))
+            self.centre.copy_(0.1 * torch.randn(3, generator=generator, device=generator.device))
 
     def raw(self, points: Tensor) -> Tensor:
         return 5 * torch.exp(-(points - self.centre).square().sum(-1) / (2 * self.size**2))
@@ -226,7 +226,28 @@ class NotANumber(Twin):
         return super().albedo(points) * hole
 
 
+class LeavesItsTableBehind(Twin):
+    """A table that is an attribute, no buffer: it stays on the CPU when the geometry moves."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.table = torch.ones(3)
+
+    def albedo(self, points: Tensor) -> Tensor:
+        return super().albedo(points) * self.table.to(points.dtype)
+
+
+class DrawsOnTheCpu(Twin):
+    """Hands the run's generator to a call that draws on the CPU."""
+
+    def initialise(self, generator: torch.Generator) -> None:
+        with torch.no_grad():
+            self.raw_colour.copy_(torch.randn(3, generator=generator))
+
+
 MUTANTS: dict[type[Twin], set[str]] = {
+    LeavesItsTableBehind: {"test_other_device"},
+    DrawsOnTheCpu: {"test_other_device"},
     NegativeDensity: {"test_density_is_not_negative"},
     FlippedNormals: {"test_normals_match_density"},
     SwappedAxes: {"test_normals_match_density"},
@@ -240,7 +261,7 @@ MUTANTS: dict[type[Twin], set[str]] = {
     SpikeAtTheCentre: {"test_finite"},
     Flattens: {"test_shapes", "test_normals_are_unit", "test_normals_match_density"},
     TwoFields: {"test_sample_agrees_with_density"},
-    DrawsInItsConstructor: {"test_same_seed_same_result", "test_float64"},
+    DrawsInItsConstructor: {"test_same_seed_same_result", "test_float64", "test_other_device"},
     DrawsGlobally: {"test_no_global_rng"},
     ForgetsItsAge: {"test_state_dict_restores_behaviour"},
     SinglePrecision: {"test_float64", "test_gradients_match_differences"},
@@ -267,6 +288,7 @@ MUTANTS: dict[type[Twin], set[str]] = {
         "test_deterministic",
         "test_state_dict_restores_behaviour",
         "test_float64",
+        "test_other_device",
         "test_gradients_match_differences",
     },  # no number is equal to itself
 }

@@ -164,7 +164,20 @@ class GivesMinusOneToOne(Twin):
         return 2 * super().decode_image(encoded) - 1
 
 
+class KeepsItsKernelOnTheCpu(Twin):
+    """Weights in a plain attribute: frozen, and left behind when the model moves."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.weights = self.kernel.detach().clone()
+
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        noise = F.conv2d(noisy, self.weights.to(noisy.dtype), padding=1)
+        return noise + conditioning.embedding.to(noisy).view(-1, 4, 1, 1)
+
+
 MUTANTS: dict[type[Twin], set[str]] = {
+    KeepsItsKernelOnTheCpu: {"test_other_device"},
     SwappedSchedule: {"test_schedule"},
     NotSquared: {"test_schedule"},
     Unfrozen: {"test_frozen"},
@@ -179,6 +192,7 @@ MUTANTS: dict[type[Twin], set[str]] = {
         "test_same_seed_same_result",
         "test_state_dict_restores_behaviour",
         "test_float64",
+        "test_other_device",
         "test_frozen",
         "test_batch_invariance",
         "test_encode_is_differentiable",

@@ -81,6 +81,13 @@ class DrawsGlobally(Twin):
         return torch.randn_like(like)
 
 
+class DrawsOnTheCpu(Twin):
+    """Draws on the CPU and moves, with a generator that is on the device."""
+
+    def noise(self, like: Tensor, inputs: LossInputs) -> Tensor:
+        return torch.randn(like.shape, generator=inputs.generator, dtype=like.dtype).to(like)
+
+
 class Cut(Twin):
     """Its gradient ends before the render: all checks that look at a gradient say so."""
 
@@ -168,7 +175,9 @@ MUTANTS: dict[type[Loss], set[str]] = {
         "test_linear_in_its_weight",
         "test_any_batch_size",
         "test_float64",
+        "test_other_device",
     },
+    DrawsOnTheCpu: {"test_other_device"},
     OneNumberPerView: {"test_scalar"},
     DeafToItsWeight: {"test_linear_in_its_weight"},
     WritesIntoTheRender: {"test_leaves_its_inputs_alone"},
@@ -187,6 +196,7 @@ MUTANTS: dict[type[Loss], set[str]] = {
         "test_outputs_are_finite",
         "test_state_dict_restores_behaviour",
         "test_float64",
+        "test_other_device",
     },
 }
 """Wrong loss -> the checks that catch it, and no other."""

@@ -232,7 +232,13 @@ class SeamsBetweenChunks(Twin):
         return super().composite(colour, opacity, background) * torch.where(seam, 0.5, 1.0)[..., None].to(colour)
 
 
+class BackgroundOnTheCpu(Twin):
+    def composite(self, colour: Tensor, opacity: Tensor, background: Tensor) -> Tensor:
+        return super().composite(colour, opacity, torch.tensor(self.config.background, dtype=colour.dtype))
+
+
 MUTANTS: dict[type[Twin], set[str]] = {
+    BackgroundOnTheCpu: {"test_other_device"},
     FlippedY: {"test_camera_convention", "test_weights"},
     Mirrored: {"test_camera_convention", "test_weights"},
     HalfAPixelOff: {"test_camera_convention", "test_weights", "test_opacity_of_a_ball"},

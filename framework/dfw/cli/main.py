@@ -46,7 +46,9 @@ class VerbGroup(rich_click.RichGroup):
 
         if not self._plugins_read:
             self._plugins_read = True
-            load_listeners().register_commands(self)
+            listeners = load_listeners()
+            listeners.warn()
+            listeners.register_commands(self)
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})

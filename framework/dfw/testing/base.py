@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from copy import copy
 from difflib import get_close_matches
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
@@ -17,6 +18,7 @@ from dfw.interfaces import Geometry, Guidance, Loss, Renderer
 from dfw.testing.compare import projected, require_derivative, require_finite, require_same
 from dfw.testing.outcomes import Skip, expecting_failure, require
 from dfw.testing.randomness import changed, global_states, kept_states, seed_globally
+from dfw.testing.stand_in import stand_in
 
 Made = TypeVar("Made", Geometry, Renderer, Guidance, Loss)
 
@@ -228,6 +230,30 @@ class ComponentTests(Generic[Made]):
         promise = "float64 and float32 agree but for rounding"
         require_same(self.observe(single), outputs, 10 * self.tolerance, promise, "Look for a value that was rounded on the way")
 
+    def test_other_device(self) -> None:
+        """On a second device, one that stands in for a GPU on any machine, it works as on the CPU and stays there."""
+        if self.device != "cpu":
+            raise Skip(f"the checks run on {self.device} already")
+        here = self.observe(self.fresh())
+        promise, remedy = (
+            "device comes from the data",
+            "Create tensors on the inputs' device; register what must move as a buffer",
+        )
+        with stand_in() as second:
+            there = copy(self)
+            there.device = str(second.device)  # type: ignore[misc]
+            try:
+                made = there.fresh()
+                outputs = there.observe(made)
+                back = {name: value.detach().cpu().clone() for name, value in outputs.items()}
+                there.exercise(made)
+            except (RuntimeError, TypeError) as error:
+                raise AssertionError(f"{promise}; {str(error).splitlines()[0]}. {remedy}.") from error
+            for name, value in outputs.items():
+                require(value.device == second.device, promise, f"{name} came on {value.device}", remedy)
+        promise = "two devices agree but for rounding"
+        require_same(here, back, 10 * self.tolerance, promise, "Look for a path that only one device takes")
+
     def test_cuda(self) -> None:
         """On a CUDA device it gives CUDA tensors and agrees with the CPU."""
         if not torch.cuda.is_available():
@@ -236,7 +262,7 @@ class ComponentTests(Generic[Made]):
             raise Skip(f"the checks run on {self.device} already")
         made = self.fresh()
         here = self.observe(made)
-        there = type(self)()
+        there = copy(self)
         there.device = "cuda"  # type: ignore[misc]
         made.to("cuda")
         outputs = there.observe(made)

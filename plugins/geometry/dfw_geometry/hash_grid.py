@@ -40,17 +40,17 @@ def hash_grid_reference(points: Tensor, table: Tensor, layout: Tensor) -> Tensor
     Any device and float type; differentiable any number of times.
     """
     parts = []
+    bits = (torch.arange(8, device=points.device)[:, None] >> torch.arange(3, device=points.device)) & 1
     for cells, first, mask, stride in layout.tolist():
         scaled = points * cells
         corner = scaled.detach().long().clamp(0, cells - 1)
         fraction = scaled - corner
         total = points.new_zeros(points.shape[0], table.shape[1])
         for c in range(8):
-            bit = torch.tensor([c & 1, c >> 1 & 1, c >> 2], device=points.device)
-            x, y, z = (corner + bit).unbind(-1)
+            x, y, z = (corner + bits[c]).unbind(-1)
             hashed = (x ^ (y * PRIMES[1]) ^ (z * PRIMES[2])) & mask
             row = x + stride * (y + stride * z) if stride else hashed
-            weight = torch.where(bit.bool(), fraction, 1 - fraction).prod(-1, keepdim=True)
+            weight = torch.where(bits[c].bool(), fraction, 1 - fraction).prod(-1, keepdim=True)
             total = total + weight * table[first + row]
         parts.append(total)
     return torch.stack(parts, dim=1)

@@ -24,11 +24,15 @@ def transmittance(thickness_N: Tensor, ray_N: Tensor) -> Tensor:
     of its values would have lost three digits.
     """
     before = thickness_N.cumsum(0) - thickness_N
-    first = torch.ones_like(ray_N, dtype=torch.bool)
-    first[1:] = ray_N[1:] != ray_N[:-1]
-    start = first.nonzero()[:, 0]
-    base = before[start][first.cumsum(0) - 1]
-    return torch.exp(base - before)
+    return torch.exp(before[first_of_ray(ray_N)] - before)
+
+
+def first_of_ray(ray_N: Tensor) -> Tensor:
+    """For each sample the index (N,) of the first one on its ray, in sorted order. Nothing waits for the device."""
+    place = torch.arange(len(ray_N), device=ray_N.device)
+    place[1:] *= ray_N[1:] != ray_N[:-1]
+    first: Tensor = place.cummax(0).values
+    return first
 
 
 def optical_thickness(density_N: Tensor, length_N: Tensor) -> Tensor:
@@ -69,10 +73,8 @@ class _Weights(torch.autograd.Function):
         light, weight, density_N, length_N, ray_N = ctx.saved_tensors
         flow = upstream.to(weight.dtype)
         along = (flow * weight).cumsum(0)
-        last = torch.ones_like(ray_N, dtype=torch.bool)
-        last[:-1] = ray_N[1:] != ray_N[:-1]
-        ends = along[last.nonzero()[:, 0]]
-        behind = ends[last.cumsum(0) - last.long()] - along
+        last = len(ray_N) - 1 - first_of_ray(ray_N.flip(0)).flip(0)
+        behind = along[last] - along
         slope = (flow * (light - weight) - behind) * length_N
         within = density_N * length_N <= _THICKEST
         return torch.where(within, slope, 0.0).to(density_N.dtype), None, None

@@ -1,6 +1,6 @@
 """Where to look along the rays: equally spaced samples in the scene's cube, only those in occupied cells, packed.
 
-Legend: R rays, M rays that meet the occupied box, K samples of the longest of them, N samples kept, G cells per side of the grid.
+Legend: R rays, M rays that meet the occupied box, K samples of the longest, N samples kept, G cells per side of the grid.
 """
 
 from __future__ import annotations
@@ -92,14 +92,14 @@ def march(
     shift = enter + step * offset
     first = ((box_enter - shift) / step).ceil().clamp(min=0)
     count = (((torch.minimum(box_leave, leave) - shift) / step).ceil() - first).clamp(min=0)
-    hit = (count > 0).nonzero()[:, 0]
-    first, count, shift = first[hit], count[hit], shift[hit]
     if walk.serves(origin):
-        line = (*lines(origin[hit], direction[hit], occupancy), shift, first, count)
+        hit = (count > 0).nonzero()[:, 0]
+        line = (*lines(origin[hit], direction[hit], occupancy), shift[hit], first[hit], count[hit])
         ray, kept = walk.walk(line, occupancy.occupied, occupancy.density, step, early_stop)
+        ray = hit[ray]
     else:
-        ray, kept = _march_densely(origin[hit], direction[hit], occupancy, step, early_stop, (shift, first, count))
-    return Samples(hit[ray], kept, torch.full_like(kept, step))
+        ray, kept = _march_densely(origin, direction, occupancy, step, early_stop, (shift, first, count))
+    return Samples(ray, kept, torch.full_like(kept, step))
 
 
 def _march_densely(
@@ -110,14 +110,15 @@ def _march_densely(
     early_stop: float,
     stretch: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Index of the ray (N,) and distance (N,) of the samples kept, in plain torch: all (M, K) places, then those that count.
+    """Index of the ray (N,) and distance (N,) of the samples kept, in plain torch: all (R, K) places, then those that count.
 
-    stretch: shift, first and count (M,) of each ray's samples within the occupied box.
+    stretch: shift, first and count (R,) of each ray's samples within the occupied box. K and N are the only numbers that a step
+    of training reads from the device.
     """
     shift, first, count = stretch
     longest = int(count.max()) if count.numel() else 0
     index = first[:, None] + torch.arange(longest, device=origin.device, dtype=origin.dtype)
-    distance = torch.addcmul(shift[:, None], index, index.new_tensor(step))
+    distance = torch.addcmul(shift[:, None], index, index.new_full((), step))
     cell = cells(origin, direction, distance, occupancy)
     keep = occupancy.occupied.flatten()[cell] & (index < (first + count)[:, None])
     if early_stop > 0 and occupancy.density is not None:

@@ -36,7 +36,7 @@ BackgroundConfig = Annotated[SolidBackground | RandomBackground, Field(discrimin
 
 def background(config: SolidBackground | RandomBackground, like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Colours (B, 1, 1, 3) of B views, in the dtype and on the device of `like` (B, ...); draws only from a given `generator`."""
-    colour = like.new_tensor(config.colour).expand(len(like), 1, 1, 3)
+    colour = torch.stack([like.new_full((), value) for value in config.colour]).expand(len(like), 1, 1, 3)
     if generator is None or config.type == "solid":
         return colour
     drawn = torch.rand(len(like), 4, generator=generator, device=generator.device).to(like)[:, None, None]

@@ -52,8 +52,8 @@ def rotation_matrices(quaternion_N4: Tensor) -> Tensor:
 
 def world_to_view(cameras: CameraBatch) -> Tensor:
     """W (B, 3, 3): from world axes to the view's, which OpenGL's are with y and z turned round."""
-    flip = cameras.camera_to_world.new_tensor([1.0, -1.0, -1.0])
-    return flip[:, None] * cameras.camera_to_world[:, :3, :3].transpose(1, 2)
+    right, up, back = cameras.camera_to_world[:, :3, :3].unbind(-1)
+    return torch.stack([right, -up, -back], dim=1)
 
 
 def focal_length(cameras: CameraBatch) -> Tensor:
@@ -71,8 +71,8 @@ def project(cloud: Cloud, cameras: CameraBatch) -> Projected:
     x, y, depth = position.unbind(-1)
     z = torch.where(depth > NEAR, depth, 1.0)  # those too near are not drawn, and must not divide by zero
     focal = focal_length(cameras)[:, None]
-    half = position.new_tensor([cameras.width / 2, cameras.height / 2])
-    centre = torch.stack([focal * x / z, focal * y / z], dim=-1) + half
+    half = [position.new_full((), size / 2) for size in (cameras.width, cameras.height)]
+    centre = torch.stack([focal * x / z + half[0], focal * y / z + half[1]], dim=-1)
 
     axes = torch.einsum("bij,njk->bnik", view, rotation_matrices(cloud.rotation) * cloud.scale[:, None])  # W R S
     bound_x, bound_y = MARGIN * half[0] / focal, MARGIN * half[1] / focal
@@ -88,7 +88,7 @@ def project(cloud: Cloud, cameras: CameraBatch) -> Projected:
     conic = torch.stack([yy, -xy, xx], dim=-1) / (xx * yy - xy * xy)[..., None]
     with torch.no_grad():
         reach = footprint(xx, yy, cloud.opacity)
-        inside = ((centre + reach > 0) & (centre - reach < 2 * half)).all(-1)
+        inside = ((centre + reach > 0) & (centre - reach < 2 * torch.stack(half))).all(-1)
         visible = inside & (depth > NEAR) & (cloud.opacity >= ALPHA_MIN)
     return Projected(centre, conic, depth, visible)
 

@@ -153,7 +153,7 @@ def list_tiles(splat_BN: Tensor, depth_BN: Tensor, visible_BN: Tensor, height: i
     tile_first = torch.zeros(views * across * down + 1, dtype=torch.int32, device=device)
     if total:
         _launch("list_pairs", len(chosen), 0, [box.int(), view.int(), first, across, down], 5, [owner_tile, gaussian])
-        tile_first[1:] = owner_tile.bincount(minlength=views * across * down).cumsum(0)
+        tile_first[1:].index_add_(0, owner_tile, torch.ones_like(owner_tile)).cumsum_(0)
         ends = torch.cat([shown.new_zeros(1, dtype=torch.int64), shown.sum(1).cumsum(0)])
         slot = sorted_slots(owner_tile, tile_first, first[ends])
         by_slot[slot.long()] = gaussian
@@ -165,9 +165,8 @@ def _boxes(splat_M: Tensor, tile: int, across: int, down: int) -> Tensor:
     xx, xy, yy, opacity = splat_M[:, 2:6].unbind(-1)
     determinant = xx * yy - xy * xy
     reach = footprint(yy / determinant, xx / determinant, opacity) * 1.001 + 0.01  # rounding must lose no pixel
-    corner = torch.cat([splat_M[:, :2] - reach, splat_M[:, :2] + reach], dim=-1).div(tile).floor().long()
-    most = corner.new_tensor([across - 1, down - 1, across - 1, down - 1])
-    return corner.clamp_min(0).minimum(most)
+    corner = torch.stack([splat_M[:, :2] - reach, splat_M[:, :2] + reach], dim=1).div(tile).floor().long()
+    return torch.stack([corner[..., 0].clamp(0, across - 1), corner[..., 1].clamp(0, down - 1)], dim=-1).flatten(1)
 
 
 class Composite(torch.autograd.Function):
