@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from dfw.component import Component, ComponentConfig
 from dfw.config_errors import explain
 from dfw.discovery import Origin
-from dfw.errors import ConfigError, DfwError, PluginError
+from dfw.errors import ConfigError, DfwError, PluginError, one_line
 from dfw.interfaces import Geometry, Guidance, Loss, Renderer
 from dfw.plugins import check_requirements
 from dfw.provenance import Path, Provenance
@@ -19,6 +20,9 @@ from dfw.registry import Entry, Registry
 from dfw.registry import registry as default_registry
 from dfw.schedules import Ramp, Schedule, last_step
 from dfw.settings import ComponentSettings, RunConfig
+from dfw.surroundings import kept
+
+log = logging.getLogger("dfw.build")
 
 Answer = TypeVar("Answer")
 
@@ -60,7 +64,8 @@ class Part:
     def construct(self) -> Component:
         """The component. What its constructor raises, other than a DfwError, becomes a PluginError that names it."""
         constructor = cast(Callable[[ComponentConfig], Component], self.cls)
-        component = fenced(self, "failed to start", lambda: constructor(self.config))
+        with kept(lambda changes: log.warning("%s changed %s in its constructor; put back", self.who, changes)):
+            component = fenced(self, "failed to start", lambda: constructor(self.config))
         if "_parameters" not in vars(component):
             raise PluginError(f"{self.who} failed to start: its __init__ does not call super().__init__()")
         component.dfw_name = self.who
@@ -204,7 +209,7 @@ def fenced(part: Part, what: str, action: Callable[[], Answer]) -> Answer:
     except (DfwError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise PluginError(f"{part.who} {what}: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{part.who} {what}: {one_line(error)}") from error
 
 
 def _written(part: Part) -> dict[str, Any]:

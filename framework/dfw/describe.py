@@ -10,9 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dfw.blame import one_line
 from dfw.component import Component
-from dfw.errors import PluginError
+from dfw.errors import PluginError, one_line
 from dfw.registry import Entry
 
 Schema = Mapping[str, Any]

@@ -6,13 +6,19 @@ Imports no torch. Environment: `DFW_BLOCK_PLUGINS` holds distribution names, sep
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distribution, distributions
 
-from dfw.errors import PluginError
+from dfw.errors import PluginError, one_line
+from dfw.surroundings import kept
+
+log = logging.getLogger("dfw.plugins")
 
 BUILT_IN = "dreamfw"
 """The distribution the built-in components belong to; it cannot be blocked."""
@@ -167,13 +173,14 @@ def _sort(point: EntryPoint, provider: Provider, into: list[Found], problems: li
 def import_target(found: Found, subject: str) -> object:
     """Imports what `found` points at, fenced: whatever happens at import becomes a PluginError naming its distribution.
 
-    Only KeyboardInterrupt passes, so that Ctrl-C stays Ctrl-C.
+    Only KeyboardInterrupt passes, so that Ctrl-C stays Ctrl-C. What is printed meanwhile goes to stderr: the program's own output
+    may be read by another program. What is changed of torch's global state is put back, and told.
     """
+    who = f"{subject} of {found.provider}"
     try:
-        return EntryPoint(found.name, found.target, found.group).load()
+        with redirect_stdout(sys.stderr), kept(lambda changes: log.warning("importing %s changed %s; put back", who, changes)):
+            return EntryPoint(found.name, found.target, found.group).load()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: a plugin must not end the program by being imported
-        raise PluginError(
-            f"{subject} of {found.provider} failed to load from {found.target}: {type(error).__name__}: {error}"
-        ) from error
+        raise PluginError(f"{who} failed to load from {found.target}: {one_line(error)}") from error

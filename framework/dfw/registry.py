@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dfw.discovery import BLOCKED, LOCAL, Found, Problem, Provider, import_target, normalise, scan
 from dfw.errors import PluginError
+from dfw.signatures import mismatch
 
 if TYPE_CHECKING:
     from dfw.component import Component
@@ -79,6 +80,9 @@ def check_component(entry: Entry, value: object) -> type[Component]:
     taken = sorted(set(RESERVED.get(entry.kind, ("type",))) & set(config.model_fields))
     if taken:
         raise PluginError(f"{who} has a Config field named '{taken[0]}', which a run's configuration keeps for itself; rename it")
+    wrong = mismatch(value)
+    if wrong:
+        raise PluginError(f"{who} {wrong}")
     component: type[Component] = value
     return component
 

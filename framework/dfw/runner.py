@@ -157,8 +157,8 @@ def _drive(composition: Composition, trainer: Trainer, directory: RunDirectory, 
         listeners = load_listeners([ConsoleListener()] if extra is None else extra)
         listeners.warn()
         directory.update_json("manifest.json", {"listeners": {one.name: asdict(one.origin) for one in listeners.active}})
-        listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))
         try:
+            listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))
             with naming(trainer.components, lambda: f"at step {trainer.step}", f"; the traceback is in {directory.log}"):
                 done = _train(config, trainer, directory, listeners)
                 status = "finished" if done else "interrupted"

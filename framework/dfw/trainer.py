@@ -18,7 +18,7 @@ from dfw.component import Component
 from dfw.contracts import CameraBatch, PromptBatch, RenderOutput
 from dfw.errors import DivergedError
 from dfw.first_look import look_at_geometry, look_at_losses, look_at_render
-from dfw.guards import check_guidance, check_loss, check_render
+from dfw.guards import check_groups, check_guidance, check_loss, check_render
 from dfw.interfaces import Geometry, Guidance, Loss, LossInputs, Renderer
 from dfw.optimizer import learning_rate_of, make_optimizer, merge_groups, set_learning_rates
 from dfw.prompts import ViewPrompts
@@ -102,7 +102,7 @@ class Trainer:
         for loss in self.losses.values():
             loss.bind(self.guidance, self.streams["init"])
         parts: list[Geometry | Renderer | Loss] = [self.geometry, self.renderer, *self.losses.values()]
-        groups = merge_groups(part.parameter_groups() for part in parts)
+        groups = merge_groups(check_groups(part) for part in parts)
         self.parameters = [p for group in groups.values() for p in group]
         self.optimizer = make_optimizer(config.optimizer, groups)
         self.prepared = self.accelerator.prepare_optimizer(self.optimizer)

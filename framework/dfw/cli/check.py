@@ -89,7 +89,7 @@ def _survey() -> int:
         reason = f"  {' '.join(outcome.reason.split())}" if outcome.reason else ""
         click.echo(f"{entry.kind:<9} {entry.label:<36} {words}{reason}")
     for listener in listeners.active:
-        hooks = ", ".join(listeners.hooks_of(listener)) or "no hook of dfw"
+        hooks = ", ".join(listener.hooks)
         click.echo(f"{'listener':<9} {f'{listener.name} ({listener.provider})':<36} {hooks}")
     for problem in unreadable:
         click.echo(f"problem: {problem}")

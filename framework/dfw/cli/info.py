@@ -79,7 +79,7 @@ def _listener(found: Found) -> Iterator[str]:
         {
             "distribution": str(found.provider),
             "module": found.target,
-            "hooks": ", ".join(listeners.hooks_of(listener)) or "none",
+            "hooks": ", ".join(listener.hooks),
         }
     )
 
