@@ -11,7 +11,7 @@ _HOMES = ("dfw.component", "dfw.interfaces")
 
 
 def mismatch(cls: type[Any]) -> str:
-    """What `cls` overrides of its interface in a way that cannot be called, the first of it, and what to write; "" for nothing."""
+    """What `cls` overrides of its interface in a way that cannot be called, the first of it, and the remedy; "" for nothing."""
     if not _takes(cls, 1):
         return f"is constructed with its Config, and its constructor is __init__{_written(cls)}; write __init__(self, config)"
     for name, promised in _promises(cls):
