@@ -141,7 +141,7 @@ NO_HOOKS = {
     "class Listener:\n    def dfw_step_ended(self, step): ...": "it has no hook of dfw; write @hookimpl above dfw_step_ended",
     "Listener = None": "it has no hook of dfw; the hooks are dfw_run_started",
     "class Listener: ...": "it has no hook of dfw; the hooks are dfw_run_started",
-    "from dfw import hookimpl\nclass Listener:\n    @hookimpl\n    def dfw_step_end(self, s): ...": "did you mean dfw_step_ended?",
+    "from dfw import hookimpl\nclass Listener:\n    @hookimpl\n    def dfw_step_end(self): ...": "did you mean dfw_step_ended?",
 }
 
 
