@@ -29,12 +29,13 @@ BROKEN = {  # distribution -> (source of its module, or None for a module that i
         "its __init__ does not call super().__init__()",
     ),
     "acme-arguments": (
-        "from dfw import Loss\nclass Thing(Loss):\n    def forward(self, inputs): ...\n    def bind(self, guidance): ...",
+        "from dfw import Loss\nclass Thing(Loss):\n    def __init__(self, config): ...\n    def forward(self, inputs): ...\n"
+        "    def bind(self, guidance): ...",
         "has bind(self, guidance), and is called as bind(self, guidance, generator); take the same arguments",
     ),
     "acme-mute": (
         "from dfw import Loss\nclass Thing(Loss):\n    @classmethod\n    def requires(cls, config): return 'image'\n"
-        "    def forward(self, inputs): ...",
+        "    def __init__(self, config): ...\n    def forward(self, inputs): ...",
         "cannot say what it requires: TypeError: it gave 'image', not a set of words",
     ),
 }

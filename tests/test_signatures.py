@@ -20,7 +20,7 @@ class Config(ComponentConfig):
 
 
 def made(base: type[Any], **members: Any) -> type[Any]:
-    return type("Mine", (base,), {"Config": Config, **members})
+    return type("Mine", (base,), {"Config": Config, "__init__": lambda self, config: None, **members})
 
 
 WRONG = {
@@ -41,6 +41,7 @@ WRONG = {
     "control_image": (made(Guidance, control_image=lambda self, render: None), "control_image(self, render, cameras)"),
     "requires of an instance": (made(Loss, requires=lambda self, config: frozenset()), "write @classmethod above `def requires"),
     "a constructor without config": (made(Loss, __init__=lambda self: None), "__init__(); write __init__(self, config)"),
+    "no constructor": (type("Mine", (Loss,), {"Config": Config}), "write def __init__(self, config): super().__init__()"),
     "a decorated method": (made(Loss, bind=torch.no_grad()(lambda self, guidance: None)), "has bind(self, guidance)"),
     "deep in the family": (type("Child", (made(Loss, end_step=lambda self: None),), {}), "end_step(self, inputs)"),
 }  # fmt: skip
@@ -88,6 +89,8 @@ class Late(Loss):
     """Trains nothing in the end, and says so wrongly."""
 
     Config = Config
+
+    def __init__(self, config: Any) -> None: ...
 
     def forward(self, inputs: Any) -> Any: ...
 

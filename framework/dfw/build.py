@@ -96,6 +96,8 @@ class Composition:
     renderer: Part
     guidance: Part | None
     losses: dict[str, Part]
+    resting: dict[str, Part]
+    """Losses whose weight is 0 throughout: checked and written down, and no part of the run."""
 
     def parts(self) -> list[Part]:
         """All parts, in the order they are constructed."""
@@ -140,7 +142,7 @@ class Composition:
         plain = self.config.model_dump(mode="json", by_alias=True)
         written["losses"] = {
             name: {"type": part.entry.qualified, "weight": plain["losses"][name]["weight"]} | _written(part)
-            for name, part in self.losses.items()
+            for name, part in (self.losses | self.resting).items()
         }
         return RunConfig.model_validate(plain | written)
 
@@ -164,10 +166,13 @@ def compose(config: RunConfig, registry: Registry | None = None, provenance: Pro
     parts = {path: finder.find(path, kind, settings) for path, (kind, settings) in chosen.items()}
     if finder.mistakes:
         raise ConfigError("\n".join(finder.mistakes))
+    resting = {name: parts.pop(("losses", name)) for name, loss in config.losses.items() if loss.weight == 0}
+    losses = {path[1]: part for path, part in parts.items() if path[0] == "losses"}
+    if not losses:
+        raise ConfigError(f"{provenance.prefix(('losses',))}the weight of every loss is 0; give one of them another")
     _check_ramps(parts.values(), config.trainer.steps, provenance)
     _check_features(list(parts.values()), provenance)
-    losses = {path[1]: part for path, part in parts.items() if path[0] == "losses"}
-    return Composition(config, parts[("geometry",)], parts[("renderer",)], parts.get(("guidance",)), losses)
+    return Composition(config, parts[("geometry",)], parts[("renderer",)], parts.get(("guidance",)), losses, resting)
 
 
 class _Finder:

@@ -119,6 +119,10 @@ def _problem(path: Path, details: ErrorDetails, words: list[str], model: type[Ba
         known = field_names(model, path)
         example = f", e.g. {{{known[0]}: ...}}" if known else ""
         return f"must be a mapping{example} (is {_shown(details['input'])})"
+    if kind == "union_tag_invalid":
+        known, given = re.findall(r"'([^']*)'", details["ctx"]["expected_tags"]), details["ctx"]["tag"]
+        near = get_close_matches(given, known, n=1, cutoff=0.6)
+        return f"no type is called {given!r}" + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
     text = re.sub(r"^Input should be", "must be", message).split(", unable to parse")[0]
     return f"{' or '.join([text[0].lower() + text[1:], *words])} (is {_shown(details['input'])})"
 

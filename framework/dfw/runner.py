@@ -68,6 +68,7 @@ def run(config: RunConfig, composition: Composition | None = None, listeners: Se
     the configuration or a model is at fault, DivergedError when the scene left the road.
     """
     composition = composition or compose(config, registry())
+    pick_device(config.device)
     parts = composition.build()
     trainer = make_trainer(config, parts)
     directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed)

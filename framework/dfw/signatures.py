@@ -12,6 +12,8 @@ _HOMES = ("dfw.component", "dfw.interfaces")
 
 def mismatch(cls: type[Any]) -> str:
     """What `cls` overrides of its interface in a way that cannot be called, the first of it, and the remedy; "" for nothing."""
+    if cls.__init__.__module__.startswith("torch."):
+        return "has no constructor; write def __init__(self, config): super().__init__(); self.config = config"
     if not _takes(cls, 1):
         return f"is constructed with its Config, and its constructor is __init__{_written(cls)}; write __init__(self, config)"
     for name, promised in _promises(cls):

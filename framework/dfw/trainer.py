@@ -16,7 +16,7 @@ from dfw.checkpoint import load_checkpoint, save_checkpoint
 from dfw.clock import Clock, Mark, seconds_of
 from dfw.component import Component
 from dfw.contracts import CameraBatch, PromptBatch, RenderOutput
-from dfw.errors import DivergedError
+from dfw.errors import ConfigError, DivergedError
 from dfw.first_look import look_at_geometry, look_at_losses, look_at_render
 from dfw.guards import check_groups, check_guidance, check_loss, check_render
 from dfw.interfaces import Geometry, Guidance, Loss, LossInputs, Renderer
@@ -53,12 +53,16 @@ class _Pending:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device, else Apple's, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """`auto` is the first CUDA device, else Apple's, else the CPU. Raises ConfigError for one that is not there."""
+    cuda, mps = torch.cuda.device_count() if torch.cuda.is_available() else 0, torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    wanted = torch.device(name)
+    there = {"cuda": cuda, "mps": int(mps)}.get(wanted.type, 1)
+    if (wanted.index or 0) >= there:
+        seen = f"torch {torch.__version__} sees {there or 'none'} of that kind here"
+        raise ConfigError(f"device: {name} is not there, {seen}; write device=auto or device=cpu")
+    return wanted
 
 
 def make_accelerator(config: RunConfig, device: torch.device) -> Accelerator:
