@@ -20,6 +20,7 @@ from dfw.plugins import check_requirements
 from dfw.provenance import Path, Provenance
 from dfw.registry import Entry, Registry
 from dfw.registry import registry as default_registry
+from dfw.requirements import refuse_addresses
 from dfw.schedules import Ramp, Schedule, last_step
 from dfw.settings import ComponentSettings, RunConfig
 from dfw.surroundings import kept
@@ -160,7 +161,9 @@ def compose(config: RunConfig, registry: Registry | None = None, provenance: Pro
     names the configuration path, and the file and line where `provenance` knows them.
     """
     provenance = provenance or Provenance()
-    check_requirements(config.plugins, provenance.prefix(("plugins",)).removesuffix(": "))
+    where = provenance.prefix(("plugins",)).removesuffix(": ")
+    refuse_addresses(config.plugins, where)
+    check_requirements(config.plugins, where)
     chosen: dict[Path, tuple[str, ComponentSettings]] = {
         ("geometry",): ("geometry", config.geometry),
         ("renderer",): ("renderer", config.renderer),

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ValidationError
 
 from dfw.blame import one_line
@@ -16,7 +17,7 @@ from dfw.build import Composition, checked, compose, features
 from dfw.config import load_with_provenance
 from dfw.config_errors import explain
 from dfw.config_merge import parse_overrides
-from dfw.discovery import BUILT_IN
+from dfw.discovery import BUILT_IN, scan
 from dfw.errors import ConfigError, DfwError, PluginError
 from dfw.interfaces import Geometry, Guidance
 from dfw.provenance import Provenance
@@ -63,6 +64,11 @@ class Checked:
 def find(registry: Registry, name: str, kind: str | None = None) -> Entry:
     """The one component of any kind that `name` means, bare or qualified. Raises PluginError for none and for several."""
     kinds = [kind] if kind else registry.kinds_of(name)
+    if not kinds and scan().listeners(name):
+        raise PluginError(
+            f"{name!r} is a listener, and the kits check components; dfw plugins check, without a NAME, loads every listener and "
+            f"shows its hooks, dfw plugins info {name} this one alone"
+        )
     if not kinds:
         raise registry.unknown(name, "component")
     if len(kinds) > 1:
@@ -72,7 +78,10 @@ def find(registry: Registry, name: str, kind: str | None = None) -> Entry:
 
 def kit_for(registry: Registry, request: Request) -> tuple[Entry, type[ComponentTests[Any]]]:
     """The kit for a component, with the options and partners that `request` gives. Raises DfwError when it cannot be built."""
+    _check_device(request.device)
     entry = find(registry, request.name, request.kind)
+    if request.prompts and entry.kind != "guidance":
+        raise ConfigError(f"--prompt is for guidance, and {entry.label} is a {entry.kind}; leave it out")
     cls = registry.load(entry)
     run = None if request.config is None else _compose(registry, request.config)
     options: dict[str, Any] = {} if run is None else _options_in(run, entry, request.config)
@@ -88,6 +97,14 @@ def kit_for(registry: Registry, request: Request) -> tuple[Entry, type[Component
     if entry.kind == "guidance":
         body |= _prompts(request.prompts, run)
     return entry, type(f"Check{cls.__name__}", (KITS[entry.kind],), body)
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.rand(1, generator=torch.Generator(name), device=name)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ConfigError(f"--device {name}: not usable here ({reason}); write cpu, or a device that dfw doctor lists") from error
 
 
 def kits_in(path: Path) -> list[type[ComponentTests[Any]]]:
