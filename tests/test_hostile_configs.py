@@ -145,6 +145,16 @@ def test_a_run_with_options_that_cannot_be_written_makes_nothing(site: Path, nam
     assert (code, "cannot write its options" in one_error(err)) == (3, True)
 
 
+def test_a_default_that_is_refused_is_named(site: Path, capsys: pytest.CaptureFixture[str]):
+    install(site, "range")
+    code, _, err = dfw("run", "tiny.yaml", "losses.tested.type=range", capsys=capsys)
+    assert code == 2
+    assert one_error(err).endswith(": losses.tested.strength: must be greater than 0 (is -1.0) (acme-range/range 0.3)")
+    code, _, err = dfw("plugins", "check", "range", capsys=capsys)
+    assert code == 2
+    assert err.startswith("error: strength: must be greater than 0 (is -1.0) (acme-range/range 0.3)\n")
+
+
 GEOMETRY = """
 import torch
 from dfw import ComponentConfig, Geometry

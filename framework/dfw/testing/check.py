@@ -165,8 +165,7 @@ def _refused(model: type[BaseModel], error: BaseException) -> Outcome:
     if len(needed) == error.error_count():
         names = ", ".join(sorted(map(str, needed)))
         return Outcome("builds", "skipped", f"not built: its options have no default for {names}")
-    defaults = {info.alias or name: info.default for name, info in model.model_fields.items()}
-    sentences = "; ".join(explain(error, defaults, model, Provenance()))
+    sentences = "; ".join(explain(error, {}, model, Provenance()))
     return Outcome("config", "failed", f"it refuses its own defaults: {sentences}")
 
 
