@@ -60,6 +60,7 @@ def test_a_check_on_a_device_that_is_not_there(device: str, capsys: pytest.Captu
     assert one_error(err).startswith(f"error: --device {device}: not usable here (")
     assert err.endswith("; write cpu, or a device that dfw doctor lists\n")
     assert err.count("\n") == 1
+    assert len(err) < 400
 
 
 @pytest.mark.parametrize("prompts", [("x",), ("x", "y")])

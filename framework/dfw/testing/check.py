@@ -101,7 +101,8 @@ def kit_for(registry: Registry, request: Request) -> tuple[Entry, type[Component
 
 def _check_device(name: str) -> None:
     try:
-        torch.rand(1, generator=torch.Generator(name), device=name)
+        torch.empty(1, device=name)
+        torch.Generator(name)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ConfigError(f"--device {name}: not usable here ({reason}); write cpu, or a device that dfw doctor lists") from error
