@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from inspect import getattr_static, isfunction
 from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from dfw.blame import one_line
 from dfw.component import Component, ComponentConfig
 from dfw.config_errors import explain
 from dfw.discovery import Origin
@@ -278,8 +276,7 @@ def features(part: Part, question: Literal["requires", "provides"]) -> frozenset
             raise TypeError(f"it gave {answer!r}, not a set of words such as frozenset({{'normals'}})")
         return frozenset(answer)
 
-    plain = isfunction(getattr_static(part.cls, question))
-    return fenced(part, f"cannot say what it {question}" + (f" ({question} is no classmethod)" if plain else ""), ask)
+    return fenced(part, f"cannot say what it {question}", ask)
 
 
 def _unmet(part: Part, feature: str, others: list[Part]) -> str:

@@ -9,8 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from dfw.blame import one_line
-from dfw.errors import PluginError
+from dfw.errors import PluginError, one_line
 from dfw.registry import KINDS, Entry, Registry
 from dfw.settings import RunConfig
 

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from dfw.blame import one_line
 from dfw.build import Composition, checked, compose, features
 from dfw.config import load_with_provenance
 from dfw.config_errors import explain
 from dfw.config_merge import parse_overrides
 from dfw.discovery import BUILT_IN, scan
-from dfw.errors import ConfigError, DfwError, PluginError
+from dfw.errors import ConfigError, DfwError, PluginError, one_line
 from dfw.interfaces import Geometry, Guidance
 from dfw.provenance import Provenance
 from dfw.registry import Entry, Registry
