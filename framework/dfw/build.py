@@ -18,6 +18,7 @@ from dfw.plugins import check_requirements
 from dfw.provenance import Path, Provenance
 from dfw.registry import Entry, Registry
 from dfw.registry import registry as default_registry
+from dfw.requirements import refuse_addresses
 from dfw.schedules import Ramp, Schedule, last_step
 from dfw.settings import ComponentSettings, RunConfig
 from dfw.surroundings import kept
@@ -70,6 +71,11 @@ class Part:
             raise PluginError(f"{self.who} failed to start: its __init__ does not call super().__init__()")
         component.dfw_name = self.who
         return component
+
+    def written(self) -> dict[str, Any]:
+        """Its options as plain data, every default written out. Raises PluginError, naming it, for what cannot be written."""
+        what = "cannot write its options, which must be numbers, text, lists, mappings or Configs"
+        return fenced(self, what, lambda: self.config.model_dump(mode="json", by_alias=True))
 
 
 @dataclass(frozen=True)
@@ -135,13 +141,12 @@ class Composition:
     def resolved(self) -> RunConfig:
         """The configuration with qualified names and every default written out: what `resolved.yaml` holds."""
         written: dict[str, Any] = {
-            "geometry": _written(self.geometry),
-            "renderer": _written(self.renderer),
-            "guidance": None if self.guidance is None else _written(self.guidance),
+            key: None if part is None else {"type": part.entry.qualified} | part.written()
+            for key, part in (("geometry", self.geometry), ("renderer", self.renderer), ("guidance", self.guidance))
         }
         plain = self.config.model_dump(mode="json", by_alias=True)
         written["losses"] = {
-            name: {"type": part.entry.qualified, "weight": plain["losses"][name]["weight"]} | _written(part)
+            name: {"type": part.entry.qualified, "weight": plain["losses"][name]["weight"]} | part.written()
             for name, part in (self.losses | self.resting).items()
         }
         return RunConfig.model_validate(plain | written)
@@ -154,7 +159,9 @@ def compose(config: RunConfig, registry: Registry | None = None, provenance: Pro
     names the configuration path, and the file and line where `provenance` knows them.
     """
     provenance = provenance or Provenance()
-    check_requirements(config.plugins, provenance.prefix(("plugins",)).removesuffix(": "))
+    where = provenance.prefix(("plugins",)).removesuffix(": ")
+    refuse_addresses(config.plugins, where)
+    check_requirements(config.plugins, where)
     chosen: dict[Path, tuple[str, ComponentSettings]] = {
         ("geometry",): ("geometry", config.geometry),
         ("renderer",): ("renderer", config.renderer),
@@ -193,18 +200,21 @@ class _Finder:
             raise PluginError(f"{origin}: {error}" if origin else str(error)) from error.__cause__
         options = settings.options
         try:
-            checked = cls.Config.model_validate(options)
+            return checked(path, entry, cls, options)
         except ValidationError as error:
             self.mistakes += explain(error, options, cls.Config, self.provenance, path, entry.label)
-            checked = cls.Config.model_construct()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a validator of the plugin's own that breaks
-            raise PluginError(
-                f"{'.'.join(path)}: Config of {entry.qualified} ({entry.distribution} {entry.version}) raised "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        return Part(path, entry, cls, checked)
+            return Part(path, entry, cls, cls.Config.model_construct())
+
+
+def checked(path: Path, entry: Entry, cls: type[Component], options: Mapping[str, Any]) -> Part:
+    """A part with its options checked. Raises ValidationError for wrong ones; PluginError for a Config that itself breaks."""
+    try:
+        return Part(path, entry, cls, cls.Config.model_validate(dict(options)))
+    except (DfwError, ValidationError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a validator of the plugin's own
+        who = f"Config of {entry.qualified} ({entry.distribution} {entry.version})"
+        raise PluginError(f"{'.'.join(path)}: {who} raised {one_line(error)}") from error
 
 
 def fenced(part: Part, what: str, action: Callable[[], Answer]) -> Answer:
@@ -215,11 +225,6 @@ def fenced(part: Part, what: str, action: Callable[[], Answer]) -> Answer:
         raise
     except BaseException as error:
         raise PluginError(f"{part.who} {what}: {one_line(error)}") from error
-
-
-def _written(part: Part) -> dict[str, Any]:
-    options = fenced(part, "cannot write its options", lambda: part.config.model_dump(mode="json", by_alias=True))
-    return {"type": part.entry.qualified} | options
 
 
 def _check_ramps(parts: Any, steps: int, provenance: Provenance) -> None:

@@ -23,6 +23,10 @@ def explain(
 
     `owner` names the component whose options they are, e.g. `dreamfw/nerf`.
     """
+    if isinstance(data, Mapping):  # a default that is refused stands in no data, and is named all the same
+        data = {info.alias or name: info.default for name, info in model.model_fields.items() if not info.is_required()} | dict(
+            data
+        )
     sentences: list[str] = []
     for path, details, words in _one_per_place(error, data):
         problem = _problem(path, details, words, model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import isabstract
@@ -77,6 +77,9 @@ def check_component(entry: Entry, value: object) -> type[Component]:
     config = getattr(value, "Config", None)
     if not (isinstance(config, type) and issubclass(config, ComponentConfig)):
         raise PluginError(f"{who} has no Config derived from dfw.ComponentConfig; write `class Config(ComponentConfig): ...`")
+    hints = getattr(value, "feature_hints", None)
+    if not isinstance(hints, Mapping):
+        raise PluginError(f"{who}: its feature_hints is {_describe(hints)}; write a dict, feature -> what to configure for it")
     taken = sorted(set(RESERVED.get(entry.kind, ("type",))) & set(config.model_fields))
     if taken:
         raise PluginError(f"{who} has a Config field named '{taken[0]}', which a run's configuration keeps for itself; rename it")

@@ -69,11 +69,12 @@ def run(config: RunConfig, composition: Composition | None = None, listeners: Se
     """
     composition = composition or compose(config, registry())
     pick_device(config.device)
+    resolved = to_yaml(composition.resolved())
     parts = composition.build()
     trainer = make_trainer(config, parts)
     directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed)
     write_text(directory.path / "config.yaml", to_yaml(config))
-    write_text(directory.resolved, to_yaml(composition.resolved()))
+    write_text(directory.resolved, resolved)
     origins = {key: asdict(origin) for key, origin in composition.origins().items()}
     directory.write_json("manifest.json", {"versions": versions(), "components": origins, "device": str(trainer.device)})
     return _drive(composition, trainer, directory, listeners)
