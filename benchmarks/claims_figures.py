@@ -20,7 +20,7 @@ from dfw.build import compose
 from dfw.config import load_config
 from dfw.prompts import ViewPrompts
 from dfw.sample import view_cameras
-from dfw.settings import ViewSettings
+from dfw.view_settings import ViewSettings
 from dfw_guidance.gaussian import Gaussian
 from dfw_losses.diffusion import Diffusion
 from dfw_losses.distillation import Distillation, GuidedConfig

@@ -20,8 +20,8 @@ from dfw.prompts import ViewPrompts
 from dfw.registry import registry
 from dfw.runner import make_trainer
 from dfw.sample import ddim, view_cameras
-from dfw.settings import ViewSettings
 from dfw.trainer import StepRecord
+from dfw.view_settings import ViewSettings
 
 PROMPTS = ("a red mushroom", "a yellow duck")
 SCALES = (1.0, 10.0, 100.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dfw import CameraBatch, Progress
 from dfw.cameras import angles_of, elevation_range, look_at, orbit, sample_cameras, spherical_position, width_at
-from dfw.settings import CameraSettings
+from dfw.view_settings import CameraSettings
 
 LATE = Progress(99, 100)
 

@@ -11,7 +11,8 @@ from fake_packages import LOSS, on_path, write_package
 from dfw import hookimpl
 from dfw.errors import ConfigError, DivergedError, PluginError
 from dfw.events import StepEnded
-from dfw.plugins import Listeners, check_requirements, load_listeners, load_plugin_file
+from dfw.plugins import Listeners, load_listeners, load_plugin_file
+from dfw.requirements import check_requirements
 from dfw.schedules import Progress
 
 COUNTER = """

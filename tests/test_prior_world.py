@@ -16,7 +16,7 @@ from data import Words, World
 from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS, allowed_colours
 
 from dfw.prompts import view_index, view_mix, view_texts
-from dfw.settings import CameraSettings, ViewSettings
+from dfw.view_settings import CameraSettings, ViewSettings
 from dfw_geometry.shapes import COLOURS, KINDS, Single, Stack
 
 

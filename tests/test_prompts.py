@@ -13,7 +13,7 @@ from torch import Tensor
 from dfw import CameraBatch, Conditioning
 from dfw.cameras import orbit
 from dfw.prompts import ViewPrompts, perp_neg_views, view_index, view_mix, view_texts, view_words
-from dfw.settings import ViewSettings
+from dfw.view_settings import ViewSettings
 from dfw_guidance.gaussian import Gaussian
 
 EIGHT = ("front", "front left", "left side", "back left", "back", "back right", "right side", "front right")

@@ -14,7 +14,8 @@ from tiny_diffusion import save_tiny_model
 from dfw import ConfigError, Guidance, PromptBatch
 from dfw.prompts import view_index, view_words
 from dfw.sample import contact_sheet, ddim, ddim_timesteps, denoise, sample, view_cameras
-from dfw.settings import RunConfig, ViewSettings
+from dfw.settings import RunConfig
+from dfw.view_settings import ViewSettings
 from dfw_guidance.gaussian import Gaussian
 from dfw_guidance.stable_diffusion import StableDiffusion
 

@@ -14,11 +14,10 @@ from dfw.config_errors import explain
 from dfw.discovery import Origin
 from dfw.errors import ConfigError, DfwError, PluginError, one_line
 from dfw.interfaces import Geometry, Guidance, Loss, Renderer
-from dfw.plugins import check_requirements
 from dfw.provenance import Path, Provenance
 from dfw.registry import Entry, Registry
 from dfw.registry import registry as default_registry
-from dfw.requirements import refuse_addresses
+from dfw.requirements import check_requirements
 from dfw.schedules import Ramp, Schedule, last_step
 from dfw.settings import ComponentSettings, RunConfig
 from dfw.surroundings import kept
@@ -160,7 +159,6 @@ def compose(config: RunConfig, registry: Registry | None = None, provenance: Pro
     """
     provenance = provenance or Provenance()
     where = provenance.prefix(("plugins",)).removesuffix(": ")
-    refuse_addresses(config.plugins, where)
     check_requirements(config.plugins, where)
     chosen: dict[Path, tuple[str, ComponentSettings]] = {
         ("geometry",): ("geometry", config.geometry),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dfw.contracts import CameraBatch
 from dfw.schedules import Progress, Ramp, value_at
-from dfw.settings import CameraSettings
+from dfw.view_settings import CameraSettings
 
 _POLE = 1e-6
 """Below this sine of the angle between viewing direction and up vector, the up vector says nothing."""

@@ -24,8 +24,9 @@ from dfw.guards import check_render
 from dfw.interfaces import DensityField, Geometry
 from dfw.report import ReportData, write_report
 from dfw.runs import RunDirectory, unused
-from dfw.settings import CameraSettings, ExportSettings, RunConfig
+from dfw.settings import ExportSettings, RunConfig
 from dfw.trainer import Trainer
+from dfw.view_settings import CameraSettings
 
 log = logging.getLogger("dfw.finish")
 

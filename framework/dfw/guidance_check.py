@@ -20,9 +20,10 @@ from dfw.errors import ConfigError, GuidanceError
 from dfw.prompts import ViewPrompts
 from dfw.report.plot import Line, log_plot
 from dfw.sample import view_cameras
-from dfw.settings import RunConfig, ViewSettings
+from dfw.settings import RunConfig
 from dfw.streams import derive_seed
 from dfw.trainer import pick_device
+from dfw.view_settings import ViewSettings
 
 FALSE_ALARMS = 1e-4
 """How often a prior whose mean is its closed form is refused all the same, over all numbers of the image and all timesteps."""

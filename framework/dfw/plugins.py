@@ -1,4 +1,4 @@
-"""Listeners: found by metadata, loaded one by one, called behind a fence. Also the requirements of a run, and `--plugin` files.
+"""Listeners: found by metadata, loaded one by one, called behind a fence. Also `--plugin` files.
 
 Imports no torch.
 """
@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pluggy
-from packaging.requirements import InvalidRequirement, Requirement
 
 from dfw import hookspecs
-from dfw.discovery import BLOCKED, BUILT_IN, LOCAL, Found, Origin, Problem, Provider, import_target, normalise, scan
-from dfw.errors import ConfigError, DivergedError, PluginError, one_line
+from dfw.discovery import BUILT_IN, LOCAL, Found, Origin, Problem, Provider, import_target, scan
+from dfw.errors import DivergedError, PluginError, one_line
+from dfw.requirements import version_of
 from dfw.surroundings import kept
 
 if TYPE_CHECKING:
@@ -221,14 +220,6 @@ def load_listeners(extra: Sequence[object] = ()) -> Listeners:
     return listeners
 
 
-def version_of(distribution: str) -> str:
-    """The installed version of a distribution, or `unknown`."""
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "unknown"
-
-
 def load_plugin_file(path: Path) -> ModuleType:
     """Runs a Python file that registers components (`dfw.register`) or holds hook implementations; a second call does nothing.
 
@@ -254,29 +245,3 @@ def load_plugin_file(path: Path) -> ModuleType:
         raise PluginError(f"--plugin {path} failed to load: {one_line(error)}") from error
     _files[path] = module
     return module
-
-
-def check_requirements(requirements: Iterable[str], where: str = "plugins") -> None:
-    """That what a run requires is installed, from metadata alone. `where` begins the message.
-
-    Raises ConfigError for text that is no requirement; PluginError, with the `pip install` line, for what is missing or too old.
-    """
-    lacking: list[str] = []
-    blocked = {found.provider for found in scan().blocked}
-    for text in requirements:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement as error:
-            first = str(error).splitlines()[0]
-            raise ConfigError(f'{where}: {text!r} is no requirement ({first}); write e.g. "dreamfw-acme>=0.3"') from error
-        if requirement.marker is not None and not requirement.marker.evaluate():
-            continue
-        for owner in blocked:
-            if owner.distribution == normalise(requirement.name):
-                raise PluginError(f"{where}: this run needs {text}, and {owner} is {BLOCKED}; lift that")
-        installed = version_of(requirement.name)
-        if installed == "unknown" or not requirement.specifier.contains(installed, prereleases=True):
-            lacking.append(f"{text} (found: {'none' if installed == 'unknown' else installed})")
-    if lacking:
-        line = " ".join(f'"{text.rpartition(" (found")[0]}"' for text in lacking)
-        raise PluginError(f"{where}: this run needs {', '.join(lacking)}; run: pip install {line}")

@@ -15,7 +15,7 @@ from torch import Tensor
 from dfw.contracts import CameraBatch, Conditioning, PromptBatch
 from dfw.guards import check_conditioning
 from dfw.interfaces import Guidance
-from dfw.settings import LOW_ANGLE, MEDIUM_ANGLE, ViewSettings
+from dfw.view_settings import LOW_ANGLE, MEDIUM_ANGLE, ViewSettings
 
 _RING = {
     4: ("front", "side", "back", "side"),

@@ -20,9 +20,10 @@ from dfw.errors import ConfigError
 from dfw.interfaces import Guidance
 from dfw.prompts import ViewPrompts, view_heights, view_words
 from dfw.runs import slug, unused
-from dfw.settings import RunConfig, ViewSettings
+from dfw.settings import RunConfig
 from dfw.streams import derive_seed
 from dfw.trainer import pick_device
+from dfw.view_settings import ViewSettings
 
 _GAP = 2
 """Pixels between the images of a sheet."""
