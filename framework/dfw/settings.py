@@ -102,6 +102,8 @@ class ExportSettings(Settings):
     """Cells of the marching-cubes grid along each axis."""
     level: PositiveFloat | Literal["auto"] = "auto"
     """Density of the surface, 1/unit; auto: the level whose silhouettes agree best with the renders."""
+    smoothing: NonNegativeFloat = 0.0
+    """Standard deviation, world units, of a Gaussian over the shape: pits and bumps smaller than it go. 0: the field as it is."""
     faces: PositiveInt = 20_000
     """Upper bound on triangles after decimation."""
     texture: int = Field(default=1024, ge=64, le=8192)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from dfw.interfaces import DensityField
@@ -49,6 +50,17 @@ def density_at(field: DensityField, points: Tensor) -> Tensor:
     inside = points.abs().amax(dim=-1) <= field.radius * (1 + 1e-6)
     parts = [field.density(part) for part in torch.split(points, CHUNK)]
     return torch.where(inside, torch.cat(parts), 0)
+
+
+def softened(grid: DensityGrid, level: float, deviation: float) -> DensityGrid:
+    """What lies within, s^4 / (s^4 + level^4) of the density s, in [0, 1], under a Gaussian of `deviation` world units.
+
+    0.5 on an even surface. Of a wave on it, of wave number k, exp(-k^2 deviation^2 / 2) is left: pits and bumps smaller than the
+    Gaussian go, larger shapes stay. Densities far above the level all count as 1, so that dense cells do not swell.
+    """
+    inside = 1 / (1 + (level / grid.values.clamp(min=1e-9)) ** 4)
+    blurred = gaussian_filter(inside.cpu().numpy(), deviation / grid.spacing, mode="constant")
+    return DensityGrid(torch.from_numpy(blurred).to(inside), grid.radius)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from dfw.contracts import CameraBatch
 from dfw.export.agreement import Agreement, compare
 from dfw.export.decimate import decimate
 from dfw.export.files import write_files
-from dfw.export.grid import DensityGrid, sample_density
+from dfw.export.grid import DensityGrid, sample_density, softened
 from dfw.export.level import LevelChoice, choose_level
 from dfw.export.mesh import surface_of
 from dfw.export.texture import bake
@@ -94,7 +94,13 @@ def export_mesh(
     watch.lap("density")
     level = _level(grid, opacity, cameras, settings)
     watch.lap("level")
-    mesh = decimate(surface_of(grid, field, level, lowest_view=lowest_view), settings.faces)
+    if settings.smoothing:
+        soft = softened(grid, level, settings.smoothing)
+        share = choose_level(soft, opacity, cameras).level if settings.level == "auto" else 0.5
+        surface = surface_of(soft, None, share, lowest_view=lowest_view)
+    else:
+        surface = surface_of(grid, field, level, lowest_view=lowest_view)
+    mesh = decimate(surface, settings.faces)
     watch.lap("surface")
     textured = bake(field, mesh, settings.texture, grid.spacing)
     watch.lap("texture")
