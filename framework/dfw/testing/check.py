@@ -18,7 +18,8 @@ from dfw.errors import ConfigError, DfwError, PluginError
 from dfw.interfaces import Geometry, Guidance
 from dfw.provenance import Provenance
 from dfw.registry import Entry, Registry
-from dfw.testing.base import ComponentTests, undocumented
+from dfw.testing.base import ComponentTests
+from dfw.testing.configs import undocumented
 from dfw.testing.geometry import GeometryTests
 from dfw.testing.guidance import GuidanceTests
 from dfw.testing.loss import LossTests

@@ -16,12 +16,13 @@ from dfw.testing import fields
 from dfw.testing.base import ComponentTests
 from dfw.testing.compare import bounds, projected, require_finite, require_same
 from dfw.testing.outcomes import Skip, require
+from dfw.testing.trained import GradientChecks, GroupChecks
 
 ANGLES = ((0.0, 0.0), (90.0, 30.0), (-135.0, -20.0))
 """Azimuth and elevation, degrees, of the cameras."""
 
 
-class AnyRenderer(ComponentTests[Renderer]):
+class AnyRenderer(ComponentTests[Renderer], GroupChecks[Renderer], GradientChecks[Renderer]):
     """What every renderer promises, whatever it renders; the scenes it is shown can be overridden."""
 
     interface: ClassVar[type[Any]] = Renderer

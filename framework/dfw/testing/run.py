@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
 from dfw.testing.base import ComponentTests, checks_of
-from dfw.testing.outcomes import Outcome, outcome_of
+from dfw.testing.outcomes import Outcome, outcome_of, plain
 
 
 def run_checks(tests: type[ComponentTests[Any]]) -> Iterator[Outcome]:
     """The outcome of each check of `tests`, as soon as it is known; what a component raises becomes a failure."""
     for name in checks_of(tests):
-        check = inspect.unwrap(getattr(tests, name))
+        check = plain(getattr(tests, name))
         yield outcome_of(name, lambda check=check: check(tests()), tests.expected_failures.get(name))  # type: ignore[misc]
