@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -101,6 +101,14 @@ class Core(Generic[Made]):
         """Uniform numbers in [0, 1), drawn in float64 so that every dtype sees the same ones."""
         drawn = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         return drawn.to(device=self.device, dtype=dtype)
+
+    def _disturb(self, parameters: Iterable[Tensor]) -> None:
+        """Moves parameters a little, so that they are nobody's initial values."""
+        generator = self.generator(9)
+        with torch.no_grad():
+            for parameter in parameters:
+                noise = torch.randn(parameter.shape, generator=generator, device=parameter.device, dtype=torch.float32)
+                parameter.add_(0.01 * noise.to(parameter.dtype))
 
     def _component(self) -> type[Any]:
         if self.component is None:
