@@ -17,6 +17,7 @@ from dfw.schedules import Progress
 from dfw.testing.base import ComponentTests
 from dfw.testing.gaussian import GaussianScore
 from dfw.testing.outcomes import require
+from dfw.testing.randomness import kept_states
 from dfw.testing.trained import GroupChecks
 
 _SAMPLES = 4
@@ -115,9 +116,13 @@ class ShownToLoss(ComponentTests[Loss], GroupChecks[Loss]):
         if guidance is not None:
             with torch.no_grad():
                 positive, negative = self.prompt()
-                asked = {wish: self._text(guidance, wish.replace("{prompt}", positive), cameras) for wish in self.make().texts()}
+                asked = {wish: self._text(guidance, wish.replace("{prompt}", positive), cameras) for wish in self._wishes()}
                 text = PromptBatch(self._text(guidance, positive, cameras), self._text(guidance, negative, cameras), texts=asked)
         return LossInputs(render, cameras, text, guidance, Progress(10, 100), self.generator(seed))
+
+    def _wishes(self) -> tuple[str, ...]:
+        with kept_states():  # a constructor may draw: what counts is what is there after `bind`
+            return self.make().texts()
 
     def _text(self, guidance: Guidance, words: str, cameras: CameraBatch) -> Conditioning:
         return replace(guidance.encode_text([words] * len(cameras)), cameras=cameras)

@@ -14,6 +14,7 @@ from dfw.schedules import Progress
 from dfw.testing import fields
 from dfw.testing.base import ComponentTests
 from dfw.testing.outcomes import Skip
+from dfw.testing.randomness import kept_states
 from dfw.testing.trained import GradientChecks, GroupChecks
 
 ANGLES = ((0.0, 0.0), (90.0, 30.0), (-135.0, -20.0))
@@ -73,7 +74,8 @@ class ShownToRenderer(ComponentTests[Renderer], GroupChecks[Renderer], GradientC
     # -- helpers -------------------------------------------------------------------------------------------------------
 
     def _requires_field(self) -> bool:
-        made = self.make()
+        with kept_states():  # a constructor may draw: what counts is what is there after `initialise`
+            made = self.make()
         return "density-field" in type(made).requires(made.config)
 
     def _only_fields(self) -> None:
