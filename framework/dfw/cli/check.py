@@ -46,7 +46,7 @@ def check(
     if tests is not None:
         if name is not None:
             raise click.UsageError("--tests says what to check: give no NAME beside it")
-        from dfw.testing.check import kits_in
+        from dfw.testing.files import kits_in
         from dfw.testing.run import run_checks
 
         totals = [_print(f"{kit.__name__} ({tests})", run_checks(kit)) for kit in kits_in(tests)]

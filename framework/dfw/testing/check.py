@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -86,28 +84,6 @@ def kit_for(registry: Registry, request: Request) -> tuple[Entry, type[Component
     if entry.kind == "guidance":
         body |= _prompts(request.prompts, run)
     return entry, type(f"Check{cls.__name__}", (KITS[entry.kind],), body)
-
-
-def kits_in(path: Path) -> list[type[ComponentTests[Any]]]:
-    """The kits that a Python test file subclasses, in the order they are written. Raises PluginError."""
-    spec = spec_from_file_location(f"dfw_tests_{path.stem}", path) if path.suffix == ".py" and path.is_file() else None
-    if spec is None or spec.loader is None:
-        raise PluginError(f"--tests {path}: no such Python file")
-    module = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise PluginError(f"--tests {path} failed to load: {type(error).__name__}: {error}") from error
-    found = [
-        value
-        for name, value in vars(module).items()
-        if name.startswith("Test") and isinstance(value, type) and issubclass(value, ComponentTests)
-    ]
-    if not found:
-        raise PluginError(f"--tests {path}: no class Test... in it that subclasses a kit of dfw.testing")
-    return found
 
 
 def survey(registry: Registry) -> Iterator[Checked]:
