@@ -82,7 +82,7 @@ class TestAgain(TestSum):
 
 
 def test_a_subclass_says_anew_what_is_to_fail(tmp_path: Path, pytester: pytest.Pytester) -> None:
-    """`expected_failures = {}` expects nothing to fail; an override is expected to fail as what it overrides. Both ways to run."""
+    """`expected_failures = {}`: nothing is to fail; an override is to fail as what it overrides. By both runners."""
     names = ("TestSum", "TestBright", "TestAgain")
     found = {name: outcomes(tmp_path / f"test_{name}.py", INHERITED, name)["test_any_batch_size"][0] for name in names}
     assert found == {"TestSum": "expected failure", "TestBright": "passed", "TestAgain": "expected failure"}
