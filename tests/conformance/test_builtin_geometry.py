@@ -29,7 +29,7 @@ class OfNeRF(GeometryTests):
 
 
 class TestNeRFAsInstalled(GeometryTests):
-    """With its default options and initial values, as `dfw plugins check nerf`: features so small that a step meets ReLUs' kinks."""
+    """With its defaults, as `dfw plugins check nerf`: its first features are so small that a step meets the ReLUs' kinks."""
 
     component = NeRF
 
