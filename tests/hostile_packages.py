@@ -28,9 +28,14 @@ BROKEN = {  # distribution -> (source of its module, or None for a module that i
         "    def forward(self, inputs): ...",
         "its __init__ does not call super().__init__()",
     ),
+    "acme-arguments": (
+        "from dfw import Loss\nclass Thing(Loss):\n    def __init__(self, config): ...\n    def forward(self, inputs): ...\n"
+        "    def bind(self, guidance): ...",
+        "has bind(self, guidance), and is called as bind(self, guidance, generator); take the same arguments",
+    ),
     "acme-mute": (
         "from dfw import Loss\nclass Thing(Loss):\n    @classmethod\n    def requires(cls, config): return 'image'\n"
-        "    def forward(self, inputs): ...",
+        "    def __init__(self, config): ...\n    def forward(self, inputs): ...",
         "cannot say what it requires: TypeError: it gave 'image', not a set of words",
     ),
 }
@@ -45,6 +50,7 @@ LIES = [  # kind, class, exit code, what the message says
     ("renderer", "RenderDetached", 2, "neither colour nor opacity carries a gradient to geometry (dreamfw/image"),
     ("renderer", "RenderDouble", 2, "colour is of torch.float64, not torch.float32"),
     ("renderer", "RenderDict", 2, "it gave a dict, not a RenderOutput"),
+    ("renderer", "RenderSamples", 2, "samples is a dict, not a RaySamples"),
     ("renderer", "RenderCrash", 3, "failed at step 0: ValueError: two lines; the traceback is in "),
     ("renderer", "RenderExit", 3, "SystemExit: 0"),
     ("renderer", "RenderBackward", 3, "RuntimeError: no backward kernel"),
@@ -53,6 +59,9 @@ LIES = [  # kind, class, exit code, what the message says
     ("geometry", "FieldDetached", 2, "neither density nor albedo carries a gradient to its parameters"),
     ("geometry", "FieldDouble", 2, "albedo is of torch.float64, not torch.float32"),
     ("geometry", "FieldNegative", 2, "density is -16.7"),
+    ("geometry", "FieldRadius", 2, "radius is tensor(1.), not a number of world units above 0"),
+    ("geometry", "FieldGroups", 2, "parameter_groups() gave a list, not a dict of name to parameters"),
+    ("geometry", "FieldMembers", 2, "group 'size' of parameter_groups() holds a Tensor, not nn.Parameters alone"),
     (
         "guidance",
         "GuidanceShape",
@@ -63,6 +72,8 @@ LIES = [  # kind, class, exit code, what the message says
     ("guidance", "GuidanceDetached", 2, "encode_image's result carries no gradient to the image"),
     ("guidance", "GuidanceDouble", 2, "predict's result is of torch.float64, not torch.float32"),
     ("guidance", "GuidanceText", 2, "encode_text gave an embedding of shape (1, 1, 1) for 2 texts"),
+    ("guidance", "GuidanceList", 2, "encode_text gave a list as embedding, not a tensor"),
+    ("guidance", "GuidanceWords", 2, "self.resolution is '8', not a whole number above 0"),
     ("guidance", "GuidanceSilent", 2, "it does not set self.channels"),
     ("guidance", "GuidanceCrash", 3, "RuntimeError: "),
     ("loss", "LossShape", 2, "the loss is of shape (2, 8, 8, 3), torch.float32, on cpu, not a floating scalar ()"),

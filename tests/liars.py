@@ -71,6 +71,11 @@ class RenderDict(Plane):
         return {"comp_rgb": render.colour}
 
 
+class RenderSamples(Plane):
+    def spoil(self, render):
+        return replace(render, samples={"weight": render.colour})
+
+
 class RenderCrash(Plane):
     def spoil(self, render):
         return helper(render)
@@ -148,6 +153,20 @@ class FieldNegative(Ball):
         return replace(found, density=found.density - 20)
 
 
+class FieldRadius(Ball):
+    radius = torch.ones(())
+
+
+class FieldGroups(Ball):
+    def parameter_groups(self):
+        return list(self.parameters())
+
+
+class FieldMembers(Ball):
+    def parameter_groups(self):
+        return {"size": [self.size.detach()]}
+
+
 class FieldFrozen(Ball):
     def __init__(self, config):
         super().__init__(config)
@@ -204,6 +223,17 @@ class GuidanceDouble(Grey):
 class GuidanceText(Grey):
     def encode_text(self, texts):
         return Conditioning(torch.zeros(1, 1, 1))
+
+
+class GuidanceList(Grey):
+    def encode_text(self, texts):
+        return Conditioning([[[0.0]]] * len(texts))
+
+
+class GuidanceWords(Grey):
+    def __init__(self, config):
+        super().__init__(config)
+        self.resolution = "8"
 
 
 class GuidanceSilent(Grey):

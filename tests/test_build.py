@@ -202,3 +202,16 @@ def test_shipped_configurations_compose_and_use_qualified_names(name: str):
     resolved = composition.resolved()
     Path("resolved.yaml").write_text(to_yaml(resolved), encoding="utf-8")
     assert compose(load_config("resolved.yaml"), installed()).resolved() == resolved
+
+
+def test_a_loss_of_weight_zero_is_written_down_and_takes_no_part():
+    """Not even what it needs of others is asked for: so an inherited loss can be left out."""
+    extra = "losses.glow.type=bend", "losses.glow.needs=nothing", "losses.glow.weight=0"
+    composition = composed(*extra)
+    assert set(composition.losses) == {"bend"}
+    composition.build()
+    assert built == ["box", "tracer", "bend"]
+    assert composition.resolved().losses["glow"].weight == 0
+    built.clear()
+    assert "losses.glow.weigth" in refused(*extra, "losses.glow.weigth=1")
+    assert refused("losses.bend.weight=0") == "toy.yaml:6: losses: the weight of every loss is 0; give one of them another"

@@ -160,6 +160,14 @@ def test_the_last_override_wins():
     assert load_config(write("base.yaml", BASE), ["seed=1", "seed=2"]).seed == 2
 
 
+def test_the_name_of_a_parameter_group_has_dots():
+    config = load_config(
+        "dreamfusion", ["optimizer.groups.geometry.means.lr=0.5", "optimizer.groups.geometry.lr={from: 0.1, to: 0}"]
+    )
+    assert config.optimizer.groups["geometry.means"].lr == 0.5
+    assert set(config.optimizer.groups) == {"geometry.means", "geometry"}
+
+
 def test_interpolation_and_its_failure():
     write("base.yaml", BASE + "seed: ${trainer.steps}\nnegative_prompt: not ${prompt}\n")
     config = load_config("base.yaml")
@@ -247,6 +255,9 @@ def test_a_file_that_is_not_text(tmp_path: Path):
         ("extends=x.yaml", "override 'extends=x.yaml': extends can stand in a file only"),
         ("cameras.fov=[1", "override 'cameras.fov=[1': the value is not valid YAML"),
         ("sed=3", "override 'sed=3': sed: unknown key, did you mean 'seed'?"),
+        ("losses.sds=null", "override 'losses.sds=null' would change nothing: mappings merge; write losses.NAME.weight=0"),
+        ("losses={}", "override 'losses={}' would change nothing"),
+        ("device=gpu", "override 'device=gpu': device: no device is called 'gpu'; write auto, cpu"),
         ("losses.sds.weight=high", "override 'losses.sds.weight=high': losses.sds.weight: must be a valid number (is 'high')"),
     ],
 )

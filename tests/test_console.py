@@ -1,4 +1,7 @@
 import io
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,8 +37,25 @@ def test_lines_tell_prompt_progress_and_files(tmp_path):
     for step in range(2):
         listener.dfw_step_ended(StepEnded(Progress(step, 2), 1.0, {"opacity": 0.25}, {"render": 0.3, "backward": 0.1}))
     listener.dfw_run_ended(RunEnded(Path("runs/x"), "finished", 61.0, {"glb": tmp_path / "mesh.glb"}))
+    listener.dfw_run_ended(RunEnded(Path("runs/x"), "interrupted", 61.0, {}))
     text = out.getvalue()
+    assert "go on with: dfw run --resume runs/x" in text
+    assert text.count("--resume") == 1
     assert "a [red] mushroom -> runs/x" in text
     assert "step 2/2  0 s left  opacity 0.250  render 75 %" in text
     assert "finished after 1 min 01 s" in text
     assert str(tmp_path / "mesh.glb") in text
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path):
+    """`dfw run ... | head -1`: the pipe closes after the first line."""
+    options = ["trainer.steps=30", "trainer.preview_every=30", "cameras.width=16", "device=cpu", f"output={tmp_path}"]
+    command = [sys.executable, "-m", "dfw", "run", "playground-2d", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, "")
+    (status,) = tmp_path.glob("*/*/status.json")
+    assert json.loads(status.read_text())["status"] == "finished"

@@ -53,7 +53,7 @@ def test_a_listener_that_raises_each_step_is_told_once_and_the_others_hear_every
     code, _, err = dfw("run", "tiny.yaml", capsys=capsys)
     assert code == 0
     assert err.count("\n") == 1
-    assert "acme-angry 0.4: listener 'acme-angry/listener': OSError in dfw_step_ended: disk full; it is switched off" in err
+    assert "acme-angry 0.4: listener 'acme-angry/listener': dfw_step_ended raised OSError: disk full; it is switched off" in err
     import acme_angry
     import acme_witness
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -103,6 +105,12 @@ def test_nothing_is_overwritten_and_nothing_is_left_behind(
         ("torch", "a module 'torch' is installed already"),
         ("dfw-geometry", "a module 'dfw_geometry' is installed already"),
         ("dfw-3d", "cannot name a class"),
+        ("dfw-glow\n", "cannot name a package"),
+        ("dfw-test", "would name a class Test, which pytest takes for a test"),
+        ("dfw-test-glow", "would name a class TestGlow"),
+        ("Testimony", "would name a class Testimony"),
+        ("a" * 300, "the name has 300 characters, and files are named after it: write at most 100"),
+        ("dfw-" + "a" * 97, "the name has 101 characters"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_refused(name: str, reason: str):
@@ -119,3 +127,32 @@ def test_names_follow_from_the_distributions():
     }
     assert names_for("dreamfw-glow")["component"] == "glow"
     assert names_for("dfw-loss")["cls"] == "LossComponent"  # Loss is dfw's own
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_class_is_called_as_what_its_package_uses(kind: str, tmp_path: Path):
+    used: set[str] = set()
+    for path in write_package("dfw-soft-glow", kind, tmp_path):
+        for node in ast.parse(path.read_text()).body if path.suffix == ".py" else ():
+            if isinstance(node, ast.ImportFrom):
+                used |= {alias.asname or alias.name for alias in node.names}
+            elif isinstance(node, ast.ClassDef):
+                used.add(node.name)
+            elif isinstance(node, ast.Assign):
+                used |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    used -= {"SoftGlow", "annotations"}
+    assert {f"{kind.capitalize()}Tests", "Tensor", "CONFIG", "Path"} <= used
+    for name in used:
+        words = re.findall("[A-Z][a-z0-9]*", name)
+        if "".join(words) == name and not name.startswith("Test"):
+            assert names_for("-".join(["dreamfw", *words]))["cls"] == f"{name}Component"
+
+
+def test_the_longest_name_can_be_written(tmp_path: Path):
+    (name,) = {path.relative_to(tmp_path).parts[0] for path in write_package("dfw-" + "a" * 96, "loss", tmp_path)}
+    assert len(name) == 100
+
+
+def test_a_folder_whose_name_is_too_long_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="cannot be written: File name too long"):
+        write_package("dfw-glow", "loss", tmp_path / ("a" * 300))

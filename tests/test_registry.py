@@ -195,6 +195,10 @@ class Mine(Loss):
     class Config(ComponentConfig):
         """No options."""
 
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+
     def forward(self, inputs):
         return inputs.render.colour.mean()
 

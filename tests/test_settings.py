@@ -40,7 +40,7 @@ def test_a_loss_key_is_its_type_unless_it_says_otherwise():
         ({"prompt": ""}, "at least 1 character"),
         ({"seed": -1}, "greater than or equal to 0"),
         ({"seed": 2**63}, "less than"),
-        ({"device": "gpu"}, "match pattern"),
+        ({"device": "gpu"}, "no device is called"),
         ({"name": "../up"}, "match pattern"),
         ({"precision": "fp8"}, "'fp32', 'fp16' or 'bf16'"),
         ({"views": {"sectors": 6}}, "4 or 8"),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from dfw.testing.stand_in import NAME, StandInTensor, stand_in
 
@@ -80,6 +81,27 @@ def test_writing_through_a_view_and_in_place() -> None:
         there.view(-1)[4:].add_(2)
         there[:, 0].copy_(torch.tensor([7.0, 8.0]))
         assert there.tolist() == [[7, 1, 1], [8, 2, 2]]
+
+
+def test_the_data_of_a_parameter_can_be_replaced() -> None:
+    with stand_in():
+        parameter = nn.Parameter(torch.full((2,), 3.0, device=place()))
+        parameter.data = parameter.data.clamp(max=1)
+        parameter.data[0] = 5
+        (2 * parameter).sum().backward()
+        assert parameter.tolist() == [5, 1]
+        assert parameter.grad is not None
+        assert parameter.grad.tolist() == [2, 2]
+
+
+def test_mixed_precision_and_checkpointing_work_there() -> None:
+    """Autocast changes nothing: what is asked is where things are."""
+    with stand_in():
+        module = network(place())
+        with torch.autocast(place().type, dtype=torch.bfloat16):
+            shown = checkpoint(module, torch.ones(2, 3, device=place()), use_reentrant=False)
+        shown.sum().backward()
+        assert all(parameter.grad is not None for parameter in module.parameters())
 
 
 REFUSED: dict[str, Callable[[torch.Tensor], object]] = {

@@ -11,7 +11,8 @@ import torch
 from dfw import hookimpl
 from dfw.build import compose
 from dfw.cameras import orbit
-from dfw.errors import CheckpointError, DivergedError
+from dfw.cli.main import main
+from dfw.errors import CheckpointError, ConfigError, DivergedError
 from dfw.runner import make_trainer, resume, run
 from dfw.runs import RunDirectory
 from dfw.settings import RunConfig
@@ -158,4 +159,28 @@ def test_ctrl_c_checkpoints_and_resume_writes_the_same_metrics(tmp_path):
 
 def test_device_names():
     assert pick_device("cpu") == torch.device("cpu")
-    assert pick_device("cuda:1") == torch.device("cuda", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "right"), [("cuda", 1, True), ("cuda:1", 2, True), ("cuda:1", 1, False), ("cuda", 0, False)]
+)
+def test_a_device_that_is_not_there_is_one_sentence(name, count, right, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    if right:
+        assert pick_device(name) == torch.device(name)
+        return
+    with pytest.raises(
+        ConfigError, match=rf"^device: {name} is not there, torch .* sees {count or 'none'} of that kind here; write"
+    ):
+        pick_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("words", [["run"], ["guidance", "check"], ["sample"]])
+def test_every_command_says_so_before_a_model_loads(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dfw_guidance.gaussian.Gaussian.__init__", lambda self, config: pytest.fail("the guidance was built"))
+    assert main([*words, "gaussian-2d", "device=cuda"]) == 2
+    assert capsys.readouterr().err.startswith("error: device: cuda is not there")
+    assert list(tmp_path.iterdir()) == []

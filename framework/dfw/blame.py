@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from traceback import walk_tb
 
 from dfw.component import Component, name_of
-from dfw.errors import DfwError, PluginError
-
-_LONGEST = 400
+from dfw.errors import DfwError, PluginError, one_line
 
 
 def culprit(error: BaseException, components: Iterable[Component]) -> Component | None:
@@ -47,10 +45,3 @@ def naming(components: Iterable[Component], when: Callable[[], str], hint: str =
         if found is None:
             raise
         raise PluginError(f"{name_of(found)} failed {when()}: {one_line(error)}{hint}") from error
-
-
-def one_line(error: BaseException) -> str:
-    """The class and message of an exception on one line, cut where it is long."""
-    text = " ".join(str(error).split())
-    text = text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
@@ -11,14 +12,18 @@ from pydantic import BaseModel, ValidationError
 from dfw.component import Component, ComponentConfig
 from dfw.config_errors import explain
 from dfw.discovery import Origin
-from dfw.errors import ConfigError, DfwError, PluginError
+from dfw.errors import ConfigError, DfwError, PluginError, one_line
 from dfw.interfaces import Geometry, Guidance, Loss, Renderer
 from dfw.plugins import check_requirements
 from dfw.provenance import Path, Provenance
 from dfw.registry import Entry, Registry
 from dfw.registry import registry as default_registry
+from dfw.requirements import refuse_addresses
 from dfw.schedules import Ramp, Schedule, last_step
 from dfw.settings import ComponentSettings, RunConfig
+from dfw.surroundings import kept
+
+log = logging.getLogger("dfw.build")
 
 Answer = TypeVar("Answer")
 
@@ -60,11 +65,17 @@ class Part:
     def construct(self) -> Component:
         """The component. What its constructor raises, other than a DfwError, becomes a PluginError that names it."""
         constructor = cast(Callable[[ComponentConfig], Component], self.cls)
-        component = fenced(self, "failed to start", lambda: constructor(self.config))
+        with kept(lambda changes: log.warning("%s changed %s in its constructor; put back", self.who, changes)):
+            component = fenced(self, "failed to start", lambda: constructor(self.config))
         if "_parameters" not in vars(component):
             raise PluginError(f"{self.who} failed to start: its __init__ does not call super().__init__()")
         component.dfw_name = self.who
         return component
+
+    def written(self) -> dict[str, Any]:
+        """Its options as plain data, every default written out. Raises PluginError, naming it, for what cannot be written."""
+        what = "cannot write its options, which must be numbers, text, lists, mappings or Configs"
+        return fenced(self, what, lambda: self.config.model_dump(mode="json", by_alias=True))
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,8 @@ class Composition:
     renderer: Part
     guidance: Part | None
     losses: dict[str, Part]
+    resting: dict[str, Part]
+    """Losses whose weight is 0 throughout: checked and written down, and no part of the run."""
 
     def parts(self) -> list[Part]:
         """All parts, in the order they are constructed."""
@@ -128,14 +141,13 @@ class Composition:
     def resolved(self) -> RunConfig:
         """The configuration with qualified names and every default written out: what `resolved.yaml` holds."""
         written: dict[str, Any] = {
-            "geometry": _written(self.geometry),
-            "renderer": _written(self.renderer),
-            "guidance": None if self.guidance is None else _written(self.guidance),
+            key: None if part is None else {"type": part.entry.qualified} | part.written()
+            for key, part in (("geometry", self.geometry), ("renderer", self.renderer), ("guidance", self.guidance))
         }
         plain = self.config.model_dump(mode="json", by_alias=True)
         written["losses"] = {
-            name: {"type": part.entry.qualified, "weight": plain["losses"][name]["weight"]} | _written(part)
-            for name, part in self.losses.items()
+            name: {"type": part.entry.qualified, "weight": plain["losses"][name]["weight"]} | part.written()
+            for name, part in (self.losses | self.resting).items()
         }
         return RunConfig.model_validate(plain | written)
 
@@ -147,7 +159,9 @@ def compose(config: RunConfig, registry: Registry | None = None, provenance: Pro
     names the configuration path, and the file and line where `provenance` knows them.
     """
     provenance = provenance or Provenance()
-    check_requirements(config.plugins, provenance.prefix(("plugins",)).removesuffix(": "))
+    where = provenance.prefix(("plugins",)).removesuffix(": ")
+    refuse_addresses(config.plugins, where)
+    check_requirements(config.plugins, where)
     chosen: dict[Path, tuple[str, ComponentSettings]] = {
         ("geometry",): ("geometry", config.geometry),
         ("renderer",): ("renderer", config.renderer),
@@ -159,10 +173,13 @@ def compose(config: RunConfig, registry: Registry | None = None, provenance: Pro
     parts = {path: finder.find(path, kind, settings) for path, (kind, settings) in chosen.items()}
     if finder.mistakes:
         raise ConfigError("\n".join(finder.mistakes))
+    resting = {name: parts.pop(("losses", name)) for name, loss in config.losses.items() if loss.weight == 0}
+    losses = {path[1]: part for path, part in parts.items() if path[0] == "losses"}
+    if not losses:
+        raise ConfigError(f"{provenance.prefix(('losses',))}the weight of every loss is 0; give one of them another")
     _check_ramps(parts.values(), config.trainer.steps, provenance)
     _check_features(list(parts.values()), provenance)
-    losses = {path[1]: part for path, part in parts.items() if path[0] == "losses"}
-    return Composition(config, parts[("geometry",)], parts[("renderer",)], parts.get(("guidance",)), losses)
+    return Composition(config, parts[("geometry",)], parts[("renderer",)], parts.get(("guidance",)), losses, resting)
 
 
 class _Finder:
@@ -183,18 +200,21 @@ class _Finder:
             raise PluginError(f"{origin}: {error}" if origin else str(error)) from error.__cause__
         options = settings.options
         try:
-            checked = cls.Config.model_validate(options)
+            return checked(path, entry, cls, options)
         except ValidationError as error:
             self.mistakes += explain(error, options, cls.Config, self.provenance, path, entry.label)
-            checked = cls.Config.model_construct()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a validator of the plugin's own that breaks
-            raise PluginError(
-                f"{'.'.join(path)}: Config of {entry.qualified} ({entry.distribution} {entry.version}) raised "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        return Part(path, entry, cls, checked)
+            return Part(path, entry, cls, cls.Config.model_construct())
+
+
+def checked(path: Path, entry: Entry, cls: type[Component], options: Mapping[str, Any]) -> Part:
+    """A part with its options checked. Raises ValidationError for wrong ones; PluginError for a Config that itself breaks."""
+    try:
+        return Part(path, entry, cls, cls.Config.model_validate(dict(options)))
+    except (DfwError, ValidationError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a validator of the plugin's own
+        who = f"Config of {entry.qualified} ({entry.distribution} {entry.version})"
+        raise PluginError(f"{'.'.join(path)}: {who} raised {one_line(error)}") from error
 
 
 def fenced(part: Part, what: str, action: Callable[[], Answer]) -> Answer:
@@ -204,12 +224,7 @@ def fenced(part: Part, what: str, action: Callable[[], Answer]) -> Answer:
     except (DfwError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise PluginError(f"{part.who} {what}: {type(error).__name__}: {error}") from error
-
-
-def _written(part: Part) -> dict[str, Any]:
-    options = fenced(part, "cannot write its options", lambda: part.config.model_dump(mode="json", by_alias=True))
-    return {"type": part.entry.qualified} | options
+        raise PluginError(f"{part.who} {what}: {one_line(error)}") from error
 
 
 def _check_ramps(parts: Any, steps: int, provenance: Provenance) -> None:

@@ -2,7 +2,8 @@
 
 `extends: base.yaml` (relative to the file, or the name of a shipped configuration) takes another file as the base. Mappings merge
 key by key, everything else replaces. Where a mapping names another `type` than the base's, the base's other keys (options of the
-old type) are dropped; of a loss only its `weight` stays. Overrides (`geometry.radius=2`) merge last, by the same rules.
+old type) are dropped; of a loss only its `weight` stays. A loss of weight 0 takes no part in the run. Overrides
+(`geometry.radius=2`) merge last, by the same rules.
 """
 
 from __future__ import annotations

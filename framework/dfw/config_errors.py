@@ -23,6 +23,10 @@ def explain(
 
     `owner` names the component whose options they are, e.g. `dreamfw/nerf`.
     """
+    if isinstance(data, Mapping):  # a default that is refused stands in no data, and is named all the same
+        data = {info.alias or name: info.default for name, info in model.model_fields.items() if not info.is_required()} | dict(
+            data
+        )
     sentences: list[str] = []
     for path, details, words in _one_per_place(error, data):
         problem = _problem(path, details, words, model)
@@ -119,6 +123,10 @@ def _problem(path: Path, details: ErrorDetails, words: list[str], model: type[Ba
         known = field_names(model, path)
         example = f", e.g. {{{known[0]}: ...}}" if known else ""
         return f"must be a mapping{example} (is {_shown(details['input'])})"
+    if kind == "union_tag_invalid":
+        known, given = re.findall(r"'([^']*)'", details["ctx"]["expected_tags"]), details["ctx"]["tag"]
+        near = get_close_matches(given, known, n=1, cutoff=0.6)
+        return f"no type is called {given!r}" + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
     text = re.sub(r"^Input should be", "must be", message).split(", unable to parse")[0]
     return f"{' or '.join([text[0].lower() + text[1:], *words])} (is {_shown(details['input'])})"
 

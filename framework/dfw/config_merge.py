@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from dfw.errors import ConfigError
 from dfw.provenance import Path
-from dfw.settings import RunConfig
+from dfw.settings import GroupSettings, RunConfig
 
 Tree = dict[str, Any]
 """A configuration as plain values."""
@@ -53,7 +53,7 @@ def parse_overrides(overrides: Sequence[str], known: Origins) -> tuple[Tree, Ori
     origins: Origins = {}
     for text in overrides:
         key, equals, value = text.partition("=")
-        path = tuple(key.strip().split("."))
+        path = _joined(tuple(key.strip().split(".")))
         if not equals or not all(path) or path[0] == "extends":
             remedy = "write key=value, e.g. geometry.radius=2"
             if equals and path[0] == "extends":
@@ -69,7 +69,20 @@ def parse_overrides(overrides: Sequence[str], known: Origins) -> tuple[Tree, Ori
                 origins[path[:depth]] = f"override {text!r}"
         node[path[-1]] = _unquoted(value) if _is_text(path) else _parse_value(text, value)
         origins[path] = f"override {text!r}"
+        if node[path[-1]] in ({}, None) and path[0] == "losses" and path in known:
+            raise ConfigError(
+                f"override {text!r} would change nothing: mappings merge; write losses.NAME.weight=0 to leave one out"
+            )
     return tree, origins
+
+
+def _joined(path: Path) -> Path:
+    """Names of parameter groups have dots: optimizer.groups.geometry.means.lr is the `lr` of the group `geometry.means`."""
+    if path[:2] == ("optimizer", "groups"):
+        for index in range(3, len(path)):
+            if path[index] in GroupSettings.model_fields:
+                return (*path[:2], ".".join(path[2:index]), *path[index:])
+    return path
 
 
 def _parse_value(override: str, value: str) -> Any:

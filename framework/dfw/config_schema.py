@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from dfw.errors import PluginError
+from dfw.errors import PluginError, one_line
 from dfw.registry import KINDS, Entry, Registry
 from dfw.settings import RunConfig
 
@@ -20,7 +21,9 @@ REQUIRED = ("prompt", "geometry", "renderer", "losses")
 
 
 def schema(registry: Registry) -> Schema:
-    """A JSON Schema (draft 2020-12) that editors for YAML understand. Components that fail to load are left out, with a word."""
+    """A JSON Schema (draft 2020-12) that editors for YAML understand. Components that fail to load or to say
+    what their options are are left out, with a word.
+    """
     configs = _loaded(registry)
     models: list[tuple[type[BaseModel], Any]] = [(RunConfig, "validation")]
     models += [(config, "validation") for config in configs.values()]
@@ -53,9 +56,16 @@ def _loaded(registry: Registry) -> dict[Entry, type[BaseModel]]:
     configs: dict[Entry, type[BaseModel]] = {}
     for entry in registry.entries():
         try:
-            configs[entry] = registry.load(entry).Config
+            config = registry.load(entry).Config
+            json.dumps(config.model_json_schema())
+            configs[entry] = config
+        except KeyboardInterrupt:
+            raise
         except PluginError as error:
             log.warning("left out of the schema: %s", error)
+        except BaseException as error:  # an option of a type that JSON has no word for
+            reason = f"its Config cannot be described: {one_line(error)}"
+            log.warning("left out of the schema: %s %s: %s", entry.kind, entry.label, reason)
     return configs
 
 

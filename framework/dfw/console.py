@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,11 +29,20 @@ def duration_text(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+class _Patient(Console):
+    """A console that falls silent when nobody reads it any more (`dfw run ... | head`): the run goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Sends what is still printed nowhere, the interpreter's own last flush included."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class ConsoleListener:
     """Progress with the time left and where the time goes; at the end the paths of what was made."""
 
     def __init__(self, console: Console | None = None, lines_every: float = 10.0) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or _Patient(highlight=False, soft_wrap=True)
         self._every = lines_every
         self._bar: Progress | None = None
         self._task = TaskID(0)
@@ -77,6 +88,8 @@ class ConsoleListener:
         self._console.print(f"{run.status} after {duration_text(run.seconds)}; {split_text(self._seconds)}", markup=False)
         for name, path in run.artifacts.items():
             self._console.print(f"  {name:<10} {_shown(path)}", markup=False)
+        if run.status == "interrupted":
+            self._console.print(f"go on with: dfw run --resume {_shown(run.directory)}", markup=False)
 
 
 def _shown(path: Path) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dfw.blame import one_line
 from dfw.component import Component
-from dfw.errors import PluginError
+from dfw.errors import PluginError, one_line
 from dfw.registry import Entry
+
+log = logging.getLogger("dfw.describe")
 
 Schema = Mapping[str, Any]
 
@@ -58,8 +60,9 @@ def describe(entry: Entry, cls: type[Component]) -> Description:
     except BaseException as error:
         raise PluginError(f"{entry.kind} {entry.label}: its Config cannot be described: {one_line(error)}") from error
     module = f"{cls.__module__}:{cls.__qualname__}"
-    features = {question: _features(cls, question) for question in ("requires", "provides")}
-    summary = inspect.cleandoc(vars(cls).get("__doc__") or "")
+    config = _defaults(entry, cls.Config)
+    features = {question: _features(cls, config, question) for question in ("requires", "provides")}
+    summary = inspect.cleandoc(str(vars(cls).get("__doc__") or ""))
     hints = {str(feature): str(hint) for feature, hint in dict(cls.feature_hints).items()}
     place = (entry.kind, entry.qualified, entry.distribution, entry.version, module)
     return Description(*place, summary, options, features["requires"], features["provides"], hints)
@@ -152,12 +155,20 @@ def _shown(default: Any) -> str:
     return "none" if default is None else json.dumps(default, ensure_ascii=False).strip('"')
 
 
-def _features(cls: type[Component], question: str) -> frozenset[str] | None:
-    """Asked of the default options; of a Config with required fields as far as the rest can say."""
+def _defaults(entry: Entry, config: type[BaseModel]) -> BaseModel:
+    """The default options; of a Config with required fields, or one that breaks, what there is of them."""
     try:
-        config: Any = cls.Config()
+        return config()
     except ValidationError:
-        config = cls.Config.model_construct()
+        pass
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        log.warning("%s %s: its Config raises %s on its defaults", entry.kind, entry.label, one_line(error))
+    return config.model_construct()
+
+
+def _features(cls: type[Component], config: BaseModel, question: str) -> frozenset[str] | None:
     try:
         return frozenset(str(word) for word in getattr(cls, question)(config))
     except KeyboardInterrupt:

@@ -6,13 +6,20 @@ Imports no torch. Environment: `DFW_BLOCK_PLUGINS` holds distribution names, sep
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, distribution, distributions
 
-from dfw.errors import PluginError
+from dfw.errors import PluginError, one_line
+from dfw.surroundings import kept
+
+log = logging.getLogger("dfw.plugins")
 
 BUILT_IN = "dreamfw"
 """The distribution the built-in components belong to; it cannot be blocked."""
@@ -82,6 +89,10 @@ class Scan:
         """The usable entry points of one group."""
         return tuple(found for found in self.found if found.group == name)
 
+    def listeners(self, name: str) -> tuple[Found, ...]:
+        """The listeners that `name` means, bare or `distribution/name`."""
+        return tuple(one for one in self.group("dfw") if name in (one.name, f"{one.provider.distribution}/{one.name}"))
+
 
 def normalise(name: str) -> str:
     """A distribution name as PEP 503 compares it: lower case, runs of `-_.` as one hyphen."""
@@ -100,6 +111,22 @@ def block(names: tuple[str, ...]) -> None:
     """Adds distributions to `DFW_BLOCK_PLUGINS` for this process and those it starts."""
     known = [name for name in os.environ.get("DFW_BLOCK_PLUGINS", "").split(",") if name.strip()]
     os.environ["DFW_BLOCK_PLUGINS"] = ",".join([*known, *names])
+
+
+def useless_blocks() -> list[str]:
+    """A sentence for each name of `DFW_BLOCK_PLUGINS` that blocks nothing, with the nearest one that would."""
+    names = blocked_names()
+    if not names:
+        return []
+    offered = scan()
+    providers = [one.provider for one in (*offered.found, *offered.blocked)] + [one.provider for one in offered.problems]
+    known = {provider.distribution for provider in providers} - {BUILT_IN}
+    sentences = []
+    for name in sorted(names - known):
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "dfw plugins list shows all"
+        sentences.append(f"--block or DFW_BLOCK_PLUGINS: no distribution '{name}' with plugins is installed; {hint}")
+    return sentences
 
 
 def built_ins_only() -> bool:
@@ -136,16 +163,40 @@ def _owners(problems: list[Problem]) -> Iterator[Distribution]:
             text = candidate.read_text("entry_points.txt") or ""
             if "[dfw" not in text.replace(" ", ""):
                 continue
-            name = normalise(candidate.metadata["Name"])
+            name = normalise(candidate.metadata["Name"] or "")
             first = distribution(name)
             version = first.version
         except Exception as error:  # metadata without a name, unreadable files
-            place = getattr(candidate, "_path", "a package on the import path")
-            problems.append(Problem(Provider(str(place), "of unknown version"), "metadata", f"cannot be read ({error!r})"))
+            problems.append(Problem(Provider(_place(candidate), "of unknown version"), "metadata", f"cannot be read ({error!r})"))
             continue
-        if name not in seen and version:
-            seen.add(name)
+        if name in seen:
+            continue
+        seen.add(name)
+        if version:
             yield first
+        else:
+            reason = f"has no Version; correct {_place(first)}/METADATA, or install {name} again"
+            problems.append(Problem(Provider(name, "of unknown version"), "metadata", reason))
+
+
+def _place(owner: Distribution) -> str:
+    """The folder that holds a distribution's metadata."""
+    return str(getattr(owner, "_path", "a package on the import path"))
+
+
+def unreadable() -> Iterator[str]:
+    """A sentence for each distribution, with plugins or without, whose entry points Python cannot read.
+
+    Libraries read those of all distributions when they are imported, pydantic and torch among them, and give up at such a one.
+    """
+    for owner in distributions():
+        try:
+            list(owner.entry_points)
+        except Exception as error:
+            yield (
+                f"{_place(owner)}/entry_points.txt: cannot be read ({type(error).__name__}: {error}), and libraries that dfw "
+                "needs read this file of every package; correct it, or delete its folder and install that package again"
+            )
 
 
 def _sort(point: EntryPoint, provider: Provider, into: list[Found], problems: list[Problem]) -> None:
@@ -167,13 +218,14 @@ def _sort(point: EntryPoint, provider: Provider, into: list[Found], problems: li
 def import_target(found: Found, subject: str) -> object:
     """Imports what `found` points at, fenced: whatever happens at import becomes a PluginError naming its distribution.
 
-    Only KeyboardInterrupt passes, so that Ctrl-C stays Ctrl-C.
+    Only KeyboardInterrupt passes, so that Ctrl-C stays Ctrl-C. What is printed meanwhile goes to stderr: the program's own output
+    may be read by another program. What is changed of torch's global state is put back, and told.
     """
+    who = f"{subject} of {found.provider}"
     try:
-        return EntryPoint(found.name, found.target, found.group).load()
+        with redirect_stdout(sys.stderr), kept(lambda changes: log.warning("importing %s changed %s; put back", who, changes)):
+            return EntryPoint(found.name, found.target, found.group).load()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: a plugin must not end the program by being imported
-        raise PluginError(
-            f"{subject} of {found.provider} failed to load from {found.target}: {type(error).__name__}: {error}"
-        ) from error
+        raise PluginError(f"{who} failed to load from {found.target}: {one_line(error)}") from error

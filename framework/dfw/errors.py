@@ -53,3 +53,14 @@ class DivergedError(DfwError):
     """The optimisation left the road: a NaN, an empty scene or an exploded one. Exit code 4."""
 
     exit_code: ClassVar[int] = 4
+
+
+_LONGEST = 400
+"""Characters of a foreign message that are shown."""
+
+
+def one_line(error: BaseException) -> str:
+    """The class and message of an exception on one line, cut where it is long."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

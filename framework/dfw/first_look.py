@@ -6,6 +6,7 @@ watchdog reads the numbers that each step gives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -27,7 +28,10 @@ def look_at_geometry(geometry: Geometry, device: torch.device) -> None:
     """
     if not isinstance(geometry, DensityField):
         return
-    steps = torch.linspace(-0.5, 0.5, 6, device=device).reshape(2, 3, 1) * float(geometry.radius)
+    radius: object = geometry.radius
+    if not isinstance(radius, int | float) or not 0 < radius < math.inf:
+        raise broken(geometry, f"radius is {radius!r}, not a number of world units above 0")
+    steps = torch.linspace(-0.5, 0.5, 6, device=device).reshape(2, 3, 1) * float(radius)
     points = steps * torch.tensor([1.0, -0.5, 0.25], device=device)
     found = geometry.sample(points)
     check_field(geometry, points, found)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dfw.component import Component, name_of
 from dfw.contracts import CameraBatch, Conditioning, FieldSample, NoiseSchedule, RaySamples, RenderOutput
@@ -71,15 +71,33 @@ def check_render(renderer: Component, geometry: Component, cameras: CameraBatch,
         raise broken(renderer, f"neither colour nor opacity carries a gradient to {name_of(geometry)}; {_CUT}")
 
 
-def _check_samples(renderer: Component, samples: RaySamples, like: Tensor) -> None:
+def _check_samples(renderer: Component, samples: object, like: Tensor) -> None:
+    if not isinstance(samples, RaySamples):
+        raise broken(renderer, f"samples is a {type(samples).__name__}, not a RaySamples")
     check_tensor(renderer, "samples.weight", samples.weight, (-1,), "(N,)", like)
     count = len(samples.weight)
     check_tensor(renderer, "samples.distance", samples.distance, (count,), "(N,)", like)
     check_tensor(renderer, "samples.direction", samples.direction, (count, 3), "(N, 3)", like)
     if samples.normal is not None:
         check_tensor(renderer, "samples.normal", samples.normal, (count, 3), "(N, 3)", like)
-    if samples.ray.shape != (count,) or samples.ray.dtype != torch.int64:
-        raise broken(renderer, f"samples.ray is {tuple(samples.ray.shape)} of {samples.ray.dtype}, not (N,) of torch.int64")
+    ray: object = samples.ray
+    if not isinstance(ray, Tensor) or ray.shape != (count,) or ray.dtype != torch.int64:
+        given = f"{tuple(ray.shape)} of {ray.dtype}" if isinstance(ray, Tensor) else f"a {type(ray).__name__}"
+        raise broken(renderer, f"samples.ray is {given}, not (N,) of torch.int64")
+
+
+def check_groups(component: Any) -> dict[str, list[nn.Parameter]]:
+    """The component's `parameter_groups()`: name -> parameters, each one once."""
+    groups: object = component.parameter_groups()
+    if not isinstance(groups, dict):
+        raise broken(component, f"parameter_groups() gave a {type(groups).__name__}, not a dict of name to parameters")
+    for name, members in groups.items():
+        wrong = [type(member).__name__ for member in members if not isinstance(member, nn.Parameter)]
+        if wrong or not isinstance(name, str):
+            raise broken(
+                component, f"group {name!r} of parameter_groups() holds a {(wrong or ['?'])[0]}, not nn.Parameters alone"
+            )
+    return groups
 
 
 def check_guidance(guidance: Any) -> None:
@@ -89,6 +107,10 @@ def check_guidance(guidance: Any) -> None:
             raise broken(guidance, f"it does not set self.{fact}, which every guidance does in __init__")
     if not isinstance(guidance.schedule, NoiseSchedule):
         raise broken(guidance, f"self.schedule is a {type(guidance.schedule).__name__}, not a NoiseSchedule")
+    for fact in ("resolution", "channels", "latent_resolution"):
+        value = getattr(guidance, fact)
+        if not isinstance(value, int) or value < 1:
+            raise broken(guidance, f"self.{fact} is {value!r}, not a whole number above 0")
     if guidance.space not in ("pixel", "latent"):
         raise broken(guidance, f"self.space is {guidance.space!r}, not 'pixel' or 'latent'")
     if guidance.prediction_type not in _PREDICTIONS:
@@ -99,6 +121,10 @@ def check_conditioning(guidance: Component, texts: Sequence[str], found: object)
     """The embedding of `texts`: one row each."""
     if not isinstance(found, Conditioning):
         raise broken(guidance, f"encode_text gave a {type(found).__name__}, not a Conditioning")
+    given: tuple[tuple[str, object], ...] = (("embedding", found.embedding), ("pooled", found.pooled))
+    for what, value in given:
+        if not isinstance(value, Tensor) and not (what == "pooled" and value is None):
+            raise broken(guidance, f"encode_text gave a {type(value).__name__} as {what}, not a tensor")
     shape = tuple(found.embedding.shape)
     if len(shape) != 3 or len(found) != len(texts):
         raise broken(guidance, f"encode_text gave an embedding of shape {shape} for {len(texts)} texts, not (B, L, D)")

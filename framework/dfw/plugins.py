@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -20,7 +22,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from dfw import hookspecs
 from dfw.discovery import BLOCKED, BUILT_IN, LOCAL, Found, Origin, Problem, Provider, import_target, normalise, scan
-from dfw.errors import ConfigError, DivergedError, PluginError
+from dfw.errors import ConfigError, DivergedError, PluginError, one_line
+from dfw.surroundings import kept
 
 if TYPE_CHECKING:
     import click
@@ -38,17 +41,47 @@ _files: dict[Path, ModuleType] = {}
 
 @dataclass(frozen=True)
 class Listener:
-    """A registered object with hook implementations, and who it comes from."""
+    """An object with hook implementations, and who it comes from.
+
+    Each has a manager of its own, so that none can hide another: pluggy's compare and hash what they hold.
+    """
 
     name: str
     provider: Provider
     instance: object
+    manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager("dfw"), repr=False)
 
     @property
     def origin(self) -> Origin:
         """Where it comes from, for the manifest."""
         module = self.instance.__name__ if isinstance(self.instance, ModuleType) else type(self.instance).__module__
         return Origin(self.name, self.provider.distribution, self.provider.version, module)
+
+    @property
+    def hooks(self) -> list[str]:
+        """The hooks it implements, in the order of `HOOKS`."""
+        return [hook for hook in HOOKS if getattr(self.manager.hook, hook).get_hookimpls()]
+
+    def listen(self) -> None:
+        """Finds its hooks. Raises PluginError for a wrong name or arguments, and where there is none."""
+        self.manager.add_hookspecs(hookspecs)
+        try:
+            self.manager.register(self.instance, name=self.name)
+            self.manager.check_pending()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise PluginError(f"{one_line(error)}{self._advice()}") from error
+        if not self.hooks:
+            raise PluginError(f"it has no hook of dfw{self._advice()}")
+
+    def _advice(self) -> str:
+        written = [name for name in dir(self.instance) if name.startswith("dfw_")]
+        near = [(name, *get_close_matches(name, HOOKS, n=1)) for name in written if name not in HOOKS]
+        if near and len(near[0]) > 1:
+            return f"; did you mean {near[0][1]}?"
+        bare = [name for name in written if name in HOOKS and name not in self.hooks]
+        return f"; write @hookimpl above {bare[0]}" if bare else f"; the hooks are {', '.join(HOOKS)}"
 
 
 class Listeners:
@@ -58,27 +91,26 @@ class Listeners:
     """
 
     def __init__(self) -> None:
-        self._manager = pluggy.PluginManager("dfw")
-        self._manager.add_hookspecs(hookspecs)
-        self._by_instance: dict[int, Listener] = {}
+        self._active: list[Listener] = []
         self.problems: list[Problem] = []
 
     @property
     def active(self) -> list[Listener]:
         """Those that are still switched on, in the order they were registered."""
-        return list(self._by_instance.values())
+        return list(self._active)
 
     def add(self, listener: Listener) -> None:
-        """Registers one; with a wrong hook name or signature it is left out, and a problem."""
+        """Registers one; what has no hooks, wrong ones, or is there already is left out, and a problem."""
+        subject = f"listener '{listener.name}'"
         try:
-            self._manager.register(listener.instance, name=listener.name)
-            self._manager.check_pending()
-        except Exception as error:
-            if self._manager.is_registered(listener.instance):
-                self._manager.unregister(listener.instance)
-            self.problems.append(Problem(listener.provider, f"listener '{listener.name}'", f"{error}; it is left out"))
+            twin = next((other for other in self._active if other.instance is listener.instance), None)
+            if twin is not None:
+                raise PluginError(f"it is the same as {twin.name} of {twin.provider}")
+            listener.listen()
+        except PluginError as error:
+            self.problems.append(Problem(listener.provider, subject, f"{error}; it is left out"))
             return
-        self._by_instance[id(listener.instance)] = listener
+        self._active.append(listener)
 
     def load(self, found: Found) -> None:
         """Imports and registers one entry point of group `dfw`: a module, an object, or a class, of which one is made.
@@ -88,12 +120,13 @@ class Listeners:
         try:
             instance = import_target(found, f"listener '{found.name}'")
             if isinstance(instance, type):
-                instance = instance()
+                with kept(lambda changes: log.warning("%s of %s changed %s; put back", found.name, found.provider, changes)):
+                    instance = instance()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too, from the constructor
             cause = error.__cause__ if isinstance(error, PluginError) and error.__cause__ else error
-            reason = f"failed to load from {found.target}: {type(cause).__name__}: {cause}; it is left out"
+            reason = f"failed to load from {found.target}: {one_line(cause)}; it is left out"
             self.problems.append(Problem(found.provider, f"listener '{found.name}'", reason))
             return
         self.add(Listener(f"{found.provider.distribution}/{found.name}", found.provider, instance))
@@ -102,11 +135,6 @@ class Listeners:
         """Tells the user of the problems so far; those that come later are told as they come."""
         for problem in self.problems:
             log.warning("%s", problem)
-
-    def hooks_of(self, listener: Listener) -> list[str]:
-        """The hooks that a listener implements, in the order of `HOOKS`."""
-        heard = {caller.name for caller in self._manager.get_hookcallers(listener.instance) or ()}
-        return [hook for hook in HOOKS if hook in heard]
 
     def run_started(self, run: RunStarted) -> None:
         """Tells everyone that a run begins."""
@@ -117,7 +145,7 @@ class Listeners:
         self._call("dfw_step_ended", "step", step)
 
     def run_ended(self, run: RunEnded) -> None:
-        """Tells everyone that a run is over."""
+        """Tells everyone that a run is over. There is nothing left to stop: DivergedError is a failure like any other."""
         self._call("dfw_run_ended", "run", run)
 
     def register_commands(self, cli: click.Group) -> None:
@@ -143,34 +171,39 @@ class Listeners:
 
     def _each(self, hook: str, action: Callable[[Listener, Callable[..., object]], None]) -> None:
         """`action` for each listener that implements `hook`: in order of registration, but for pluggy's tryfirst and trylast."""
-        caller = getattr(self._manager.hook, hook)
-        implementations = caller.get_hookimpls()
-        early = [i.plugin for i in implementations if i.tryfirst]
-        late = [i.plugin for i in implementations if i.trylast and not i.tryfirst]
-        plain = [i.plugin for i in implementations if not (i.tryfirst or i.trylast)]
-        for plugin in [*early, *plain, *late]:
-            listener = self._by_instance[id(plugin)]
-            others = [other.instance for other in self.active if other.instance is not plugin]
-            self._fenced(listener, hook, lambda: action(listener, self._manager.subset_hook_caller(hook, others)))  # noqa: B023
+        heard = [(one, getattr(one.manager.hook, hook)) for one in self._active if hook in one.hooks]
+        for listener, call in sorted(heard, key=lambda pair: _turn(pair[1])):
+            self._fenced(listener, hook, lambda: action(listener, call))  # noqa: B023
 
     def _fenced(self, listener: Listener, hook: str, action: Callable[[], None]) -> None:
+        def changed(changes: str) -> None:
+            self._report(listener.provider, f"listener '{listener.name}'", f"{hook} changed {changes}; put back")
+
         try:
-            action()
+            with kept(changed):
+                action()
         except KeyboardInterrupt:
             raise
-        except DivergedError as error:
-            raise DivergedError(f"{error} (listener {listener.name}, {listener.provider})") from error
         except BaseException as error:  # SystemExit too: a listener must not end a run of hours
-            self._manager.unregister(listener.instance)
-            del self._by_instance[id(listener.instance)]
-            reason = f"{type(error).__name__} in {hook}: {error}; it is switched off, the run goes on"
+            if isinstance(error, DivergedError) and hook in ("dfw_run_started", "dfw_step_ended"):
+                raise DivergedError(f"{error} (listener {listener.name}, {listener.provider})") from error
+            self._active = [other for other in self._active if other is not listener]
+            reason = f"{hook} raised {one_line(error)}; it is switched off, the run goes on"
             self._report(listener.provider, f"listener '{listener.name}'", reason)
             log.info("traceback of %s", listener.name, exc_info=error)
 
     def _report(self, provider: Provider, subject: str, reason: str) -> None:
         problem = Problem(provider, subject, reason)
+        if problem in self.problems:
+            return
         self.problems.append(problem)
         log.warning("%s", problem)
+
+
+def _turn(caller: pluggy.HookCaller) -> int:
+    """Whether a listener is called before the others (0), among them, or after them (2)."""
+    (implementation, *_) = caller.get_hookimpls()
+    return 0 if implementation.tryfirst else 2 if implementation.trylast else 1
 
 
 def load_listeners(extra: Sequence[object] = ()) -> Listeners:
@@ -180,7 +213,9 @@ def load_listeners(extra: Sequence[object] = ()) -> Listeners:
         provider = Provider(BUILT_IN, version_of(BUILT_IN))
         listeners.add(Listener(f"{BUILT_IN}/{type(instance).__name__}-{number}", provider, instance))
     for path, module in _files.items():
-        listeners.add(Listener(f"{LOCAL}/{module.__name__.removeprefix(_FILE)}", Provider(LOCAL, str(path)), module))
+        if any(name.startswith("dfw_") for name in vars(module)):  # else it registers components only
+            name = f"{LOCAL}/{module.__name__.removeprefix(_FILE)}"
+            listeners.add(Listener(name, Provider(LOCAL, str(path)), module))
     for found in scan().group("dfw"):
         listeners.load(found)
     return listeners
@@ -210,12 +245,13 @@ def load_plugin_file(path: Path) -> ModuleType:
     module = module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with redirect_stdout(sys.stderr), kept(lambda changes: log.warning("--plugin %s changed %s; put back", path, changes)):
+            spec.loader.exec_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         del sys.modules[name]
-        raise PluginError(f"--plugin {path} failed to load: {type(error).__name__}: {error}") from error
+        raise PluginError(f"--plugin {path} failed to load: {one_line(error)}") from error
     _files[path] = module
     return module
 

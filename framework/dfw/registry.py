@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import isabstract
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dfw.discovery import BLOCKED, LOCAL, Found, Problem, Provider, import_target, normalise, scan
 from dfw.errors import PluginError
+from dfw.signatures import mismatch
 
 if TYPE_CHECKING:
     from dfw.component import Component
@@ -76,9 +77,15 @@ def check_component(entry: Entry, value: object) -> type[Component]:
     config = getattr(value, "Config", None)
     if not (isinstance(config, type) and issubclass(config, ComponentConfig)):
         raise PluginError(f"{who} has no Config derived from dfw.ComponentConfig; write `class Config(ComponentConfig): ...`")
+    hints = getattr(value, "feature_hints", None)
+    if not isinstance(hints, Mapping):
+        raise PluginError(f"{who}: its feature_hints is {_describe(hints)}; write a dict, feature -> what to configure for it")
     taken = sorted(set(RESERVED.get(entry.kind, ("type",))) & set(config.model_fields))
     if taken:
         raise PluginError(f"{who} has a Config field named '{taken[0]}', which a run's configuration keeps for itself; rename it")
+    wrong = mismatch(value)
+    if wrong:
+        raise PluginError(f"{who} {wrong}")
     component: type[Component] = value
     return component
 

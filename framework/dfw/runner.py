@@ -68,11 +68,13 @@ def run(config: RunConfig, composition: Composition | None = None, listeners: Se
     the configuration or a model is at fault, DivergedError when the scene left the road.
     """
     composition = composition or compose(config, registry())
+    pick_device(config.device)
+    resolved = to_yaml(composition.resolved())
     parts = composition.build()
     trainer = make_trainer(config, parts)
     directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed)
     write_text(directory.path / "config.yaml", to_yaml(config))
-    write_text(directory.resolved, to_yaml(composition.resolved()))
+    write_text(directory.resolved, resolved)
     origins = {key: asdict(origin) for key, origin in composition.origins().items()}
     directory.write_json("manifest.json", {"versions": versions(), "components": origins, "device": str(trainer.device)})
     return _drive(composition, trainer, directory, listeners)
@@ -157,8 +159,8 @@ def _drive(composition: Composition, trainer: Trainer, directory: RunDirectory, 
         listeners = load_listeners([ConsoleListener()] if extra is None else extra)
         listeners.warn()
         directory.update_json("manifest.json", {"listeners": {one.name: asdict(one.origin) for one in listeners.active}})
-        listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))
         try:
+            listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))
             with naming(trainer.components, lambda: f"at step {trainer.step}", f"; the traceback is in {directory.log}"):
                 done = _train(config, trainer, directory, listeners)
                 status = "finished" if done else "interrupted"

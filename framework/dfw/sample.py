@@ -101,10 +101,11 @@ def _sample(config: RunConfig, guidance: Guidance, count: int, steps: int, scale
 
 
 def _guidance(config: RunConfig) -> Guidance:
+    device = pick_device(config.device)
     guidance = compose(config).build_guidance()
     if guidance is None:
         raise ConfigError("guidance: this configuration has none, so there is nothing to sample; add a guidance: section")
-    return guidance.to(pick_device(config.device))
+    return guidance.to(device)
 
 
 def contact_sheet(images: Tensor) -> Image.Image:

@@ -5,6 +5,7 @@ A component's own fields live in its `Config`; here they are an open mapping wit
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -233,6 +234,9 @@ class ExportSettings(Settings):
     """Pixels of a turntable frame."""
 
 
+_DEVICE = re.compile(r"^(auto|cpu|mps|cuda(:\d+)?)$")
+
+
 class RunConfig(Settings):
     """One run: everything that decides its result."""
 
@@ -246,8 +250,8 @@ class RunConfig(Settings):
     """What the classifier-free guidance moves away from."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seeds every random stream."""
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    """`auto` takes the GPU where there is one."""
+    device: str = Field(default="auto", json_schema_extra={"pattern": _DEVICE.pattern})
+    """`auto` takes the GPU where there is one; else `cpu`, `cuda`, `cuda:1` ... or `mps`."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     """Autocast of the scene's own networks."""
     plugins: tuple[str, ...] = ()
@@ -270,6 +274,13 @@ class RunConfig(Settings):
     """The loop."""
     export: ExportSettings = ExportSettings()
     """What is made at the end."""
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, value: str) -> str:
+        if _DEVICE.match(value) is None:
+            raise ValueError(f"no device is called {value!r}; write auto, cpu, cuda, cuda:0 ... or mps")
+        return value
 
     @field_validator("losses", mode="before")
     @classmethod

@@ -16,9 +16,9 @@ from dfw.checkpoint import load_checkpoint, save_checkpoint
 from dfw.clock import Clock, Mark, seconds_of
 from dfw.component import Component
 from dfw.contracts import CameraBatch, PromptBatch, RenderOutput
-from dfw.errors import DivergedError
+from dfw.errors import ConfigError, DivergedError
 from dfw.first_look import look_at_geometry, look_at_losses, look_at_render
-from dfw.guards import check_guidance, check_loss, check_render
+from dfw.guards import check_groups, check_guidance, check_loss, check_render
 from dfw.interfaces import Geometry, Guidance, Loss, LossInputs, Renderer
 from dfw.optimizer import learning_rate_of, make_optimizer, merge_groups, set_learning_rates
 from dfw.prompts import ViewPrompts
@@ -53,12 +53,16 @@ class _Pending:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device, else Apple's, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """`auto` is the first CUDA device, else Apple's, else the CPU. Raises ConfigError for one that is not there."""
+    cuda, mps = torch.cuda.device_count() if torch.cuda.is_available() else 0, torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    wanted = torch.device(name)
+    there = {"cuda": cuda, "mps": int(mps)}.get(wanted.type, 1)
+    if (wanted.index or 0) >= there:
+        seen = f"torch {torch.__version__} sees {there or 'none'} of that kind here"
+        raise ConfigError(f"device: {name} is not there, {seen}; write device=auto or device=cpu")
+    return wanted
 
 
 def make_accelerator(config: RunConfig, device: torch.device) -> Accelerator:
@@ -102,7 +106,7 @@ class Trainer:
         for loss in self.losses.values():
             loss.bind(self.guidance, self.streams["init"])
         parts: list[Geometry | Renderer | Loss] = [self.geometry, self.renderer, *self.losses.values()]
-        groups = merge_groups(part.parameter_groups() for part in parts)
+        groups = merge_groups(check_groups(part) for part in parts)
         self.parameters = [p for group in groups.values() for p in group]
         self.optimizer = make_optimizer(config.optimizer, groups)
         self.prepared = self.accelerator.prepare_optimizer(self.optimizer)

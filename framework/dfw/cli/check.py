@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import rich_click
 
-from dfw.cli.options import FILE, plugin_options, use_plugins
+from dfw.cli.options import plugin_options, use_plugins
 
 if TYPE_CHECKING:
     from dfw.testing.outcomes import Outcome
@@ -25,7 +25,12 @@ _WIDEST = len("expected failure")
 @click.option("--config", metavar="RUN.yaml", help="A run whose options for NAME, and whose other parts, are used.")
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="For guidance: give two that it can tell apart.")
 @click.option("--device", default="cpu", show_default=True, help="Where the checks run, e.g. cuda.")
-@click.option("--tests", type=FILE, metavar="FILE.py", help="Run the kits that a test file subclasses, in place of NAME.")
+@click.option(
+    "--tests",
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    help="Run the kits that a test file subclasses, in place of NAME.",
+)
 @plugin_options
 def check(
     name: str | None,
@@ -43,17 +48,18 @@ def check(
     Exit code 0 when nothing failed, else 2.
     """
     use_plugins(plugin_files, blocked)
+    about_one = kind or overrides or config or prompts or device != "cpu"
     if tests is not None:
-        if name is not None:
-            raise click.UsageError("--tests says what to check: give no NAME beside it")
+        if name is not None or about_one:
+            raise click.UsageError("--tests says what to check and how: give no NAME and none of its options beside it")
         from dfw.testing.files import kits_in
         from dfw.testing.run import run_checks
 
         totals = [_print(f"{kit.__name__} ({tests})", run_checks(kit)) for kit in kits_in(tests)]
         return 2 if any(total["failed"] for total in totals) else 0
     if name is None:
-        if kind or overrides or config or prompts:
-            raise click.UsageError("--kind, --set, --config and --prompt belong to one component: give its NAME")
+        if about_one:
+            raise click.UsageError("--kind, --set, --config, --prompt and --device belong to one component: give its NAME")
         return _survey()
     from dfw.registry import registry
     from dfw.testing.check import Request, kit_for
@@ -89,7 +95,7 @@ def _survey() -> int:
         reason = f"  {' '.join(outcome.reason.split())}" if outcome.reason else ""
         click.echo(f"{entry.kind:<9} {entry.label:<36} {words}{reason}")
     for listener in listeners.active:
-        hooks = ", ".join(listeners.hooks_of(listener)) or "no hook of dfw"
+        hooks = ", ".join(listener.hooks)
         click.echo(f"{'listener':<9} {f'{listener.name} ({listener.provider})':<36} {hooks}")
     for problem in unreadable:
         click.echo(f"problem: {problem}")

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 import click
 import rich_click
 
-from dfw.discovery import BUILT_IN
+from dfw.cli.options import use_plugins
+from dfw.discovery import BUILT_IN, unreadable
 from dfw.errors import PluginError
 
 
@@ -21,15 +22,18 @@ def command() -> int:
 
     Exit code 3 when something that dfw requires is missing or broken.
     """
+    use_plugins((), ())
     missing = libraries()
-    for title, section in (("machine", machine), ("kernels", kernels), ("models", models)):
+    broken = list(unreadable())  # where torch gave up once, it takes the process with it when it is imported again
+    sections = () if broken else (("machine", machine), ("kernels", kernels), ("models", models))
+    for title, section in sections:
         try:
             lines = section()
         except Exception as error:  # a broken library is what a doctor is for
             missing.append(f"{title}: {type(error).__name__}: {error}")
             continue
         _print(title, lines)
-    missing += plugins()
+    missing += broken or plugins()
     for line in missing:
         click.echo(f"MISSING  {line}")
     click.echo("something that dfw requires is missing" if missing else "all that dfw requires is here")

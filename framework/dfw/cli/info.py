@@ -36,10 +36,11 @@ def info(name: str, kind: str | None, plugin_files: tuple[Path, ...], blocked: t
 
 def _kind_of(name: str) -> str:
     """The one kind that has a component of that name."""
+    from dfw.discovery import scan
     from dfw.registry import registry
 
     known = registry()
-    kinds = known.kinds_of(name) + ([LISTENER] if _matching(name) else [])
+    kinds = known.kinds_of(name) + ([LISTENER] if scan().listeners(name) else [])
     if len(kinds) > 1:
         raise click.UsageError(f"{name!r} names a {' and a '.join(kinds)}: add --kind {' or --kind '.join(kinds)}")
     if not kinds:
@@ -47,16 +48,11 @@ def _kind_of(name: str) -> str:
     return kinds[0]
 
 
-def _matching(name: str) -> list[Found]:
-    from dfw.discovery import scan
-
-    return [found for found in scan().group("dfw") if name in (found.name, f"{found.provider.distribution}/{found.name}")]
-
-
 def _found(name: str) -> Found:
+    from dfw.discovery import scan
     from dfw.errors import PluginError
 
-    matches = _matching(name)
+    matches = scan().listeners(name)
     if len(matches) == 1:
         return matches[0]
     if not matches:
@@ -79,7 +75,7 @@ def _listener(found: Found) -> Iterator[str]:
         {
             "distribution": str(found.provider),
             "module": found.target,
-            "hooks": ", ".join(listeners.hooks_of(listener)) or "none",
+            "hooks": ", ".join(listener.hooks),
         }
     )
 

@@ -17,7 +17,7 @@ import click
 import rich_click
 
 from dfw import __version__
-from dfw.errors import DfwError
+from dfw.errors import DfwError, PluginError
 
 VERBS = ("run", "render", "export", "sample", "guidance", "config", "plugins", "doctor")
 """Built-in verbs, in the order of the help; each is `dfw.cli.<verb>:command`."""
@@ -69,11 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(None if arguments is None else list(arguments), prog_name="dfw", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except DfwError as error:
-        if os.environ.get("DFW_TRACEBACK", "0") not in ("", "0"):
-            traceback.print_exc()
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
@@ -83,8 +78,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe went away: `dfw config show ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception:
-        traceback.print_exc()
-        return 1
+    except Exception as error:
+        return _tell(error)
     finally:
         logger.removeHandler(handler)
+
+
+def _tell(error: Exception) -> int:
+    """Prints what went wrong: one sentence, or the traceback of a crash of dfw itself. Returns the exit code."""
+    unreadable = _unreadable_package(error)
+    known = PluginError(unreadable) if unreadable else error
+    if not isinstance(known, DfwError) or os.environ.get("DFW_TRACEBACK", "0") not in ("", "0"):
+        traceback.print_exception(error)
+    if not isinstance(known, DfwError):
+        return 1
+    click.echo(f"error: {known}", err=True)
+    return known.exit_code
+
+
+def _unreadable_package(error: BaseException | None) -> str:
+    """The sentence for an error of a library that read the entry points of all packages and gave up at one; else nothing."""
+    from dfw.discovery import unreadable
+
+    while error is not None:
+        modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if any(module.startswith(("importlib.metadata", "importlib_metadata")) for module in modules):
+            return next(unreadable(), "")
+        error = error.__cause__
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +11,8 @@ import click
 
 if TYPE_CHECKING:
     from dfw.build import Composition
+
+log = logging.getLogger("dfw.cli")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,20 +29,23 @@ def config_arguments(command: Command) -> Command:
 
 def plugin_options(command: Command) -> Command:
     """`--plugin FILE.py` and `--block NAME`; give them to `use_plugins`."""
-    plugin = click.option("--plugin", "plugin_files", multiple=True, type=FILE, help="A Python file that registers components.")
+    file = click.Path(path_type=Path)
+    plugin = click.option("--plugin", "plugin_files", multiple=True, type=file, help="A Python file that registers components.")
     block = click.option("--block", "blocked", multiple=True, metavar="NAME", help="Leave out the plugins of a distribution.")
     return plugin(block(command))
 
 
 def use_plugins(plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
-    """Applies `plugin_options`: blocks first, then runs the files. Raises PluginError."""
-    from dfw.discovery import block
+    """Applies `plugin_options`: blocks first, then runs the files. Raises PluginError. Warns of names that block nothing."""
+    from dfw.discovery import block, useless_blocks
     from dfw.plugins import load_plugin_file
     from dfw.registry import rediscover
 
     if blocked:
         block(blocked)
         rediscover()
+    for sentence in useless_blocks():
+        log.warning("%s", sentence)
     for path in plugin_files:
         load_plugin_file(path)
 

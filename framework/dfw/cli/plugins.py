@@ -10,6 +10,7 @@ import rich_click
 from dfw.cli.check import check
 from dfw.cli.info import info
 from dfw.cli.new import new
+from dfw.cli.options import use_plugins
 
 
 @click.group("plugins", cls=rich_click.RichGroup)
@@ -28,6 +29,7 @@ def list_plugins() -> None:
     from dfw.discovery import scan
     from dfw.registry import registry
 
+    use_plugins((), ())
     known, offered = registry(), scan()
     rows = [(entry.kind, entry.qualified, entry.version, entry.target) for entry in known.entries()]
     rows += [("listener", f"{f.provider.distribution}/{f.name}", f.provider.version, f.target) for f in offered.group("dfw")]

@@ -23,7 +23,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*$")
 _PREFIX = re.compile(r"^(dreamfw|dfw)-(?=.)")
-_TAKEN = {*PUBLIC, "Any", "Annotated", "Callable", "Channel", "Field", "Fog", "Literal", "Path", "Sequence", "Tensor"}
+_LONGEST = 100
+_TAKEN = {*PUBLIC, *(f"{kind.capitalize()}Tests" for kind in KINDS)}
+_TAKEN |= {"Any", "Annotated", "Callable", "Field", "Literal", "Path", "PositiveFloat", "PositiveInt", "Sequence", "Tensor"}
+_TAKEN |= {"CONFIG", "COLOURS", "Channel", "Fog"}
+"""What the templates use themselves."""
 _SUMMARIES = {
     "geometry": ("A scene for dfw: a soft ball whose place, size and colour are learned.", "geometry: {{type: {0}}}"),
     "renderer": ("A renderer for dfw: equally spaced samples along each ray.", "renderer: {{type: {0}}}"),
@@ -37,8 +41,10 @@ def names_for(name: str) -> dict[str, str]:
 
     `dfw-soft-glow` gives component `soft-glow` and class `SoftGlow`. Raises ConfigError for a name that cannot be all of these.
     """
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} cannot name a package: write letters, digits and hyphens, beginning with a letter: dfw-glow")
+    if len(name) > _LONGEST:
+        raise ConfigError(f"the name has {len(name)} characters, and files are named after it: write at most {_LONGEST}")
     distribution = normalise(name)
     package = distribution.replace("-", "_")
     if distribution in (BUILT_IN, LOCAL, "dfw") or package in sys.stdlib_module_names or keyword.iskeyword(package):
@@ -50,6 +56,8 @@ def names_for(name: str) -> dict[str, str]:
     cls = "".join(part.capitalize() for part in component.split("-"))
     if not cls[0].isalpha():
         raise ConfigError(f"{component!r} cannot name a class, which begins with a letter: choose another name")
+    if cls.startswith("Test"):
+        raise ConfigError(f"{component!r} would name a class {cls}, which pytest takes for a test: choose another name")
     cls = f"{cls}Component" if cls in _TAKEN or keyword.iskeyword(cls) else cls
     return {"distribution": distribution, "package": package, "component": component, "cls": cls}
 
@@ -65,8 +73,7 @@ def write_package(name: str, kind: str, parent: Path) -> list[Path]:
         raise ConfigError(f"--kind {kind}: there are {', '.join(KINDS)}")
     names = names_for(name)
     folder = parent / names["distribution"]
-    if folder.exists():
-        raise ConfigError(f"{folder} exists already and is left as it is; choose another name, or --out another folder")
+    _require_new(folder)
     qualified = f"{names['distribution']}/{names['component']}"
     summary, usage = (text.format(qualified, names["component"]) for text in _SUMMARIES[kind])
     values = names | {"kind": kind, "dfw_version": __version__, "summary": summary, "usage": usage}
@@ -78,6 +85,15 @@ def write_package(name: str, kind: str, parent: Path) -> list[Path]:
         files[place] = environment.from_string(source.read_text(encoding="utf-8")).render(values)
     _write(folder, files)
     return [folder / place for place in files]
+
+
+def _require_new(folder: Path) -> None:
+    try:
+        taken = folder.exists()
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror}; --out a folder you may write to") from error
+    if taken:
+        raise ConfigError(f"{folder} exists already and is left as it is; choose another name, or --out another folder")
 
 
 def _write(folder: Path, files: dict[Path, str]) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
-from pydantic import ValidationError
+import torch
+from pydantic import BaseModel, ValidationError
 
-from dfw.build import Composition, compose
+from dfw.build import Composition, checked, compose, features
 from dfw.config import load_with_provenance
 from dfw.config_errors import explain
 from dfw.config_merge import parse_overrides
-from dfw.errors import ConfigError, DfwError, PluginError
+from dfw.discovery import BUILT_IN, scan
+from dfw.errors import ConfigError, DfwError, PluginError, one_line
 from dfw.interfaces import Geometry, Guidance
 from dfw.provenance import Provenance
 from dfw.registry import Entry, Registry
@@ -21,7 +24,7 @@ from dfw.testing.configs import undocumented
 from dfw.testing.geometry import GeometryTests
 from dfw.testing.guidance import GuidanceTests
 from dfw.testing.loss import LossTests
-from dfw.testing.outcomes import Outcome
+from dfw.testing.outcomes import Outcome, outcome_of
 from dfw.testing.renderer import RendererTests
 
 KITS: dict[str, type[ComponentTests[Any]]] = {
@@ -59,6 +62,11 @@ class Checked:
 def find(registry: Registry, name: str, kind: str | None = None) -> Entry:
     """The one component of any kind that `name` means, bare or qualified. Raises PluginError for none and for several."""
     kinds = [kind] if kind else registry.kinds_of(name)
+    if not kinds and scan().listeners(name):
+        raise PluginError(
+            f"{name!r} is a listener, and the kits check components; dfw plugins check, without a NAME, loads every listener and "
+            f"shows its hooks, dfw plugins info {name} this one alone"
+        )
     if not kinds:
         raise registry.unknown(name, "component")
     if len(kinds) > 1:
@@ -68,44 +76,77 @@ def find(registry: Registry, name: str, kind: str | None = None) -> Entry:
 
 def kit_for(registry: Registry, request: Request) -> tuple[Entry, type[ComponentTests[Any]]]:
     """The kit for a component, with the options and partners that `request` gives. Raises DfwError when it cannot be built."""
+    _check_device(request.device)
     entry = find(registry, request.name, request.kind)
+    if request.prompts and entry.kind != "guidance":
+        raise ConfigError(f"--prompt is for guidance, and {entry.label} is a {entry.kind}; leave it out")
     cls = registry.load(entry)
     run = None if request.config is None else _compose(registry, request.config)
     options: dict[str, Any] = {} if run is None else _options_in(run, entry, request.config)
     changes, _ = parse_overrides(list(request.overrides), {})
     options = _merged(options, changes)
     try:
-        checked = cls.Config.model_validate(options)
+        part = checked((entry.kind,), entry, cls, options)
     except ValidationError as error:
         sentences = "\n".join(explain(error, options, cls.Config, Provenance(), (), entry.label))
         raise ConfigError(f"{sentences}\nGive its options with --set key=value, or with --config RUN.yaml") from None
     body: dict[str, Any] = {"component": cls, "options": options, "device": request.device, "__doc__": entry.label}
-    body |= _partners(registry, entry, cls.requires(checked), run)
+    body |= _partners(registry, entry, features(part, "requires"), run)
     if entry.kind == "guidance":
         body |= _prompts(request.prompts, run)
     return entry, type(f"Check{cls.__name__}", (KITS[entry.kind],), body)
 
 
+def _check_device(name: str) -> None:
+    try:
+        torch.empty(1, device=name)
+        torch.Generator(name)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ConfigError(f"--device {name}: not usable here ({reason}); write cpu, or a device that dfw doctor lists") from error
+
+
 def survey(registry: Registry) -> Iterator[Checked]:
-    """Every installed component: that it imports, that its Config is documented, and that it can be built from its defaults."""
+    """Every installed component: that it imports, that its Config is documented, holds its own defaults and brings them through
+    YAML, and that it can be built from them.
+    """
     for entry in registry.entries():
         try:
             cls = registry.load(entry)
         except PluginError as error:
             yield Checked(entry, Outcome("imports", "failed", str(error)))
             continue
-        yield Checked(entry, _look_over(cls))
+        yield Checked(entry, _look_over(entry.kind, cls))
 
 
-def _look_over(cls: type[Any]) -> Outcome:
+def _look_over(kind: str, cls: type[Any]) -> Outcome:
     bare = sorted(f"{model.__name__}.{name}" for model, name in undocumented(cls.Config))
     if bare:
         return Outcome("config", "failed", f"no docstring under {', '.join(bare)}; say what it is, its unit and its range")
     try:
         config = cls.Config()
-    except ValidationError as error:
-        needed = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
-        return Outcome("builds", "skipped", f"not built: its options have no default for {needed}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return _refused(cls.Config, error)
+    kit = type("Defaults", (KITS[kind],), {"make": lambda self: SimpleNamespace(config=config)})
+    written = outcome_of("config", kit().test_config_survives_yaml)
+    return _built(cls, config) if written.status == "passed" else written
+
+
+def _refused(model: type[BaseModel], error: BaseException) -> Outcome:
+    """What it means that a Config does not take its own defaults: that it must be given options, or that it is wrong."""
+    if not isinstance(error, ValidationError):
+        return Outcome("config", "failed", f"its own defaults make it raise {one_line(error)}")
+    needed = {problem["loc"][0] for problem in error.errors() if problem["type"] == "missing" and len(problem["loc"]) == 1}
+    if len(needed) == error.error_count():
+        names = ", ".join(sorted(map(str, needed)))
+        return Outcome("builds", "skipped", f"not built: its options have no default for {names}")
+    sentences = "; ".join(explain(error, {}, model, Provenance()))
+    return Outcome("config", "failed", f"it refuses its own defaults: {sentences}")
+
+
+def _built(cls: type[Any], config: object) -> Outcome:
     try:
         cls(config)
     except KeyboardInterrupt:
@@ -125,7 +166,7 @@ def _compose(registry: Registry, config: str) -> Composition:
 def _options_in(run: Composition, entry: Entry, config: str | None) -> dict[str, Any]:
     for part in run.parts():
         if (part.entry.kind, part.entry.qualified) == (entry.kind, entry.qualified):
-            return part.config.model_dump(mode="json", by_alias=True)
+            return part.written()
     used = ", ".join(part.entry.qualified for part in run.parts())
     raise ConfigError(f"{config}: no {entry.kind} {entry.qualified} in this run; it has {used}")
 
@@ -141,7 +182,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def _partners(registry: Registry, entry: Entry, requires: frozenset[str], run: Composition | None) -> dict[str, Any]:
     """Methods that give the kit a partner with the features it has none of: a run's own, or one that is installed."""
     if entry.kind == "renderer" and "density-field" not in requires:
-        build = _geometry_with(registry, requires) if run is None else run.build_geometry
+        build = _geometry_with(registry, entry, requires) if run is None else run.build_geometry
 
         def geometry(self: Any) -> Geometry:
             return build()
@@ -162,18 +203,22 @@ def _partners(registry: Registry, entry: Entry, requires: frozenset[str], run: C
     return {}
 
 
-def _geometry_with(registry: Registry, features: frozenset[str]) -> Any:
-    """A function that builds an installed geometry that provides `features` from its defaults. Raises ConfigError for none."""
-    for entry in registry.entries("geometry"):
+def _geometry_with(registry: Registry, renderer: Entry, wanted: frozenset[str]) -> Callable[[], Any]:
+    """A function that builds an installed geometry that provides what is `wanted` from its defaults. Raises ConfigError for none.
+
+    The renderer's own distribution is asked first, then the built-in one, then strangers; what breaks is passed over.
+    """
+    owners = (renderer.distribution, BUILT_IN)
+    for entry in sorted(registry.entries("geometry"), key=lambda one: [one.distribution != owner for owner in owners]):
         try:
-            cls: Any = registry.load(entry)
-            config = cls.Config()
-        except (PluginError, ValidationError):
+            part = checked(("geometry",), entry, registry.load(entry), {})
+            if wanted <= features(part, "provides"):
+                part.construct()
+                return part.construct
+        except (DfwError, ValidationError):
             continue
-        if features <= cls.provides(config):
-            return lambda: cls(config)
     raise ConfigError(
-        f"no installed geometry provides {', '.join(sorted(features))} with its default options; "
+        f"no installed geometry provides {', '.join(sorted(wanted))} with its default options; "
         "give a run that has one with --config RUN.yaml"
     )
 

@@ -71,6 +71,16 @@ class StandInTensor(Tensor):
         """Every operator on such tensors."""
         return _run(func, args, kwargs or {})
 
+    @property
+    def data(self) -> Tensor:
+        """As torch's: the same numbers without a graph; may be set."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
+        self.here = _here(value)
+
     def tolist(self) -> Any:
         """The numbers, brought to the CPU."""
         return self.cpu().tolist()
@@ -188,6 +198,9 @@ class _Module:
         """Nothing to put back."""
 
 
+_library = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
+
+
 def _make_known() -> str:
     """Tells torch of the stand-in; the reason why not, where that cannot be."""
     if torch.cuda.is_available() or torch.backends.mps.is_available():
@@ -199,6 +212,7 @@ def _make_known() -> str:
         return f"torch {torch.__version__} cannot make a device that stands in for a GPU; 2.10 can"
     try:
         setup(NAME, backend_module=_Module())
+        _library.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # type: ignore[no-untyped-call]
     except RuntimeError:
         return f"another package has made the device {torch._C._get_privateuse1_backend_name()!r} known to torch"
     return ""
