@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch._dynamo  # noqa: F401  torch loads it late, and pytester forgets what was loaded under it
 from fake_packages import on_path, write_package
 from test_cli import fresh_plugins, run_dfw
 
 from dfw.errors import ConfigError, PluginError
 from dfw.registry import Entry, Registry
 from dfw.testing import LossTests, Skip, checks_of, run_checks
-from dfw.testing.check import Request, find, kit_for, kits_in, survey
+from dfw.testing.check import Request, find, kit_for, survey
+from dfw.testing.files import kits_in
 from dfw.testing.outcomes import outcome_of
 from dfw_renderers.plane import Plane
 
@@ -105,7 +107,7 @@ def test_a_kit_without_a_component_says_what_to_write() -> None:
 def test_pytest_shows_skips_and_strict_expected_failures(pytester: pytest.Pytester) -> None:
     write(pytester.path / "bright.py", reduce="sum")
     pytester.makepyfile(test_bright=KIT)
-    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=16, skipped=3, xfailed=1)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=19, skipped=3, xfailed=1)
     write(pytester.path / "bright.py")
     failing = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-k", "any_batch_size")
     failing.assert_outcomes(failed=1)
@@ -115,7 +117,7 @@ def test_pytest_shows_skips_and_strict_expected_failures(pytester: pytest.Pytest
 def test_check_passes_a_right_loss(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_dfw("plugins", "check", "bright", "--plugin", str(write(Path("bright.py"))), capsys=capsys)
     assert code == 0, out
-    assert "17 passed, 3 skipped" in out
+    assert "20 passed, 3 skipped" in out
 
 
 def test_check_names_what_a_wrong_loss_breaks(capsys: pytest.CaptureFixture[str]) -> None:

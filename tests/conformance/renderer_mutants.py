@@ -246,8 +246,8 @@ MUTANTS: dict[type[Twin], set[str]] = {
     BackgroundShinesThrough: {"test_half_transparent_thing_is_composited"},
     ForgetsTheSpacing: {"test_opacity_of_a_ball"},
     ForgetsOcclusion: {"test_weights", "test_ranges", "test_opacity_of_a_ball", "test_opaque_thing_has_its_colour"},
-    DepthAlongTheAxis: {"test_depth_is_the_distance_along_the_ray"},
-    DetachedDensity: {"test_gradcheck"},
+    DepthAlongTheAxis: {"test_depth_is_the_distance_along_the_ray", "test_pictures_are_the_sums_of_their_samples"},
+    DetachedDensity: {"test_gradcheck", "test_every_output_carries_a_graph"},
     ExposureOfTheBatch: {"test_batch_invariance"},
     DrawsGlobally: {"test_no_global_rng", "test_training_draws_from_its_generator"},
     DrawsInEvaluation: {"test_evaluation_is_repeatable"},
@@ -256,8 +256,14 @@ MUTANTS: dict[type[Twin], set[str]] = {
     PromisesNormals: {"test_features_are_given"},
     HazeInTheVoid: {"test_empty_scene_is_the_background", "test_half_transparent_thing_is_composited"},
     LearnsNoColour: {"test_gradients_reach_the_scene", "test_gradcheck"},
-    LearnsNothing: {"test_gradients_reach_the_scene"},
-    WidthFirst: {"test_shapes", "test_weights", "test_camera_convention", "test_opacity_of_a_ball"},
+    LearnsNothing: {"test_gradients_reach_the_scene", "test_every_output_carries_a_graph"},
+    WidthFirst: {
+        "test_shapes",
+        "test_weights",
+        "test_pictures_are_the_sums_of_their_samples",
+        "test_camera_convention",
+        "test_opacity_of_a_ball",
+    },
     SeamsBetweenChunks: {"test_chunking_changes_nothing"},
 }
 """Wrong renderer -> the checks that catch it, and no other."""

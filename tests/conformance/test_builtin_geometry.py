@@ -28,6 +28,12 @@ class OfNeRF(GeometryTests):
                 parameter.add_(0.1 * drawn.to(parameter))
 
 
+class TestNeRFAsInstalled(GeometryTests):
+    """With its defaults, as `dfw plugins check nerf`: its first features are so small that a step meets the ReLUs' kinks."""
+
+    component = NeRF
+
+
 class TestHashGrid(OfNeRF):
     options: ClassVar[dict[str, Any]] = {
         "encoding": {"type": "hash-grid", "levels": 4, "log2_size": 10, "base": 4, "finest": 16},

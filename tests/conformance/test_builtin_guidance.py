@@ -26,7 +26,7 @@ class TestGaussian(GuidanceTests):
 
 class TestTinyStableDiffusion(GuidanceTests):
     prompts = ("a red car", "a blue cube")
-    round_trip = None  # its weights are random
+    trained, round_trip = False, None  # its weights are random
     prediction: ClassVar[str] = "epsilon"
     folder: ClassVar[Path]
 

@@ -27,7 +27,7 @@ class Tiny(GuidanceTests):
 
     __test__ = False
     prompts = ("a red car", "a blue cube")
-    round_trip = None  # the weights of its VAE are random
+    trained, round_trip = False, None  # the weights of U-Net and VAE are random
     kind: ClassVar[type[Guidance]]
     save: ClassVar[Callable[[Path], Path]]
     folder: ClassVar[Path]

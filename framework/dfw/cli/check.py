@@ -52,7 +52,7 @@ def check(
     if tests is not None:
         if name is not None or about_one:
             raise click.UsageError("--tests says what to check and how: give no NAME and none of its options beside it")
-        from dfw.testing.check import kits_in
+        from dfw.testing.files import kits_in
         from dfw.testing.run import run_checks
 
         totals = [_print(f"{kit.__name__} ({tests})", run_checks(kit)) for kit in kits_in(tests)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +19,8 @@ from dfw.errors import ConfigError, DfwError, PluginError, one_line
 from dfw.interfaces import Geometry, Guidance
 from dfw.provenance import Provenance
 from dfw.registry import Entry, Registry
-from dfw.testing.base import ComponentTests, undocumented
+from dfw.testing.base import ComponentTests
+from dfw.testing.configs import undocumented
 from dfw.testing.geometry import GeometryTests
 from dfw.testing.guidance import GuidanceTests
 from dfw.testing.loss import LossTests
@@ -105,28 +104,6 @@ def _check_device(name: str) -> None:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ConfigError(f"--device {name}: not usable here ({reason}); write cpu, or a device that dfw doctor lists") from error
-
-
-def kits_in(path: Path) -> list[type[ComponentTests[Any]]]:
-    """The kits that a Python test file subclasses, in the order they are written. Raises PluginError."""
-    spec = spec_from_file_location(f"dfw_tests_{path.stem}", path) if path.suffix == ".py" and path.is_file() else None
-    if spec is None or spec.loader is None:
-        raise PluginError(f"--tests {path}: no such Python file")
-    module = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise PluginError(f"--tests {path} failed to load: {type(error).__name__}: {error}") from error
-    found = [
-        value
-        for name, value in vars(module).items()
-        if name.startswith("Test") and isinstance(value, type) and issubclass(value, ComponentTests)
-    ]
-    if not found:
-        raise PluginError(f"--tests {path}: no class Test... in it that subclasses a kit of dfw.testing")
-    return found
 
 
 def survey(registry: Registry) -> Iterator[Checked]:

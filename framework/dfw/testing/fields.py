@@ -98,6 +98,22 @@ def speck(centre: Sequence[float], height: float = 20.0, size: float = 0.1) -> B
     return Blobs([height], [list(centre)], [size], [[0.9, 0.5, 0.2]])
 
 
+def soft_ball(centre: Sequence[float]) -> Blobs:
+    """One blob, opaque in its middle and thin at its rim, with a slope everywhere: its normals point away from `centre`."""
+    return Blobs([30.0], [list(centre)], [0.2], [[0.9, 0.5, 0.2]])
+
+
+def normals_seen(blobs: Blobs, cameras: CameraBatch, samples: int = 1024) -> tuple[Tensor, Tensor]:
+    """Opacity (B, H, W) and normals (B, H, W, 3), weighted sums along each ray: by 1,024 midpoints from 1 to 5 units away."""
+    rays, step = cameras.rays(), 4 / samples
+    distance = 1 + step * (torch.arange(samples, device=rays.origin.device, dtype=rays.origin.dtype) + 0.5)
+    found = blobs.sample(rays.origin[..., None, :] + distance[:, None] * rays.direction[..., None, :], normals=True)
+    assert found.normal is not None
+    thickness = found.density * step
+    weight = torch.exp(thickness - thickness.cumsum(-1)) * -torch.expm1(-thickness)
+    return weight.sum(-1).detach(), (weight[..., None] * found.normal).sum(-2).detach()
+
+
 def views(
     angles: Sequence[tuple[float, float]], height: int, width: int, fov: float = 40.0, dtype: torch.dtype = torch.float32
 ) -> CameraBatch:

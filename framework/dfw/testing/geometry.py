@@ -9,17 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfw.interfaces import DensityField, Geometry, parameters_of
+from dfw.interfaces import DensityField, Geometry
 from dfw.schedules import Progress
 from dfw.testing.base import ComponentTests
 from dfw.testing.compare import bounds, projected, require_finite, require_same
 from dfw.testing.outcomes import Skip, require
+from dfw.testing.trained import GradientChecks, GroupChecks
 
 _LEADING = ((5,), (), (2, 3), (0,), (4, 1, 2), (2, 0, 3))
 """Leading dimensions of points that every field is asked with."""
 
 
-class GeometryTests(ComponentTests[Geometry]):
+class GeometryTests(ComponentTests[Geometry], GroupChecks[Geometry], GradientChecks[Geometry]):
     """Checks of a `Geometry`. Write `make`; for one that is no DensityField and has no `image`, write `observe` too."""
 
     interface: ClassVar[type[Any]] = Geometry
@@ -72,17 +73,6 @@ class GeometryTests(ComponentTests[Geometry]):
             assert gradient is not None
             require(bool(torch.isfinite(gradient).all()), promise, f"the gradient of {name} is not finite", remedy)
             require(bool(gradient.any()), promise, f"the gradient of {name} is 0 everywhere", remedy)
-
-    def test_parameter_groups_hold_each_parameter_once(self) -> None:
-        """`parameter_groups` names every trainable parameter exactly once, and nothing else."""
-        made = self.fresh()
-        grouped = [id(parameter) for parameter in parameters_of(made.parameter_groups())]
-        promise = "parameter_groups() holds every trainable parameter exactly once"
-        require(len(grouped) == len(set(grouped)), promise, "one is in two groups", "Put each into one group")
-        lost = [name for name, p in made.named_parameters() if p.requires_grad and id(p) not in set(grouped)]
-        require(not lost, promise, f"{', '.join(lost)} is in none", "Add it to a group, or it is never optimised")
-        own = {id(parameter) for parameter in made.parameters()}
-        require(set(grouped) <= own, promise, "one is no parameter of the module", "Register it as an attribute of the module")
 
     # -- density fields ------------------------------------------------------------------------------------------------
 

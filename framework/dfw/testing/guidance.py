@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from dfw.contracts import Conditioning
-from dfw.interfaces import Guidance
-from dfw.testing.base import ComponentTests
 from dfw.testing.compare import bounds, require_finite, require_same
+from dfw.testing.guidance_prediction import PredictionChecks
 from dfw.testing.outcomes import Skip, require
+from dfw.testing.untouched import left_alone
 
 
-class GuidanceTests(ComponentTests[Guidance]):
+class GuidanceTests(PredictionChecks):
     """Checks of a `Guidance`. Write `make`, and `prompts` if it does not know the words of these."""
-
-    interface: ClassVar[type[Any]] = Guidance
-    prompts: ClassVar[tuple[str, str]] = ("a red cube", "a blue car")
-    """Two texts that the model can read and tell apart."""
-    round_trip: ClassVar[float | None] = 0.1
-    """Mean absolute error, of colours in [0, 1], that decode_image(encode_image(x)) makes on smooth images; None: no promise."""
-
-    _shared: ClassVar[dict[type[Any], Guidance]] = {}
-
-    def exercise(self, made: Guidance) -> None:
-        """Asks everything in training mode."""
-        made.train()
-        self.observe(made)
-
-    def observe(self, made: Guidance, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Encoded images, decoded ones, and predictions for the first prompt at several timesteps."""
-        with torch.no_grad():
-            image = self._image(made, 2, dtype)
-            noisy, timestep = self._noisy(made, 3, dtype), self._timesteps(made, 3)
-            return {
-                "encode_image": made.encode_image(image),
-                "decode_image": made.decode_image(made.encode_image(image)),
-                "predict": made.predict(noisy, timestep, self._text(made, self.prompts[:1] * 3)),
-            }
-
-    # -- checks --------------------------------------------------------------------------------------------------------
 
     def test_schedule(self) -> None:
         """alpha falls and sigma rises with the timestep, in (0, 1]: clean first, noise last.
@@ -82,28 +55,6 @@ class GuidanceTests(ComponentTests[Guidance]):
         promise = "predict_clean undoes add_noise when given the true noise"
         require_same({"clean": clean}, {"clean": back}, 1e-5, promise, "Return (z_t - sigma_t eps) / alpha_t")
 
-    def test_predict_noise_follows_the_prediction_type(self) -> None:
-        """`predict_noise` is what the network's output means: eps, alpha v + sigma z_t, (z_t - alpha x0)/sigma, z_t + alpha v."""
-        guidance = self._guidance()
-        timestep, noisy = self._timesteps(guidance, 3), self._noisy(guidance, 3)
-        text = self._text(guidance, self.prompts[:1] * 3)
-        kinds = ("epsilon", "v_prediction", "sample", "flow")
-        promise = f"prediction_type is one of {', '.join(kinds)}"
-        require(guidance.prediction_type in kinds, promise, f"it is {guidance.prediction_type!r}", "Write one of them")
-        with torch.no_grad():
-            output = guidance.predict(noisy, timestep, text)
-            noise = guidance.predict_noise(noisy, timestep, text)
-        alpha, sigma = guidance.schedule.at(timestep, noisy)
-        meanings = {
-            "epsilon": output,
-            "v_prediction": alpha * output + sigma * noisy,
-            "sample": (noisy - alpha * output) / sigma,
-            "flow": noisy + alpha * output,
-        }
-        expected = {"noise": meanings[guidance.prediction_type]}
-        promise = f"predict_noise reads predict's output as {guidance.prediction_type}"
-        require_same(expected, {"noise": noise}, self.tolerance, promise, "Leave predict_noise as it is inherited")
-
     def test_shapes(self) -> None:
         """Sizes are as the attributes say: images of `resolution`, encoded to (B, `channels`, `latent_resolution`, same)."""
         guidance = self._guidance()
@@ -123,7 +74,8 @@ class GuidanceTests(ComponentTests[Guidance]):
             seen = f"it gave {tuple(value.shape)} in {value.dtype}"
             remedy = "Set the attributes to what the model really uses, and keep the dtype of the input"
             require(tuple(value.shape) == shape and value.dtype == image.dtype, promise, seen, remedy)
-        low, high = bounds(decoded)
+        with torch.no_grad():
+            low, high = bounds(torch.cat([decoded, guidance.decode_image(3 * self._noisy(guidance, 2))]))
         promise, seen = "decode_image gives colours in [0, 1]", f"they run from {low:.3g} to {high:.3g}"
         require(low >= 0 and high <= 1, promise, seen, "Undo the scaling of encode_image and clamp")
         if guidance.space == "pixel":
@@ -182,17 +134,6 @@ class GuidanceTests(ComponentTests[Guidance]):
         promise = "a frozen model answers in training mode as in evaluation mode"
         require_same(outputs, self.observe(guidance.train()), self.tolerance, promise, remedy)
 
-    def test_prompt_changes_the_prediction(self) -> None:
-        """Two prompts give two predictions of the same noisy images."""
-        guidance = self._guidance()
-        noisy, timestep = self._noisy(guidance, 2), torch.full((2,), len(guidance.schedule) // 2, device=self.device)
-        with torch.no_grad():
-            one, other = (guidance.predict(noisy, timestep, self._text(guidance, [text] * 2)) for text in self.prompts)
-        apart = float((one - other).abs().max())
-        seen = f"predictions for {self.prompts[0]!r} and {self.prompts[1]!r} differ by at most {apart:.3g}"
-        remedy = "Give conditioning.embedding to the network, or set `prompts` to two that the model tells apart"
-        require(apart > 1e-6, "the prompt changes the prediction", seen, remedy)
-
     def test_batch_invariance(self) -> None:
         """Each image and text of a batch is answered as if it were alone."""
         guidance = self._guidance()
@@ -212,48 +153,25 @@ class GuidanceTests(ComponentTests[Guidance]):
         remedy = "Use no statistics over the batch (BatchNorm, mean over dim 0), and one timestep per image"
         require_same(whole, joined, 10 * self.tolerance, promise, remedy)
 
-    def test_guidance_scale_follows_diffusers(self) -> None:
-        """`predict_noise_guided` is eps_u + s (eps_c - eps_u): 0 without the prompt, 1 with it, more beyond."""
+    def test_leaves_its_inputs_alone(self) -> None:
+        """No call changes a tensor that it is given, nor whether gradients are recorded."""
         guidance = self._guidance()
-        noisy, timestep = self._noisy(guidance, 2), self._timesteps(guidance, 2)
-        given, without = (self._text(guidance, [text] * 2) for text in self.prompts)
-        with torch.no_grad():
-            eps_c, eps_u = (guidance.predict_noise(noisy, timestep, text) for text in (given, without))
-            for scale in (0.0, 1.0, 7.5):
-                found = guidance.predict_noise_guided(noisy, timestep, given, without, scale)
-                promise = f"predict_noise_guided with scale {scale:g} is eps_u + {scale:g} (eps_c - eps_u)"
-                expected = {"noise": eps_u + scale * (eps_c - eps_u)}
-                remedy = "Leave it as it is inherited, or mind the order of the two prompts"
-                require_same(expected, {"noise": found}, 100 * self.tolerance, promise, remedy)
-
-    # -- helpers -------------------------------------------------------------------------------------------------------
-
-    def _guidance(self) -> Guidance:
-        """One model for all checks that do not change it: loading takes long."""
-        key = type(self)
-        if key not in self._shared:
-            self._shared[key] = self.fresh()
-        return self._shared[key].eval()
-
-    def _image(self, guidance: Guidance, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Smooth images (B, 3, side, side) in [0.1, 0.9]: four strong colours, one in each corner."""
-        corners = 0.1 + 0.8 * self.draw(count, 3, 2, 2, seed=3, dtype=dtype).round()
-        side = guidance.resolution
-        return torch.nn.functional.interpolate(corners, size=(side, side), mode="bilinear", align_corners=True)
-
-    def _noisy(self, guidance: Guidance, count: int, dtype: torch.dtype = torch.float32, seed: int = 4) -> Tensor:
-        side = guidance.latent_resolution
-        drawn = torch.randn(count, guidance.channels, side, side, generator=torch.Generator().manual_seed(seed))
-        return drawn.to(device=self.device, dtype=dtype)
-
-    def _timesteps(self, guidance: Guidance, count: int) -> Tensor:
-        """From a fiftieth to 49 fiftieths of the schedule."""
-        length = len(guidance.schedule)
-        return torch.linspace(0.02 * length, 0.98 * length, count, device=self.device).long().clamp(0, length - 1)
-
-    def _text(self, guidance: Guidance, texts: tuple[str, ...] | list[str]) -> Conditioning:
-        found = guidance.encode_text(list(texts))
-        promise = "encode_text gives one row per text"
-        seen = f"{len(texts)} texts gave an embedding of shape {tuple(found.embedding.shape)}"
-        require(found.embedding.dim() == 3 and len(found) == len(texts), promise, seen, "Return Conditioning of (B, L, D)")
-        return found
+        image, noisy, timestep = self._image(guidance, 2), self._noisy(guidance, 2), self._timesteps(guidance, 2)
+        noise, texts = self._noisy(guidance, 2, seed=7), [self._text(guidance, [text] * 2) for text in self.prompts]
+        calls: dict[str, Callable[[], object]] = {
+            "encode_image": lambda: guidance.encode_image(image),
+            "decode_image": lambda: guidance.decode_image(noisy),
+            "predict": lambda: guidance.predict(noisy, timestep, texts[0]),
+            "add_noise": lambda: guidance.add_noise(noisy, noise, timestep),
+            "predict_noise_guided": lambda: guidance.predict_noise_guided(noisy, timestep, texts[0], texts[1], 7.5),
+            "predict_clean": lambda: guidance.predict_clean(noisy, timestep, noise),
+        }
+        given = {"image": image, "noisy": noisy, "timestep": timestep, "noise": noise, "conditioning": texts}
+        for name, call in calls.items():
+            with torch.no_grad(), left_alone(f"{name} only looks", given):
+                call()
+        with torch.enable_grad():
+            guidance.predict(noisy, timestep, texts[0])
+            kept = torch.is_grad_enabled()
+        promise, remedy = "a call leaves torch's grad mode alone", "Write `with torch.no_grad():`"
+        require(kept, promise, "predict switched gradients off for all that follows", remedy)

@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from dfw.cameras import orbit
-from dfw.contracts import CameraBatch, Conditioning, PromptBatch, RaySamples, RenderOutput
-from dfw.interfaces import Guidance, Loss, LossInputs
+from dfw.contracts import PromptBatch
+from dfw.interfaces import Loss, LossInputs
 from dfw.schedules import Progress
-from dfw.testing.base import ComponentTests
-from dfw.testing.compare import require_derivative, require_same
-from dfw.testing.gaussian import GaussianScore
+from dfw.testing.compare import difference, require_derivative, require_finite, require_same
+from dfw.testing.loss_shown import ShownToLoss
 from dfw.testing.outcomes import Skip, require
 from dfw.testing.randomness import changed, global_states, kept_states
-
-_SAMPLES = 4
-"""Samples per ray of the rendering that losses see."""
+from dfw.testing.untouched import left_alone
 
 
-class LossTests(ComponentTests[Loss]):
+class LossTests(ShownToLoss):
     """Checks of a `Loss`. Write `make`; and `expected_gradient`, if the loss has a formula."""
 
-    interface: ClassVar[type[Any]] = Loss
-    side: ClassVar[int] = 4
-    """Pixels of a view, and of the guidance's images."""
     copies: ClassVar[int] = 4096
     """Draws over which a gradient with noise in it is averaged."""
     gradient_of: ClassVar[str] = "encoded"
     """What `expected_gradient` is the gradient of: `encoded`, or one of the render's tensors (`colour`, `opacity` ...)."""
-
-    def guidance(self) -> Guidance | None:
-        """The score model that the loss asks: one in closed form. Return None for a loss that asks none."""
-        return GaussianScore(self.side)
-
-    def prompt(self) -> tuple[str, str]:
-        """The prompt and the negative one; the guidance knows them."""
-        return "left", ""
 
     def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
         """The gradient of the loss with respect to `gradient_of`, by its formula; None if it has none of its own.
@@ -48,40 +32,6 @@ class LossTests(ComponentTests[Loss]):
         `inputs.generator` is in the state that the loss will find: draw from it what the loss draws, in the same order.
         """
         return None
-
-    def prepare(self, made: Loss, generator: torch.Generator) -> None:
-        """Binds it to the guidance, as a run does before its first step."""
-        guidance = self.guidance()
-        made.bind(None if guidance is None else guidance.to(self.device), generator)
-
-    def exercise(self, made: Loss) -> None:
-        """Some steps backwards, each ended, in training mode."""
-        made.train()
-        for seed in (0, 1):
-            inputs = self.inputs(seed=seed)
-            made(inputs).sum().backward()
-            made.end_step(inputs)
-        made.zero_grad(set_to_none=True)
-        made.eval()
-
-    def observe(self, made: Loss, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """The value, and the gradient with respect to everything rendered."""
-        inputs = self.inputs(dtype=dtype)
-        value = made(inputs)
-        gradients = self._gradients(value, inputs.render)
-        return {"value": value.detach()} | {name: g for name, g in gradients.items() if g is not None}
-
-    def inputs(self, views: int = 3, copies: int = 1, seed: int = 0, dtype: torch.dtype = torch.float32) -> LossInputs:
-        """What a step shows the loss: `views` different random renders, each `copies` times, all of whose tensors are leaves."""
-        rows = torch.arange(views, device=self.device).repeat_interleave(copies)
-        return self._inputs(rows, seed, dtype)
-
-    def draws(self, made: Loss) -> bool:
-        """Whether the loss takes random numbers from its generator."""
-        inputs = self.inputs()
-        before = inputs.generator.get_state()
-        made(inputs)
-        return not torch.equal(before, inputs.generator.get_state())
 
     # -- checks --------------------------------------------------------------------------------------------------------
 
@@ -92,6 +42,34 @@ class LossTests(ComponentTests[Loss]):
             seen = f"{views} views gave shape {tuple(value.shape)}, value {value.detach().flatten()[:3].tolist()}"
             remedy = "Average over views and rays (or sum over elements), and return the scalar"
             require(value.shape == () and bool(torch.isfinite(value)), "a loss is one finite number", seen, remedy)
+
+    def test_first_and_last_step(self) -> None:
+        """Value and gradients are finite at the first step of a run, at its last, and in a run of one step."""
+        promise, remedy = "a loss is finite at every step", "Look for a division by progress.step, or by what is left of the run"
+        for progress in (Progress(0, 100), Progress(99, 100), Progress(0, 1)):
+            inputs = replace(self.inputs(), progress=progress)
+            value: Tensor = self.fresh()(inputs)
+            found = self._gradients(value, inputs.render) if value.requires_grad else {}
+            shown = {"value": value} | {f"gradient of {name}": g for name, g in found.items() if g is not None}
+            require_finite(shown, f"{promise}, here {progress.step} of {progress.total}", remedy)
+
+    def test_reads_the_prompt(self) -> None:
+        """A loss that requires `text` has another gradient when everything but the negative prompt says something else."""
+        prompt = self.inputs().prompt
+        if "text" not in self._requires() or prompt is None:
+            raise Skip("the loss does not require text")
+        other, apart = prompt.negative, 0.0
+        if difference(prompt.positive.embedding, other.embedding) == 0:
+            raise Skip("`prompt` gives one text twice")
+        found = []
+        for words in (prompt, PromptBatch(other, other, texts=dict.fromkeys(prompt.texts, other))):
+            inputs = replace(self.inputs(), prompt=words)
+            found.append(self._gradients(self.fresh()(inputs), inputs.render))
+        for one, two in zip(found[0].values(), found[1].values(), strict=True):
+            if one is not None and two is not None:
+                apart = max(apart, difference(one, two) / max(float(one.abs().max()), 1e-30))
+        promise, remedy = "a loss that requires text reads the prompt", "Ask about inputs.prompt, or leave text out of requires()"
+        require(apart > 1e-6, promise, "its gradient is the same for another prompt", remedy)
 
     def test_gradient_reaches_the_render(self) -> None:
         """Something that is rendered gets a finite gradient that is not 0."""
@@ -117,19 +95,28 @@ class LossTests(ComponentTests[Loss]):
         require_same(same, {self.gradient_of: found}, self.tolerance * min(1.0, float(expected.abs().max())), promise, remedy)
 
     def test_gradient_matches_differences(self) -> None:
-        """The gradient is the derivative of the value; not asked of losses that ask a guidance, whose gradient is given."""
+        """The gradient is the derivative of the value, for the render and for parameters of the loss's own.
+
+        Not asked of losses that ask a guidance, whose gradient is given.
+        """
         if "noise-prediction" in self._requires():
             raise Skip("a distillation loss gives its gradient; its value is no potential of it")
         made, inputs = self._double(), self.inputs(dtype=torch.float64)
-        leaves = self._leaves(inputs.render)
-        found = self._gradients(made(inputs), inputs.render)
-        moved = {name: g for name, g in found.items() if g is not None and bool(g.any())}
+        shown, own = list(self._leaves(inputs.render).values()), [p for p in made.parameters() if p.requires_grad]
+        value: Tensor = made(inputs)
+        require(value.requires_grad, "a loss trains the scene", "its value carries no graph", "Compute it without detach()")
+        found = torch.autograd.grad(value.sum(), [*shown, *own], allow_unused=True)
+        pairs = [(x, g) for x, g in zip(shown, found, strict=False) if g is not None and bool(g.any())]
+        pairs_own = list(zip(own, found[len(shown) :], strict=True))
 
         def again() -> Tensor:
-            return self._call(made, replace(inputs, generator=self.generator()))
+            moved: Tensor = made(replace(inputs, generator=self.generator()))
+            return moved
 
+        moved = [x for x, _ in pairs] + [x for x, _ in pairs_own]
+        gradients = [g for _, g in pairs] + [g for _, g in pairs_own]
         remedy = "Look for a detach() or a wrong backward(); where it is meant, name this check in expected_failures"
-        require_derivative(again, [leaves[name] for name in moved], list(moved.values()), self.generator(6), remedy)
+        require_derivative(again, moved, gradients, self.generator(6), remedy)
 
     def test_linear_in_its_weight(self) -> None:
         """The gradient of 2.5 times the loss is 2.5 times the gradient: the weight of a configuration works."""
@@ -179,17 +166,14 @@ class LossTests(ComponentTests[Loss]):
         require_same(first, second, tolerance, promise, remedy)
 
     def test_leaves_its_inputs_alone(self) -> None:
-        """No tensor of the render or of the guidance is changed, and no gradient is left behind in them."""
+        """No tensor of the inputs is changed: render, cameras, prompt, guidance; and the guidance gets no gradient."""
         made, inputs = self.fresh(), self.inputs()
-        shown = self._leaves(inputs.render)
-        frozen = dict(inputs.guidance.named_parameters()) if inputs.guidance is not None else {}
-        before = {name: tensor.detach().clone() for name, tensor in (shown | frozen).items()}
-        made(inputs).sum().backward()
-        made.end_step(inputs)
-        for name, tensor in (shown | frozen).items():
-            promise, remedy = "a loss only looks", "Use no operations in place (those that end in _)"
-            require(torch.equal(tensor.detach(), before[name]), promise, f"it changed {name}", remedy)
-        touched = [name for name, parameter in frozen.items() if parameter.grad is not None]
+        encoded = None if inputs.guidance is None else inputs.encoded
+        with left_alone("a loss only looks", {"inputs": inputs, "inputs.encoded": encoded}):
+            made(inputs).sum().backward()
+            made.end_step(inputs)
+        frozen = () if inputs.guidance is None else inputs.guidance.named_parameters()
+        touched = [name for name, parameter in frozen if parameter.grad is not None]
         require(not touched, "the guidance stays frozen", f"{', '.join(touched)} got a gradient", "Call it under no_grad")
 
     # -- helpers -------------------------------------------------------------------------------------------------------
@@ -203,10 +187,6 @@ class LossTests(ComponentTests[Loss]):
             raise Skip("the component does not work in float64 (dtypes)")
         return self.fresh().double()
 
-    def _call(self, made: Loss, inputs: LossInputs) -> Tensor:
-        value: Tensor = made(inputs)
-        return value
-
     def _mean_gradients(self, made: Loss, rows: Tensor) -> dict[str, Tensor]:
         """The gradient of each distinct view of `rows`, summed over its copies."""
         inputs = self._inputs(rows, 1, torch.float32)
@@ -218,62 +198,3 @@ class LossTests(ComponentTests[Loss]):
     def _fine(self, values: dict[str, Tensor]) -> float:
         """`tolerance` relative to the largest of `values`, which may be far below 1."""
         return self.tolerance * min(1.0, max((float(v.abs().max()) for v in values.values()), default=1.0))
-
-    def _leaves(self, render: RenderOutput) -> dict[str, Tensor]:
-        leaves = {"colour": render.colour, "opacity": render.opacity, "depth": render.depth}
-        assert render.normal is not None
-        assert render.samples is not None
-        assert render.samples.normal is not None
-        leaves |= {"normal": render.normal, "sample weight": render.samples.weight}
-        return leaves | {"sample normal": render.samples.normal}
-
-    def _gradients(self, value: Tensor, render: RenderOutput) -> dict[str, Tensor | None]:
-        leaves = self._leaves(render)
-        remedy = "Compute it from the render without detach(); a given gradient needs a surrogate that autograd sees"
-        require(value.requires_grad, "a loss trains the scene", "its value carries no graph", remedy)
-        return dict(zip(leaves, torch.autograd.grad(value.sum(), list(leaves.values()), allow_unused=True), strict=True))
-
-    def _inputs(self, rows: Tensor, seed: int, dtype: torch.dtype) -> LossInputs:
-        """Views `rows` (B,) of an endless row of random renders."""
-        kinds, side = int(rows.max()) + 1, self.side
-        guidance = self.guidance()
-        guidance = None if guidance is None else guidance.to(self.device)
-
-        def leaf(*shape: int, seed: int) -> Tensor:
-            return torch.cat([self.draw(1, *shape, seed=100 * seed + k, dtype=dtype) for k in range(kinds)])[rows]
-
-        colour, opacity = leaf(side, side, 3, seed=1), 0.05 + 0.9 * leaf(side, side, seed=2)
-        depth, normal = 2 + leaf(side, side, seed=3), leaf(side, side, 3, seed=4) - 0.5
-        render = RenderOutput(
-            colour.requires_grad_(),
-            opacity.requires_grad_(),
-            depth.requires_grad_(),
-            F.normalize(normal, dim=-1).requires_grad_(),
-            self._samples(leaf(side * side * _SAMPLES, seed=5), leaf(side * side * _SAMPLES, 3, seed=6)),
-        )
-        cameras = self._cameras(rows, dtype)
-        text = None
-        if guidance is not None:
-            with torch.no_grad():
-                positive, negative = self.prompt()
-                asked = {wish: self._text(guidance, wish.replace("{prompt}", positive), cameras) for wish in self.make().texts()}
-                text = PromptBatch(self._text(guidance, positive, cameras), self._text(guidance, negative, cameras), texts=asked)
-        return LossInputs(render, cameras, text, guidance, Progress(10, 100), self.generator(seed))
-
-    def _text(self, guidance: Guidance, words: str, cameras: CameraBatch) -> Conditioning:
-        return replace(guidance.encode_text([words] * len(cameras)), cameras=cameras)
-
-    def _samples(self, weight: Tensor, normal: Tensor) -> RaySamples:
-        """`_SAMPLES` samples on each ray, that look along -z."""
-        count = weight.numel()
-        ray = torch.arange(count // _SAMPLES, device=weight.device).repeat_interleave(_SAMPLES)
-        distance = (2 + torch.linspace(0, 1, _SAMPLES, device=weight.device, dtype=weight.dtype)).repeat(count // _SAMPLES)
-        direction = weight.new_tensor([0.0, 0.0, -1.0]).expand(count, 3)
-        unit = F.normalize(normal.reshape(-1, 3) - 0.5, dim=-1)
-        return RaySamples((weight.flatten() / _SAMPLES).requires_grad_(), ray, distance, direction, unit.requires_grad_())
-
-    def _cameras(self, rows: Tensor, dtype: torch.dtype) -> CameraBatch:
-        """One of eight cameras around the scene for each view."""
-        found = orbit(8, 15.0, 3.0, 40.0, self.side, self.side, self.device).select(rows % 8)
-        parts = ("camera_to_world", "fov_y", "azimuth", "elevation", "distance")
-        return replace(found, **{name: getattr(found, name).to(dtype) for name in parts})

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from dfw.contracts import RenderOutput
+from dfw.contracts import CameraBatch, RaySamples, RenderOutput
+from dfw.interfaces import Renderer
 from dfw.testing import fields
 from dfw.testing.compare import bounds, require_same
-from dfw.testing.outcomes import require
-from dfw.testing.renderer_any import ANGLES, AnyRenderer
+from dfw.testing.outcomes import Skip, require
+from dfw.testing.renderer_any import AnyRenderer
+from dfw.testing.renderer_shown import ANGLES
 
 
 class RendererTests(AnyRenderer):
@@ -26,6 +31,8 @@ class RendererTests(AnyRenderer):
     """Relative error of the depth of a small thin blob."""
     opacity_error: ClassVar[float] = 0.08
     """Mean absolute error of the opacity of a homogeneous ball."""
+    normal_error: ClassVar[float] = 0.1
+    """Mean error, as a distance of vectors, of the normals of a soft ball."""
 
     def test_empty_scene_is_the_background(self) -> None:
         """Where nothing is, opacity and depth are exactly 0 and the colour is the background's, whatever colour nothing has."""
@@ -77,23 +84,62 @@ class RendererTests(AnyRenderer):
             require(error <= self.opacity_error, promise, f"it is off by {error:.3g} on average (opacity_error)", remedy)
 
     def test_camera_convention(self) -> None:
-        """A known point of the world lands on the known pixel: x right, y up, looking along -z, centres at half pixels."""
+        """A known point of the world lands on the known pixel, its opacity and its colour, in training mode too.
+
+        x right, y up, looking along -z, pixel centres at halves.
+        """
         made, (height, width), point = self.fresh(), (24, 36), (0.3, -0.2, 0.25)
         geometry = self._on_device(self.speck(point, opaque=True))
         cameras = fields.to(fields.views(ANGLES, height, width), self.device)
-        opacity = made(geometry, cameras).opacity.detach().double()
-        rows = torch.arange(height, device=self.device, dtype=torch.float64) + 0.5
-        columns = torch.arange(width, device=self.device, dtype=torch.float64) + 0.5
+        output: RenderOutput = made(geometry, cameras)
+        shown = {"opacity": output.opacity} | self._contrast(made, output.colour, cameras)
+        shown["opacity in training"] = made.train()(geometry, cameras, self.generator()).opacity
         for view, (azimuth, elevation) in enumerate(ANGLES):
             expected = fields.seen_at(point, azimuth, elevation, 40.0, height, width)
-            mass = opacity[view].sum()
             promise = f"{point} seen from azimuth {azimuth:g}, elevation {elevation:g} is at row {expected[0]:.2f}, "
             promise += f"column {expected[1]:.2f} of {height} x {width}"
             remedy = "Take cameras.rays(), one ray through each pixel's centre, rows from the top"
-            require(float(mass) > 0, promise, "it is not seen at all", remedy)
-            found = float((opacity[view] * rows[:, None]).sum() / mass), float((opacity[view] * columns).sum() / mass)
-            near = max(abs(found[0] - expected[0]), abs(found[1] - expected[1])) <= self.centroid
-            require(near, promise, f"it is seen at row {found[0]:.2f}, column {found[1]:.2f}", remedy)
+            for name, picture in shown.items():
+                require(bool(picture[view].any()), promise, f"{name} shows nothing at all", remedy)
+                found = _middle(picture[view])
+                near = max(abs(found[0] - expected[0]), abs(found[1] - expected[1])) <= self.centroid
+                require(near, promise, f"{name} shows it at row {found[0]:.2f}, column {found[1]:.2f}", remedy)
+
+    def _contrast(self, made: Renderer, colour: Tensor, cameras: CameraBatch) -> dict[str, Tensor]:
+        """Where a picture's colour is not that of an empty scene; nothing where no empty scene is to be had."""
+        try:
+            empty = self._on_device(self.empty((0.0, 0.0, 0.0)))
+        except Skip:
+            return {}
+        apart = (colour - made(empty, cameras).colour).abs().sum(-1)
+        return {"colour": apart * (apart > 0.05 * apart.amax((1, 2), keepdim=True))}
+
+    def test_normals(self) -> None:
+        """Normals of a soft ball point away from its middle, in world space, weighted as its colours are."""
+        self._only_fields()
+        made, middle, cameras = self.fresh(), (0.1, -0.2, 0.15), self._cameras()
+        ball = fields.soft_ball(middle).to(self.device)
+        opacity, expected = fields.normals_seen(ball, cameras)
+        outputs = [made.train(mode)(ball, cameras, self.generator()) for mode in (True, False)]
+        if all(output.normal is None and (output.samples is None or output.samples.normal is None) for output in outputs):
+            raise Skip("the renderer gives no normals")
+        remedy = "Take -grad(density)/|grad(density)| in world axes, in [-1, 1], times the samples' weights"
+        for output in outputs:
+            if output.normal is not None:
+                error = float((output.normal - expected)[opacity > 0.5].norm(dim=-1).detach().mean())
+                promise = "normals of a picture are the weighted sum of unit normals, which point away from a ball's middle"
+                require(error <= self.normal_error, promise, f"they are off by {error:.3g} on average (normal_error)", remedy)
+            if output.samples is not None and output.samples.normal is not None:
+                self._require_away(output.samples, cameras, middle, remedy)
+
+    def _require_away(self, samples: RaySamples, cameras: CameraBatch, middle: Sequence[float], remedy: str) -> None:
+        """Requires that the normals of samples that are seen point away from `middle`."""
+        points = cameras.rays().origin.reshape(-1, 3)[samples.ray] + samples.distance[:, None] * samples.direction
+        away, normal = F.normalize(points - points.new_tensor(middle), dim=-1), samples.normal
+        assert normal is not None
+        error = float((normal - away)[samples.weight > 0.01].norm(dim=-1).detach().mean())
+        promise = "samples' normals are unit vectors that point away from a ball's middle"
+        require(error <= self.normal_error, promise, f"they are off by {error:.3g} on average (normal_error)", remedy)
 
     def test_depth_is_the_distance_along_the_ray(self) -> None:
         """The depth of a small thin thing far off the axis is its distance from the camera, not its depth along the axis."""
@@ -108,3 +154,10 @@ class RendererTests(AnyRenderer):
         seen = f"a thing {expected:.4g} units away has depth {found:.4g}"
         remedy = "Return the weighted mean of the samples' distances along unit directions, divided by opacity"
         require(abs(found - expected) <= self.depth_error * expected, promise, seen, remedy)
+
+
+def _middle(picture: Tensor) -> tuple[float, float]:
+    """Row and column of a picture's (H, W) centre of mass, pixels from the upper left."""
+    mass = picture.detach().double()
+    rows, columns = (torch.arange(side, device=mass.device, dtype=mass.dtype) + 0.5 for side in mass.shape)
+    return float((mass * rows[:, None]).sum() / mass.sum()), float((mass * columns).sum() / mass.sum())

@@ -1,77 +1,20 @@
-"""Checks of any renderer: shapes, ranges, independence of batch and chunks, gradients. `RendererTests` adds known pictures."""
+"""Checks of any renderer: shapes, ranges, independence of batch and chunks. `RendererTests` adds known pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
-
 import torch
-from torch import Tensor, nn
-from torch.autograd.gradcheck import GradcheckError
+from torch import Tensor
 
-from dfw.contracts import CameraBatch, RenderOutput
-from dfw.interfaces import Geometry, Renderer
-from dfw.schedules import Progress
-from dfw.testing import fields
-from dfw.testing.base import ComponentTests
-from dfw.testing.compare import bounds, projected, require_finite, require_same
+from dfw.contracts import RaySamples, RenderOutput
+from dfw.interfaces import Renderer
+from dfw.testing.compare import bounds, require_finite, require_same
 from dfw.testing.outcomes import Skip, require
+from dfw.testing.renderer_gradients import PictureGradients
+from dfw.testing.untouched import left_alone
 
-ANGLES = ((0.0, 0.0), (90.0, 30.0), (-135.0, -20.0))
-"""Azimuth and elevation, degrees, of the cameras."""
 
-
-class AnyRenderer(ComponentTests[Renderer]):
-    """What every renderer promises, whatever it renders; the scenes it is shown can be overridden."""
-
-    interface: ClassVar[type[Any]] = Renderer
-
-    def geometry(self) -> Geometry:
-        """Any scene with parameters, about 1 unit large: by default two smooth blobs of density."""
-        return self._field(fields.two_blobs(), "geometry")
-
-    def empty(self, colour: Sequence[float]) -> Geometry:
-        """A scene with nothing to see, whose invisible matter has `colour`."""
-        return self._field(fields.Ball(0.0, colour=colour), "empty")
-
-    def opaque(self, colour: Sequence[float]) -> Geometry:
-        """An opaque thing of one `colour` in the middle of the scene, at least 0.5 units in radius."""
-        return self._field(fields.Ball(1e4, colour=colour), "opaque")
-
-    def speck(self, centre: Sequence[float], opaque: bool) -> Geometry:
-        """A small thing at `centre`, at most 0.2 units in radius; nearly transparent unless `opaque`."""
-        return self._field(fields.speck(centre, 20.0 if opaque else 0.5), "speck")
-
-    def size(self) -> tuple[int, int]:
-        """Height and width of a picture; not square. A renderer of `image` geometries has those of the image."""
-        geometry = self._scene()
-        image = getattr(geometry, "image", None)
-        if "image" in type(geometry).provides(geometry.config) and callable(image):
-            shape = image().shape
-            return int(shape[1]), int(shape[2])
-        return 8, 12
-
-    def prepare(self, made: Renderer, generator: torch.Generator) -> None:
-        """Draws the initial parameters."""
-        made.initialise(generator)
-
-    def exercise(self, made: Renderer) -> None:
-        """Renders and goes backwards at the first and the last step of a run, in training mode."""
-        geometry, generator = self._scene(), self.generator(1)
-        made.train()
-        for step in (0, 99):
-            made.begin_step(geometry, Progress(step, 100), generator)
-            total = made(geometry, self._cameras(), generator).colour.square().sum()
-            if total.requires_grad:
-                total.backward()
-        made.zero_grad(set_to_none=True)
-        made.eval()
-
-    def observe(self, made: Renderer, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """The picture of `geometry` in evaluation mode."""
-        return self._values(made(self._scene().to(dtype), self._cameras(dtype=dtype)))
-
-    # -- any renderer --------------------------------------------------------------------------------------------------
+class AnyRenderer(PictureGradients):
+    """What every renderer promises, whatever it renders."""
 
     def test_shapes(self) -> None:
         """Every output has the shape of the contract, for one view and several, in training and in evaluation mode."""
@@ -153,6 +96,32 @@ class AnyRenderer(ComponentTests[Renderer]):
         promise = "a sample has the unit direction of its ray"
         require_same(direction, {"direction": samples.direction}, self.tolerance, promise, "Take cameras.rays().direction[ray]")
 
+    def test_pictures_are_the_sums_of_their_samples(self) -> None:
+        """Depth is the weighted mean of the samples' distances, where there is something; normals the weighted sum of theirs."""
+        output: RenderOutput = self.fresh()(self._scene(), self._cameras(), self.generator())
+        samples, seen = output.samples, output.opacity.flatten() > 0.01
+        if samples is None:
+            raise Skip("the renderer gives no ray samples")
+        mean = self._per_ray(samples, samples.distance, len(seen))[seen] / output.opacity.flatten()[seen]
+        promise, remedy = "depth is sum(weight * distance) / opacity", "Give samples.distance along the ray, in world units"
+        require_same({"depth": output.depth.flatten()[seen]}, {"depth": mean}, self.tolerance, promise, remedy)
+        if output.normal is not None and samples.normal is not None:
+            total = self._per_ray(samples, samples.normal, len(seen))
+            promise, remedy = "normals of a picture are sum(weight * normal)", "Sum the samples' unit normals by their weights"
+            require_same({"normal": output.normal.reshape(-1, 3)}, {"normal": total}, self.tolerance, promise, remedy)
+
+    def _per_ray(self, samples: RaySamples, values: Tensor, rays: int) -> Tensor:
+        """Sums of `values` (N, ...) over each ray's samples, by their weights."""
+        weighted = samples.weight.view(-1, *[1] * (values.dim() - 1)) * values
+        return weighted.new_zeros(rays, *values.shape[1:]).index_add(0, samples.ray, weighted)
+
+    def test_leaves_its_inputs_alone(self) -> None:
+        """No tensor of the cameras is changed, and none of the geometry: in evaluation mode no buffer of it either."""
+        made, geometry, cameras = self.fresh(), self._scene(), self._cameras()
+        for mode, shown in ((True, dict(geometry.named_parameters())), (False, geometry)):
+            with left_alone("a renderer only looks", {"cameras": cameras, "geometry": shown}):
+                made.train(mode)(geometry, cameras, self.generator())
+
     def test_batch_invariance(self) -> None:
         """A view of a batch looks as it does alone."""
         made, geometry, cameras = self.fresh(), self._scene(), self._cameras()
@@ -193,88 +162,3 @@ class AnyRenderer(ComponentTests[Renderer]):
         tolerance = 0 if self.device == "cpu" else self.tolerance
         promise = "in training mode all draws come from the generator"
         require_same(first, second, tolerance, promise, "Pass generator=generator to torch.rand, randn and randint")
-
-    def test_gradients_reach_the_scene(self) -> None:
-        """A picture trains every parameter of the geometry, and of the renderer if it has some, with finite gradients."""
-        made, geometry = self.fresh().train(), self._scene()
-        output: RenderOutput = made(geometry, self._cameras(), self.generator())
-        named = {f"geometry.{name}": p for name, p in geometry.named_parameters()}
-        named |= {f"renderer.{name}": p for name, p in made.named_parameters()}
-        if not named:
-            raise Skip("the scene has no parameters to train")
-        promise, remedy = "a picture trains the scene", "Look for a detach(), a no_grad or a threshold on the way"
-        require(output.colour.requires_grad, promise, "its colour carries no graph", remedy)
-        projected({"colour": output.colour}, self.generator()).backward()  # type: ignore[no-untyped-call]
-        for name, parameter in named.items():
-            gradient = parameter.grad
-            require(gradient is not None and bool(gradient.any()), promise, f"{name} gets no gradient", remedy)
-            require(bool(torch.isfinite(gradient).all()), promise, f"the gradient of {name} is not finite", remedy)  # type: ignore[arg-type]
-
-    def test_gradcheck(self) -> None:
-        """In float64, evaluation mode: gradients of colour, opacity and depth equal finite differences (torch's gradcheck)."""
-        if torch.float64 not in self.dtypes:
-            raise Skip("the component does not work in float64 (dtypes)")
-        made, geometry = self.fresh().double(), self._scene().double()
-        bridge = _Bridge(made, geometry, self._cameras(1, torch.float64))
-        names = [name for name, parameter in bridge.named_parameters() if parameter.requires_grad]
-        if not names:
-            raise Skip("the scene has no parameters to train")
-        values = tuple(dict(bridge.named_parameters())[name].detach().clone().requires_grad_() for name in names)
-
-        def picture(*moved: Tensor) -> tuple[Tensor, ...]:
-            found: tuple[Tensor, ...] = torch.func.functional_call(bridge, dict(zip(names, moved, strict=True)), ())
-            return found
-
-        try:
-            torch.autograd.gradcheck(picture, values, fast_mode=True, atol=1e-6, rtol=1e-4)
-        except GradcheckError as error:
-            first = str(error).strip().splitlines()[0]
-            raise AssertionError(
-                f"gradients are the derivatives of the picture; torch.autograd.gradcheck says: {first} "
-                "Look for a detach(), or a backward() of your own."
-            ) from error
-
-    # -- helpers -------------------------------------------------------------------------------------------------------
-
-    def _requires_field(self) -> bool:
-        made = self.make()
-        return "density-field" in type(made).requires(made.config)
-
-    def _only_fields(self) -> None:
-        if not self._requires_field():
-            raise Skip("the renderer does not require density-field")
-
-    def _field(self, field: Geometry, name: str) -> Geometry:
-        if not self._requires_field():
-            raise Skip(f"the renderer does not require density-field; write `{name}` to have this checked")
-        return field
-
-    def _on_device(self, geometry: Geometry) -> Geometry:
-        return geometry.to(self.device).eval()
-
-    def _scene(self) -> Geometry:
-        """The general scene with its initial parameters drawn, on the device."""
-        geometry = self.geometry().to(self.device)
-        geometry.initialise(self.generator(11))
-        geometry.begin_step(Progress(99, 100))
-        return geometry
-
-    def _cameras(self, count: int = 3, dtype: torch.dtype = torch.float32) -> CameraBatch:
-        return fields.to(fields.views(ANGLES[:count], *self.size(), dtype=dtype), self.device)
-
-    def _values(self, output: RenderOutput) -> dict[str, Tensor]:
-        values = {"colour": output.colour, "opacity": output.opacity, "depth": output.depth}
-        return values if output.normal is None else values | {"normal": output.normal}
-
-
-class _Bridge(nn.Module):
-    """Renderer and geometry as one module, so that all their parameters can be swapped for one call."""
-
-    def __init__(self, renderer: Renderer, geometry: Geometry, cameras: CameraBatch) -> None:
-        super().__init__()
-        self.renderer, self.geometry, self.cameras = renderer, geometry, cameras
-
-    def forward(self) -> tuple[Tensor, ...]:
-        """Colour, opacity and depth."""
-        output: RenderOutput = self.renderer(self.geometry, self.cameras)
-        return tuple(value for value in (output.colour, output.opacity, output.depth) if value.requires_grad)

@@ -1,0 +1,65 @@
+"""Checks of a component's Config and of the features it names: what is known before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, get_args, get_origin
+
+import yaml  # type: ignore[import-untyped]
+from pydantic import BaseModel
+
+from dfw.component import ComponentConfig
+from dfw.testing.core import Core, Made
+from dfw.testing.outcomes import require
+
+
+class ConfigChecks(Core[Made]):
+    """The Config explains itself and survives YAML; features are words."""
+
+    def test_config_is_documented(self) -> None:
+        """Config is a class of its own that refuses unknown keys, is frozen, and has a docstring under every field."""
+        config = self.make().config
+        promise = "a component keeps its checked Config as `self.config`"
+        require(isinstance(config, ComponentConfig), promise, f"it has {type(config).__name__}", "Write self.config = config")
+        settings = type(config).model_config
+        promise = "a Config is frozen and refuses unknown keys, so that a typing error in a YAML is found"
+        require(
+            settings.get("frozen") and settings.get("extra") == "forbid",
+            promise,
+            f"frozen is {settings.get('frozen')} and extra is {settings.get('extra')!r}",
+            "Derive it from dfw.ComponentConfig and leave model_config alone",
+        )
+        bare = sorted(f"{model.__name__}.{name}" for model, name in undocumented(type(config)))
+        remedy = "Put a docstring under each: what it is, its unit, its range"
+        require(not bare, "every field of a Config explains itself", f"no help for {', '.join(bare)}", remedy)
+
+    def test_config_survives_yaml(self) -> None:
+        """Written to YAML and read back, the Config is equal: what a run's resolved.yaml needs."""
+        config = self.make().config
+        written = yaml.safe_dump(config.model_dump(mode="json", by_alias=True))
+        again = type(config).model_validate(yaml.safe_load(written))
+        seen = f"written as {' '.join(written.split())!r} it came back as {again!r}, and was {config!r}"
+        remedy = "Use plain types (numbers, text, lists, mappings, nested Configs) and validators that accept their own output"
+        require(again == config, "a Config survives YAML", seen, remedy)
+
+    def test_features_are_words(self) -> None:
+        """`requires` and `provides` answer from the Config alone, with frozensets of words."""
+        made = self.make()
+        for question in ("requires", "provides"):
+            answer = getattr(type(made), question)(made.config)
+            require(
+                isinstance(answer, frozenset) and all(isinstance(word, str) and word for word in answer),
+                f"{question}() is a classmethod that returns a frozenset of words",
+                f"it returned {answer!r}",
+                "Write e.g. return frozenset({'normals'})",
+            )
+
+
+def undocumented(model: type[BaseModel]) -> Iterator[tuple[type[BaseModel], str]]:
+    """Fields of a Config, and of the Configs among its defaults, that have no help."""
+    for name, info in model.model_fields.items():
+        if not info.description and not (get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1):
+            yield model, name  # the tag of a union explains itself
+        default = info.default
+        if isinstance(default, BaseModel):
+            yield from undocumented(type(default))

@@ -1,0 +1,105 @@
+"""What the kit shows a renderer: scenes, which can be overridden, and cameras around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dfw.contracts import CameraBatch, RenderOutput
+from dfw.interfaces import Geometry, Renderer
+from dfw.schedules import Progress
+from dfw.testing import fields
+from dfw.testing.base import ComponentTests
+from dfw.testing.outcomes import Skip
+from dfw.testing.randomness import kept_states
+from dfw.testing.trained import GradientChecks, GroupChecks
+
+ANGLES = ((0.0, 0.0), (90.0, 30.0), (-135.0, -20.0))
+"""Azimuth and elevation, degrees, of the cameras."""
+
+
+class ShownToRenderer(ComponentTests[Renderer], GroupChecks[Renderer], GradientChecks[Renderer]):
+    """Scenes and cameras, and how a picture is looked at."""
+
+    interface: ClassVar[type[Any]] = Renderer
+
+    def geometry(self) -> Geometry:
+        """Any scene with parameters, about 1 unit large: by default two smooth blobs of density."""
+        return self._field(fields.two_blobs(), "geometry")
+
+    def empty(self, colour: Sequence[float]) -> Geometry:
+        """A scene with nothing to see, whose invisible matter has `colour`."""
+        return self._field(fields.Ball(0.0, colour=colour), "empty")
+
+    def opaque(self, colour: Sequence[float]) -> Geometry:
+        """An opaque thing of one `colour` in the middle of the scene, at least 0.5 units in radius."""
+        return self._field(fields.Ball(1e4, colour=colour), "opaque")
+
+    def speck(self, centre: Sequence[float], opaque: bool) -> Geometry:
+        """A small thing at `centre`, at most 0.2 units in radius; nearly transparent unless `opaque`."""
+        return self._field(fields.speck(centre, 20.0 if opaque else 0.5), "speck")
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of a picture; not square. A renderer of `image` geometries has those of the image."""
+        geometry = self._scene()
+        image = getattr(geometry, "image", None)
+        if "image" in type(geometry).provides(geometry.config) and callable(image):
+            shape = image().shape
+            return int(shape[1]), int(shape[2])
+        return 8, 12
+
+    def prepare(self, made: Renderer, generator: torch.Generator) -> None:
+        """Draws the initial parameters."""
+        made.initialise(generator)
+
+    def exercise(self, made: Renderer) -> None:
+        """Renders and goes backwards at the first and the last step of a run, in training mode."""
+        geometry, generator = self._scene(), self.generator(1)
+        made.train()
+        for step in (0, 99):
+            made.begin_step(geometry, Progress(step, 100), generator)
+            total = made(geometry, self._cameras(), generator).colour.square().sum()
+            if total.requires_grad:
+                total.backward()
+        made.zero_grad(set_to_none=True)
+        made.eval()
+
+    def observe(self, made: Renderer, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """The picture of `geometry` in evaluation mode."""
+        return self._values(made(self._scene().to(dtype), self._cameras(dtype=dtype)))
+
+    # -- helpers -------------------------------------------------------------------------------------------------------
+
+    def _requires_field(self) -> bool:
+        with kept_states():  # a constructor may draw: what counts is what is there after `initialise`
+            made = self.make()
+        return "density-field" in type(made).requires(made.config)
+
+    def _only_fields(self) -> None:
+        if not self._requires_field():
+            raise Skip("the renderer does not require density-field")
+
+    def _field(self, field: Geometry, name: str) -> Geometry:
+        if not self._requires_field():
+            raise Skip(f"the renderer does not require density-field; write `{name}` to have this checked")
+        return field
+
+    def _on_device(self, geometry: Geometry) -> Geometry:
+        return geometry.to(self.device).eval()
+
+    def _scene(self) -> Geometry:
+        """The general scene with its initial parameters drawn, on the device."""
+        geometry = self.geometry().to(self.device)
+        geometry.initialise(self.generator(11))
+        geometry.begin_step(Progress(99, 100))
+        return geometry
+
+    def _cameras(self, count: int = 3, dtype: torch.dtype = torch.float32) -> CameraBatch:
+        return fields.to(fields.views(ANGLES[:count], *self.size(), dtype=dtype), self.device)
+
+    def _values(self, output: RenderOutput) -> dict[str, Tensor]:
+        values = {"colour": output.colour, "opacity": output.opacity, "depth": output.depth}
+        return values if output.normal is None else values | {"normal": output.normal}

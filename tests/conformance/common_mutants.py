@@ -1,0 +1,209 @@
+"""What can be wrong with a component of any kind: each right twin, spoiled in one thing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import geometry_mutants
+import guidance_mutants
+import loss_mutants
+import renderer_mutants
+import torch
+from pydantic import field_validator
+from torch import Tensor
+
+from dfw import ComponentConfig
+
+TWINS: dict[type[Any], str] = {
+    geometry_mutants.Twin: "albedo",
+    renderer_mutants.Twin: "composite",
+    guidance_mutants.Twin: "predict",
+    loss_mutants.Twin: "surrogate",
+}
+"""Right component -> the method whose result is spoiled."""
+
+
+def bare_config(twin: type[Any]) -> type[Any]:
+    """A field without a docstring."""
+
+    class Config(twin.Config):  # type: ignore[misc]
+        more: float = 0.4
+
+    return _named("BareConfig", twin, Config=Config)
+
+
+def converts_twice(twin: type[Any]) -> type[Any]:
+    """Reads degrees and keeps radians."""
+
+    class Config(twin.Config):  # type: ignore[misc]
+        angle: float = 20.0
+        """An angle, degrees."""
+
+        @field_validator("angle")
+        @classmethod
+        def _radians(cls, value: float) -> float:
+            return math.radians(value)
+
+    return _named("ConvertsTwice", twin, Config=Config)
+
+
+def says_a_list(twin: type[Any]) -> type[Any]:
+    """`provides` returns a list."""
+    return _named("SaysAList", twin, provides=classmethod(lambda cls, config: list(twin.provides(config))))
+
+
+def one_for_all(twin: type[Any]) -> type[Any]:
+    """Each call of the class gives the same object."""
+    made: list[Any] = []
+
+    def new(cls: type[Any], config: ComponentConfig) -> Any:
+        made.extend([] if made else [object.__new__(cls)])
+        return made[0]
+
+    def init(self: Any, config: ComponentConfig) -> None:
+        if "config" not in vars(self):
+            twin.__init__(self, config)
+
+    return _named("OneForAll", twin, __new__=new, __init__=init)
+
+
+def flickers(twin: type[Any]) -> type[Any]:
+    """Another answer at every second question."""
+
+    def spoil(self: Any, value: Tensor) -> Tensor:
+        self.asked = vars(self).get("asked", 0) + 1
+        return value * (1 - 0.1 * (self.asked % 2))
+
+    return _spoiled("Flickers", twin, spoil)
+
+
+def not_a_number(twin: type[Any]) -> type[Any]:
+    """0 / 0 in one number of the answer."""
+
+    def spoil(self: Any, value: Tensor) -> Tensor:
+        hole = torch.zeros_like(value).flatten()
+        hole[:1] = math.nan
+        return value + hole.view_as(value)
+
+    return _spoiled("NotANumber", twin, spoil)
+
+
+def single_precision(twin: type[Any]) -> type[Any]:
+    """Answers in float32, whatever it is asked in."""
+    return _spoiled("SinglePrecision", twin, lambda self, value: value.float())
+
+
+def draws_in_its_constructor(twin: type[Any]) -> type[Any]:
+    """A tint of its own, from the global stream."""
+
+    def init(self: Any, config: ComponentConfig) -> None:
+        twin.__init__(self, config)
+        self.register_buffer("tint", 0.5 + 0.4 * torch.rand(()))
+
+    return _spoiled("DrawsInItsConstructor", twin, lambda self, value: value * self.tint.to(value), __init__=init)
+
+
+def draws_globally(twin: type[Any]) -> type[Any]:
+    """Moves the global random state on, though its result does not depend on it."""
+    return _spoiled("MovesTheGlobalState", twin, lambda self, value: value + 0 * torch.rand((), device=value.device))
+
+
+def forgets_its_age(twin: type[Any]) -> type[Any]:
+    """Changes with training and does not keep it in the state dict."""
+
+    def spoil(self: Any, value: Tensor) -> Tensor:
+        self.age = vars(self).get("age", 0) + int(self.training)
+        return value * 0.9**self.age
+
+    return _spoiled("ForgetsItsAge", twin, spoil)
+
+
+def leaves_its_table_behind(twin: type[Any]) -> type[Any]:
+    """A table that is an attribute, no buffer: it stays on the CPU when the component moves."""
+    table = torch.ones(1)
+    return _spoiled("LeavesItsTableBehind", twin, lambda self, value: (value * table.to(value.dtype)).view_as(value))
+
+
+def _spoiled(name: str, twin: type[Any], change: Callable[[Any, Tensor], Tensor], **body: Any) -> type[Any]:
+    method = TWINS[twin]
+    right = getattr(twin, method)
+
+    def spoiled(self: Any, *given: Any) -> Tensor:
+        return change(self, right(self, *given))
+
+    return _named(name, twin, **{method: spoiled}, **body)
+
+
+def _named(name: str, twin: type[Any], **body: Any) -> type[Any]:
+    return type(f"{name}Of{twin.kind.title()}", (twin,), {"__module__": __name__, **body})
+
+
+CAUGHT: dict[Callable[[type[Any]], type[Any]], set[str]] = {
+    bare_config: {"test_config_is_documented"},
+    converts_twice: {"test_config_survives_yaml"},
+    says_a_list: {"test_features_are_words"},
+    one_for_all: {"test_make_builds_anew"},
+    flickers: {"test_deterministic"},
+    not_a_number: {
+        "test_outputs_are_finite",
+        "test_same_seed_same_result",
+        "test_deterministic",
+        "test_state_dict_restores_behaviour",
+        "test_other_device",
+    },  # no number is equal to itself
+    single_precision: {"test_float64"},
+    draws_in_its_constructor: {"test_same_seed_same_result", "test_other_device"},
+    draws_globally: {"test_no_global_rng"},
+    forgets_its_age: {"test_state_dict_restores_behaviour"},
+    leaves_its_table_behind: {"test_other_device"},
+}
+"""How to spoil a twin -> the checks that catch it in every kind."""
+
+_PICTURES = {
+    "test_batch_invariance",
+    "test_camera_convention",
+    "test_empty_scene_is_the_background",
+    "test_evaluation_is_repeatable",
+    "test_gradcheck",
+    "test_half_transparent_thing_is_composited",
+    "test_training_draws_from_its_generator",
+}
+_FIELDS = {"test_chunking_changes_nothing", "test_gradients_match_differences", "test_sample_agrees_with_density"}
+_PREDICTIONS = {
+    "test_batch_invariance",
+    "test_guidance_scale_follows_diffusers",
+    "test_predict_noise_follows_the_prediction_type",
+}
+_CHANGES = {f"test_{what}_changes_the_prediction" for what in ("prompt", "timestep", "noisy_image")}
+ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
+    flickers: {
+        "geometry": _FIELDS | {"test_state_dict_restores_behaviour"},
+        "renderer": _PICTURES | {"test_opaque_thing_has_its_colour"},
+        "guidance": _PREDICTIONS | {"test_state_dict_restores_behaviour"},
+        "loss": {"test_draws_from_its_generator", "test_gradient_is_the_stated_formula", "test_linear_in_its_weight"},
+    },
+    not_a_number: {
+        "geometry": _FIELDS | {"test_albedo_is_a_colour", "test_finite", "test_float64"},
+        "renderer": _PICTURES | {"test_ranges", "test_float64"},
+        "guidance": _PREDICTIONS | _CHANGES | {"test_predicts_the_noise", "test_frozen", "test_float64"},
+        "loss": {"test_draws_from_its_generator", "test_first_and_last_step", "test_scalar"},
+    },
+    single_precision: {"geometry": {"test_gradients_match_differences"}, "renderer": {"test_gradcheck"}},
+    draws_in_its_constructor: {
+        "geometry": {"test_float64"},
+        "renderer": {"test_float64", "test_half_transparent_thing_is_composited", "test_opaque_thing_has_its_colour"},
+        "guidance": {"test_float64"},
+        "loss": {"test_gradient_is_the_stated_formula"},
+    },
+    draws_globally: {"loss": {"test_draws_from_its_generator"}},
+    forgets_its_age: {
+        "renderer": {"test_evaluation_is_repeatable", "test_training_draws_from_its_generator"},
+        "guidance": {"test_frozen"},
+    },
+}
+"""How to spoil a twin -> the checks of one kind that catch it too."""
+
+MUTANTS = {spoil(twin): checks | ALSO.get(spoil, {}).get(twin.kind, set()) for twin in TWINS for spoil, checks in CAUGHT.items()}
+"""Wrong component of any kind -> the checks that catch it, and no other."""
