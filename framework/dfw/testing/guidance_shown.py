@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dfw.contracts import Conditioning
+from dfw.errors import PromptError
 from dfw.interfaces import Guidance
 from dfw.testing.base import ComponentTests
 from dfw.testing.outcomes import require
@@ -71,7 +72,13 @@ class ShownToGuidance(ComponentTests[Guidance]):
         return torch.linspace(0.02 * length, 0.98 * length, count, device=self.device).long().clamp(0, length - 1)
 
     def _text(self, guidance: Guidance, texts: tuple[str, ...] | list[str]) -> Conditioning:
-        found = guidance.encode_text(list(texts))
+        try:
+            found = guidance.encode_text(list(texts))
+        except PromptError as error:
+            remedy = (
+                "Name two that it can tell apart: prompts = (...) in the test class, --prompt A --prompt B on the command line"
+            )
+            require(False, "it knows the texts that the checks ask about", str(error).rstrip("."), remedy)
         promise = "encode_text gives one row per text"
         seen = f"{len(texts)} texts gave an embedding of shape {tuple(found.embedding.shape)}"
         require(found.embedding.dim() == 3 and len(found) == len(texts), promise, seen, "Return Conditioning of (B, L, D)")
