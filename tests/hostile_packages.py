@@ -61,6 +61,7 @@ LIES = [  # kind, class, exit code, what the message says
     ("geometry", "FieldNegative", 2, "density is -16.7"),
     ("geometry", "FieldRadius", 2, "radius is tensor(1.), not a number of world units above 0"),
     ("geometry", "FieldGroups", 2, "parameter_groups() gave a list, not a dict of name to parameters"),
+    ("geometry", "FieldNothing", 2, "parameter_groups() gave 'size': a NoneType, not a name and parameters"),
     ("geometry", "FieldMembers", 2, "group 'size' of parameter_groups() holds a Tensor, not nn.Parameters alone"),
     (
         "guidance",

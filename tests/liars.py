@@ -162,6 +162,11 @@ class FieldGroups(Ball):
         return list(self.parameters())
 
 
+class FieldNothing(Ball):
+    def parameter_groups(self):
+        return {"size": None}
+
+
 class FieldMembers(Ball):
     def parameter_groups(self):
         return {"size": [self.size.detach()]}

@@ -160,6 +160,21 @@ def test_the_last_override_wins():
     assert load_config(write("base.yaml", BASE), ["seed=1", "seed=2"]).seed == 2
 
 
+def test_an_option_of_a_loss_can_be_switched_off():
+    write("base.yaml", BASE)
+    write("clip.yaml", "extends: base.yaml\nlosses: {sds: {clip: {limit: 1}}}\n")
+    assert load_config("clip.yaml").losses["sds"].options["clip"] == {"limit": 1}
+    assert load_config("clip.yaml", ["losses.sds.clip=null"]).losses["sds"].options["clip"] is None
+
+
+def test_a_key_of_another_member_of_a_union_is_not_offered():
+    from dfw.build import compose
+
+    loaded = load_config("dreamfusion", ["geometry.encoding.type=dense-grid", "geometry.encoding.levels=4"])
+    with pytest.raises(ConfigError, match=r"geometry\.encoding\.levels: unknown key; known: type, resolutions"):
+        compose(loaded)
+
+
 def test_the_name_of_a_parameter_group_has_dots():
     config = load_config(
         "dreamfusion", ["optimizer.groups.geometry.means.lr=0.5", "optimizer.groups.geometry.lr={from: 0.1, to: 0}"]

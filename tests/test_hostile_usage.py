@@ -162,3 +162,10 @@ def test_entry_points_that_stop_other_libraries_are_named(site: Path, fault: str
     code, out, err = run("doctor")
     assert code == 3
     assert f"MISSING  {place}: cannot be read (" in out
+
+
+def test_a_loss_that_rests_in_a_run_can_be_checked_with_its_options(site: Path, capsys: pytest.CaptureFixture[str]):
+    Path("rest.yaml").write_text("extends: tiny.yaml\nlosses: {entropy: {type: dreamfw/entropy, weight: 0}}\n")
+    code, out, err = dfw("plugins", "check", "dreamfw/entropy", "--config", "rest.yaml", capsys=capsys)
+    assert (code, err) == (0, ""), out
+    assert out.startswith("loss dreamfw/entropy")

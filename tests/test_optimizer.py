@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from dfw.errors import ConfigError
+from dfw.guards import check_groups
 from dfw.optimizer import make_optimizer, merge_groups, set_learning_rates
 from dfw.schedules import Progress, Ramp
 from dfw.settings import GroupSettings, OptimizerSettings
@@ -16,6 +17,17 @@ def test_a_parameter_named_twice_is_stepped_once():
     shared = parameter()
     merged = merge_groups([{"a": [shared]}, {"b": [shared, parameter()]}])
     assert [len(v) for v in merged.values()] == [1, 1]
+
+
+def test_a_group_may_come_as_any_iterable():
+    """`self.net.parameters()` is a generator: who looks at it must not use it up."""
+
+    class Lazy(nn.Linear):
+        def parameter_groups(self):
+            return {"all": self.parameters()}
+
+    merged = merge_groups([check_groups(Lazy(2, 2))])
+    assert [len(v) for v in merged.values()] == [2]
 
 
 def test_frozen_parameters_and_empty_groups_are_left_out():

@@ -133,6 +133,15 @@ def test_a_listener_that_cannot_be_used_is_left_out_and_told(
     assert not any(listener.provider.distribution == "acme-odd" for listener in listeners.active)
 
 
+def test_a_plugin_file_that_imports_a_module_named_like_a_hook_is_no_listener(tmp_path: Path):
+    path = tmp_path / "imports.py"
+    path.write_text("import dfw_geometry\nvalue = 3\n")
+    load_plugin_file(path)
+    listeners = load_listeners()
+    assert listeners.problems == []
+    assert not any("imports" in listener.name for listener in listeners.active)
+
+
 def test_two_distributions_may_use_one_listener_name(tmp_path: Path):
     write_package(tmp_path, "acme-one", "1", "[dfw]\nlog = acme_one\n", {"acme_one": COUNTER})
     write_package(tmp_path, "acme-two", "1", "[dfw]\nlog = acme_two\n", {"acme_two": COUNTER})

@@ -12,6 +12,7 @@ import torch
 from export_fields import Analytic, ball, plain, ring, sphere_opacity
 from torch import Tensor
 
+from dfw.errors import ExportError
 from dfw.export import export_mesh
 from dfw.export.grid import sample_density, softened
 from dfw.export.mesh import surface_of
@@ -80,6 +81,18 @@ def test_an_export_smooths_and_keeps_the_outline(tmp_path: Path, level: str | fl
     assert made[0.04].volume == pytest.approx(exact, rel=0.05)
     assert made[0.04].agreement.silhouette > made[0.0].agreement.silhouette
     assert made[0.04].agreement.silhouette > 0.97
+
+
+def test_a_level_that_the_field_does_not_reach_is_told_in_its_own_numbers(tmp_path: Path) -> None:
+    settings = ExportSettings(resolution=32, texture=64, formats=("ply",), smoothing=0.05, level=1000.0)
+    with pytest.raises(ExportError, match=r"no surface at level 1000: density ranges 0\.\.100; try export\.level=50"):
+        export_mesh(ball(0.6), sphere_opacity(ring(4, 64), 0.6), ring(4, 64), settings, tmp_path)
+
+
+def test_a_shape_smaller_than_the_smoothing_is_told(tmp_path: Path) -> None:
+    settings = ExportSettings(resolution=32, texture=64, formats=("ply",), smoothing=0.5, level=LEVEL)
+    with pytest.raises(ExportError, match=r"export\.smoothing: 0\.5 units leave nothing of this shape; try less, or 0"):
+        export_mesh(ball(0.2), sphere_opacity(ring(4, 64), 0.2), ring(4, 64), settings, tmp_path)
 
 
 def test_no_smoothing_is_the_field_itself(tmp_path: Path) -> None:

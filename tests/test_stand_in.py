@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from dfw.testing import Skip
 from dfw.testing.stand_in import NAME, StandInTensor, stand_in
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real second device")
@@ -92,6 +94,54 @@ def test_the_data_of_a_parameter_can_be_replaced() -> None:
         assert parameter.tolist() == [5, 1]
         assert parameter.grad is not None
         assert parameter.grad.tolist() == [2, 2]
+
+
+class Shared(nn.Module):
+    """One parameter under two names, one more in a plain list, and an optimiser from before it moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.two.weight = self.one.weight
+        self.listed = [self.one.bias]
+        self.optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
+
+
+def test_parameters_stay_the_same_objects_as_on_a_gpu() -> None:
+    with stand_in() as second:
+        module = Shared().to(second.device)
+        assert module.two.weight is module.one.weight
+        assert module.listed[0].device == second.device
+        (module.one.weight.sum() + module.listed[0].sum()).backward()
+        before = module.one.weight.tolist()
+        module.optimizer.step()
+        torch.testing.assert_close(module.one.weight.cpu(), torch.tensor(before) - 1)
+
+
+class Clipped(torch.autograd.Function):
+    """Makes a constant on the device of its gradient, in a thread of autograd's."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        return value * 2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return torch.minimum(gradient * torch.tensor(2.0, device=gradient.device), gradient.new_tensor([1.5]))
+
+
+def test_a_backward_may_make_tensors_there() -> None:
+    with stand_in() as second:
+        value = torch.ones(3, device=second.device, requires_grad=True)
+        Clipped.apply(value).sum().backward()
+        assert value.grad is not None
+        assert value.grad.tolist() == [1.5] * 3
+
+
+@pytest.mark.parametrize("action", [lambda there: there.unsqueeze_(0), lambda there: there.resize_(5)])
+def test_what_it_cannot_do_is_a_skip_and_no_failure(action: Callable[[torch.Tensor], object]) -> None:
+    with stand_in() as second, pytest.raises(Skip, match="cannot change the shape of a tensor in place"):
+        action(torch.zeros(3, device=second.device))
 
 
 def test_mixed_precision_and_checkpointing_work_there() -> None:

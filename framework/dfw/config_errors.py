@@ -42,10 +42,11 @@ def explain(
 
 def field_names(model: Any, path: Path) -> list[str]:
     """The keys that `model` knows at `path` below it, as they are written in YAML."""
-    names: list[str] = []
-    for found in _models_at(model, path):
-        names += [info.alias or name for name, info in found.model_fields.items()]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(key for found in _models_at(model, path) for key in _keys(found)))
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [info.alias or name for name, info in model.model_fields.items()]
 
 
 def _models_at(annotation: Any, path: Path) -> Iterator[type[BaseModel]]:
@@ -112,7 +113,8 @@ def _real_path(details: ErrorDetails, data: Any) -> tuple[Path, int]:
 def _problem(path: Path, details: ErrorDetails, words: list[str], model: type[BaseModel]) -> str:
     kind, message = details["type"], details["msg"]
     if kind == "extra_forbidden":
-        known = field_names(model, path[:-1])
+        complaining = [m for m in _models_at(model, path[:-1]) if path[-1] not in _keys(m)]  # of a union, not all members
+        known = list(dict.fromkeys(key for m in complaining for key in _keys(m)))
         near = get_close_matches(path[-1], known, n=1, cutoff=0.6)
         return f"unknown key, did you mean '{near[0]}'?" if near else f"unknown key; known: {', '.join(known) or 'none'}"
     if kind == "missing":

@@ -69,7 +69,7 @@ def parse_overrides(overrides: Sequence[str], known: Origins) -> tuple[Tree, Ori
                 origins[path[:depth]] = f"override {text!r}"
         node[path[-1]] = _unquoted(value) if _is_text(path) else _parse_value(text, value)
         origins[path] = f"override {text!r}"
-        if node[path[-1]] in ({}, None) and path[0] == "losses" and path in known:
+        if path[0] == "losses" and len(path) <= 2 and path in known and node[path[-1]] in ({}, None):
             raise ConfigError(
                 f"override {text!r} would change nothing: mappings merge; write losses.NAME.weight=0 to leave one out"
             )

@@ -6,7 +6,7 @@ Every function raises ContractError, which names the component, its distribution
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -87,16 +87,18 @@ def _check_samples(renderer: Component, samples: object, like: Tensor) -> None:
 
 
 def check_groups(component: Any) -> dict[str, list[nn.Parameter]]:
-    """The component's `parameter_groups()`: name -> parameters, each one once."""
-    groups: object = component.parameter_groups()
-    if not isinstance(groups, dict):
-        raise broken(component, f"parameter_groups() gave a {type(groups).__name__}, not a dict of name to parameters")
-    for name, members in groups.items():
-        wrong = [type(member).__name__ for member in members if not isinstance(member, nn.Parameter)]
-        if wrong or not isinstance(name, str):
-            raise broken(
-                component, f"group {name!r} of parameter_groups() holds a {(wrong or ['?'])[0]}, not nn.Parameters alone"
-            )
+    """The component's `parameter_groups()`: name -> parameters."""
+    given: object = component.parameter_groups()
+    if not isinstance(given, dict):
+        raise broken(component, f"parameter_groups() gave a {type(given).__name__}, not a dict of name to parameters")
+    groups: dict[str, list[nn.Parameter]] = {}
+    for name, members in given.items():
+        if not isinstance(name, str) or not isinstance(members, Iterable):
+            raise broken(component, f"parameter_groups() gave {name!r}: a {type(members).__name__}, not a name and parameters")
+        groups[name] = list(members)  # whatever they come in, a generator too
+        wrong = [type(member).__name__ for member in groups[name] if not isinstance(member, nn.Parameter)]
+        if wrong:
+            raise broken(component, f"group {name!r} of parameter_groups() holds a {wrong[0]}, not nn.Parameters alone")
     return groups
 
 

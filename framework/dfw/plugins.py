@@ -75,12 +75,17 @@ class Listener:
             raise PluginError(f"it has no hook of dfw{self._advice()}")
 
     def _advice(self) -> str:
-        written = [name for name in dir(self.instance) if name.startswith("dfw_")]
+        written = hook_like(self.instance)
         near = [(name, *get_close_matches(name, HOOKS, n=1)) for name in written if name not in HOOKS]
         if near and len(near[0]) > 1:
             return f"; did you mean {near[0][1]}?"
         bare = [name for name in written if name in HOOKS and name not in self.hooks]
         return f"; write @hookimpl above {bare[0]}" if bare else f"; the hooks are {', '.join(HOOKS)}"
+
+
+def hook_like(instance: object) -> list[str]:
+    """Names of attributes that look like hooks; modules of such a name (`import dfw_geometry`) do not."""
+    return [n for n in dir(instance) if n.startswith("dfw_") and not isinstance(getattr(instance, n, None), ModuleType)]
 
 
 class Listeners:
@@ -212,7 +217,7 @@ def load_listeners(extra: Sequence[object] = ()) -> Listeners:
         provider = Provider(BUILT_IN, version_of(BUILT_IN))
         listeners.add(Listener(f"{BUILT_IN}/{type(instance).__name__}-{number}", provider, instance))
     for path, module in _files.items():
-        if any(name.startswith("dfw_") for name in vars(module)):  # else it registers components only
+        if hook_like(module):  # else it registers components only
             name = f"{LOCAL}/{module.__name__.removeprefix(_FILE)}"
             listeners.add(Listener(name, Provider(LOCAL, str(path)), module))
     for found in scan().group("dfw"):

@@ -27,6 +27,21 @@ class Learned(Regulariser):
         return (opacity * (self.full - opacity)).square().mean()
 
 
+class Critic(Regulariser):
+    """A right loss with a critic that it trains itself, and that its value sends no gradient to."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.scale = nn.Parameter(torch.tensor(0.7))
+        self.own = torch.optim.SGD([self.scale], lr=0.1)
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"critic": self.own}
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return super().forward(inputs) * self.scale.detach()
+
+
 class LosesAParameter(Learned):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {}

@@ -73,6 +73,7 @@ TWINS = [
     loss_mutants.Twin,
     loss_mutants.Regulariser,
     loss_more_mutants.Learned,
+    loss_more_mutants.Critic,
     loss_more_mutants.Reads,
 ]
 MODULES = (

@@ -9,12 +9,13 @@ from pathlib import Path
 from torch import Tensor
 
 from dfw.contracts import CameraBatch
+from dfw.errors import ExportError
 from dfw.export.agreement import Agreement, compare
 from dfw.export.decimate import decimate
 from dfw.export.files import write_files
 from dfw.export.grid import DensityGrid, sample_density, softened
 from dfw.export.level import LevelChoice, choose_level
-from dfw.export.mesh import surface_of
+from dfw.export.mesh import Mesh, surface_of
 from dfw.export.texture import bake
 from dfw.interfaces import DensityField
 from dfw.settings import ExportSettings
@@ -94,13 +95,8 @@ def export_mesh(
     watch.lap("density")
     level = _level(grid, opacity, cameras, settings)
     watch.lap("level")
-    if settings.smoothing:
-        soft = softened(grid, level, settings.smoothing)
-        share = choose_level(soft, opacity, cameras).level if settings.level == "auto" else 0.5
-        surface = surface_of(soft, None, share, lowest_view=lowest_view)
-    else:
-        surface = surface_of(grid, field, level, lowest_view=lowest_view)
-    mesh = decimate(surface, settings.faces)
+    smooth = _smooth(grid, level, opacity, cameras, settings, lowest_view)
+    mesh = decimate(smooth or surface_of(grid, field, level, lowest_view=lowest_view), settings.faces)
     watch.lap("surface")
     textured = bake(field, mesh, settings.texture, grid.spacing)
     watch.lap("texture")
@@ -116,3 +112,20 @@ def _level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch, settings: E
         return float(settings.level)
     choice: LevelChoice = choose_level(grid, opacity, cameras)
     return choice.level
+
+
+def _smooth(
+    grid: DensityGrid, level: float, opacity: Tensor, cameras: CameraBatch, settings: ExportSettings, lowest_view: float | None
+) -> Mesh | None:
+    """The smoothed shape's surface; None without smoothing, and for a level that the field does not reach."""
+    low, high = grid.range
+    if settings.smoothing == 0 or not low <= level < high:
+        return None
+    soft = softened(grid, level, settings.smoothing)
+    try:
+        share = choose_level(soft, opacity, cameras).level if settings.level == "auto" else 0.5
+        return surface_of(soft, None, share, lowest_view=lowest_view)
+    except ExportError as error:
+        raise ExportError(
+            f"export.smoothing: {settings.smoothing:g} units leave nothing of this shape; try less, or 0"
+        ) from error

@@ -164,10 +164,11 @@ def _compose(registry: Registry, config: str) -> Composition:
 
 
 def _options_in(run: Composition, entry: Entry, config: str | None) -> dict[str, Any]:
-    for part in run.parts():
+    parts = [*run.parts(), *run.resting.values()]
+    for part in parts:
         if (part.entry.kind, part.entry.qualified) == (entry.kind, entry.qualified):
             return part.written()
-    used = ", ".join(part.entry.qualified for part in run.parts())
+    used = ", ".join(part.entry.qualified for part in parts)
     raise ConfigError(f"{config}: no {entry.kind} {entry.qualified} in this run; it has {used}")
 
 

@@ -122,7 +122,9 @@ class GeometryTests(ComponentTests[Geometry], GroupChecks[Geometry], GradientChe
     def test_nothing_outside(self) -> None:
         """Beyond the cube |x|_inf <= radius density is exactly 0, in both calls."""
         field = self._field()
-        require(field.radius > 0, "radius is the half-width of the scene's cube", f"it is {field.radius}", "Return one above 0")
+        radius: object = field.radius
+        right = isinstance(radius, int | float) and 0 < radius < math.inf
+        require(right, "radius is the half-width of the scene's cube, a number", f"it is {radius!r}", "Return a float above 0")
         corners = F.normalize(self.draw(512, 3, seed=2) - 0.5, dim=-1, p=math.inf) * field.radius
         outside = torch.cat([corners * 1.001, corners * 1.5, corners * 30])
         for name, density in (("density()", field.density(outside)), ("sample()", field.sample(outside).density)):

@@ -102,7 +102,9 @@ class LossTests(ShownToLoss):
         if "noise-prediction" in self._requires():
             raise Skip("a distillation loss gives its gradient; its value is no potential of it")
         made, inputs = self._double(), self.inputs(dtype=torch.float64)
-        shown, own = list(self._leaves(inputs.render).values()), [p for p in made.parameters() if p.requires_grad]
+        elsewhere = {id(parameter) for parameter in self.trained_elsewhere(made)}
+        shown = list(self._leaves(inputs.render).values())
+        own = [p for p in made.parameters() if p.requires_grad and id(p) not in elsewhere]
         value: Tensor = made(inputs)
         require(value.requires_grad, "a loss trains the scene", "its value carries no graph", "Compute it without detach()")
         found = torch.autograd.grad(value.sum(), [*shown, *own], allow_unused=True)

@@ -93,7 +93,7 @@ class StandInGenerator(torch.Generator):
     """A random stream on the stand-in: what `torch.Generator("standin")` makes."""
 
     alive: ClassVar[WeakValueDictionary[int, torch.Generator]] = WeakValueDictionary()
-    """All there are, by address: operators are handed a torch.Generator that has no more in common with this one."""
+    """All there are, by address, which is all that the torch.Generator operators are handed has in common with one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,8 +117,7 @@ class _GeneratorType(type):
         return isinstance(value, cls.plain)
 
 
-class _Generator(metaclass=_GeneratorType):
-    pass
+class _Generator(metaclass=_GeneratorType): ...
 
 
 class _Factories(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -137,18 +136,18 @@ def stand_in() -> Iterator[StandIn]:
     if _absent:
         raise Skip(_absent)
     there = StandIn(_device())
-    before = torch.Generator, torch.__future__.get_overwrite_module_params_on_conversion(), torch._C._only_lift_cpu_tensors()
+    before = torch.Generator, torch.__future__.get_swap_module_params_on_conversion(), torch._C._only_lift_cpu_tensors()
     _in_use.append(there)
     try:
         torch.Generator = _Generator  # type: ignore[assignment, misc]
-        torch.__future__.set_overwrite_module_params_on_conversion(True)  # `.data =` would change the outside alone
+        torch.__future__.set_swap_module_params_on_conversion(True)  # parameters stay the same objects, as on a GPU
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor([...], device=...) is made on the CPU, then moved
         with _Factories():  # type: ignore[no-untyped-call]
             _try_backward()
             yield there
     finally:
         torch.Generator = before[0]  # type: ignore[misc]
-        torch.__future__.set_overwrite_module_params_on_conversion(before[1])
+        torch.__future__.set_swap_module_params_on_conversion(before[1])
         torch._C._set_only_lift_cpu_tensors(before[2])
         _in_use.pop()
 
@@ -223,6 +222,7 @@ _absent = _make_known()
 
 def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """One operator: refuses what two devices refuse, computes on the CPU, and wraps what comes out."""
+    torch._C._set_only_lift_cpu_tensors(True)  # again: it holds for a thread, and backward runs in one of its own
     leaves = tree_leaves((args, dict(kwargs)))
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     away = [tensor for tensor in tensors if isinstance(tensor, StandInTensor)]
@@ -246,8 +246,7 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 def _address(generator: torch.Generator) -> int:
-    address: int = generator._cdata  # type: ignore[attr-defined]
-    return address
+    return int(generator._cdata)  # type: ignore[attr-defined]
 
 
 def _here(value: Any) -> Any:
@@ -260,7 +259,11 @@ def _same(out: Any, given: Mapping[int, Tensor], to_there: bool) -> Any:
     def outside(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        return given[id(value)] if id(value) in given else StandInTensor(value) if to_there else value
+        if id(value) not in given:
+            return StandInTensor(value) if to_there else value
+        if given[id(value)].shape != value.shape:
+            raise Skip("the stand-in cannot change the shape of a tensor in place")
+        return given[id(value)]
 
     return tree_map(outside, out)
 

@@ -26,8 +26,10 @@ class GroupChecks(Core[Made]):
         made: Any = self.fresh()
         groups: Any = made.parameter_groups()
         promise = "parameter_groups() is a mapping from names to lists of parameters"
-        right = isinstance(groups, dict) and all(isinstance(group, list | tuple) for group in groups.values())
-        require(right, promise, f"it returned {type(groups).__name__}", "Write e.g. return {'name': list(self.parameters())}")
+        remedy = "Write e.g. return {'name': list(self.parameters())}"
+        require(isinstance(groups, dict), promise, f"it returned {type(groups).__name__}", remedy)
+        for name, group in groups.items():
+            require(isinstance(group, list | tuple), promise, f"group {name!r} is a {type(group).__name__}", remedy)
         grouped = [id(p) for p in (*parameters_of(groups), *self.trained_elsewhere(made))]
         promise = "parameter_groups() holds every trainable parameter exactly once"
         require(len(grouped) == len(set(grouped)), promise, "one is in two groups", "Put each into one group")
