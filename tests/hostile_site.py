@@ -37,8 +37,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.delenv("DFW_BLOCK_PLUGINS", raising=False)
-    monkeypatch.delenv("DFW_NO_PLUGINS", raising=False)
+    for name in ("DFW_BLOCK_PLUGINS", "DFW_NO_PLUGINS"):
+        monkeypatch.setenv(name, "")  # so that what a command adds is taken back
+        monkeypatch.delenv(name)
     Path("tiny.yaml").write_text(TINY, encoding="utf-8")
     Path("field.yaml").write_text(f"extends: tiny.yaml\n{FIELD}", encoding="utf-8")
     Path("guided.yaml").write_text("extends: tiny.yaml\nlosses: {sds: {type: dreamfw/sds, guidance_scale: 1}}\n")

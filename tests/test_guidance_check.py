@@ -56,19 +56,21 @@ def test_a_prior_that_disagrees_with_its_closed_form_is_caught(monkeypatch):
         check_guidance_at(config.model_copy(update={"guidance": node}), None, 1.0, 4, 2_000)
 
 
-class Flipped(Shifted):
-    """The sign of every prediction is wrong, and the spread of single draws hides it in each number alone."""
+class AlmostRight(Gaussian):
+    """Predictions 3 % too small: at 64 draws no number of the picture tells it alone; all of them together do."""
 
     def predict(self, noisy, timestep, conditioning):
-        return -Gaussian.predict(self, noisy, timestep, conditioning)
+        return 0.97 * super().predict(noisy, timestep, conditioning)
+
+    def mean_residual(self, clean, timestep, conditioning):
+        return Gaussian.predict(self, self.schedule.at(timestep, clean)[0] * clean, timestep, conditioning)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_wrong_sign_is_caught_at_the_draws_the_command_makes(seed, monkeypatch):
-    test_a_prior_that_disagrees_with_its_closed_form_is_caught(monkeypatch)
-    register("guidance", "flipped", Flipped)
+def test_a_small_error_of_all_numbers_is_caught_at_the_draws_that_the_command_makes(seed):
+    register("guidance", "almost", AlmostRight)
     config = load_config("gaussian-2d", [*SKY, f"seed={seed}", "guidance.resolution=16"])
-    node = config.guidance.model_copy(update={"type": "flipped"})
+    node = config.guidance.model_copy(update={"type": "almost"})
     with pytest.raises(GuidanceError, match=r"standard errors from its own closed form"):
         check_guidance_at(config.model_copy(update={"guidance": node}), None, 1.0, 12, 64)
 
