@@ -158,8 +158,7 @@ def compose(config: RunConfig, registry: Registry | None = None, provenance: Pro
     names the configuration path, and the file and line where `provenance` knows them.
     """
     provenance = provenance or Provenance()
-    where = provenance.prefix(("plugins",)).removesuffix(": ")
-    check_requirements(config.plugins, where)
+    check_requirements(config.plugins, provenance.prefix(("plugins",)).removesuffix(": "))
     chosen: dict[Path, tuple[str, ComponentSettings]] = {
         ("geometry",): ("geometry", config.geometry),
         ("renderer",): ("renderer", config.renderer),

@@ -114,6 +114,25 @@ def test_a_wrong_component_is_caught_by_name(kit: type[ComponentTests[Any]], mut
     assert set(found) == checks, found
 
 
+class Recurrent(geometry_mutants.Twin):
+    """A right field; torch gives recurrent cells on any device but the CPU to a kernel that the CPU has none of."""
+
+    def albedo(self, points: Tensor) -> Tensor:
+        cell = torch.nn.GRUCell(3, 3, device=points.device, dtype=points.dtype)
+        for parameter in cell.parameters():
+            parameter.data.fill_(0.1)
+        state: Tensor = cell(points.reshape(-1, 3))
+        return super().albedo(points) * torch.sigmoid(state).view_as(points)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real second device")
+def test_what_the_stand_in_cannot_compute_is_a_skip_and_no_failure() -> None:
+    tests = type("OfRecurrent", (GeometryTests,), {"component": Recurrent})
+    (found,) = [outcome for outcome in run_checks(tests) if outcome.check == "test_other_device"]
+    assert found.status == "skipped"
+    assert found.reason.startswith("the stand-in lacks an operator: Could not run 'aten::_thnn_fused_gru_cell'")
+
+
 KITS = (GeometryTests, RendererTests, GuidanceTests, LossTests)
 NEEDS_A_GPU = {"test_cuda"}
 
