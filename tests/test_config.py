@@ -8,6 +8,7 @@ from textwrap import dedent
 
 import pytest
 
+from dfw.build import compose
 from dfw.config import find_config, load_config, load_with_provenance, shipped_directory, shipped_names
 from dfw.errors import ConfigError
 from dfw.schedules import Ramp
@@ -167,12 +168,18 @@ def test_an_option_of_a_loss_can_be_switched_off():
     assert load_config("clip.yaml", ["losses.sds.clip=null"]).losses["sds"].options["clip"] is None
 
 
-def test_a_key_of_another_member_of_a_union_is_not_offered():
-    from dfw.build import compose
-
-    loaded = load_config("dreamfusion", ["geometry.encoding.type=dense-grid", "geometry.encoding.levels=4"])
-    with pytest.raises(ConfigError, match=r"geometry\.encoding\.levels: unknown key; known: type, resolutions"):
-        compose(loaded)
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["encoding.type=dense-grid", "encoding.levels=4"], r"encoding\.levels: unknown key; known: type, resolutions"),
+        (["encoding=hashgrid"], r"encoding: no type is called 'hashgrid', did you mean 'hash-grid'\?"),
+        (["encoding.type=foo"], r"encoding: no type is called 'foo'; known: hash-grid, dense-grid, integrated-positional"),
+    ],
+)
+def test_a_mistake_in_one_of_several_types_is_told_for_that_one(overrides: list[str], said: str):
+    loaded = load_with_provenance("dreamfusion", [f"geometry.{override}" for override in overrides])
+    with pytest.raises(ConfigError, match=rf"geometry\.{said}"):
+        compose(loaded.config, provenance=loaded.provenance)
 
 
 def test_the_name_of_a_parameter_group_has_dots():
