@@ -31,9 +31,9 @@ from claims_pictures import PROMPTS, pictures, rows_of, sheet, table
 from torch import Tensor
 
 from dfw import Guidance
-from dfw.prompts import ViewPrompts
+from dfw.prior.sample import ddim, view_cameras
 from dfw.report.plot import Line, log_plot
-from dfw.sample import ddim, view_cameras
+from dfw.run.prompts import ViewPrompts
 
 PROMPT = "a red mushroom, front view"
 MIB = 2**20

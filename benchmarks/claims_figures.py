@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from dfw import Guidance, LossInputs, Progress, RenderOutput
-from dfw.build import compose
-from dfw.config import load_config
-from dfw.prompts import ViewPrompts
-from dfw.sample import view_cameras
-from dfw.view_settings import ViewSettings
+from dfw.compose import compose
+from dfw.config.camera_settings import ViewSettings
+from dfw.config.load import load_config
+from dfw.prior.sample import view_cameras
+from dfw.run.prompts import ViewPrompts
 from dfw_guidance.gaussian import Gaussian
 from dfw_losses.diffusion import Diffusion
 from dfw_losses.distillation import Distillation, GuidedConfig

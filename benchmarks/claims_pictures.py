@@ -13,15 +13,15 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from dfw.build import compose
-from dfw.config import load_config
-from dfw.finish import render_views, to_images, views
-from dfw.prompts import ViewPrompts
-from dfw.registry import registry
-from dfw.runner import make_trainer
-from dfw.sample import ddim, view_cameras
-from dfw.trainer import StepRecord
-from dfw.view_settings import ViewSettings
+from dfw.compose import compose
+from dfw.config.camera_settings import ViewSettings
+from dfw.config.load import load_config
+from dfw.plugins.registry import registry
+from dfw.prior.sample import ddim, view_cameras
+from dfw.run.outputs import render_views, to_images, views
+from dfw.run.prompts import ViewPrompts
+from dfw.run.runner import make_trainer
+from dfw.run.trainer import StepRecord
 
 PROMPTS = ("a red mushroom", "a yellow duck")
 SCALES = (1.0, 10.0, 100.0)

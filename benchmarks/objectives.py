@@ -31,13 +31,13 @@ from objectives_table import Cell, contact_sheet, table
 from quality import Judge, likelihood, measure, prompts, verdict_of
 from torch import Tensor
 
-from dfw.build import compose
-from dfw.config import load_config
-from dfw.events import StepEnded
-from dfw.finish import render_views, to_images, views
-from dfw.hookspecs import hookimpl
-from dfw.runner import make_trainer
-from dfw.settings import RunConfig
+from dfw.compose import compose
+from dfw.config.load import load_config
+from dfw.config.settings import RunConfig
+from dfw.interfaces.events import StepEnded
+from dfw.interfaces.hooks import hookimpl
+from dfw.run.outputs import render_views, to_images, views
+from dfw.run.runner import make_trainer
 
 ROOT = Path(__file__).parents[1]
 CALLS = {"asd": 2, "vsd": 3, "ism": 5, "sdi": 11}

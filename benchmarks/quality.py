@@ -25,11 +25,11 @@ import trimesh
 from torch import Tensor
 from winding import inside
 
-from dfw.config import load_config
-from dfw.contracts import CameraBatch
-from dfw.finish import render_views, to_images, views
-from dfw.runner import reopen, run
-from dfw.runs import RunDirectory
+from dfw.config.load import load_config
+from dfw.interfaces.data import CameraBatch
+from dfw.run.directory import RunDirectory
+from dfw.run.outputs import render_views, to_images, views
+from dfw.run.runner import reopen, run
 from dfw_geometry.sdf_scene import SdfScene
 from dfw_geometry.shapes import parse_prompt
 

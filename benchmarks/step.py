@@ -25,16 +25,16 @@ from pathlib import Path
 import random_sd
 import torch
 
-from dfw.build import compose
-from dfw.cameras import sample_cameras, width_at
-from dfw.config import load_config
-from dfw.contracts import PromptBatch
-from dfw.interfaces import Guidance
-from dfw.registry import registry
-from dfw.runner import make_trainer
-from dfw.schedules import Progress
-from dfw.settings import RunConfig
-from dfw.trainer import StepRecord, Trainer
+from dfw.compose import compose
+from dfw.config.load import load_config
+from dfw.config.schedules import Progress
+from dfw.config.settings import RunConfig
+from dfw.interfaces.data import PromptBatch
+from dfw.interfaces.kinds import Guidance
+from dfw.plugins.registry import registry
+from dfw.run.cameras import sample_cameras, width_at
+from dfw.run.runner import make_trainer
+from dfw.run.trainer import StepRecord, Trainer
 
 ROOT = Path(__file__).parents[1]
 

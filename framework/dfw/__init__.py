@@ -12,68 +12,68 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from dfw.component import ComponentConfig as ComponentConfig
-    from dfw.contracts import CameraBatch as CameraBatch
-    from dfw.contracts import Conditioning as Conditioning
-    from dfw.contracts import FieldSample as FieldSample
-    from dfw.contracts import NoiseSchedule as NoiseSchedule
-    from dfw.contracts import PromptBatch as PromptBatch
-    from dfw.contracts import Rays as Rays
-    from dfw.contracts import RaySamples as RaySamples
-    from dfw.contracts import RenderOutput as RenderOutput
+    from dfw.config.schedules import Progress as Progress
+    from dfw.config.schedules import Ramp as Ramp
+    from dfw.config.schedules import Schedule as Schedule
+    from dfw.config.schedules import value_at as value_at
     from dfw.errors import ConfigError as ConfigError
     from dfw.errors import DfwError as DfwError
     from dfw.errors import DivergedError as DivergedError
     from dfw.errors import GuidanceError as GuidanceError
     from dfw.errors import PromptError as PromptError
-    from dfw.events import RunEnded as RunEnded
-    from dfw.events import RunStarted as RunStarted
-    from dfw.events import StepEnded as StepEnded
-    from dfw.hookspecs import hookimpl as hookimpl
-    from dfw.interfaces import Adapter as Adapter
-    from dfw.interfaces import DensityField as DensityField
-    from dfw.interfaces import Geometry as Geometry
-    from dfw.interfaces import Guidance as Guidance
-    from dfw.interfaces import Loss as Loss
-    from dfw.interfaces import LossInputs as LossInputs
-    from dfw.interfaces import Renderer as Renderer
-    from dfw.registry import register as register
-    from dfw.schedules import Progress as Progress
-    from dfw.schedules import Ramp as Ramp
-    from dfw.schedules import Schedule as Schedule
-    from dfw.schedules import value_at as value_at
+    from dfw.interfaces.component import ComponentConfig as ComponentConfig
+    from dfw.interfaces.data import CameraBatch as CameraBatch
+    from dfw.interfaces.data import Conditioning as Conditioning
+    from dfw.interfaces.data import FieldSample as FieldSample
+    from dfw.interfaces.data import NoiseSchedule as NoiseSchedule
+    from dfw.interfaces.data import PromptBatch as PromptBatch
+    from dfw.interfaces.data import Rays as Rays
+    from dfw.interfaces.data import RaySamples as RaySamples
+    from dfw.interfaces.data import RenderOutput as RenderOutput
+    from dfw.interfaces.events import RunEnded as RunEnded
+    from dfw.interfaces.events import RunStarted as RunStarted
+    from dfw.interfaces.events import StepEnded as StepEnded
+    from dfw.interfaces.hooks import hookimpl as hookimpl
+    from dfw.interfaces.kinds import Adapter as Adapter
+    from dfw.interfaces.kinds import DensityField as DensityField
+    from dfw.interfaces.kinds import Geometry as Geometry
+    from dfw.interfaces.kinds import Guidance as Guidance
+    from dfw.interfaces.kinds import Loss as Loss
+    from dfw.interfaces.kinds import LossInputs as LossInputs
+    from dfw.interfaces.kinds import Renderer as Renderer
+    from dfw.plugins.registry import register as register
 
 _HOME = {
-    "Adapter": "interfaces",
-    "ComponentConfig": "component",
+    "Adapter": "interfaces.kinds",
+    "ComponentConfig": "interfaces.component",
     "ConfigError": "errors",
     "DfwError": "errors",
     "DivergedError": "errors",
     "GuidanceError": "errors",
     "PromptError": "errors",
-    "RunEnded": "events",
-    "RunStarted": "events",
-    "StepEnded": "events",
-    "hookimpl": "hookspecs",
-    "CameraBatch": "contracts",
-    "Conditioning": "contracts",
-    "DensityField": "interfaces",
-    "FieldSample": "contracts",
-    "Geometry": "interfaces",
-    "Guidance": "interfaces",
-    "Loss": "interfaces",
-    "LossInputs": "interfaces",
-    "NoiseSchedule": "contracts",
-    "PromptBatch": "contracts",
-    "Rays": "contracts",
-    "RaySamples": "contracts",
-    "Renderer": "interfaces",
-    "RenderOutput": "contracts",
-    "register": "registry",
-    "Progress": "schedules",
-    "Ramp": "schedules",
-    "Schedule": "schedules",
-    "value_at": "schedules",
+    "RunEnded": "interfaces.events",
+    "RunStarted": "interfaces.events",
+    "StepEnded": "interfaces.events",
+    "hookimpl": "interfaces.hooks",
+    "CameraBatch": "interfaces.data",
+    "Conditioning": "interfaces.data",
+    "DensityField": "interfaces.kinds",
+    "FieldSample": "interfaces.data",
+    "Geometry": "interfaces.kinds",
+    "Guidance": "interfaces.kinds",
+    "Loss": "interfaces.kinds",
+    "LossInputs": "interfaces.kinds",
+    "NoiseSchedule": "interfaces.data",
+    "PromptBatch": "interfaces.data",
+    "Rays": "interfaces.data",
+    "RaySamples": "interfaces.data",
+    "Renderer": "interfaces.kinds",
+    "RenderOutput": "interfaces.data",
+    "register": "plugins.registry",
+    "Progress": "config.schedules",
+    "Ramp": "config.schedules",
+    "Schedule": "config.schedules",
+    "value_at": "config.schedules",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604

@@ -10,9 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from dfw.describe import Description, describe
-from dfw.discovery import BUILT_IN
-from dfw.registry import KINDS, registry
+from dfw.plugins.describe import Description, describe
+from dfw.plugins.discovery import BUILT_IN
+from dfw.plugins.registry import KINDS, registry
 
 PAGES = Path(__file__).parents[2] / "docs" / "components"
 PLURAL = {"geometry": "Geometries", "renderer": "Renderers", "guidance": "Guidance", "loss": "Losses"}

@@ -61,7 +61,7 @@ def check(
         if about_one:
             raise click.UsageError("--kind, --set, --config, --prompt and --device belong to one component: give its NAME")
         return _survey()
-    from dfw.registry import registry
+    from dfw.plugins.registry import registry
     from dfw.testing.check import Request, kit_for
     from dfw.testing.run import run_checks
 
@@ -82,8 +82,8 @@ def _print(title: str, outcomes: Iterable[Outcome]) -> Counter[str]:
 
 
 def _survey() -> int:
-    from dfw.plugins import load_listeners
-    from dfw.registry import registry
+    from dfw.plugins.listeners import load_listeners
+    from dfw.plugins.registry import registry
     from dfw.testing.check import survey
 
     known, failed, listeners = registry(), 0, load_listeners()

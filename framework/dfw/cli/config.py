@@ -23,7 +23,7 @@ def command() -> None:
 @plugin_options
 def show(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
     """Print CONFIG with every default written out and every name qualified."""
-    from dfw.config import to_yaml
+    from dfw.config.load import to_yaml
 
     use_plugins(plugin_files, blocked)
     click.echo(to_yaml(compose_from(config, overrides).resolved()), nl=False)
@@ -44,9 +44,9 @@ def validate(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, 
 @plugin_options
 def schema(out: Path | None, plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
     """Print the JSON Schema of configurations, installed plugins included, for editors that understand YAML."""
-    from dfw.config_schema import schema as make_schema
     from dfw.errors import ConfigError
-    from dfw.registry import registry
+    from dfw.plugins.registry import registry
+    from dfw.plugins.schema import schema as make_schema
 
     use_plugins(plugin_files, blocked)
     text = json.dumps(make_schema(registry()), indent=2, ensure_ascii=False) + "\n"

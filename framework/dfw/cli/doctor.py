@@ -12,8 +12,8 @@ import click
 import rich_click
 
 from dfw.cli.options import use_plugins
-from dfw.discovery import BUILT_IN, unreadable
 from dfw.errors import PluginError
+from dfw.plugins.discovery import BUILT_IN, unreadable
 
 
 @click.command("doctor", cls=rich_click.RichCommand)
@@ -114,8 +114,8 @@ def models() -> dict[str, str]:
 
 def plugins() -> list[str]:
     """Loads every installed component and prints what is wrong; returns the built-in ones that fail."""
-    from dfw.plugins import load_listeners
-    from dfw.registry import registry
+    from dfw.plugins.listeners import load_listeners
+    from dfw.plugins.registry import registry
 
     known = registry()
     counts: dict[str, int] = {}

@@ -35,9 +35,9 @@ def command(
     What is not given is as in the run's configuration. Files that exist are kept; the new ones go to a new folder.
     """
     use_plugins(plugin_files, blocked)
-    from dfw import runner
-    from dfw.config import load_config
-    from dfw.runs import RunDirectory
+    from dfw.config.load import load_config
+    from dfw.run import runner
+    from dfw.run.directory import RunDirectory
 
     written = {"formats": None if formats is None else f"[{formats}]", "resolution": resolution, "level": level}
     written |= {"faces": faces, "texture": texture}

@@ -12,11 +12,11 @@ import click
 import rich_click
 
 from dfw.cli.options import plugin_options, use_plugins
-from dfw.registry import KINDS
+from dfw.plugins.registry import KINDS
 
 if TYPE_CHECKING:
-    from dfw.describe import Description, Option
-    from dfw.discovery import Found
+    from dfw.plugins.describe import Description, Option
+    from dfw.plugins.discovery import Found
 
 LISTENER = "listener"
 
@@ -36,8 +36,8 @@ def info(name: str, kind: str | None, plugin_files: tuple[Path, ...], blocked: t
 
 def _kind_of(name: str) -> str:
     """The one kind that has a component of that name."""
-    from dfw.discovery import scan
-    from dfw.registry import registry
+    from dfw.plugins.discovery import scan
+    from dfw.plugins.registry import registry
 
     known = registry()
     kinds = known.kinds_of(name) + ([LISTENER] if scan().listeners(name) else [])
@@ -49,8 +49,8 @@ def _kind_of(name: str) -> str:
 
 
 def _found(name: str) -> Found:
-    from dfw.discovery import scan
     from dfw.errors import PluginError
+    from dfw.plugins.discovery import scan
 
     matches = scan().listeners(name)
     if len(matches) == 1:
@@ -63,7 +63,7 @@ def _found(name: str) -> Found:
 
 def _listener(found: Found) -> Iterator[str]:
     from dfw.errors import PluginError
-    from dfw.plugins import Listeners
+    from dfw.plugins.listeners import Listeners
 
     listeners = Listeners()
     listeners.load(found)
@@ -81,8 +81,8 @@ def _listener(found: Found) -> Iterator[str]:
 
 
 def _component(kind: str, name: str) -> Iterator[str]:
-    from dfw.describe import describe
-    from dfw.registry import registry
+    from dfw.plugins.describe import describe
+    from dfw.plugins.registry import registry
 
     known = registry()
     entry = known.resolve(kind, name, "")

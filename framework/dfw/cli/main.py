@@ -42,7 +42,7 @@ class VerbGroup(rich_click.RichGroup):
         return self.commands.get(cmd_name)
 
     def _read_plugins(self) -> None:
-        from dfw.plugins import load_listeners
+        from dfw.plugins.listeners import load_listeners
 
         if not self._plugins_read:
             self._plugins_read = True
@@ -98,7 +98,7 @@ def _tell(error: Exception) -> int:
 
 def _unreadable_package(error: BaseException | None) -> str:
     """The sentence for an error of a library that read the entry points of all packages and gave up at one; else nothing."""
-    from dfw.discovery import unreadable
+    from dfw.plugins.discovery import unreadable
 
     while error is not None:
         modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]

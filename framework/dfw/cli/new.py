@@ -8,7 +8,7 @@ import click
 import rich_click
 
 from dfw.cli.options import FOLDER
-from dfw.registry import KINDS
+from dfw.plugins.registry import KINDS
 
 
 @click.command("new", cls=rich_click.RichCommand)

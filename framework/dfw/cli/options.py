@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from dfw.build import Composition
+    from dfw.compose import Composition
 
 log = logging.getLogger("dfw.cli")
 
@@ -37,9 +37,9 @@ def plugin_options(command: Command) -> Command:
 
 def use_plugins(plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
     """Applies `plugin_options`: blocks first, then runs the files. Raises PluginError. Warns of names that block nothing."""
-    from dfw.discovery import block, useless_blocks
-    from dfw.plugins import load_plugin_file
-    from dfw.registry import rediscover
+    from dfw.plugins.discovery import block, useless_blocks
+    from dfw.plugins.listeners import load_plugin_file
+    from dfw.plugins.registry import rediscover
 
     if blocked:
         block(blocked)
@@ -52,9 +52,9 @@ def use_plugins(plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> Non
 
 def compose_from(config: str, overrides: tuple[str, ...]) -> Composition:
     """Loads a configuration and composes its parts; constructs nothing. Raises ConfigError and PluginError."""
-    from dfw.build import compose
-    from dfw.config import load_with_provenance
-    from dfw.registry import registry
+    from dfw.compose import compose
+    from dfw.config.load import load_with_provenance
+    from dfw.plugins.registry import registry
 
     if "=" in config:
         raise click.UsageError(

@@ -26,8 +26,8 @@ command.add_command(new)
 @command.command("list", cls=rich_click.RichCommand)
 def list_plugins() -> None:
     """List every component and listener, and whose it is. Imports none of them."""
-    from dfw.discovery import scan
-    from dfw.registry import registry
+    from dfw.plugins.discovery import scan
+    from dfw.plugins.registry import registry
 
     use_plugins((), ())
     known, offered = registry(), scan()

@@ -35,17 +35,17 @@ def command(
     if resume is not None:
         if config is not None or dry_run:
             raise click.UsageError("--resume continues a run with its own configuration: give no CONFIG, overrides or --dry-run")
-        from dfw import runner
+        from dfw.run import runner
 
         return STATUS_CODES[runner.resume(resume).status]
     if config is None:
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
     composition = compose_from(config, overrides)
     if dry_run:
-        from dfw.config import to_yaml
+        from dfw.config.load import to_yaml
 
         click.echo(to_yaml(composition.resolved()), nl=False)
         return 0
-    from dfw import runner
+    from dfw.run import runner
 
     return STATUS_CODES[runner.run(composition.config, composition).status]

@@ -35,6 +35,6 @@ def command(
     """
     use_plugins(plugin_files, blocked)
     composition = compose_from(config, overrides)
-    from dfw.sample import sample
+    from dfw.prior.sample import sample
 
     click.echo(sample(composition.config, count, steps, scale, out, views))

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfw.contracts import CameraBatch, RenderOutput
 from dfw.export.grid import CHUNK
 from dfw.export.mesh import Floats, Ints
 from dfw.export.raster import Fragments, nearest, rasterise
 from dfw.export.texture import TexturedMesh
-from dfw.interfaces import DensityField
+from dfw.interfaces.data import CameraBatch, RenderOutput
+from dfw.interfaces.kinds import DensityField
 
 
 @dataclass(frozen=True)

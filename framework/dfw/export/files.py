@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dfw.atomic import claim, write_whole
 from dfw.errors import ExportError
 from dfw.export.axes import to_gltf
 from dfw.export.texture import TexturedMesh
-from dfw.whole import claim, write_whole
 
 ROUGHNESS = 0.8
 STEM = "object"

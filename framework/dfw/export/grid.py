@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from dfw.interfaces import DensityField
+from dfw.interfaces.kinds import DensityField
 
 CHUNK = 2**18  # points per query of the field
 

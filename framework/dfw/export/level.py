@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfw.contracts import CameraBatch
 from dfw.errors import ExportError
 from dfw.export.grid import DensityGrid
+from dfw.interfaces.data import CameraBatch
 
 CANDIDATES = 64
 SIDE = 64  # larger views are looked at on every second pixel, every third ...

@@ -18,7 +18,7 @@ from scipy import ndimage
 from dfw.errors import ExportError
 from dfw.export.grid import DensityGrid, density_at, home_of, sample_density
 from dfw.export.unseen import unseen
-from dfw.interfaces import DensityField
+from dfw.interfaces.kinds import DensityField
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]

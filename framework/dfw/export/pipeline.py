@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dfw.contracts import CameraBatch
+from dfw.config.settings import ExportSettings
 from dfw.errors import ExportError
 from dfw.export.agreement import Agreement, compare
 from dfw.export.decimate import decimate
@@ -17,8 +17,8 @@ from dfw.export.grid import DensityGrid, sample_density, softened
 from dfw.export.level import LevelChoice, choose_level
 from dfw.export.mesh import Mesh, surface_of
 from dfw.export.texture import bake
-from dfw.interfaces import DensityField
-from dfw.settings import ExportSettings
+from dfw.interfaces.data import CameraBatch
+from dfw.interfaces.kinds import DensityField
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from scipy import ndimage
 from dfw.export.grid import CHUNK, home_of
 from dfw.export.mesh import Floats, Ints, Mesh
 from dfw.export.raster import rasterise
-from dfw.interfaces import DensityField
+from dfw.interfaces.kinds import DensityField
 
 PADDING = 2  # texels between charts, so that bilinear lookups stay in their chart
 OUTSIDE, INSIDE, SAMPLES = 1.0, 4.0, 6  # the bake looks from so many cells outside to so many inside, at so many points

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from dfw.atomic import write_whole
 from dfw.errors import ExportError
-from dfw.whole import write_whole
 
 SECONDS_PER_TURN = 4.0
 QUALITY = 85

@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 
 from dfw import __all__ as PUBLIC
 from dfw import __version__
-from dfw.discovery import BUILT_IN, LOCAL, normalise
 from dfw.errors import ConfigError
-from dfw.registry import KINDS
+from dfw.plugins.discovery import BUILT_IN, LOCAL, normalise
+from dfw.plugins.registry import KINDS
 
 TEMPLATES = Path(__file__).parent / "templates"
 

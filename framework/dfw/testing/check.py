@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from dfw.build import Composition, checked, compose, features
-from dfw.config import load_with_provenance
-from dfw.config_errors import explain
-from dfw.config_merge import parse_overrides
-from dfw.discovery import BUILT_IN, scan
+from dfw.compose import Composition, checked, compose, features
+from dfw.config.load import load_with_provenance
+from dfw.config.merge import parse_overrides
+from dfw.config.messages import explain
+from dfw.config.origins import Provenance
 from dfw.errors import ConfigError, DfwError, PluginError, one_line
-from dfw.interfaces import Geometry, Guidance
-from dfw.provenance import Provenance
-from dfw.registry import Entry, Registry
+from dfw.interfaces.kinds import Geometry, Guidance
+from dfw.plugins.discovery import BUILT_IN, scan
+from dfw.plugins.registry import Entry, Registry
 from dfw.testing.base import ComponentTests
 from dfw.testing.configs import undocumented
 from dfw.testing.geometry import GeometryTests

@@ -8,7 +8,7 @@ from typing import Literal, get_args, get_origin
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
-from dfw.component import ComponentConfig
+from dfw.interfaces.component import ComponentConfig
 from dfw.testing.core import Core, Made
 from dfw.testing.outcomes import require
 

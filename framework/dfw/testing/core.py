@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from dfw.interfaces import Geometry, Guidance, Loss, Renderer
+from dfw.interfaces.kinds import Geometry, Guidance, Loss, Renderer
 from dfw.testing.outcomes import expecting_failure, plain, require
 
 Made = TypeVar("Made", Geometry, Renderer, Guidance, Loss)

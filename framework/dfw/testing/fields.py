@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfw.cameras import look_at, spherical_position
-from dfw.component import ComponentConfig
-from dfw.contracts import CameraBatch, FieldSample
-from dfw.interfaces import DensityField
+from dfw.interfaces.component import ComponentConfig
+from dfw.interfaces.data import CameraBatch, FieldSample
+from dfw.interfaces.kinds import DensityField
+from dfw.run.cameras import look_at, spherical_position
 
 
 class _Field(DensityField):

@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dfw.component import ComponentConfig
-from dfw.contracts import Conditioning, NoiseSchedule
 from dfw.errors import PromptError
-from dfw.interfaces import Adapter, Guidance
+from dfw.interfaces.component import ComponentConfig
+from dfw.interfaces.data import Conditioning, NoiseSchedule
+from dfw.interfaces.kinds import Adapter, Guidance
 
 
 class GaussianScore(Guidance):

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfw.interfaces import DensityField, Geometry
-from dfw.schedules import Progress
+from dfw.config.schedules import Progress
+from dfw.interfaces.kinds import DensityField, Geometry
 from dfw.testing.base import ComponentTests
 from dfw.testing.compare import bounds, projected, require_finite, require_same
 from dfw.testing.outcomes import Skip, require

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dfw.contracts import Conditioning
 from dfw.errors import PromptError
-from dfw.interfaces import Guidance
+from dfw.interfaces.data import Conditioning
+from dfw.interfaces.kinds import Guidance
 from dfw.testing.base import ComponentTests
 from dfw.testing.outcomes import require
 

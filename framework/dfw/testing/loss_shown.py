@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfw.cameras import orbit
-from dfw.contracts import CameraBatch, Conditioning, PromptBatch, RaySamples, RenderOutput
-from dfw.interfaces import Guidance, Loss, LossInputs
-from dfw.schedules import Progress
+from dfw.config.schedules import Progress
+from dfw.interfaces.data import CameraBatch, Conditioning, PromptBatch, RaySamples, RenderOutput
+from dfw.interfaces.kinds import Guidance, Loss, LossInputs
+from dfw.run.cameras import orbit
 from dfw.testing.base import ComponentTests
 from dfw.testing.gaussian import GaussianScore
 from dfw.testing.outcomes import require

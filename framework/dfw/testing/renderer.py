@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfw.contracts import CameraBatch, RaySamples, RenderOutput
-from dfw.interfaces import Renderer
+from dfw.interfaces.data import CameraBatch, RaySamples, RenderOutput
+from dfw.interfaces.kinds import Renderer
 from dfw.testing import fields
 from dfw.testing.compare import bounds, require_same
 from dfw.testing.outcomes import Skip, require

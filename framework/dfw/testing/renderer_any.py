@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfw.contracts import RaySamples, RenderOutput
-from dfw.interfaces import Renderer
+from dfw.interfaces.data import RaySamples, RenderOutput
+from dfw.interfaces.kinds import Renderer
 from dfw.testing.compare import bounds, require_finite, require_same
 from dfw.testing.outcomes import Skip, require
 from dfw.testing.renderer_gradients import PictureGradients

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
 
-from dfw.contracts import CameraBatch, RenderOutput
-from dfw.interfaces import Geometry, Renderer
+from dfw.interfaces.data import CameraBatch, RenderOutput
+from dfw.interfaces.kinds import Geometry, Renderer
 from dfw.testing.compare import projected
 from dfw.testing.outcomes import Skip, require
 from dfw.testing.renderer_shown import ShownToRenderer

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dfw.contracts import CameraBatch, RenderOutput
-from dfw.interfaces import Geometry, Renderer
-from dfw.schedules import Progress
+from dfw.config.schedules import Progress
+from dfw.interfaces.data import CameraBatch, RenderOutput
+from dfw.interfaces.kinds import Geometry, Renderer
 from dfw.testing import fields
 from dfw.testing.base import ComponentTests
 from dfw.testing.outcomes import Skip

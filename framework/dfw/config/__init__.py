@@ -1,0 +1,1 @@
+"""What a YAML file is: settings, schedules, merging, messages. Imports no torch."""

@@ -1,0 +1,48 @@
+"""Where each value of a configuration was written: file and line, or an override of the command line. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import yaml  # type: ignore[import-untyped]
+
+KeyPath = tuple[str, ...]
+"""Keys from the configuration's root, e.g. ("losses", "sds", "weight")."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Configuration path -> origin: `configs/x.yaml:4`, or `override 'geometry.radius=2'`."""
+
+    origins: Mapping[KeyPath, str] = field(default_factory=dict)
+
+    def where(self, path: KeyPath) -> str:
+        """The origin of `path`, or of the nearest parent that has one; empty when nothing is known."""
+        for length in range(len(path), -1, -1):
+            origin = self.origins.get(path[:length])
+            if origin:
+                return origin
+        return ""
+
+    def prefix(self, path: KeyPath) -> str:
+        """`configs/x.yaml:4: geometry.radius: `, the beginning of a message about `path`."""
+        origin, dotted = self.where(path), ".".join(path)
+        return "".join(f"{part}: " for part in (origin, dotted) if part)
+
+
+def lines_of(node: yaml.Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
+    """(path, line counted from 1) of every key and list item below a YAML node; the root is at the document's first line."""
+    if not path:
+        yield (), node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                here = (*path, str(key.value))
+                yield here, key.start_mark.line + 1
+                yield from lines_of(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            here = (*path, str(index))
+            yield here, item.start_mark.line + 1
+            yield from lines_of(item, here)

@@ -1,0 +1,1 @@
+"""What plugins implement, and the records that travel between them."""

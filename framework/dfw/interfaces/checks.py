@@ -1,0 +1,175 @@
+"""What components hand to each other, checked as it passes: types, shapes, dtypes, devices and gradients.
+
+Only what the host knows is looked at, so a check costs microseconds and never waits for a device. Values (NaN, negative
+density) are checked in `dfw.run.first_step`. Every function raises ContractError, which names the component, its distribution and
+version. Shapes: legend in `dfw.interfaces.data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfw.errors import ContractError
+from dfw.interfaces.component import Component, name_of
+from dfw.interfaces.data import CameraBatch, Conditioning, FieldSample, NoiseSchedule, RaySamples, RenderOutput
+
+GUIDANCE_FACTS = ("schedule", "space", "resolution", "channels", "latent_resolution")
+"""Attributes that every guidance sets in its constructor."""
+_PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow")
+
+
+def broken(component: Component, what: str) -> ContractError:
+    """The error to raise: `geometry (acme/ball, acme 0.3) breaks its contract: density ...`."""
+    return ContractError(f"{name_of(component)} breaks its contract: {what}")
+
+
+def check_tensor(component: Component, what: str, value: object, shape: Sequence[int], legend: str, like: Tensor) -> None:
+    """That `value` is a tensor of `shape` (-1: any length), on the device of `like`, of floating dtype no wider than its."""
+    if not isinstance(value, Tensor):
+        raise broken(component, f"{what} is a {type(value).__name__}, not a tensor {legend}")
+    if value.dim() != len(shape) or any(want not in (-1, got) for want, got in zip(shape, value.shape, strict=True)):
+        expected = tuple("any" if side == -1 else side for side in shape)
+        raise broken(component, f"{what} has shape {tuple(value.shape)}, not {legend} = ({', '.join(map(str, expected))})")
+    if not value.is_floating_point() or (value.dtype == torch.float64 and like.dtype != torch.float64):
+        raise broken(component, f"{what} is of {value.dtype}, not {like.dtype}")
+    if value.device != like.device:
+        raise broken(component, f"{what} is on {value.device}, not on {like.device}")
+
+
+def check_field(geometry: Component, points: Tensor, found: object) -> None:
+    """A DensityField's answer at `points` (..., 3); gradients reach its parameters, where it has any."""
+    if not isinstance(found, FieldSample):
+        raise broken(geometry, f"sample gave a {type(found).__name__}, not a FieldSample")
+    shape = tuple(points.shape[:-1])
+    check_tensor(geometry, "density", found.density, shape, "the points' (...)", points)
+    check_tensor(geometry, "albedo", found.albedo, (*shape, 3), "the points' (..., 3)", points)
+    trainable = any(p.requires_grad for p in _parameters(geometry))
+    if trainable and torch.is_grad_enabled() and not (found.density.requires_grad or found.albedo.requires_grad):
+        raise broken(geometry, f"neither density nor albedo carries a gradient to its parameters; {_CUT}")
+
+
+def check_render(renderer: Component, geometry: Component, cameras: CameraBatch, render: object) -> None:
+    """A renderer's answer; in training some of it carries a gradient, where there is anything to train."""
+    if not isinstance(render, RenderOutput):
+        raise broken(renderer, f"it gave a {type(render).__name__}, not a RenderOutput")
+    like = cameras.camera_to_world
+    sides = (-1, -1, -1 if render.latent else 3)
+    check_tensor(renderer, "colour", render.colour, (len(cameras), *sides), "(B, H, W, 3)", like)
+    pixels = tuple(render.colour.shape[:3])
+    check_tensor(renderer, "opacity", render.opacity, pixels, "colour's (B, H, W)", like)
+    check_tensor(renderer, "depth", render.depth, pixels, "colour's (B, H, W)", like)
+    if render.normal is not None:
+        check_tensor(renderer, "normal", render.normal, (*pixels, 3), "colour's (B, H, W, 3)", like)
+    if render.samples is not None:
+        _check_samples(renderer, render.samples, like)
+    if render.colour.requires_grad or render.opacity.requires_grad or not torch.is_grad_enabled():
+        return
+    if any(p.requires_grad for part in (renderer, geometry) for p in _parameters(part)):
+        raise broken(renderer, f"neither colour nor opacity carries a gradient to {name_of(geometry)}; {_CUT}")
+
+
+def _check_samples(renderer: Component, samples: object, like: Tensor) -> None:
+    if not isinstance(samples, RaySamples):
+        raise broken(renderer, f"samples is a {type(samples).__name__}, not a RaySamples")
+    check_tensor(renderer, "samples.weight", samples.weight, (-1,), "(N,)", like)
+    count = len(samples.weight)
+    check_tensor(renderer, "samples.distance", samples.distance, (count,), "(N,)", like)
+    check_tensor(renderer, "samples.direction", samples.direction, (count, 3), "(N, 3)", like)
+    if samples.normal is not None:
+        check_tensor(renderer, "samples.normal", samples.normal, (count, 3), "(N, 3)", like)
+    ray: object = samples.ray
+    if not isinstance(ray, Tensor) or ray.shape != (count,) or ray.dtype != torch.int64:
+        given = f"{tuple(ray.shape)} of {ray.dtype}" if isinstance(ray, Tensor) else f"a {type(ray).__name__}"
+        raise broken(renderer, f"samples.ray is {given}, not (N,) of torch.int64")
+
+
+def check_groups(component: Any) -> dict[str, list[nn.Parameter]]:
+    """The component's `parameter_groups()`: name -> parameters."""
+    given: object = component.parameter_groups()
+    if not isinstance(given, dict):
+        raise broken(component, f"parameter_groups() gave a {type(given).__name__}, not a dict of name to parameters")
+    groups: dict[str, list[nn.Parameter]] = {}
+    for name, members in given.items():
+        if not isinstance(name, str) or not isinstance(members, Iterable):
+            raise broken(component, f"parameter_groups() gave {name!r}: a {type(members).__name__}, not a name and parameters")
+        groups[name] = list(members)  # whatever they come in, a generator too
+        wrong = [type(member).__name__ for member in groups[name] if not isinstance(member, nn.Parameter)]
+        if wrong:
+            raise broken(component, f"group {name!r} of parameter_groups() holds a {wrong[0]}, not nn.Parameters alone")
+    return groups
+
+
+def check_guidance(guidance: Any) -> None:
+    """That a guidance has said all that losses ask about it, in words they know."""
+    for fact in GUIDANCE_FACTS:
+        if not hasattr(guidance, fact):
+            raise broken(guidance, f"it does not set self.{fact}, which every guidance does in __init__")
+    if not isinstance(guidance.schedule, NoiseSchedule):
+        raise broken(guidance, f"self.schedule is a {type(guidance.schedule).__name__}, not a NoiseSchedule")
+    for fact in ("resolution", "channels", "latent_resolution"):
+        value = getattr(guidance, fact)
+        if not isinstance(value, int) or value < 1:
+            raise broken(guidance, f"self.{fact} is {value!r}, not a whole number above 0")
+    if guidance.space not in ("pixel", "latent"):
+        raise broken(guidance, f"self.space is {guidance.space!r}, not 'pixel' or 'latent'")
+    if guidance.prediction_type not in _PREDICTIONS:
+        raise broken(guidance, f"self.prediction_type is {guidance.prediction_type!r}, not one of {', '.join(_PREDICTIONS)}")
+
+
+def check_conditioning(guidance: Component, texts: Sequence[str], found: object) -> None:
+    """The embedding of `texts`: one row each."""
+    if not isinstance(found, Conditioning):
+        raise broken(guidance, f"encode_text gave a {type(found).__name__}, not a Conditioning")
+    given: tuple[tuple[str, object], ...] = (("embedding", found.embedding), ("pooled", found.pooled))
+    for what, value in given:
+        if not isinstance(value, Tensor) and not (what == "pooled" and value is None):
+            raise broken(guidance, f"encode_text gave a {type(value).__name__} as {what}, not a tensor")
+    shape = tuple(found.embedding.shape)
+    if len(shape) != 3 or len(found) != len(texts):
+        raise broken(guidance, f"encode_text gave an embedding of shape {shape} for {len(texts)} texts, not (B, L, D)")
+
+
+def check_encoded(guidance: Any, image: Tensor, encoded: object) -> None:
+    """The encoding of `image` (B, 3, H, W), differentiable."""
+    side = guidance.latent_resolution
+    check_tensor(guidance, "encode_image's result", encoded, (len(image), guidance.channels, side, side), "(B, C, h, w)", image)
+    if image.requires_grad and torch.is_grad_enabled() and not (isinstance(encoded, Tensor) and encoded.requires_grad):
+        raise broken(guidance, f"encode_image's result carries no gradient to the image; {_CUT}")
+
+
+def check_prediction(guidance: Component, noisy: Tensor, output: object) -> None:
+    """A prediction for `noisy` (B, C, h, w)."""
+    check_tensor(guidance, "predict's result", output, tuple(noisy.shape), "the noisy input's (B, C, h, w)", noisy)
+
+
+def check_loss(loss: Any, value: object, render: RenderOutput) -> None:
+    """A scalar; with a gradient, if what the loss `requires` of the render (colour, where it says nothing) has one."""
+    if not isinstance(value, Tensor):
+        raise broken(loss, f"the loss is a {type(value).__name__}, not a scalar tensor")
+    if value.dim() or not value.is_floating_point() or value.device != render.colour.device:
+        given = f"of shape {tuple(value.shape)}, {value.dtype}, on {value.device}"
+        raise broken(loss, f"the loss is {given}, not a floating scalar () on {render.colour.device}; take a mean or a sum")
+    if value.requires_grad or not torch.is_grad_enabled():
+        return
+    samples = render.samples
+    read = {
+        "opacity": render.opacity,
+        "depth": render.depth,
+        "normals": render.normal,
+        "ray-samples": None if samples is None else samples.weight,
+    }
+    words = set(type(loss).requires(loss.config)) & set(read)
+    wanted = [read[word] for word in words] or [render.colour]
+    if any(tensor is not None and tensor.requires_grad for tensor in wanted):
+        raise broken(loss, f"the loss carries no gradient to the render; {_CUT}")
+
+
+_CUT = "a .detach(), .item() or torch.no_grad() on the way cuts it"
+
+
+def _parameters(component: Any) -> list[Tensor]:
+    return list(component.parameters())

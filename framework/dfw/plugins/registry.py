@@ -1,0 +1,252 @@
+"""Components by name: those of installed distributions and those registered by hand. A plugin is imported when used; no torch."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from inspect import isabstract
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+from dfw.errors import PluginError
+from dfw.plugins.discovery import BLOCKED, LOCAL, Found, Problem, Provider, import_target, normalise, scan
+from dfw.plugins.signatures import mismatch
+
+if TYPE_CHECKING:
+    from dfw.interfaces.component import Component
+
+KINDS = {
+    "geometry": "dfw.interfaces.kinds:Geometry",
+    "renderer": "dfw.interfaces.kinds:Renderer",
+    "guidance": "dfw.interfaces.kinds:Guidance",
+    "loss": "dfw.interfaces.kinds:Loss",
+}
+"""Kind -> the interface its components implement; the entry-point group of a kind is `dfw.<kind>`."""
+
+RESERVED = {"loss": ("type", "weight")}
+"""Kind -> field names that the run's configuration keeps for itself (`type` for every kind)."""
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component that can be named: its `kind` and `name`, and who provides it from which `target` ("module:Class")."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    target: str
+    _class: type[Component] | None = field(default=None, repr=False)
+
+    @property
+    def qualified(self) -> str:
+        """`distribution/name`, which is never ambiguous."""
+        return f"{self.distribution}/{self.name}"
+
+    @property
+    def label(self) -> str:
+        """For messages: `acme/nerf 0.3`."""
+        return f"{self.qualified} {self.version}"
+
+    def load(self) -> type[Component]:
+        """The class, imported and checked. Raises PluginError naming distribution, version and target for whatever goes wrong."""
+        if self._class is not None:
+            return self._class
+        found = Found(f"dfw.{self.kind}", self.name, self.target, Provider(self.distribution, self.version))
+        return check_component(self, import_target(found, f"{self.kind} '{self.name}'"))
+
+
+def check_component(entry: Entry, value: object) -> type[Component]:
+    """`value` as a class of `entry`'s kind. Raises PluginError when it is another thing, abstract, or has no usable `Config`."""
+    from dfw.interfaces.component import ComponentConfig
+
+    interface = resolve_name(KINDS[entry.kind])
+    who = f"{entry.kind} '{entry.name}' of {entry.distribution} {entry.version} ({entry.target})"
+    if not (isinstance(value, type) and issubclass(value, interface)):
+        raise PluginError(
+            f"{who} is {_describe(value)}, not a subclass of dfw.{interface.__name__}; point the entry point at one"
+        )
+    if isabstract(value):
+        missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
+        raise PluginError(f"{who} does not implement {missing}")
+    config = getattr(value, "Config", None)
+    if not (isinstance(config, type) and issubclass(config, ComponentConfig)):
+        raise PluginError(f"{who} has no Config derived from dfw.ComponentConfig; write `class Config(ComponentConfig): ...`")
+    hints = getattr(value, "feature_hints", None)
+    if not isinstance(hints, Mapping):
+        raise PluginError(f"{who}: its feature_hints is {_describe(hints)}; write a dict, feature -> what to configure for it")
+    taken = sorted(set(RESERVED.get(entry.kind, ("type",))) & set(config.model_fields))
+    if taken:
+        raise PluginError(f"{who} has a Config field named '{taken[0]}', which a run's configuration keeps for itself; rename it")
+    wrong = mismatch(value)
+    if wrong:
+        raise PluginError(f"{who} {wrong}")
+    component: type[Component] = value
+    return component
+
+
+def _describe(value: object) -> str:
+    return f"the class {value.__module__}.{value.__qualname__}" if isinstance(value, type) else f"a {type(value).__name__}"
+
+
+class Registry:
+    """Names to entries. A name two distributions share is an error only for those who use it bare."""
+
+    def __init__(self, entries: Iterable[Entry] = (), blocked: Iterable[Entry] = (), problems: Iterable[Problem] = ()) -> None:
+        self._entries = list(entries)
+        self._blocked = list(blocked)
+        self._problems = list(problems)
+
+    @classmethod
+    def discover(cls) -> Registry:
+        """All components of the installed distributions, read from metadata; imports none of them."""
+        found = scan()
+        problems = list(found.problems)
+        entries: list[Entry] = []
+        for item in found.found:
+            kind = item.group.removeprefix("dfw.")
+            if kind in KINDS and _NAME.match(item.name):
+                entries.append(_entry(item))
+            elif kind in KINDS:
+                problems.append(Problem(item.provider, f"name {item.name!r}", "use letters, digits, '.', '_' and '-'"))
+            elif item.group != "dfw":
+                problems.append(Problem(item.provider, f"group {item.group}", f"no such kind; there are {', '.join(KINDS)}"))
+        return cls(entries, [_entry(item) for item in found.blocked if item.group.removeprefix("dfw.") in KINDS], problems)
+
+    def entries(self, kind: str | None = None) -> list[Entry]:
+        """All entries, or those of one kind, sorted by kind and name."""
+        chosen = [entry for entry in self._entries if kind in (None, entry.kind)]
+        return sorted(chosen, key=lambda entry: (list(KINDS).index(entry.kind), entry.name, entry.distribution))
+
+    @property
+    def blocked(self) -> list[Entry]:
+        """Entries left out by `--block`, `DFW_BLOCK_PLUGINS` or `DFW_NO_PLUGINS`."""
+        return list(self._blocked)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What could not be read, and the components that failed to load so far."""
+        return list(self._problems)
+
+    def register(self, kind: str, name: str, component: type[Component]) -> Entry:
+        """Adds a class by hand as `local/<name>`; a second registration of the name replaces the first. Raises PluginError."""
+        if kind not in KINDS:
+            raise PluginError(f"no kind of component named {kind!r}; there are {', '.join(KINDS)}")
+        if not _NAME.match(name):
+            raise PluginError(f"{name!r} cannot name a {kind}: use letters, digits, '.', '_' and '-'")
+        target = f"{getattr(component, '__module__', '?')}:{getattr(component, '__qualname__', component)}"
+        entry = Entry(kind, name, LOCAL, _place(component), target, component)
+        check_component(entry, component)
+        self._entries = [e for e in self._entries if (e.kind, e.qualified) != (kind, entry.qualified)] + [entry]
+        return entry
+
+    def load(self, entry: Entry) -> type[Component]:
+        """`entry.load()`, and a failure is remembered for later messages."""
+        try:
+            return entry.load()
+        except PluginError as error:
+            reason = str(error.__cause__ or error)
+            problem = Problem(
+                Provider(entry.distribution, entry.version), f"{entry.kind} '{entry.name}' ({entry.target})", reason
+            )
+            if problem not in self._problems:
+                self._problems.append(problem)
+            raise
+
+    def resolve(self, kind: str, name: str, where: str | None = None) -> Entry:
+        """The entry that `name` means, bare or `distribution/name`; `where` is the configuration path for messages ("": none).
+
+        Raises PluginError for an unknown name (with the nearest ones, the known ones and what failed to load) and for a bare name
+        that several distributions provide.
+        """
+        where = f"{kind}.type" if where is None else where
+        place = f" ({where})" if where else ""
+        matches = self.matches(kind, name)
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            providers = ", ".join(f"{entry.qualified} ({entry.distribution} {entry.version})" for entry in matches)
+            raise PluginError(f"{kind} '{name}'{place} is provided by several distributions; write one of {providers}")
+        raise PluginError(f"no {kind} named '{name}'{place}.{self._advice(kind, name)}")
+
+    def matches(self, kind: str, name: str) -> list[Entry]:
+        """All entries of a kind that `name` may mean, bare or qualified."""
+        return [entry for entry in self.entries(kind) if name in (entry.name, entry.qualified)] or self._qualified(kind, name)
+
+    def kinds_of(self, name: str) -> list[str]:
+        """The kinds that have a component `name`, bare or qualified."""
+        return [kind for kind in KINDS if self.matches(kind, name)]
+
+    def unknown(self, name: str, what: str) -> PluginError:
+        """The error for a `name` that no kind has: the nearest one, and what cannot be used. `what` was looked for."""
+        near = self.nearest(name)
+        hint = f"did you mean {near!r}? " if near else ""
+        broken = "".join(f"\n  cannot be used: {problem}" for problem in self._problems)
+        return PluginError(f"no {what} named {name!r}; {hint}dfw plugins list shows all{broken}")
+
+    def nearest(self, name: str, kind: str | None = None) -> str | None:
+        """The known name, bare or qualified, that is most like `name`; None where none is."""
+        names = {form.lower(): form for entry in self.entries(kind) for form in (entry.name, entry.qualified)}
+        near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+        return names[near[0]] if near else None
+
+    def _qualified(self, kind: str, name: str) -> list[Entry]:
+        owner, slash, tail = name.rpartition("/")
+        return [e for e in self.entries(kind) if slash and e.distribution == normalise(owner) and e.name == tail]
+
+    def _advice(self, kind: str, name: str) -> str:
+        blocked = [entry for entry in self._blocked if entry.kind == kind and name in (entry.name, entry.qualified)]
+        if blocked:
+            who = ", ".join(f"{entry.distribution} {entry.version}" for entry in blocked)
+            return f" {who} provides it and is {BLOCKED}."
+        known = self.entries(kind)
+        near = self.nearest(name, kind)
+        listed = ", ".join(dict.fromkeys(entry.name for entry in known)) or "none; is dreamfw itself installed?"
+        text = (f" Did you mean '{near}'?" if near else "") + f" Known: {listed}."
+        owner = name.partition("/")[0]
+        if owner == LOCAL and "/" in name:
+            text += " It was registered by hand: give the file that does so with --plugin FILE.py, or call dfw.register."
+        elif "/" in name and all(entry.distribution != normalise(owner) for entry in self._entries):
+            text += f' No installed distribution {owner} provides components; try pip install "{owner}".'
+        return text + "".join(f"\n  failed to load: {problem}" for problem in self._problems)
+
+
+def _place(component: object) -> str:
+    """In place of a version: the file that holds a class registered by hand, or `interactive`."""
+    return str(getattr(sys.modules.get(getattr(component, "__module__", "")), "__file__", None) or "interactive")
+
+
+def _entry(found: Found) -> Entry:
+    kind = found.group.removeprefix("dfw.")
+    return Entry(kind, found.name, found.provider.distribution, found.provider.version, found.target)
+
+
+_default: list[Registry] = []
+
+
+def registry() -> Registry:
+    """The process-wide registry, discovered on first use."""
+    if not _default:
+        _default.append(Registry.discover())
+    return _default[0]
+
+
+def rediscover() -> Registry:
+    """Reads the installed distributions again (after a block, or an install in a notebook); what was registered by hand stays."""
+    by_hand = [entry for entry in (_default[0].entries() if _default else []) if entry.distribution == LOCAL]
+    fresh = Registry.discover()
+    _default[:] = [Registry([*fresh.entries(), *by_hand], fresh.blocked, fresh.problems)]
+    return _default[0]
+
+
+def register(kind: str, name: str, component: type[Component]) -> None:
+    """Makes a class known in this process as `name` (and `local/<name>`): for notebooks, scripts and `--plugin` files.
+
+    `kind` is `geometry`, `renderer`, `guidance` or `loss`. Raises PluginError when the class does not fit its kind.
+    """
+    registry().register(kind, name, component)

@@ -1,0 +1,1 @@
+"""Looking at a guidance alone: samples, and its gradient against the timestep."""

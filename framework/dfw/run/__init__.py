@@ -1,0 +1,1 @@
+"""A run: the loop, its directory, what it leaves behind."""

@@ -1,0 +1,41 @@
+"""The documentation says what the code says, and builds without a warning."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from dfw import errors
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_pages_of_components_are_up_to_date() -> None:
+    script = [sys.executable, str(ROOT / "tools" / "docs" / "components.py"), "--check"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_catalogue_of_errors_names_every_kind_with_its_exit_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| [^|]* \| ([^|]*) \|$", (ROOT / "docs" / "errors.md").read_text(encoding="utf-8"), re.M)
+    listed = {name: int(code) for code, names in rows for name in re.findall(r"`(\w+)`", names)}
+    kinds = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.DfwError)}
+    assert listed == {name: kind.exit_code for name, kind in kinds.items() if kind is not errors.DfwError}
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert pages == set(re.findall(r'= "([\w/-]+\.md)"', navigation))
+
+
+def test_the_site_builds_without_a_warning() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--strict"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (ROOT / "build" / "docs" / "interfaces" / "guidance" / "index.html").read_text(encoding="utf-8")
+    assert "predict_noise_guided" in page
+    assert "The network&#39;s own output" in page or "The network's own output" in page

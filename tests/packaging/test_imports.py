@@ -1,0 +1,115 @@
+"""What imports what, and what the public surface is: seen in fresh interpreters."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dfw
+
+HEAVY = ("torch", "diffusers", "transformers", "accelerate", "peft", "nerfacc", "warp", "scipy", "trimesh")
+REPORT = "\nimport sys\nprint('LOADED', sorted({name.partition('.')[0] for name in sys.modules}))"
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has after running `code`."""
+    result = subprocess.run([sys.executable, "-c", code + REPORT], capture_output=True, text=True, check=True, timeout=60)
+    line = next(line for line in result.stdout.splitlines() if line.startswith("LOADED "))
+    return set(eval(line.removeprefix("LOADED ")))
+
+
+def command(*arguments: str) -> str:
+    return f"from dfw.cli.main import main\nassert main({list(arguments)!r}) == 0"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import dfw",
+        "import dfw.plugins.registry, dfw.plugins.listeners, dfw.interfaces.hooks, dfw.interfaces.events",
+        "import dfw.interfaces.component, dfw.config.settings, dfw.config.load",
+        "import dfw.run.directory, dfw.run.console, dfw.errors, dfw.config.schedules, dfw.plugins.discovery, dfw.config.origins",
+        "import dfw; dfw.register, dfw.hookimpl, dfw.ComponentConfig, dfw.DfwError, dfw.Progress, dfw.value_at",
+        "import dfw_geometry, dfw_renderers, dfw_guidance, dfw_losses",
+        "from dfw.config.load import load_config\nload_config('dreamfusion')",
+        "from dfw.plugins.listeners import load_listeners\nload_listeners()",
+        command("--help"),
+        command("--version"),
+        command("plugins", "list"),
+        "from pathlib import Path; from tempfile import mkdtemp\n"
+        "from dfw.cli.main import main; assert main(['plugins', 'new', 'dfw-x', '--kind', 'loss', '--out', mkdtemp()]) == 0",
+        command("plugins", "check", "--help"),
+        *(command(verb, "--help") for verb in ("run", "render", "export", "sample", "config", "plugins", "doctor")),
+    ],
+)
+def test_no_torch_before_it_is_needed(code: str):
+    assert not loaded_by(code) & set(HEAVY)
+
+
+def test_importing_dfw_costs_next_to_nothing():
+    before = loaded_by("from __future__ import annotations\nimport importlib, typing")
+    assert loaded_by("import dfw") - before <= {"dfw"}
+
+
+def test_listing_plugins_imports_no_plugin():
+    ours = {"dfw_geometry", "dfw_renderers", "dfw_guidance", "dfw_losses"}
+    assert not loaded_by(command("plugins", "list")) & ours
+
+
+SURFACE = {
+    *("Geometry", "DensityField", "Renderer", "Guidance", "Loss", "LossInputs", "Adapter", "ComponentConfig"),
+    *("CameraBatch", "Rays", "RaySamples", "RenderOutput", "FieldSample", "Conditioning", "PromptBatch", "NoiseSchedule"),
+    *("Schedule", "Ramp", "Progress", "value_at", "register"),
+    *("hookimpl", "RunStarted", "StepEnded", "RunEnded"),
+    *("DfwError", "ConfigError", "GuidanceError", "PromptError", "DivergedError"),
+}
+
+
+def test_the_public_surface_is_exactly_this():
+    assert set(dfw.__all__) - {"__version__"} == SURFACE
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(SURFACE) if f"`{name}`" not in page] == []
+
+
+def test_the_public_surface_is_what_it_says():
+    assert set(dfw.__all__) == set(dir(dfw))
+    assert len(dfw.__all__) == len(set(dfw.__all__))
+    for name in dfw.__all__:
+        assert getattr(dfw, name) is not None
+    namespace: dict[str, object] = {}
+    exec("from dfw import *", namespace)
+    assert set(dfw.__all__) <= set(namespace)
+    with pytest.raises(AttributeError, match="module 'dfw' has no attribute 'Gemoetry'"):
+        dfw.Gemoetry  # noqa: B018
+
+
+def test_every_public_name_of_a_plugin_author_is_documented():
+    undocumented = [name for name in dfw.__all__ if name not in ("__version__", "Schedule") and not getattr(dfw, name).__doc__]
+    assert undocumented == []
+
+
+def imports_of(path: Path) -> set[str]:
+    """What a file takes from dfw: `dfw.<name>` for each name of `from dfw import`, else the module."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.partition(".")[0] == "dfw"}
+        elif isinstance(node, ast.ImportFrom) and node.module == "dfw":
+            found |= {f"dfw.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("dfw."):
+            found.add(str(node.module))
+    return found
+
+
+def test_extensions_and_their_tests_import_what_an_author_may():
+    """The public names and the kit, as docs/plugins.md allows, and nothing deeper."""
+    allowed = {"dfw", "dfw.testing", "dfw.__version__", *(f"dfw.{name}" for name in SURFACE)}
+    files = sorted((Path(__file__).parents[2] / "examples" / "extensions").rglob("*.py"))
+    assert len(files) > 15
+    taken = {path.name: imports_of(path) for path in files}
+    assert {"dfw.testing", "dfw.Guidance"} <= set().union(*taken.values())
+    assert {name: sorted(found - allowed) for name, found in taken.items() if found - allowed} == {}

@@ -1,0 +1,157 @@
+"""The report in a real browser, from disk: the viewer draws the object, nothing is fetched from elsewhere, nothing complains."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from export_fields import Analytic, box, plain, ring, sphere_opacity
+from PIL import Image
+
+from dfw.config.settings import ExportSettings
+from dfw.export import export_mesh, save_grid, save_turntable
+from dfw.report import ReportData, write_report
+
+pytestmark = pytest.mark.browser
+
+GREEN = (0.1, 0.8, 0.1)
+PROMPT = "a green box <script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
+ARGUMENTS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+LISTEN = "document.addEventListener('load', (e) => { if (e.target.id === 'viewer') window.viewerLoaded = true; }, true);"
+PATIENCE = 120  # seconds, software rendering on a busy machine
+
+
+def missing(reason: str) -> None:
+    """Skips, or fails where a browser is required."""
+    if os.environ.get("DFW_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"DFW_REQUIRE_BROWSER=1, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed (pip install playwright)")
+    program = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    if program is None:
+        missing("there is no Chromium on the path (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("a run # with odd ? name")
+    field = Analytic(box((0.5, 0.5, 0.5)), plain(GREEN), 100.0, 0.0)
+    cameras = ring(2)
+    settings = ExportSettings(resolution=32, faces=1000, texture=64, level=50.0, formats=("glb",))
+    exported = export_mesh(field, sphere_opacity(cameras, 0.6), cameras, settings, directory / "export")
+    frames = torch.rand(3, 16, 16, 3, generator=torch.Generator().manual_seed(0))
+    previews = [(step, save_grid(frames, directory / f"step-{step}.png")) for step in (0, 10)]
+    turntable = save_turntable(frames, directory / "export" / "turntable.webp")
+    rows = [{"step": step, "loss": 1 / (1 + step), "seconds": {"render": 0.1}} for step in range(30)]
+    return write_report(
+        directory,
+        ReportData(
+            prompt=PROMPT,
+            seed=0,
+            status="finished",
+            seconds=5.0,
+            artifacts={**exported.paths, "turntable": turntable},
+            metrics=rows,
+            previews=previews,
+            resolved_config="seed: 0",
+            manifest={"versions": {"dfw": "0.1.0"}},
+            facts=exported.facts(),
+        ),
+    )
+
+
+def opened(browser, report: Path, width: int = 1000):
+    """A page of `width` pixels that shows `report`."""
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(report.as_uri())
+    return page
+
+
+def test_the_object_turns_in_the_browser(browser, report: Path) -> None:
+    page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="light")
+    page.set_default_timeout(PATIENCE * 1000)
+    requests: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.add_init_script(LISTEN)
+    page.goto(report.as_uri())
+    for _ in range(PATIENCE * 5):
+        if page.evaluate("window.viewerLoaded === true"):
+            break
+        page.wait_for_timeout(200)
+    assert page.evaluate("window.viewerLoaded === true"), f"the viewer never loaded: {complaints}"
+    page.wait_for_timeout(1000)
+    picture = np.asarray(Image.open(io.BytesIO(page.locator("#viewer").screenshot())).convert("RGB")).astype(float)
+    greenish = (picture[..., 1] > 1.5 * picture[..., 0]) & (picture[..., 1] > 1.5 * picture[..., 2])
+    assert picture.std() > 10, "the canvas is blank"
+    assert 0.1 < greenish.mean() < 0.9, f"{greenish.mean():.2f} of the view is green"
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("h1").inner_text() == PROMPT
+    assert page.evaluate("Array.from(document.images).every((image) => image.complete && image.naturalWidth > 0)")
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert [url for url in requests if url.startswith("file:")] == [report.as_uri()]
+    page.close()
+
+
+def test_the_curves_answer_pointer_and_keys(browser, tmp_path: Path) -> None:
+    rows = [{"step": step, "loss": 1 / (1 + step)} for step in range(30)]
+    page = opened(browser, write_report(tmp_path, ReportData("a box", 0, "interrupted", 5.0, metrics=rows)))
+    chart = page.locator("svg[data-points]").first
+    output = page.locator(".chart output").first
+    chart.focus()
+    assert output.inner_text() == "step 29: 0.033333"
+    chart.press("ArrowLeft")
+    assert output.inner_text() == "step 28: 0.034483"
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 52 / 360, box["y"] + box["height"] / 2)
+    assert output.inner_text() == "step 0: 1"
+    page.mouse.move(0, 0)
+    assert output.inner_text() == ""
+    page.close()
+
+
+def test_a_narrow_screen_scrolls_only_down_and_can_be_read(browser, report: Path) -> None:
+    page = opened(browser, report, width=360)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.locator("#viewer").bounding_box()["height"] > 250
+    papers = set()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert _contrast(paper, page.evaluate("getComputedStyle(document.body).color")) > 7  # WCAG 2.2, level AAA
+        papers.add(paper)
+    assert len(papers) == 2
+    page.close()
+
+
+def _contrast(one: str, other: str) -> float:
+    """WCAG 2.2 contrast ratio of two css rgb() colours."""
+
+    def luminance(colour: str) -> float:
+        channels = np.array([float(word) for word in colour[colour.index("(") + 1 : -1].split(",")[:3]]) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

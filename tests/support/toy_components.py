@@ -1,0 +1,115 @@
+"""Components that only say what they are: a geometry, a renderer and a loss of a distribution `acme`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, field_validator
+
+from dfw import ComponentConfig, Geometry, Loss, Renderer
+from dfw.config.schedules import Schedule
+from dfw.errors import GuidanceError
+from dfw.plugins.registry import Entry, Registry
+
+built: list[str] = []
+
+
+class Box(Geometry):
+    """A geometry without parameters."""
+
+    class Config(ComponentConfig):
+        """Its size."""
+
+        radius: float = 1.0
+        colours: tuple[float, ...] = (0.5, 0.25)
+        fail: Literal["no", "value", "dfw", "exit"] = "no"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        built.append("box")
+        if config.fail == "value":
+            raise ValueError("no such file")
+        if config.fail == "dfw":
+            raise GuidanceError("the model is gated; accept its licence")
+        if config.fail == "exit":
+            raise SystemExit(0)
+
+    @classmethod
+    def provides(cls, config: Config) -> frozenset[str]:
+        return frozenset({"density-field"})
+
+
+class Tracer(Renderer):
+    """A renderer that has normals when asked."""
+
+    class Shading(BaseModel):
+        """Nested options."""
+
+        normals: Literal["none", "analytic"] = "none"
+        amount: Schedule = 1.0
+
+    class Config(ComponentConfig):
+        """How it renders."""
+
+        shading: Tracer.Shading
+
+    feature_hints: ClassVar[dict[str, str]] = {"normals": "shading.normals is 'analytic'"}
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        built.append("tracer")
+
+    @classmethod
+    def requires(cls, config: Config) -> frozenset[str]:
+        return frozenset({"density-field"})
+
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        return frozenset({"colour", "normals"} if config.shading.normals == "analytic" else {"colour"})
+
+    def forward(self, geometry, cameras, generator=None):
+        raise NotImplementedError
+
+
+Tracer.Config.model_rebuild()
+
+
+class Bend(Loss):
+    """A loss on normals, or on another feature."""
+
+    class Config(ComponentConfig):
+        """What it needs, and a schedule."""
+
+        needs: str = "normals"
+        sharpness: Schedule = 1.0
+        ramps: dict[str, Schedule] = {}  # noqa: RUF012
+
+        @field_validator("needs")
+        @classmethod
+        def _known(cls, value: str) -> str:
+            if value == "crash":
+                raise RuntimeError("a validator with a bug")
+            return value
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        built.append("bend")
+
+    @classmethod
+    def requires(cls, config: Config) -> frozenset[str]:
+        if config.needs == "error":
+            raise KeyError("oops")
+        return frozenset({config.needs})
+
+    def forward(self, inputs):
+        raise NotImplementedError
+
+
+def entry(kind: str, name: str, component: type) -> Entry:
+    return Entry(kind, name, "acme", "0.3", f"{component.__module__}:{component.__name__}", component)
+
+
+TOY = Registry([entry("geometry", "box", Box), entry("renderer", "tracer", Tracer), entry("loss", "bend", Bend)])
