@@ -32,9 +32,9 @@ from dfw.config.settings import RunConfig
 from dfw.interfaces.data import PromptBatch
 from dfw.interfaces.kinds import Guidance
 from dfw.plugins.registry import registry
-from dfw.run.cameras import sample_cameras, width_at
-from dfw.run.runner import make_trainer
-from dfw.run.trainer import StepRecord, Trainer
+from dfw.runs.cameras import sample_cameras, width_at
+from dfw.runs.runner import make_trainer
+from dfw.runs.trainer import StepRecord, Trainer
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from dfw import CameraBatch, Conditioning, ConfigError, GuidanceError, PromptBatch, RenderOutput
 from dfw.compose import compose
 from dfw.config.settings import RunConfig
-from dfw.run.cameras import look_at, spherical_position
+from dfw.runs.cameras import look_at, spherical_position
 from dfw_guidance.control import depth_picture, normal_picture
 from dfw_guidance.controlnet import ControlNet
 

@@ -36,8 +36,8 @@ def command(
     """
     use_plugins(plugin_files, blocked)
     from dfw.config.load import load_config
-    from dfw.run import runner
-    from dfw.run.directory import RunDirectory
+    from dfw.runs import runner
+    from dfw.runs.directory import RunDirectory
 
     written = {"formats": None if formats is None else f"[{formats}]", "resolution": resolution, "level": level}
     written |= {"faces": faces, "texture": texture}

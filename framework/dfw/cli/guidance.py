@@ -41,7 +41,7 @@ def check(
     use_plugins(plugin_files, blocked)
     composition = compose_from(config, overrides)
     from dfw.prior.check import check_guidance_at
-    from dfw.run.directory import unused, write_text
+    from dfw.runs.directory import unused, write_text
 
     found = check_guidance_at(composition.config, image, scale, points, draws)
     click.echo(found.table())

@@ -35,7 +35,7 @@ def command(
     if resume is not None:
         if config is not None or dry_run:
             raise click.UsageError("--resume continues a run with its own configuration: give no CONFIG, overrides or --dry-run")
-        from dfw.run import runner
+        from dfw.runs import runner
 
         return STATUS_CODES[runner.resume(resume).status]
     if config is None:
@@ -46,6 +46,6 @@ def command(
 
         click.echo(to_yaml(composition.resolved()), nl=False)
         return 0
-    from dfw.run import runner
+    from dfw.runs import runner
 
     return STATUS_CODES[runner.run(composition.config, composition).status]

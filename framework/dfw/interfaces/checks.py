@@ -1,7 +1,7 @@
 """What components hand to each other, checked as it passes: types, shapes, dtypes, devices and gradients.
 
 Only what the host knows is looked at, so a check costs microseconds and never waits for a device. Values (NaN, negative
-density) are checked in `dfw.run.first_step`. Every function raises ContractError, which names the component, its distribution and
+density) are checked in `dfw.runs.first_step`. Every function raises ContractError, which names the component, its distribution and
 version. Shapes: legend in `dfw.interfaces.data`.
 """
 

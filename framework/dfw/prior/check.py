@@ -21,9 +21,9 @@ from dfw.config.settings import RunConfig
 from dfw.errors import ConfigError, GuidanceError
 from dfw.prior.sample import view_cameras
 from dfw.report.plot import Line, log_plot
-from dfw.run.prompts import ViewPrompts
-from dfw.run.random_streams import derive_seed
-from dfw.run.trainer import pick_device
+from dfw.runs.prompts import ViewPrompts
+from dfw.runs.random_streams import derive_seed
+from dfw.runs.trainer import pick_device
 
 FALSE_ALARMS = 1e-4
 """How often a prior whose mean is its closed form is refused all the same, over all numbers of the image and all timesteps."""

@@ -18,12 +18,12 @@ from dfw.config.settings import RunConfig
 from dfw.errors import ConfigError
 from dfw.interfaces.data import CameraBatch, PromptBatch
 from dfw.interfaces.kinds import Guidance
-from dfw.run.attribution import naming
-from dfw.run.cameras import look_at, spherical_position
-from dfw.run.directory import slug, unused
-from dfw.run.prompts import ViewPrompts, view_heights, view_words
-from dfw.run.random_streams import derive_seed
-from dfw.run.trainer import pick_device
+from dfw.runs.attribution import naming
+from dfw.runs.cameras import look_at, spherical_position
+from dfw.runs.directory import slug, unused
+from dfw.runs.prompts import ViewPrompts, view_heights, view_words
+from dfw.runs.random_streams import derive_seed
+from dfw.runs.trainer import pick_device
 
 _GAP = 2
 """Pixels between the images of a sheet."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dfw.interfaces.component import ComponentConfig
 from dfw.interfaces.data import CameraBatch, FieldSample
 from dfw.interfaces.kinds import DensityField
-from dfw.run.cameras import look_at, spherical_position
+from dfw.runs.cameras import look_at, spherical_position
 
 
 class _Field(DensityField):

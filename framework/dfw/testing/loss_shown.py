@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dfw.config.schedules import Progress
 from dfw.interfaces.data import CameraBatch, Conditioning, PromptBatch, RaySamples, RenderOutput
 from dfw.interfaces.kinds import Guidance, Loss, LossInputs
-from dfw.run.cameras import orbit
+from dfw.runs.cameras import orbit
 from dfw.testing.base import ComponentTests
 from dfw.testing.gaussian import GaussianScore
 from dfw.testing.outcomes import require

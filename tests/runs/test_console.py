@@ -10,7 +10,7 @@ from rich.console import Console
 from dfw.config.schedules import Progress
 from dfw.config.settings import ComponentSettings, LossSettings, RunConfig
 from dfw.interfaces.events import RunEnded, RunStarted, StepEnded
-from dfw.run.console import ConsoleListener, duration_text, split_text
+from dfw.runs.console import ConsoleListener, duration_text, split_text
 
 CONFIG = RunConfig(
     prompt="a [red] mushroom",

@@ -23,12 +23,12 @@ from dfw.interfaces.data import CameraBatch, RenderOutput
 from dfw.interfaces.events import Status
 from dfw.interfaces.kinds import DensityField, Geometry
 from dfw.report import ReportData, write_report
-from dfw.run.cameras import orbit
-from dfw.run.directory import RunDirectory, unused
-from dfw.run.first_step import look_at_render
-from dfw.run.trainer import Trainer
+from dfw.runs.cameras import orbit
+from dfw.runs.directory import RunDirectory, unused
+from dfw.runs.first_step import look_at_render
+from dfw.runs.trainer import Trainer
 
-log = logging.getLogger("dfw.run.outputs")
+log = logging.getLogger("dfw.runs.outputs")
 
 PREVIEW_VIEWS = 4
 ELEVATION = 15.0

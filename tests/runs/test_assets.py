@@ -9,7 +9,7 @@ from dfw import ComponentConfig, Geometry, Renderer, RenderOutput
 from dfw.config.settings import RunConfig
 from dfw.errors import DivergedError, ExportError
 from dfw.plugins.registry import Registry, registry
-from dfw.run.runner import export, run
+from dfw.runs.runner import export, run
 
 
 class Dot(Geometry):

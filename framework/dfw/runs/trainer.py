@@ -18,14 +18,14 @@ from dfw.interfaces.checks import check_groups, check_guidance, check_loss, chec
 from dfw.interfaces.component import Component
 from dfw.interfaces.data import CameraBatch, PromptBatch, RenderOutput
 from dfw.interfaces.kinds import Geometry, Guidance, Loss, LossInputs, Renderer
-from dfw.run.cameras import sample_cameras
-from dfw.run.checkpoint import load_checkpoint, save_checkpoint
-from dfw.run.first_step import look_at_geometry, look_at_losses, look_at_render
-from dfw.run.optimizer import learning_rate_of, make_optimizer, merge_groups, set_learning_rates
-from dfw.run.prompts import ViewPrompts
-from dfw.run.random_streams import Streams
-from dfw.run.step_timer import Clock, Mark, seconds_of
-from dfw.run.watchdog import Watchdog, sources
+from dfw.runs.cameras import sample_cameras
+from dfw.runs.checkpoint import load_checkpoint, save_checkpoint
+from dfw.runs.first_step import look_at_geometry, look_at_losses, look_at_render
+from dfw.runs.optimizer import learning_rate_of, make_optimizer, merge_groups, set_learning_rates
+from dfw.runs.prompts import ViewPrompts
+from dfw.runs.random_streams import Streams
+from dfw.runs.step_timer import Clock, Mark, seconds_of
+from dfw.runs.watchdog import Watchdog, sources
 
 FLUSH_EVERY = 10  # steps between reads from a CUDA device; on the CPU every step is read at once
 

@@ -22,14 +22,14 @@ from dfw.interfaces.events import RunEnded, RunStarted, Status, StepEnded
 from dfw.interfaces.kinds import DensityField
 from dfw.plugins.listeners import Listeners, load_listeners
 from dfw.plugins.registry import registry
-from dfw.run.attribution import naming
-from dfw.run.checkpoint import newest_checkpoint
-from dfw.run.console import ConsoleListener
-from dfw.run.directory import LogFile, RunDirectory, unused, versions, write_text
-from dfw.run.outputs import ELEVATION, export_assets, export_scene, finish, preview, turntable
-from dfw.run.trainer import StepRecord, Trainer, pick_device
+from dfw.runs.attribution import naming
+from dfw.runs.checkpoint import newest_checkpoint
+from dfw.runs.console import ConsoleListener
+from dfw.runs.directory import LogFile, RunDirectory, unused, versions, write_text
+from dfw.runs.outputs import ELEVATION, export_assets, export_scene, finish, preview, turntable
+from dfw.runs.trainer import StepRecord, Trainer, pick_device
 
-log = logging.getLogger("dfw.run.runner")
+log = logging.getLogger("dfw.runs.runner")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from dfw.errors import CheckpointError
-from dfw.run.checkpoint import list_checkpoints, load_checkpoint, newest_checkpoint, save_checkpoint
-from dfw.run.random_streams import Streams
+from dfw.runs.checkpoint import list_checkpoints, load_checkpoint, newest_checkpoint, save_checkpoint
+from dfw.runs.random_streams import Streams
 
 CPU = torch.device("cpu")
 

@@ -1,7 +1,7 @@
 import pytest
 
 from dfw.errors import CheckpointError, ConfigError
-from dfw.run.directory import RunDirectory, slug, unused, versions
+from dfw.runs.directory import RunDirectory, slug, unused, versions
 
 
 def test_two_runs_in_one_second_get_two_directories(tmp_path):

@@ -12,9 +12,9 @@ import torch
 from dfw import StepEnded, hookimpl
 from dfw.compose import compose
 from dfw.config.load import load_config
-from dfw.run.directory import RunDirectory
-from dfw.run.runner import make_trainer, resume, run
-from dfw.run.trainer import make_accelerator
+from dfw.runs.directory import RunDirectory
+from dfw.runs.runner import make_trainer, resume, run
+from dfw.runs.trainer import make_accelerator
 from dfw.testing.stand_in import NAME, StandIn, stand_in
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a re
 @pytest.fixture(autouse=True)
 def runs_go_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `device: cuda` would: accelerate alone knows no such device, and without mixed precision has nothing to do on it."""
-    monkeypatch.setattr("dfw.run.runner.pick_device", lambda name: torch.device(f"{NAME}:0"))
-    monkeypatch.setattr("dfw.run.trainer.make_accelerator", lambda config, _: make_accelerator(config, torch.device("cpu")))
+    monkeypatch.setattr("dfw.runs.runner.pick_device", lambda name: torch.device(f"{NAME}:0"))
+    monkeypatch.setattr("dfw.runs.trainer.make_accelerator", lambda config, _: make_accelerator(config, torch.device("cpu")))
 
 
 def places(there: StandIn) -> Counter[str]:
@@ -78,7 +78,7 @@ class StopAfterTwo:
 @pytest.mark.slow
 def test_a_run_goes_from_prompt_to_report_and_on_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Previews, checkpoints, mesh, texture and turntable; interrupted and resumed it ends in the same numbers."""
-    monkeypatch.setattr("dfw.run.trainer.FLUSH_EVERY", 1)  # so that the listener hears of the second step in time
+    monkeypatch.setattr("dfw.runs.trainer.FLUSH_EVERY", 1)  # so that the listener hears of the second step in time
     config = load_config(CONFIGS / "dreamfusion.yaml", [*SMALL, *SHORT, *SMALL_EXPORT, f"output={tmp_path}"])
     with stand_in():
         whole = run(config, listeners=[])

@@ -6,7 +6,7 @@ from dfw.config.schedules import Progress, Ramp
 from dfw.config.settings import GroupSettings, OptimizerSettings
 from dfw.errors import ConfigError
 from dfw.interfaces.checks import check_groups
-from dfw.run.optimizer import make_optimizer, merge_groups, set_learning_rates
+from dfw.runs.optimizer import make_optimizer, merge_groups, set_learning_rates
 
 
 def parameter(value: float = 1.0) -> nn.Parameter:

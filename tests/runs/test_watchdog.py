@@ -4,7 +4,7 @@ import pytest
 
 from dfw.config.settings import TrainerSettings
 from dfw.errors import DivergedError
-from dfw.run.watchdog import PATIENCE, Watchdog
+from dfw.runs.watchdog import PATIENCE, Watchdog
 
 SETTINGS = TrainerSettings(steps=100, watch_from=0.1)
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from dfw import hookimpl
 from dfw.config.load import load_config
-from dfw.run.directory import RunDirectory
-from dfw.run.runner import export, render, resume, run
+from dfw.runs.directory import RunDirectory
+from dfw.runs.runner import export, render, resume, run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHORT = [

@@ -1,6 +1,6 @@
 import torch
 
-from dfw.run.random_streams import PURPOSES, Streams, derive_seed
+from dfw.runs.random_streams import PURPOSES, Streams, derive_seed
 
 CPU = torch.device("cpu")
 

@@ -13,10 +13,10 @@ from dfw.cli.main import main
 from dfw.compose import compose
 from dfw.config.settings import RunConfig
 from dfw.errors import CheckpointError, ConfigError, DivergedError
-from dfw.run.cameras import orbit
-from dfw.run.directory import RunDirectory
-from dfw.run.runner import make_trainer, resume, run
-from dfw.run.trainer import pick_device
+from dfw.runs.cameras import orbit
+from dfw.runs.directory import RunDirectory
+from dfw.runs.runner import make_trainer, resume, run
+from dfw.runs.trainer import pick_device
 
 MEAN = [0.8, 0.3, 0.1]
 
