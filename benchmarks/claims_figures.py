@@ -23,7 +23,7 @@ from dfw.prior.sample import view_cameras
 from dfw.runs.prompts import ViewPrompts
 from dfw_guidance.gaussian import Gaussian
 from dfw_losses.diffusion import Diffusion
-from dfw_losses.distillation import Distillation, GuidedConfig
+from dfw.distillation.base import Distillation, GuidedConfig
 from dfw_losses.score import Score
 from dfw_losses.sds import SDS
 

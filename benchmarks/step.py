@@ -30,9 +30,9 @@ from dfw.config.load import load_config
 from dfw.config.schedules import Progress
 from dfw.config.settings import RunConfig
 from dfw.interfaces.data import PromptBatch
-from dfw.interfaces.kinds import Guidance
+from dfw.interfaces.guidance import Guidance
 from dfw.plugins.registry import registry
-from dfw.runs.cameras import sample_cameras, width_at
+from dfw.interfaces.poses import sample_cameras, width_at
 from dfw.runs.runner import make_trainer
 from dfw.runs.trainer import StepRecord, Trainer
 

@@ -17,7 +17,7 @@ from vsd_parts import adapter_of, bound, seeded
 from dfw import CameraBatch, Conditioning, ConfigError, Guidance, LossInputs
 from dfw.compose import compose
 from dfw.config.settings import RunConfig
-from dfw.runs.cameras import orbit
+from dfw.interfaces.poses import orbit
 from dfw.runs.runner import make_trainer
 from dfw.runs.trainer import Trainer
 from dfw_guidance.controlnet import ControlNet

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dfw import CameraBatch, Progress
 from dfw.config.camera_settings import CameraSettings
-from dfw.runs.cameras import angles_of, elevation_range, look_at, orbit, sample_cameras, spherical_position, width_at
+from dfw.interfaces.poses import angles_of, elevation_range, look_at, orbit, sample_cameras, spherical_position, width_at
 
 LATE = Progress(99, 100)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dfw import CameraBatch, Conditioning
 from dfw.config.camera_settings import ViewSettings
-from dfw.runs.cameras import orbit
+from dfw.interfaces.poses import orbit
 from dfw.runs.prompts import ViewPrompts, perp_neg_views, view_index, view_mix, view_texts, view_words
 from dfw_guidance.gaussian import Gaussian
 

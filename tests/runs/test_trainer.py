@@ -13,7 +13,7 @@ from dfw.cli.main import main
 from dfw.compose import compose
 from dfw.config.settings import RunConfig
 from dfw.errors import CheckpointError, ConfigError, DivergedError
-from dfw.runs.cameras import orbit
+from dfw.interfaces.poses import orbit
 from dfw.runs.directory import RunDirectory
 from dfw.runs.runner import make_trainer, resume, run
 from dfw.runs.trainer import pick_device

@@ -5,10 +5,12 @@ Everything is written to a temporary name in the same folder, flushed to disk, a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,9 @@ def save_checkpoint(
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints in `folder`, oldest first."""
-    return sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file())
+    return sorted(
+        (p for p in folder.glob("step-*") if (p / "state.json").is_file()), key=lambda p: int(p.name.removeprefix("step-"))
+    )
 
 
 def newest_checkpoint(folder: Path) -> Path:
@@ -100,21 +104,59 @@ def newest_checkpoint(folder: Path) -> Path:
     return found[-1]
 
 
-def load_checkpoint(
-    path: Path,
-    modules: dict[str, nn.Module],
-    optimizers: dict[str, torch.optim.Optimizer],
-) -> tuple[int, dict[str, Tensor]]:
-    """Restores `modules` and `optimizers` (possibly none); returns the step and the random streams' state."""
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, as text."""
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def step_of(path: Path) -> int:
+    """The step at which a checkpoint was written. Raises CheckpointError."""
+    return int(_state(path)["step"])
+
+
+def _state(path: Path) -> dict[str, Any]:
     try:
-        state = json.loads((path / "state.json").read_text())
+        state: dict[str, Any] = json.loads((path / "state.json").read_text())
         if state["format"] != FORMAT:
             raise CheckpointError(f"{path}: checkpoint format {state['format']}, this version reads {FORMAT}")
-        for name, module in modules.items():
-            file = path / f"{name}.safetensors"
-            module.load_state_dict(load_file(file) if file.is_file() else {})
-        for name, optimizer in optimizers.items():
-            load_optimizer(optimizer, load_file(path / f"{name}.safetensors"), state[name])
-        return int(state["step"]), load_file(path / "streams.safetensors")
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be restored: {error}") from error
+    return state
+
+
+def load_modules(path: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Restores `modules`. Raises CheckpointError, naming the one that does not fit."""
+    for name, module in modules.items():
+        try:
+            file = path / f"{name}.safetensors"
+            tensors = load_file(file) if file.is_file() else {}
+            allocate = getattr(module, "allocate", None)
+            if allocate is not None:
+                allocate({key: tensor.shape for key, tensor in tensors.items()})
+            module.load_state_dict(tensors)
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: {name} cannot be restored: {error}") from error
+
+
+def load_optimizers(path: Path, optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+    """Restores the state of `optimizers`. Raises CheckpointError, naming the one that does not fit."""
+    state = _state(path)
+    for name, optimizer in optimizers.items():
+        try:
+            load_optimizer(optimizer, load_file(path / f"{name}.safetensors"), state[name])
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: {name} cannot be restored: {error}") from error
+
+
+def load_checkpoint(
+    path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
+) -> tuple[int, dict[str, Tensor]]:
+    """Restores `modules` and `optimizers` (possibly none); returns the step and the random streams' state."""
+    step = step_of(path)
+    load_modules(path, modules)
+    load_optimizers(path, optimizers)
+    try:
+        return step, load_file(path / "streams.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: the random streams cannot be restored: {error}") from error

@@ -63,28 +63,31 @@ class RunDirectory:
         self.resolved = path / "resolved.yaml"
 
     @staticmethod
-    def create(output: str, name: str, prompt: str, seed: int) -> RunDirectory:
-        """A new directory `output/name/<prompt>-<seed>-<time>`; a number is added where that exists."""
-        base = Path(output) / name / f"{slug(prompt)}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    def create(output: str, name: str, prompt: str, seed: int, path: Path | None = None) -> RunDirectory:
+        """A new directory `output/name/<prompt>-<seed>-<time>`, or `path`; a number is added where that exists."""
+        base = path or Path(output) / name / f"{slug(prompt or name)}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         number = 1
         while True:
-            path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+            made = base if number == 1 else base.with_name(f"{base.name}-{number}")
             try:
-                path.mkdir(parents=True)
+                made.mkdir(parents=True)
                 break
             except FileExistsError:
                 number += 1
             except OSError as error:
-                raise ConfigError(f"output: cannot make {path}: {error.strerror}; write a folder you may write to") from error
-        run = RunDirectory(path)
+                raise ConfigError(f"output: cannot make {made}: {error.strerror}; write a folder you may write to") from error
+        run = RunDirectory(made)
         for folder in (run.checkpoints, run.images, run.export):
             folder.mkdir()
         return run
 
     @staticmethod
     def open(path: Path) -> RunDirectory:
-        """An existing run. Raises CheckpointError when `path` is none."""
+        """An existing run; of a run with stages the last stage that has begun. Raises CheckpointError for other paths."""
         run = RunDirectory(path)
+        begun = stage_directories(path)
+        if begun and not run.resolved.is_file():
+            return RunDirectory.open(begun[-1])
         if not run.resolved.is_file():
             raise CheckpointError(f"{path}: not a run directory (no resolved.yaml); give the folder that `dfw run` printed")
         for folder in (run.checkpoints, run.images, run.export):
@@ -119,6 +122,18 @@ class RunDirectory:
     def previews(self) -> list[tuple[int, Path]]:
         """(step, path) of the preview images, in order."""
         return [(int(path.stem.split("-")[1]), path) for path in sorted(self.images.glob("step-*.png"))]
+
+
+STAGES = "stages.yaml"
+"""In the directory of a run with stages: stage -> its resolved configuration, in order."""
+
+
+def stage_directories(path: Path) -> list[Path]:
+    """The directories `1-coarse`, `2-refine` ... of the stages that have begun, in order."""
+    if not (path / STAGES).is_file():
+        return []
+    found = [below for below in path.glob("*-*") if (below / "resolved.yaml").is_file() and below.name.split("-")[0].isdigit()]
+    return sorted(found, key=lambda below: (int(below.name.split("-")[0]), below.stat().st_mtime))
 
 
 class LogFile:

@@ -16,7 +16,9 @@ from dfw.errors import DivergedError
 from dfw.interfaces.checks import broken, check_field
 from dfw.interfaces.component import Component, name_of
 from dfw.interfaces.data import RenderOutput
-from dfw.interfaces.kinds import DensityField, Geometry, Guidance, LossInputs
+from dfw.interfaces.geometry import DensityField, Geometry
+from dfw.interfaces.guidance import Guidance
+from dfw.interfaces.loss import LossInputs
 
 _UNTOUCHED = "before the first update, when nothing was learned yet; look at its options and its code, not at the learning rate"
 
@@ -46,9 +48,9 @@ def look_at_render(renderer: Component, render: RenderOutput, step: int) -> None
     _finite(renderer, {"colour": render.colour, "opacity": render.opacity, "depth": render.depth}, step)
 
 
-def look_at_losses(losses: Mapping[str, tuple[Component, Tensor]], inputs: LossInputs) -> None:
+def look_at_losses(losses: Mapping[str, tuple[Component, Tensor, LossInputs]]) -> None:
     """Raises DivergedError for a loss that is not finite: names the guidance where that is what gave the loss such numbers."""
-    for loss, value in losses.values():
+    for loss, value, inputs in losses.values():
         if not bool(torch.isfinite(value.detach())):
             if inputs.guidance is not None:
                 _look_at_guidance(inputs.guidance, inputs)

@@ -33,7 +33,7 @@ class Watchdog:
                     f"{name} is {value} since step {step}{source}; try a lower optimizer.lr, optimizer.max_grad_norm=1, "
                     "or precision=fp32; the last checkpoint is from before"
                 )
-        if self._scene and step >= self._first:
+        if self._scene and step >= self._first and "opacity" in metrics:
             self._opacity(step, metrics["opacity"])
 
     def _opacity(self, step: int, opacity: float) -> None:
@@ -52,10 +52,10 @@ class Watchdog:
 
 
 def sources(
-    geometry: Component, renderer: Component, guidance: Component | None, losses: Mapping[str, Component]
+    geometry: Component, renderer: Component, guidances: Mapping[str, Component], losses: Mapping[str, Component]
 ) -> dict[str, str]:
     """Quantity -> the components it comes from, in words that follow it: `made by renderer (...) from geometry (...)`."""
     picture = f"made by {name_of(renderer)} from {name_of(geometry)}"
-    asking = "" if guidance is None else f", asking {name_of(guidance)}"
+    asking = f", asking {' and '.join(name_of(one) for one in guidances.values())}" if guidances else ""
     found = {"colour": picture, "opacity": picture, "grad_norm": "the gradients of all components together"}
     return found | {f"losses.{name}": f"given by {name_of(loss)}{asking}" for name, loss in losses.items()}

@@ -9,8 +9,8 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from dfw import NoiseSchedule
-from dfw_losses.formula import Value, compile_formula
+from dfw.distillation.formula import Value, compile_formula
+from dfw.interfaces.data import NoiseSchedule
 
 NAMED = {
     "sigma2": "sigma**2",

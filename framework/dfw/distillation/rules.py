@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dfw import Conditioning, Guidance, PromptBatch
+from dfw.interfaces.data import Conditioning, PromptBatch
+from dfw.interfaces.guidance import Guidance
 
 
 def predict_each(guidance: Guidance, noisy: Tensor, timestep: Tensor, texts: Sequence[Conditioning]) -> tuple[Tensor, ...]:

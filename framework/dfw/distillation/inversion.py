@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dfw import Guidance
+from dfw.interfaces.guidance import Guidance
 
 Predictor = Callable[[Tensor, Tensor], Tensor]
 """(z_t, t) -> eps."""

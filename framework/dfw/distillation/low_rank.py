@@ -12,7 +12,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from dfw import Adapter, Conditioning, Guidance
+from dfw.interfaces.data import Conditioning
+from dfw.interfaces.guidance import Adapter, Guidance
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 """The projections of every attention layer, self and cross."""

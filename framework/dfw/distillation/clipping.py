@@ -8,8 +8,9 @@ import torch
 from pydantic import field_validator
 from torch import Tensor
 
-from dfw import ComponentConfig, Schedule
-from dfw_losses.timesteps import bounds_of
+from dfw.config.schedules import Schedule
+from dfw.distillation.timesteps import bounds_of
+from dfw.interfaces.component import ComponentConfig
 
 
 class Clip(ComponentConfig):

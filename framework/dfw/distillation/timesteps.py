@@ -10,7 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dfw import ConfigError, NoiseSchedule, Progress, Ramp, Schedule, value_at
+from dfw.config.schedules import Progress, Ramp, Schedule, value_at
+from dfw.errors import ConfigError
+from dfw.interfaces.data import NoiseSchedule
 
 Timesteps = Literal["uniform", "stratified", "dreamtime"] | Ramp
 """uniform: each view's t from U(t_min, t_max) (DreamFusion). stratified: one view in each of B equal parts of that range, in

@@ -14,12 +14,21 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from dfw import ComponentConfig, Conditioning, ConfigError, Guidance, Loss, LossInputs, PromptBatch, Ramp, Schedule, value_at
-from dfw_losses.clipping import Clip, clip_gradient
-from dfw_losses.gradient import with_gradient
-from dfw_losses.rules import guided, predict_each
-from dfw_losses.timesteps import Timesteps, check_fractions, check_range, choose_timesteps, timestep_range
-from dfw_losses.weighting import Weighting, weight_at
+from dfw.config.kinds import KINDS
+from dfw.config.schedules import Ramp, Schedule, value_at
+from dfw.distillation.clipping import Clip, clip_gradient
+from dfw.distillation.gradient import with_gradient
+from dfw.distillation.rules import guided, predict_each
+from dfw.distillation.timesteps import Timesteps, check_fractions, check_range, choose_timesteps, timestep_range
+from dfw.distillation.weighting import Weighting, weight_at
+from dfw.errors import ConfigError
+from dfw.interfaces.checks import check_noise
+from dfw.interfaces.component import ComponentConfig
+from dfw.interfaces.data import Conditioning, PromptBatch
+from dfw.interfaces.guidance import Guidance
+from dfw.interfaces.loss import Loss, LossInputs, LossSetup
+from dfw.interfaces.noise import Noise
+from dfw.plugins.parts import Part
 
 
 class DistillationConfig(ComponentConfig):
@@ -31,12 +40,14 @@ class DistillationConfig(ComponentConfig):
     """Upper end of the timesteps, as a fraction; a ramp such as {from: 0.98, to: 0.5} anneals it."""
     timesteps: Timesteps = "uniform"
     """uniform, stratified (one view in each of batch_size parts of the range), dreamtime (its non-increasing table), or a ramp
-    that is the timestep itself, as a fraction, e.g. {from: 0.98, to: 0.3, ease: sqrt}; then t_min and t_max do not count."""
+    that is the timestep itself, as a fraction, e.g. {from: 0.98, to: 0.3, ease: sqrt}; then t_min and t_max are ignored."""
     weighting: Weighting = "sigma2"
     """w(t): sigma2 (DreamFusion), one, alpha-sigma2, sigma-over-alpha, alpha-over-sigma, sigma; or a formula in alpha and sigma,
     e.g. "sigma**2 * sqrt(alpha)"."""
     clip: Clip | None = None
     """Bound on the weighted gradient, e.g. {limit: {from: 0.5, to: 2}}; none: no clipping."""
+    noise: Part[Noise] = Part[Noise](type=KINDS["noise"].default)
+    """Which noise is added to which view."""
 
     @model_validator(mode="after")
     def _check_timesteps(self) -> DistillationConfig:
@@ -75,7 +86,7 @@ class Query:
         return self.guidance.schedule.at(self.timestep, self.clean)
 
     def guided(self, scale: float, noisy: Tensor | None = None, timestep: Tensor | None = None) -> Tensor:
-        """eps_hat by classifier-free guidance (and Perp-Neg where the run asks for it) at z_t, or where else is said."""
+        """eps_hat by classifier-free guidance, with Perp-Neg where the run asks for it, at z_t or at `noisy` and `timestep`."""
         noisy = self.noisy if noisy is None else noisy
         return guided(self.guidance, noisy, self.timestep if timestep is None else timestep, self.prompt, scale)
 
@@ -105,6 +116,11 @@ class Distillation(Loss):
     def __init__(self, config: DistillationConfig) -> None:
         super().__init__()
         self.config = config
+        self.noise: Noise = config.noise.build()
+
+    def bind(self, setup: LossSetup) -> None:
+        """Draws what the noise keeps during the run."""
+        self.noise.initialise(setup.generator)
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """A scalar with gradient w(t) direction / B at each encoded view and value sum |w direction|^2 / (2 B)."""
@@ -117,7 +133,7 @@ class Distillation(Loss):
 
     @torch.no_grad()
     def residual(self, encoded: Tensor, inputs: LossInputs) -> Tensor:
-        """w(t) direction, clipped, for encoded views (B, C, h, h); t, then eps, are drawn from `inputs.generator`."""
+        """w(t) direction, clipped, for encoded views (B, C, h, h); t, then the noise, are drawn from `inputs.generator`."""
         query = self.query(encoded, inputs)
         return self.weighted(self.direction(query), query)
 
@@ -130,10 +146,11 @@ class Distillation(Loss):
                 "add a guidance: section"
             )
         low, high = timestep_range(config.t_min, config.t_max, len(guidance.schedule), inputs.progress)
-        timestep = choose_timesteps(config.timesteps, low, high, len(encoded), guidance.schedule, inputs.progress, generator).to(
-            encoded.device
-        )
-        noise = torch.randn(encoded.shape, generator=generator, device=generator.device, dtype=encoded.dtype).to(encoded.device)
+        scenes = len(encoded) // inputs.cameras.together  # views that a model sees at once share their timestep
+        timestep = choose_timesteps(config.timesteps, low, high, scenes, guidance.schedule, inputs.progress, generator)
+        timestep = timestep.to(encoded.device).repeat_interleave(inputs.cameras.together)
+        noise = self.noise(encoded, inputs)
+        check_noise(self.noise, encoded, noise)
         return Query(guidance, prompt, encoded, timestep, noise, inputs)
 
     def weighted(self, direction: Tensor, query: Query) -> Tensor:
