@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
-from dfw import ComponentConfig, LossInputs, Noise
+from dfw import ComponentConfig, LossInputs, Noise, Ramp, Schedule, value_at
 
 _FIRST, _SECOND = -7046029254386353131, -4658895280553007687
 """Two odd numbers with bits all over, as int64 (2^64 over the golden ratio, and splitmix64's first): they spread neighbours."""
@@ -27,10 +27,19 @@ class Table(Noise):
     class Config(ComponentConfig):
         """How long the noise lasts, and how much of it there is."""
 
-        renewal: float = Field(default=1e-4, ge=0, le=1)
-        """g: share of the noise's variance that is drawn anew in each step; 0 keeps it, 1 draws all of it."""
+        renewal: Schedule = 1e-4
+        """g: share of the noise's variance that is drawn anew in each step; 0 keeps it, 1 draws all of it; may be a ramp. What
+        counts is g times the steps of the run: the papers' 1e-4 over 25,000 steps is 0.005 over 500."""
         log2_size: int = Field(default=20, ge=4, le=26)
         """Base-2 logarithm of the number of entries; 20 takes 4 MB in every checkpoint, and 10 ms of a CPU a step."""
+
+        @field_validator("renewal")
+        @classmethod
+        def _shares(cls, value: Schedule) -> Schedule:
+            for end in (value.from_, value.to) if isinstance(value, Ramp) else (value,):
+                if not 0 <= end <= 1:
+                    raise ValueError(f"{end:g} must lie in [0, 1], a share of the variance; the papers use 1e-4")
+            return value
 
     config: Config
     values: Tensor
@@ -49,11 +58,11 @@ class Table(Noise):
 
     def renew(self, inputs: LossInputs) -> None:
         """Renews the entries, once a step however often the step asks. The draws come from `inputs.generator`."""
-        now = inputs.progress.step
+        now, share = inputs.progress.step, value_at(self.config.renewal, inputs.progress)
         if self._step is None:
             self._step = int(self.step)  # waits for the device once, after the start or a restored checkpoint
-        if self._step not in (NEVER, now) and self.config.renewal:
-            share, generator = self.config.renewal, inputs.generator
+        if self._step not in (NEVER, now) and share:
+            generator = inputs.generator
             drawn = torch.randn(self.values.shape, generator=generator, device=generator.device).to(self.values)
             self.values.mul_(math.sqrt(1 - share)).add_(drawn, alpha=math.sqrt(share))
         self._step = now
