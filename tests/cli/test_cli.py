@@ -26,7 +26,7 @@ geometry: {type: dreamfw/image, width: 8, height: 8}
 renderer: {type: dreamfw/plane}
 losses:
   opacity: {type: dreamfw/opacity}
-views: {mode: none}
+prompter: {type: dreamfw/plain}
 cameras: {width: 8, batch_size: 1}
 trainer: {steps: 3, preview_width: 8}
 """

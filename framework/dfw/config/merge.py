@@ -28,11 +28,14 @@ def merge(base: Tree, over: Tree, base_origins: Origins, over_origins: Origins, 
         kind = kind_at(here)
         if kind is not None and isinstance(value, str):  # a component by its name alone
             value = {"type": value}  # noqa: PLW2901
+        if isinstance(old, str) and isinstance(value, dict):  # options of a component that the base names
+            old = {"type": old}
         if isinstance(old, dict) and isinstance(value, dict):
             kept = old if same_type(old, value, here) else _of_the_run(old, kind)
             merged[key], origins = merge(kept, value, origins, over_origins, here)
         elif not (value is None and isinstance(old, dict) and default_type(here)):  # `sds:` alone asks for nothing new
             merged[key] = value
+            origins = {where: o for where, o in origins.items() if where[: len(here)] != here or where in over_origins}
     return merged, origins
 
 

@@ -30,12 +30,10 @@ def explain(
     sentences: list[str] = []
     for path, details, words in _one_per_place(error, data):
         problem = _problem(path, details, words, model)
-        named = _PATH_IN_FRONT.match(problem) if not path and not at else None
-        if named:  # a check of the whole configuration names the path itself
-            where = tuple(named[1].split("."))
-            problem = problem[named.end() :]
-        else:
-            where = (*at, *path)
+        where, named = (*at, *path), _PATH_IN_FRONT.match(problem)
+        below = tuple(named[1].split(".")) if named else ()
+        if named and below[0] in field_names(model, path):  # a check of several fields names the one at fault itself
+            where, problem = (*where, *below), problem[named.end() :]
         sentences.append(provenance.prefix(where) + problem + (f" ({owner})" if owner else ""))
     return list(dict.fromkeys(sentences))
 
@@ -123,8 +121,13 @@ def _problem(path: KeyPath, details: ErrorDetails, words: list[str], model: type
         return str(details.get("ctx", {}).get("error", message))
     if kind in ("model_type", "dict_type", "model_attributes_type"):
         known = field_names(model, path)
+        if known[:1] == ["type"]:
+            return f"must be a name, or a mapping with its type and options (is {_shown(details['input'])})"
         example = f", e.g. {{{known[0]}: ...}}" if known else ""
         return f"must be a mapping{example} (is {_shown(details['input'])})"
+    if kind in ("tuple_type", "list_type"):
+        example = f", e.g. [{details['input']}]" if isinstance(details["input"], str | int | float) else ""
+        return f"must be a list{example} (is {_shown(details['input'])})"
     if kind == "union_tag_invalid":
         known, given = re.findall(r"'([^']*)'", details["ctx"]["expected_tags"]), details["ctx"]["tag"]
         near = get_close_matches(given, known, n=1, cutoff=0.6)

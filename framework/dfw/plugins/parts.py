@@ -47,7 +47,7 @@ class Chosen:
     @property
     def who(self) -> str:
         """For messages: `geometry (acme/nerf, acme 0.3)`."""
-        return f"{self.key} ({self.entry.qualified}, {self.entry.distribution} {self.entry.version})"
+        return f"{self.key or self.entry.kind} ({self.entry.qualified}, {self.entry.distribution} {self.entry.version})"
 
     def all(self) -> Iterator[Chosen]:
         """Itself, then what stands inside it."""
@@ -144,7 +144,7 @@ class Chooser:
         where = (*path, "type")
         origin = self.provenance.where(where)
         try:
-            entry = self.registry.resolve(kind, settings.type, ".".join(where))
+            entry = self.registry.resolve(kind, settings.type, self.provenance.dotted(where))
             cls = self.registry.load(entry)
         except PluginError as error:
             raise PluginError(f"{origin}: {error}" if origin else str(error)) from error.__cause__
@@ -172,7 +172,7 @@ def checked_options(path: KeyPath, entry: Entry, cls: type[Component], options: 
         raise
     except BaseException as error:  # a validator of the plugin's own
         who = f"Config of {entry.qualified} ({entry.distribution} {entry.version})"
-        raise PluginError(f"{'.'.join(path)}: {who} raised {one_line(error)}") from error
+        raise PluginError(f"{'.'.join(path) or entry.kind}: {who} raised {one_line(error)}") from error
 
 
 def parts_in(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Part[Any]]]:

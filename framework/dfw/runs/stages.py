@@ -21,13 +21,7 @@ from dfw.runs.runner import RunResult, resume, run
 
 def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]:
     """All stages, composed before the first begins, so that a mistake in the last one costs no time. Raises as `compose`."""
-    composed: dict[str, Composition] = {}
-    for name, one in loaded.items():
-        try:
-            composed[name] = compose(one.config, registry(), one.provenance)
-        except ConfigError as error:
-            raise ConfigError(f"stage {name}: {error}" if name else str(error)) from error
-    return composed
+    return {name: compose(one.config, registry(), one.provenance) for name, one in loaded.items()}
 
 
 def staged_yaml(compositions: Mapping[str, Composition]) -> str:
