@@ -286,7 +286,7 @@ def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
     head = f"{part.entry.label} needs {feature}"
     them = "them" if feature.endswith("s") and not feature.endswith("ss") else "it"
     hints = [
-        f"{other.entry.kind} {other.entry.label} provides {them} when {other.cls.feature_hints[feature]}"
+        f"{other.entry.kind} {other.entry.label} provides {them} when {_placed(other, other.cls.feature_hints[feature])}"
         for other in others
         if feature in other.cls.feature_hints
     ]
@@ -299,3 +299,9 @@ def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
     if kind is not None:
         return f"{head}; this run has no {kind}, add one"
     return f"{head}; no other part of this run provides {them}"
+
+
+def _placed(part: Chosen, hint: str) -> str:
+    """A hint with the whole path of the option that it begins with: `renderer.shading.normals is 'always'`."""
+    option = hint.partition(" ")[0].partition(".")[0]
+    return f"{part.key}.{hint}" if option in part.cls.Config.model_fields else hint

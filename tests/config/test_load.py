@@ -255,7 +255,7 @@ def test_interpolation_and_its_failure():
         ("export: {formats: glb}\n", "x.yaml:12: export.formats: must be a list, e.g. [glb] (is 'glb')"),
         ("export: {formats: [glb, 7]}\n", "x.yaml:12: export.formats.1: must be a name, or a mapping with its type and"),
         ("view_sets:\n  cameras: random\n", "x.yaml:13: view_sets.cameras: this name stands for the training cameras"),
-        ("guidance: g\nguidances: {a: g}\n", "x.yaml:13: guidances: the run has a guidance, too; write all of them under guid"),
+        ("guidance: g\nguidances: {a: g}\n", "x.yaml:13: guidances: the run has a guidance as well; write all of them under gu"),
         ("start: {}\n", "x.yaml:12: start: names nothing; write exactly one of run, stage and mesh, e.g. {run: runs/dreamf"),
         ("start: {run: a, mesh: b}\n", "x.yaml:12: start: names run and mesh; write exactly one of run, stage and mesh"),
         ("start: {mesh: a.glb, take: [geometry, renderer]}\n", "x.yaml:12: start: a mesh file holds neither a renderer nor an"),

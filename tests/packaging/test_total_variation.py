@@ -75,7 +75,7 @@ def test_without_normals_the_user_is_told_what_to_turn_on(loss: Loss) -> None:
     with pytest.raises(ConfigError, match="turn its normals on"):
         loss(inputs(None, torch.ones(1, 2, 2)))
     with pytest.raises(
-        ConfigError, match=r"needs normals; renderer dreamfw/volume \S+ provides them when shading\.normals is 'always'"
+        ConfigError, match=r"needs normals; renderer dreamfw/volume \S+ provides them when renderer\.shading\.normals is 'always'"
     ):
         compose(load_config(FOLDER / "total_variation.yaml", ["renderer.shading.normals=auto"]))
 

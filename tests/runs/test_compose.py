@@ -138,7 +138,7 @@ def test_a_loss_key_that_is_no_loss_is_told():
 
 def test_what_a_part_requires_must_be_provided_by_another():
     text = refused("renderer.shading.normals=none")
-    hint = "renderer acme/tracer 0.3 provides them when shading.normals is 'analytic'"
+    hint = "renderer acme/tracer 0.3 provides them when renderer.shading.normals is 'analytic'"
     assert text == f"toy.yaml:7: losses.bend: acme/bend 0.3 needs normals; {hint}"
     assert "acme/bend 0.3 needs noise-prediction; this run has no guidance, add one" in refused(
         "losses.bend.needs=noise-prediction"

@@ -82,8 +82,8 @@ def test_a_prompt_is_needed_only_where_a_guidance_reads_text():
     [
         (
             ["losses.shine.of=normal"],
-            "losses.shine.of: acme/shine 0.3 needs normals; renderer acme/tracer 0.3 provides them when shading.normals is "
-            "'analytic'",
+            "losses.shine.of: acme/shine 0.3 needs normals; renderer acme/tracer 0.3 provides them when renderer."
+            "shading.normals is 'analytic'",
         ),
         (["losses.shine.of=camera-normal"], "losses.shine.of: acme/shine 0.3 needs normals; renderer acme/tracer 0.3 provides them"),
         (["losses.shine.of=depth"], "losses.shine.of: acme/shine 0.3 needs depth; renderer acme/tracer 0.3 does not provide it"),

@@ -276,7 +276,7 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _names_fit(self) -> RunConfig:
         if self.guidance is not None and self.guidances:
-            raise ValueError("guidances: the run has a guidance, too; write all of them under guidances")
+            raise ValueError("guidances: the run has a guidance as well; write all of them under guidances, and guidance: null for an inherited one")
         if "cameras" in self.view_sets:
             raise ValueError("view_sets.cameras: this name stands for the training cameras; choose another")
         for name, loss in self.losses.items():
