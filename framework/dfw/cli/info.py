@@ -42,7 +42,7 @@ def _kind_of(name: str) -> str:
     known = registry()
     kinds = known.kinds_of(name) + ([LISTENER] if scan().listeners(name) else [])
     if len(kinds) > 1:
-        raise click.UsageError(f"{name!r} names a {' and a '.join(kinds)}: add --kind {' or --kind '.join(kinds)}")
+        raise click.UsageError(f"{name!r} is the name of several kinds ({', '.join(kinds)}): add --kind {' or --kind '.join(kinds)}")
     if not kinds:
         raise known.unknown(name, "component or listener")
     return kinds[0]

@@ -330,8 +330,8 @@ def with_default_types(tree: Any) -> Any:
 
 
 def _typed(node: Any, path: KeyPath) -> Any:
-    if node is None:
-        return {"type": default_type(path)}
+    if node is None or isinstance(node, str):
+        return {"type": node or default_type(path)}
     return {"type": default_type(path), **node} if isinstance(node, Mapping) else node
 
 

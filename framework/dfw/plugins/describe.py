@@ -123,6 +123,8 @@ def type_of(field: Schema, known: Schema) -> str:
 
 
 def _one_type(node: Schema, known: Schema) -> str:
+    if "x-dfw-kind" in node:
+        return f"{node['x-dfw-kind']} (a component)"
     if "const" in node or "enum" in node:
         return " or ".join(repr(value) for value in node.get("enum", [node.get("const")]))
     if "anyOf" in node or "oneOf" in node:
