@@ -61,10 +61,18 @@ def said(*arguments: str, code: int, capsys: pytest.CaptureFixture[str]) -> str:
         ("export.formats=[glb,foo]", 3, "no exporter named 'foo' (export.formats.1.type). Known: glb, obj, ply."),
         ("export.formats=glb", 2, "export.formats: must be a list, e.g. [glb] (is 'glb')"),
         ("prompt=", 2, 'prompt: missing; say what to make, e.g. prompt="a red mushroom"'),
-        ("start.run=nowhere", 2, "start.run: nowhere: not a run directory (no resolved.yaml); give the folder that `dfw run` pri"),
+        (
+            "start.run=nowhere",
+            2,
+            "start.run: nowhere: not a run directory (no resolved.yaml); give the folder that `dfw run` pri",
+        ),
         ("start.mesh=teapot.glb", 2, "start.mesh: there is no file teapot.glb; give an OBJ, GLB or PLY file"),
         ("start.stage=coarse", 2, "start.stage: no stage before this one is called 'coarse'; there are none"),
-        ("optimizer.groups.geometry.rates=1", 2, "optimizer.groups.geometry.rates: unknown key; known: lr, betas, eps, weight_decay"),
+        (
+            "optimizer.groups.geometry.rates=1",
+            2,
+            "optimizer.groups.geometry.rates: unknown key; known: lr, betas, eps, weight_decay",
+        ),
     ],
 )
 def test_a_wrong_override(override: str, code: int, expected: str, capsys: pytest.CaptureFixture[str]):
@@ -83,7 +91,7 @@ def test_a_loss_that_names_none_of_two_guidances(capsys: pytest.CaptureFixture[s
 def test_guidances_next_to_an_inherited_guidance(capsys: pytest.CaptureFixture[str]):
     Path("two.yaml").write_text(TWO.replace("guidance: null\n", ""))
     assert said("two.yaml", code=2, capsys=capsys) == (
-        "two.yaml:2: guidances: the run has a guidance as well; write all of them under guidances, and guidance: null for an "
+        "two.yaml:2: guidances: the run has a guidance as well; write all of them under guidances, and guidance: null over an "
         "inherited one"
     )
 

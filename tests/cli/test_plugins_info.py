@@ -168,7 +168,9 @@ def test_one_name_of_several_kinds_or_distributions_asks_which(site: Path, capsy
     write_package(site, "acme-other", "0.2", "[dfw.loss]\nimage = acme_many:Image\n")
     code, _, err = info("image", capsys=capsys)
     assert code == 2
-    assert "'image' is the name of several kinds (geometry, loss, listener): add --kind geometry or --kind loss" in " ".join(err.replace("│", " ").split())
+    assert "'image' is the name of several kinds (geometry, loss, listener): add --kind geometry or --kind loss" in " ".join(
+        err.replace("│", " ").split()
+    )
     code, _, err = info("image", "--kind", "loss", capsys=capsys)
     assert code == 3
     assert "acme-many/image (acme-many 0.3), acme-other/image (acme-other 0.2)" in err

@@ -109,7 +109,9 @@ def test_nested_types_follow_the_same_rule():
 
 
 def test_a_name_is_short_for_a_mapping_with_that_type():
-    write("base.yaml", BASE + "cameras: orthogonal\nguidance: {type: g, noise: fixed}\nview_sets: {near: {type: dataset, a: 1}}\n")
+    write(
+        "base.yaml", BASE + "cameras: orthogonal\nguidance: {type: g, noise: fixed}\nview_sets: {near: {type: dataset, a: 1}}\n"
+    )
     config = load_config("base.yaml", ["cameras.count=8", "guidance.noise.seed=1", "view_sets.near=picture", "losses.sds=csd"])
     assert (config.cameras.type, config.cameras.options) == ("orthogonal", {"count": 8})
     assert config.guidance is not None
@@ -147,8 +149,16 @@ def test_values_in_python_are_a_configuration_too():
     ("values", "changes", "expected"),
     [
         ({"prompt": "a cup"}, {}, "argument: geometry: missing; it says: The scene."),
-        ({"extends": "base.yaml", "trainer": {"stps": 3}}, {}, "argument trainer.stps: trainer.stps: unknown key, did you mean 'steps'"),
-        ({"extends": "base.yaml"}, {"trainer": {"steps": 0}}, "argument trainer.steps: trainer.steps: must be greater than 0 (is 0)"),
+        (
+            {"extends": "base.yaml", "trainer": {"stps": 3}},
+            {},
+            "argument trainer.stps: trainer.stps: unknown key, did you mean 'steps'",
+        ),
+        (
+            {"extends": "base.yaml"},
+            {"trainer": {"steps": 0}},
+            "argument trainer.steps: trainer.steps: must be greater than 0 (is 0)",
+        ),
         ({"extends": "bases.yaml"}, {}, "bases.yaml: no such file"),
         ({"extends": "base.yaml"}, {"seed": object()}, "argument seed: seed: Value 'object' is not a supported primitive type"),
     ],
@@ -261,7 +271,10 @@ def test_interpolation_and_its_failure():
         ("start: {mesh: a.glb, take: [geometry, renderer]}\n", "x.yaml:12: start: a mesh file holds neither a renderer nor an"),
         ("start: {run: a, take: [guidance]}\n", "x.yaml:12: start.take.0: must be 'geometry', 'renderer' or 'optimizer' (is"),
         ("optimizer: {type: lion}\n", "x.yaml:12: optimizer.type: must be 'adamw', 'adam' or 'sgd' (is 'lion')"),
-        ("optimizer: {groups: {geometry: {momentum: 1}}}\n", "x.yaml:12: optimizer.groups.geometry.momentum: unknown key; known: lr,"),
+        (
+            "optimizer: {groups: {geometry: {momentum: 1}}}\n",
+            "x.yaml:12: optimizer.groups.geometry.momentum: unknown key; known: lr,",
+        ),
         ("optimizer: {groups: {geometry: {betas: [0.9, 1]}}}\n", "x.yaml:12: optimizer.groups.geometry.betas: [0.9, 1] must lie"),
         ("export:\n  level: -2\n", "x.yaml:13: export.level: must be greater than 0 (is -2)"),
         ("export: {level: thin}\n", "x.yaml:12: export.level: must be a valid number or 'auto' (is 'thin')"),

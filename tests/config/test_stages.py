@@ -131,7 +131,10 @@ def test_a_mistake_in_a_stage_is_told_with_file_line_path_and_remedy(text: str, 
         ("stages.refine.sed=3", "stages.refine.sed: unknown key, did you mean 'seed'?"),
         ("stages.refine.extends=base.yaml", "extends can stand in a file only"),
         ("sed=3", "stages.coarse.sed: unknown key, did you mean 'seed'?"),
-        ("stages.coarse.start.stage=refine", "stages.coarse.start.stage: no stage before this one is called 'refine'; there are n"),
+        (
+            "stages.coarse.start.stage=refine",
+            "stages.coarse.start.stage: no stage before this one is called 'refine'; there are n",
+        ),
     ],
 )
 def test_a_mistake_in_an_override_of_a_stage(override: str, expected: str):
@@ -139,7 +142,9 @@ def test_a_mistake_in_an_override_of_a_stage(override: str, expected: str):
 
 
 def test_changes_of_stages_that_are_not_there():
-    assert refused(stages={"fine": {}}) == "argument stages: must map stages to their changes; the stages are coarse, refine, other"
+    assert (
+        refused(stages={"fine": {}}) == "argument stages: must map stages to their changes; the stages are coarse, refine, other"
+    )
 
 
 def test_a_run_alone_has_no_stages():

@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parents[2] / "examples" / "extensions"
 @pytest.fixture(scope="module")
 def loss() -> Iterator[Loss]:
     load_plugin_file(FOLDER / "total_variation.py")
-    cls = registry().resolve("loss", "local/total-variation").load()
+    cls = registry().load(registry().resolve("loss", "local/total-variation"))
     try:
         yield cls(cls.Config())  # type: ignore[call-arg]
     finally:

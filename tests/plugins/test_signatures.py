@@ -45,7 +45,7 @@ WRONG = {
     "cameras that ask themselves": (made(Cameras, together=lambda self, config: 1), "write @classmethod above `def together"),
     "a prompter of two arguments": (made(Prompter, texts=lambda self, prompt, view: None), "is called as texts(self, prompt)"),
     "noise without inputs": (made(Noise, forward=lambda self, encoded: None), "is called as forward(self, encoded, inputs)"),
-    "a background of a camera": (made(Background, forward=lambda self: None), "is called as forward(self, direction, generator=N"),
+    "a background of a camera": (made(Background, forward=lambda self: None), "is called as forward(self, direction, gen"),
     "an exporter without a stem": (made(Exporter, files=lambda self, mesh: None), "is called as files(self, mesh, stem, title)"),
     "end_step without inputs": (made(Loss, end_step=lambda self: None), "is called as end_step(self, inputs)"),
     "initialise without a generator": (made(Geometry, initialise=lambda self: None), "is called as initialise(self, generator)"),

@@ -13,7 +13,6 @@ from dfw.compose import compose
 from dfw.config.load import load_config, load_with_provenance, shipped_names, to_yaml
 from dfw.config.settings import RunConfig
 from dfw.errors import ConfigError, GuidanceError, PluginError
-from dfw.plugins.discovery import Origin
 from dfw.plugins.registry import registry as installed
 
 TEXT = """\
@@ -61,8 +60,9 @@ def test_composing_constructs_nothing_and_building_constructs_all():
 
 def test_origins_and_plugins_name_where_parts_come_from():
     composition = composed()
-    assert composition.origins()["geometry"] == Origin("acme/box", "acme", "0.3", "toy_components")
-    assert composition.origins()["cameras"].name == "dreamfw/random"
+    facts = {"name": "acme/box", "distribution": "acme", "version": "0.3", "module": "toy_components"}
+    assert composition.origins()["geometry"].facts() == facts
+    assert composition.origins()["cameras"].qualified == "dreamfw/random"
     formats = {f"export.formats.{index}" for index in range(3)}
     assert set(composition.origins()) == {"geometry", "renderer", "losses.bend", "cameras", "prompter", *formats}
     assert composition.plugins() == {"acme": "0.3", "dreamfw": __version__}
@@ -162,7 +162,7 @@ def test_ramps_in_steps_must_end_with_the_run():
 
 
 def test_a_plugin_that_breaks_while_it_is_asked_is_named():
-    assert "Config of acme/bend (acme 0.3) raised RuntimeError: a validator with a bug" in refused(
+    assert "losses.bend (acme/bend, acme 0.3) failed to check its options: RuntimeError: a validator with a bug" in refused(
         "losses.bend.needs=crash", error=PluginError
     )
     text = refused("losses.bend.needs=error", error=PluginError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from toy_components import TOY, Shine, Seer, built
+from toy_components import TOY, Seer, Shine, built
 
 from dfw.compose import Composition, compose
 from dfw.config.load import load_config, load_with_provenance, to_yaml
@@ -85,7 +85,10 @@ def test_a_prompt_is_needed_only_where_a_guidance_reads_text():
             "losses.shine.of: acme/shine 0.3 needs normals; renderer acme/tracer 0.3 provides them when renderer."
             "shading.normals is 'analytic'",
         ),
-        (["losses.shine.of=camera-normal"], "losses.shine.of: acme/shine 0.3 needs normals; renderer acme/tracer 0.3 provides them"),
+        (
+            ["losses.shine.of=camera-normal"],
+            "losses.shine.of: acme/shine 0.3 needs normals; renderer acme/tracer 0.3 provides them",
+        ),
         (["losses.shine.of=depth"], "losses.shine.of: acme/shine 0.3 needs depth; renderer acme/tracer 0.3 does not provide it"),
         (["losses.shine.of=metal"], "losses.shine.of: acme/shine 0.3 needs metal; no other part of this run provides it"),
         (
@@ -123,13 +126,16 @@ def test_a_guidance_sees_as_many_views_as_the_cameras_show_together():
     composed("guidance.views=4", "cameras=orthogonal")
     composed("cameras=orthogonal")  # a model that sees one view takes each as it comes
     near = ["guidance.views=4", "view_sets.near={type: orthogonal, count: 2}", "losses.shine.views=near"]
-    assert refused(*near).startswith("override 'view_sets.near={type: orthogonal, count: 2}': view_sets.near: acme/seer 0.3 sees 4")
+    assert refused(*near).startswith(
+        "override 'view_sets.near={type: orthogonal, count: 2}': view_sets.near: acme/seer 0.3 sees 4"
+    )
 
 
 def test_a_number_of_views_that_is_none(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Seer, "sees", classmethod(lambda cls, config: "four"))
     assert refused(error=PluginError) == (
-        "guidance (acme/seer, acme 0.3) cannot say how many views it sees: TypeError: it gave 'four', not a whole number of 1 or more"
+        "guidance (acme/seer, acme 0.3) cannot say how many views it sees: TypeError: it gave 'four', not a whole number of 1 or "
+        "more"
     )
 
 
@@ -140,8 +146,16 @@ def test_a_number_of_views_that_is_none(monkeypatch: pytest.MonkeyPatch):
         ("losses.shine.noise.type=fixd", PluginError, "no noise named 'fixd' (losses.shine.noise.type). Did you mean 'fixed'?"),
         ("losses.shine.more.far=fixd", PluginError, "no noise named 'fixd' (losses.shine.more.far.type). Did you mean 'fixed'?"),
         ("losses.shine.noise.sigma=2", ConfigError, "losses.shine.noise.sigma: unknown key; known: none (dreamfw/gaussian 0.1"),
-        ("losses.shine.more={far: {type: fixed, a: 1}}", ConfigError, "losses.shine.more.far.a: unknown key; known: none (dreamfw/fi"),
-        ("losses.shine.noise=7", ConfigError, "losses.shine.noise: must be a name, or a mapping with its type and options (is 7)"),
+        (
+            "losses.shine.more={far: {type: fixed, a: 1}}",
+            ConfigError,
+            "losses.shine.more.far.a: unknown key; known: none (dreamfw/fi",
+        ),
+        (
+            "losses.shine.noise=7",
+            ConfigError,
+            "losses.shine.noise: must be a name, or a mapping with its type and options (is 7)",
+        ),
     ],
 )
 def test_a_mistake_in_a_part_inside_a_component(override: str, error: type[Exception], expected: str):
@@ -152,7 +166,7 @@ def test_parts_inside_a_component_are_written_down_and_come_back():
     composition = composed("losses.shine.noise=fixed", "losses.shine.more={far: gaussian}")
     keys = ["losses.shine", "losses.shine.noise", "losses.shine.more.far"]
     assert [part.key for part in composition.parts() if part.path[0] == "losses"] == keys
-    assert composition.origins()["losses.shine.noise"].name == "dreamfw/fixed"
+    assert composition.origins()["losses.shine.noise"].qualified == "dreamfw/fixed"
     loss = composition.losses()["shine"]
     assert isinstance(loss, Shine)
     assert loss.noise.dfw_name.startswith("losses.shine.noise (dreamfw/fixed, dreamfw ")
@@ -199,7 +213,10 @@ def test_options_of_the_smaller_kinds_are_checked(override: str, expected: str):
     [
         ("cameras=randm", "no cameras named 'randm' (cameras.type). Did you mean 'random'?"),
         ("prompter=direct", "no prompter named 'direct' (prompter.type). Did you mean 'directional'? Known: directional, plain."),
-        ("view_sets.near.type=ring", "no cameras named 'ring' (view_sets.near.type). Known: dataset, orthogonal, picture, random."),
+        (
+            "view_sets.near.type=ring",
+            "no cameras named 'ring' (view_sets.near.type). Known: dataset, orthogonal, picture, random.",
+        ),
         ("export.formats=[glb, foo]", "no exporter named 'foo' (export.formats.1.type). Known: glb, obj, ply."),
     ],
 )

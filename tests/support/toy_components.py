@@ -9,7 +9,8 @@ from pydantic import BaseModel, field_validator
 from dfw import ComponentConfig, Geometry, Guidance, Loss, Noise, Part, Renderer
 from dfw.config.schedules import Schedule
 from dfw.errors import GuidanceError
-from dfw.plugins.registry import Entry, Registry
+from dfw.plugins.discovery import Entry
+from dfw.plugins.registry import Registry
 
 built: list[str] = []
 

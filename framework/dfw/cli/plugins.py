@@ -29,12 +29,11 @@ def list_plugins() -> None:
 
     use_plugins((), ())
     known, offered = registry(), scan()
-    rows = [(entry.kind, entry.qualified, entry.version, entry.target) for entry in known.entries()]
-    rows += [("listener", f"{f.provider.distribution}/{f.name}", f.provider.version, f.target) for f in offered.group("dfw")]
+    entries = [*known.entries(), *offered.listeners()]
+    rows = [(entry.kind, entry.qualified, entry.version, entry.target) for entry in entries]
     for line in columns([("KIND", "NAME", "VERSION", "FROM"), *rows]):
         click.echo(line)
-    for found in offered.blocked:
-        kind = found.group.removeprefix("dfw.").replace("dfw", "listener")
-        click.echo(f"blocked: {kind} {found.provider.distribution}/{found.name} {found.provider.version}")
+    for entry in offered.blocked:
+        click.echo(f"blocked: {entry.kind} {entry.label}")
     for problem in known.problems:
         click.echo(f"problem: {problem}")

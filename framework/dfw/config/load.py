@@ -271,7 +271,7 @@ def _read_file(path: Path) -> tuple[Tree, Origins]:
 
 
 def _with_text_keys(value: Any) -> Any:
-    """Plain values with words as keys: YAML reads `1:` or `on:` as a number or a truth value, and Python gives paths and tuples."""
+    """Plain values, with words as keys: YAML reads `1:` or `on:` as a number or a truth value, Python has paths and tuples."""
     if isinstance(value, Mapping):
         return {str(key): _with_text_keys(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -119,21 +119,23 @@ def _problem(path: KeyPath, details: ErrorDetails, words: list[str], model: type
         return "missing; " + (_help(model, path) or "write a value")
     if kind in ("value_error", "assertion_error"):
         return str(details.get("ctx", {}).get("error", message))
-    if kind in ("model_type", "dict_type", "model_attributes_type"):
-        known = field_names(model, path)
-        if known[:1] == ["type"]:
-            return f"must be a name, or a mapping with its type and options (is {_shown(details['input'])})"
-        example = f", e.g. {{{known[0]}: ...}}" if known else ""
-        return f"must be a mapping{example} (is {_shown(details['input'])})"
-    if kind in ("tuple_type", "list_type"):
-        example = f", e.g. [{details['input']}]" if isinstance(details["input"], str | int | float) else ""
-        return f"must be a list{example} (is {_shown(details['input'])})"
+    if kind in ("model_type", "dict_type", "model_attributes_type", "tuple_type", "list_type"):
+        return f"must be {_shape(kind, field_names(model, path), details['input'])} (is {_shown(details['input'])})"
     if kind == "union_tag_invalid":
         known, given = re.findall(r"'([^']*)'", details["ctx"]["expected_tags"]), details["ctx"]["tag"]
         near = get_close_matches(given, known, n=1, cutoff=0.6)
         return f"no type is called {given!r}" + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
     text = re.sub(r"^Input should be", "must be", message).split(", unable to parse")[0]
     return f"{' or '.join([text[0].lower() + text[1:], *words])} (is {_shown(details['input'])})"
+
+
+def _shape(kind: str, known: list[str], given: object) -> str:
+    """What a value of the wrong shape should be, with an example; `known`: the keys of the mapping that is wanted."""
+    if kind in ("tuple_type", "list_type"):
+        return f"a list, e.g. [{given}]" if isinstance(given, str | int | float) else "a list"
+    if known[:1] == ["type"]:
+        return "a name, or a mapping with its type and options"
+    return f"a mapping, e.g. {{{known[0]}: ...}}" if known else "a mapping"
 
 
 def _help(model: type[BaseModel], path: KeyPath) -> str:

@@ -276,7 +276,8 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _names_fit(self) -> RunConfig:
         if self.guidance is not None and self.guidances:
-            raise ValueError("guidances: the run has a guidance as well; write all of them under guidances, and guidance: null for an inherited one")
+            remedy = "write all of them under guidances, and guidance: null over an inherited one"
+            raise ValueError(f"guidances: the run has a guidance as well; {remedy}")
         if "cameras" in self.view_sets:
             raise ValueError("view_sets.cameras: this name stands for the training cameras; choose another")
         for name, loss in self.losses.items():

@@ -12,8 +12,10 @@ from pydantic.json_schema import models_json_schema
 
 from dfw.config.kinds import KINDS, Kind, all_places
 from dfw.config.settings import RunConfig
-from dfw.errors import PluginError, one_line
-from dfw.plugins.registry import Entry, Registry
+from dfw.errors import PluginError
+from dfw.plugins.discovery import Entry
+from dfw.plugins.fence import plugin_code
+from dfw.plugins.registry import Registry
 
 log = logging.getLogger("dfw.plugins.schema")
 
@@ -38,9 +40,7 @@ def schema(registry: Registry) -> Schema:
     for entry, config in configs.items():
         known[_key(entry)] = _with_reserved(known[_target(references[(config, "validation")])], KINDS[entry.kind], known)
     for kind in KINDS.values():
-        left_out = any(entry not in configs for entry in registry.entries(kind.name))
-        options = set() if left_out else {key for e in configs if e.kind == kind.name for key in known[_key(e)]["properties"]}
-        known[kind.name] = _component(kind, [entry for entry in configs if entry.kind == kind.name], options)
+        known[kind.name] = _component(kind, [entry for entry in configs if entry.kind == kind.name], known)
     for kind, place in all_places():
         _put(run, place, kind, [entry for entry in configs if entry.kind == kind.name], known)
     for node in list(_nodes(known)):
@@ -72,15 +72,11 @@ def _loaded(registry: Registry) -> dict[Entry, type[BaseModel]]:
     for entry in registry.entries():
         try:
             config = registry.load(entry).Config
-            json.dumps(config.model_json_schema())
+            with plugin_code(f"{entry.kind} {entry.label}: its Config", "cannot be described", ()):
+                json.dumps(config.model_json_schema())  # an option may be of a type that JSON has no word for
             configs[entry] = config
-        except KeyboardInterrupt:
-            raise
         except PluginError as error:
             log.warning("left out of the schema: %s", error)
-        except BaseException as error:  # an option of a type that JSON has no word for
-            reason = f"its Config cannot be described: {one_line(error)}"
-            log.warning("left out of the schema: %s %s: %s", entry.kind, entry.label, reason)
     return configs
 
 
@@ -105,7 +101,7 @@ def _with_reserved(options: Schema, kind: Kind, known: Mapping[str, Schema]) -> 
     return options | {"properties": shared | options.get("properties", {})}
 
 
-def _component(kind: Kind, entries: list[Entry], options: set[str]) -> Schema:
+def _component(kind: Kind, entries: list[Entry], known: Mapping[str, Schema]) -> Schema:
     """A component of one kind: a name, or a mapping whose options follow from its `type`.
 
     Where the type stands elsewhere (in the file that this one extends), every option of some component of the kind will do.
@@ -118,9 +114,9 @@ def _component(kind: Kind, entries: list[Entry], options: set[str]) -> Schema:
         }
         for entry in entries
     ]
-    if options:
-        branches.append({"if": {"not": {"required": ["type"]}}, "then": {"propertyNames": {"enum": sorted(options)}}})
-    mapping = {"properties": {"type": {"enum": names}}, **({"allOf": branches} if branches else {})}
+    options = sorted({key for entry in entries for key in known[_key(entry)]["properties"]})
+    branches.append({"if": {"not": {"required": ["type"]}}, "then": {"propertyNames": {"enum": options}}})
+    mapping = {"properties": {"type": {"enum": names}}, "allOf": branches}
     either = [{"if": {"type": "string"}, "then": {"enum": names}}, {"if": {"type": "object"}, "then": mapping}]
     return {"description": kind.answers, "type": ["string", "object"], "allOf": either}
 

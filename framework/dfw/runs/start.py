@@ -69,9 +69,7 @@ class Start:
             raise ConfigError(f"start.take: the optimizer's state does not fit this run's parameters: {error}") from error
 
 
-def find_start(
-    settings: StartSettings | None, stages: Mapping[str, Path], provenance: Provenance | None = None
-) -> Start | None:
+def find_start(settings: StartSettings | None, stages: Mapping[str, Path], provenance: Provenance | None = None) -> Start | None:
     """The source that `settings` name; `stages`: name -> directory of the stages before. Raises ConfigError."""
     provenance = provenance or Provenance()
     if settings is None:
