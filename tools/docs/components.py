@@ -1,4 +1,4 @@
-"""Writes `docs/components/`: a page per kind with every built-in component, its options and what it needs and offers.
+"""Writes `docs/components/`: a page per kind with every built-in component, its options, and what it needs and offers.
 
 python tools/docs/components.py            # write the pages
 python tools/docs/components.py --check    # exit with 1 if a page is not what the code says
@@ -19,7 +19,7 @@ PLURAL = {"geometry": "Geometries", "renderer": "Renderers", "guidance": "Guidan
 
 
 def page(kind: str) -> str:
-    """The page of one kind, in Markdown."""
+    """Returns the page of one kind, in Markdown."""
     known = registry()
     found = [describe(entry, known.load(entry)) for entry in known.entries(kind) if entry.distribution == BUILT_IN]
     head = f"# {PLURAL[kind]}\n\nWhat comes with dfw; `dfw plugins info NAME` says the same of any installed component. "
@@ -27,7 +27,7 @@ def page(kind: str) -> str:
 
 
 def section(described: Description) -> str:
-    """One component."""
+    """Returns the section of one component."""
     lines = [f"## `{described.name.rpartition('/')[2]}`", "", described.summary, ""]
     for word, features in (("Requires", described.requires), ("Provides", described.provides)):
         if features:

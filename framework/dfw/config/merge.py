@@ -1,4 +1,4 @@
-"""How configurations merge: `extends` and overrides, with the origin of every value. Imports no torch."""
+"""Merges configurations, for `extends` and overrides, with the origin of every value. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dfw.errors import ConfigError
 Tree = dict[str, Any]
 """A configuration as plain values."""
 Origins = dict[KeyPath, str]
-"""KeyPath -> where its value was written."""
+"""KeyPath -> the place where its value was written."""
 
 
 def merge(base: Tree, over: Tree, base_origins: Origins, over_origins: Origins, path: KeyPath = ()) -> tuple[Tree, Origins]:
-    """`over` on top of `base`, by the rules at the top of this file; origins follow the values."""
+    """Merges `over` onto `base` by the rules in `dfw.config.load`. Origins follow the values."""
     merged = dict(base)
     origins = base_origins | {where: origin for where, origin in over_origins.items() if where}
     for key, value in over.items():
@@ -27,13 +27,13 @@ def merge(base: Tree, over: Tree, base_origins: Origins, over_origins: Origins, 
         if isinstance(old, dict) and isinstance(value, dict):
             kept = old if same_type(old, value, here) else {k: v for k, v in old.items() if _is_loss(here) and k == "weight"}
             merged[key], origins = merge(kept, value, origins, over_origins, here)
-        elif not (value is None and isinstance(old, dict) and _is_loss(here)):  # `sds:` alone asks for nothing new
+        elif not (value is None and isinstance(old, dict) and _is_loss(here)):  # `sds:` alone changes nothing
             merged[key] = value
     return merged, origins
 
 
 def same_type(old: Tree, new: Tree, path: KeyPath) -> bool:
-    """Whether `new` speaks of the component that `old` names: no type of its own, the same, or the same with its distribution."""
+    """Returns whether `new` means the component of `old`: it names no type, the same, or the same with its distribution."""
     if "type" not in new:
         return True
     before, after = old.get("type", path[-1] if _is_loss(path) else None), new["type"]
@@ -48,7 +48,10 @@ def _is_loss(path: KeyPath) -> bool:
 
 
 def parse_overrides(overrides: Sequence[str], known: Origins) -> tuple[Tree, Origins]:
-    """`key=value` texts as one mapping, and the origin of its values, and of parents that are not `known`. Raises ConfigError."""
+    """Reads `key=value` texts as one mapping. Returns it with the origins of its values, and of parents that are not `known`.
+
+    Raises ConfigError if a text is malformed or would change nothing.
+    """
     tree: Tree = {}
     origins: Origins = {}
     for text in overrides:
@@ -57,7 +60,7 @@ def parse_overrides(overrides: Sequence[str], known: Origins) -> tuple[Tree, Ori
         if not equals or not all(path) or path[0] == "extends":
             remedy = "write key=value, e.g. geometry.radius=2"
             if equals and path[0] == "extends":
-                remedy = "extends can stand in a file only"
+                remedy = "extends works only in a file; name that file instead"
             raise ConfigError(f"override {text!r}: {remedy}")
         node = tree
         for depth, part in enumerate(path[:-1], start=1):
@@ -77,7 +80,7 @@ def parse_overrides(overrides: Sequence[str], known: Origins) -> tuple[Tree, Ori
 
 
 def _joined(path: KeyPath) -> KeyPath:
-    """Names of parameter groups have dots: optimizer.groups.geometry.means.lr is the `lr` of the group `geometry.means`."""
+    """Joins the dotted name of a parameter group: optimizer.groups.geometry.means.lr is `lr` of the group `geometry.means`."""
     if path[:2] == ("optimizer", "groups"):
         for index in range(3, len(path)):
             if path[index] in GroupSettings.model_fields:
@@ -90,7 +93,7 @@ def _parse_value(override: str, value: str) -> Any:
 
     try:
         yaml.safe_load(value)
-        # as the value of one key, so that OmegaConf's rules for YAML decide (1e-3 is a number) and it may be a list or a mapping
+        # as the value of a key, so that OmegaConf's YAML rules apply (1e-3 is a number) and a list or a mapping works
         tree: Any = OmegaConf.to_container(OmegaConf.create("value: " + (value.strip() or "''")), resolve=False)
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or error
@@ -100,12 +103,12 @@ def _parse_value(override: str, value: str) -> Any:
 
 
 def _unquoted(value: str) -> str:
-    """Text as it stands; quotes around all of it are YAML's, as in `'prompt="a blue car"'`, and no part of it."""
+    """Strips quotes around the whole text, as in `'prompt="a blue car"'`: they belong to YAML, not to the text."""
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
 
 
 def _is_text(path: KeyPath) -> bool:
-    """Whether the run's configuration wants plain text there (`prompt`): taken as it stands, colons and commas included."""
+    """Returns whether the field is plain text (`prompt`). Such a value is taken literally, with colons and commas."""
     model: Any = RunConfig
     for key in path[:-1]:
         field = model.model_fields.get(key)

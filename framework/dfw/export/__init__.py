@@ -1,4 +1,4 @@
-"""From an optimised field to files: mesh, texture, GLB, OBJ and PLY; turntables and picture grids."""
+"""Export turns an optimised field into files: mesh, texture, GLB, OBJ, PLY, turntables and picture grids."""
 
 from dfw.export.agreement import Agreement as Agreement
 from dfw.export.agreement import rendered_albedo as rendered_albedo

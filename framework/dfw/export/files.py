@@ -1,4 +1,4 @@
-"""A textured mesh as GLB, OBJ and PLY. Files appear whole or not at all, and none is ever overwritten.
+"""Writes a textured mesh as GLB, OBJ and PLY. Each file appears whole or not at all, and overwrites none.
 
 GLB and OBJ are in glTF's axes (y up, front +z); PLY keeps the world's (z up, front +x). Lengths are world units.
 """
@@ -19,15 +19,16 @@ from dfw.errors import ExportError
 from dfw.export.axes import to_gltf
 from dfw.export.texture import TexturedMesh
 
-ROUGHNESS = 0.8
+ROUGHNESS = 0.8  # nearly matt, so that a viewer adds few highlights to colours that the prior has painted
 STEM = "object"
 SUFFIXES = {"glb": (".glb",), "obj": (".obj", ".mtl", ".png"), "ply": (".ply",)}
 
 
 def write_files(textured: TexturedMesh, directory: Path, formats: Sequence[str], title: str, stem: str = STEM) -> dict[str, Path]:
-    """Writes `textured` in each of `formats` ("glb", "obj", "ply") under one free stem: object, object-2, ...; format -> path.
+    """Writes `textured` in each of `formats` ("glb", "obj", "ply"). Returns format -> path.
 
-    `title` names the object inside the files. Raises ExportError when the directory cannot be written.
+    All files share the first free stem of object, object-2, ... `title` names the object inside them. Raises ExportError if the
+    directory cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def _contents(textured: TexturedMesh, formats: Sequence[str], title: str, stem: 
 
 
 def glb_bytes(textured: TexturedMesh, title: str) -> bytes:
-    """Binary glTF 2.0 with one mesh, smooth normals, and a metallic-roughness material whose PNG base colour is embedded."""
+    """Encodes binary glTF 2.0: one mesh, smooth normals, and a metallic-roughness material with an embedded PNG base colour."""
     import dfw
 
     trimesh: Any = import_module("trimesh")
@@ -88,7 +89,7 @@ def glb_bytes(textured: TexturedMesh, title: str) -> bytes:
 
 
 def obj_bytes(textured: TexturedMesh, stem: str) -> bytes:
-    """Wavefront OBJ over the mesh's shared vertices, with texture coordinates and a normal per corner; uses `stem`.mtl."""
+    """Encodes Wavefront OBJ over the mesh's shared vertices, with texture coordinates and normals per corner. Uses `stem`.mtl."""
     corner = textured.source[textured.faces] + 1
     normals = textured.mesh.vertex_normals()
     lines = [f"mtllib {stem}.mtl", "o object", "usemtl albedo"]
@@ -111,7 +112,7 @@ def _png_bytes(textured: TexturedMesh) -> bytes:
 
 
 def ply_bytes(textured: TexturedMesh) -> bytes:
-    """Binary PLY over the mesh's shared vertices, with vertex colours (sRGB, 0..255), in world axes."""
+    """Encodes binary PLY over the mesh's shared vertices, with vertex colours (sRGB, 0..255), in world axes."""
     trimesh: Any = import_module("trimesh")
     mesh = trimesh.Trimesh(
         vertices=textured.mesh.vertices, faces=textured.mesh.faces, vertex_colors=textured.vertex_colour, process=False

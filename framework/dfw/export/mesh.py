@@ -1,7 +1,7 @@
-"""The surface where the density crosses a level, as a closed triangle mesh.
+"""Extracts the surface where the density crosses a level, as a closed triangle mesh.
 
-Marching cubes (Lorensen and Cline 1987) finds the triangles on a grid; every vertex then moves along its grid edge to where the
-field itself crosses the level, so a sharp field is met far below the grid's spacing.
+Marching cubes (Lorensen and Cline 1987) finds the triangles on a grid. Every vertex then moves along its grid edge to the point
+where the field itself crosses the level. So the surface of a sharp field is found far below the grid's spacing.
 """
 
 from __future__ import annotations
@@ -24,24 +24,26 @@ Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
 BISECTIONS = 10  # a vertex ends within spacing / 2^10 of the crossing
-MARGIN = 0.01  # of a cell: how close a vertex may come to a node, so that no triangle collapses
+MARGIN = 0.01  # cells between a vertex and the next node, so that no triangle collapses
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles with shared vertices: `vertices` (V, 3), world units; `faces` (F, 3), counter-clockwise seen from outside."""
+    """Triangles with shared vertices."""
 
     vertices: Floats
+    """(V, 3), world units."""
     faces: Ints
+    """(F, 3) indices of vertices, counter-clockwise as seen from outside."""
 
     @property
     def corners(self) -> Floats:
-        """The triangles' corners (F, 3, 3): face, corner, coordinate."""
+        """Corners of the triangles (F, 3, 3): face, corner, coordinate."""
         return self.vertices[self.faces]
 
     @property
     def volume(self) -> float:
-        """Signed volume, units^3, positive when faces point outward: sum of a . (b x c) / 6 (divergence theorem)."""
+        """Signed volume, units^3, positive if faces point outward: the sum of a . (b x c) / 6 (divergence theorem)."""
         a, b, c = np.moveaxis(self.corners.astype(np.float64), 1, 0)
         return float(np.einsum("fi,fi->", a, np.cross(b, c)) / 6)
 
@@ -55,7 +57,7 @@ class Mesh:
         return len(edges) > 0 and bool((np.diff(forward) > 0).all()) and bool((forward == backward).all())
 
     def vertex_normals(self) -> Floats:
-        """Unit normals (V, 3), the faces' normals averaged by area."""
+        """Returns unit normals (V, 3): the faces' normals averaged by area."""
         a, b, c = np.moveaxis(self.corners.astype(np.float64), 1, 0)
         area = np.cross(b - a, c - a)
         total = np.stack(
@@ -65,7 +67,7 @@ class Mesh:
         return np.where(length > 0, total / np.where(length > 0, length, 1), np.array([0.0, 0.0, 1.0]))
 
     def without_unused_vertices(self) -> Mesh:
-        """The same faces over only the vertices they use, in their order."""
+        """Returns the same faces over only the vertices that they use, in their order."""
         used, faces = np.unique(self.faces, return_inverse=True)
         return Mesh(self.vertices[used], faces.reshape(-1, 3))
 
@@ -80,11 +82,11 @@ def extract_mesh(
     lowest_view: float | None = None,
     refine: bool = True,
 ) -> Mesh:
-    """The closed surface density = `level` (1/unit) of `field`, from a grid of `resolution` cells along each axis.
+    """Returns the closed surface density = `level` (1/unit) of `field`, from a grid of `resolution` cells along each axis.
 
-    Parts below `min_share` of the occupied volume (floaters) are dropped; enclosed voids are filled, and so is what no view from
-    an elevation of `lowest_view` degrees upwards looks into (see `unseen`).
-    Raises ExportError when the level lies outside the field's densities.
+    It drops parts below `min_share` of the occupied volume (floaters). It fills enclosed voids, and everything that no view from
+    an elevation of `lowest_view` degrees upwards can see (`unseen`). Raises ExportError if the level lies outside the field's
+    densities.
     """
     return surface_of(sample_density(field, resolution), field if refine else None, level, min_share, fill_cavities, lowest_view)
 
@@ -97,7 +99,7 @@ def surface_of(
     fill_cavities: bool = True,
     lowest_view: float | None = None,
 ) -> Mesh:
-    """`extract_mesh` from an already sampled `grid`; vertices are refined on `field` where one is given."""
+    """`extract_mesh` from an already sampled `grid`. It refines the vertices on `field` if one is given."""
     low, high = grid.range
     if not low <= level < high:
         raise ExportError(_no_surface(low, high, level))
@@ -120,7 +122,7 @@ def _no_surface(low: float, high: float, level: float) -> str:
 
 
 def _clean(values: Floats, level: float, min_share: float, fill_cavities: bool, lowest_view: float | None) -> Floats:
-    """The padded grid without small separate parts, without enclosed voids, and solid where no view looks."""
+    """Returns the padded grid without small separate parts or enclosed voids, and solid where no view looks."""
     occupied = values > level
     labels, count = ndimage.label(occupied, structure=np.ones((3, 3, 3)))
     if count > 1:
@@ -138,7 +140,7 @@ def _clean(values: Floats, level: float, min_share: float, fill_cavities: bool, 
 
 
 def _marching_cubes(values: Floats, level: float) -> tuple[Floats, Ints]:
-    """Vertices (V, 3) in node indices and faces (F, 3)."""
+    """Returns vertices (V, 3) in node indices and faces (F, 3)."""
     try:
         import mcubes
     except ImportError:
@@ -149,7 +151,7 @@ def _marching_cubes(values: Floats, level: float) -> tuple[Floats, Ints]:
 
 
 def _refine(middles: Floats, values: Floats, field: DensityField, grid: DensityGrid, level: float) -> Floats:
-    """Vertices at the `middles` (V, 3) of crossed grid edges, moved along them to density = level by bisection. Node indices."""
+    """Moves vertices from the `middles` (V, 3) of crossed grid edges to density = level, by bisection. Units: node indices."""
     node = np.floor(middles).astype(np.int64)
     along = middles - node > 0.25  # (V, 3), true on the edge's axis
     device, dtype = home_of(field)

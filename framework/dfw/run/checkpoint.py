@@ -1,6 +1,6 @@
-"""Checkpoints: a directory of safetensors and JSON, complete or absent.
+"""Checkpoints: a directory of safetensors and JSON that is complete or absent.
 
-Everything is written to a temporary name in the same folder, flushed to disk, and renamed; nothing is pickled.
+Everything is written under a temporary name in the same folder, flushed to disk, and renamed. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dfw.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 1  # raised whenever older checkpoints can no longer be read
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -29,7 +29,7 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The optimiser's state as named tensors, and its groups as plain values."""
+    """Returns the optimiser's state as named tensors, and its groups as plain values."""
     state = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
@@ -43,7 +43,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    """Puts back what `optimizer_tensors` gave."""
+    """Restores the state that `optimizer_tensors` returned."""
     state: dict[int, dict[str, Any]] = {}
     for source in (tensors, plain["scalars"]):
         for name, value in source.items():
@@ -88,15 +88,15 @@ def save_checkpoint(
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints in `folder`, oldest first."""
+    """Returns the complete checkpoints in `folder`, oldest first."""
     return sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file())
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """The newest complete checkpoint. Raises CheckpointError when there is none."""
+    """Returns the newest complete checkpoint. Raises CheckpointError if there is none."""
     found = list_checkpoints(folder)
     if not found:
-        raise CheckpointError(f"{folder}: no checkpoint here; start the run anew with `dfw run`")
+        raise CheckpointError(f"{folder}: there is no checkpoint here; start the run again with `dfw run`")
     return found[-1]
 
 
@@ -105,11 +105,17 @@ def load_checkpoint(
     modules: dict[str, nn.Module],
     optimizers: dict[str, torch.optim.Optimizer],
 ) -> tuple[int, dict[str, Tensor]]:
-    """Restores `modules` and `optimizers` (possibly none); returns the step and the random streams' state."""
+    """Restores `modules` and `optimizers`. Returns the step and the state of the random streams.
+
+    Raises CheckpointError if a file is missing, broken or of another configuration.
+    """
     try:
         state = json.loads((path / "state.json").read_text())
         if state["format"] != FORMAT:
-            raise CheckpointError(f"{path}: checkpoint format {state['format']}, this version reads {FORMAT}")
+            raise CheckpointError(
+                f"{path}: it has checkpoint format {state['format']}, and this version of dfw reads {FORMAT}; "
+                "use the version that wrote it"
+            )
         for name, module in modules.items():
             file = path / f"{name}.safetensors"
             module.load_state_dict(load_file(file) if file.is_file() else {})

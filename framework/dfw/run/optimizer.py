@@ -1,4 +1,4 @@
-"""The optimiser: named parameter groups, each with a learning rate that is a function of the step."""
+"""The optimiser: named parameter groups, each with a learning rate that may change with the step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Groups = dict[str, list[nn.Parameter]]
 
 
 def merge_groups(parts: Iterable[Groups]) -> Groups:
-    """All parts' groups with at least one parameter; a parameter named twice stays in its first group."""
+    """Joins the groups of all parts and drops empty ones. A parameter that occurs twice stays in its first group."""
     merged: Groups = {}
     seen: set[int] = set()
     for groups in parts:
@@ -29,7 +29,7 @@ def merge_groups(parts: Iterable[Groups]) -> Groups:
 
 
 def learning_rate_of(settings: OptimizerSettings, group: str) -> Schedule:
-    """The schedule of `group`: its own entry, else that of its longest dotted prefix, else the common one."""
+    """Returns the schedule of `group`: its own, else that of its longest dotted prefix, else the common one."""
     name = group
     while name:
         if name in settings.groups:
@@ -39,9 +39,12 @@ def learning_rate_of(settings: OptimizerSettings, group: str) -> Schedule:
 
 
 def make_optimizer(settings: OptimizerSettings, groups: Groups) -> torch.optim.Optimizer:
-    """Adam or AdamW over `groups`, fused into one kernel call. Raises ConfigError for a setting that names no group."""
+    """Makes Adam or AdamW over `groups`, fused into one kernel call. Raises ConfigError if a setting names an unknown group."""
     if not groups:
-        raise ConfigError("nothing to train: no component of this run gives trainable parameters in parameter_groups()")
+        raise ConfigError(
+            "nothing to train: no component of this run gives trainable parameters in parameter_groups(); "
+            "choose a geometry with parameters"
+        )
     for name in settings.groups:
         if not any(group == name or group.startswith(f"{name}.") for group in groups):
             raise ConfigError(f"optimizer.groups.{name}: no such parameter group; this run has {', '.join(sorted(groups))}")
@@ -51,6 +54,6 @@ def make_optimizer(settings: OptimizerSettings, groups: Groups) -> torch.optim.O
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, settings: OptimizerSettings, progress: Progress) -> None:
-    """Gives every group its learning rate of this step."""
+    """Sets every group's learning rate for this step."""
     for group in optimizer.param_groups:
         group["lr"] = value_at(learning_rate_of(settings, group["name"]), progress)

@@ -1,4 +1,4 @@
-"""Random streams: one generator per purpose, so that a draw added to one purpose moves no other."""
+"""Random streams: one generator per purpose, so that a new draw for one purpose changes no other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PURPOSES = ("init", "cameras", "render", "noise")
 
 
 def derive_seed(seed: int, purpose: str) -> int:
-    """A seed in [0, 2^63) for `purpose`, from the run's seed; different purposes and seeds are unrelated (SHA-256)."""
+    """Derives a seed in [0, 2^63) for `purpose` from the run's seed. SHA-256 keeps purposes and seeds unrelated."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -26,10 +26,10 @@ class Streams:
         return self._generators[purpose]
 
     def state(self) -> dict[str, Tensor]:
-        """Purpose -> generator state, a byte tensor on the CPU."""
+        """Returns purpose -> generator state, a byte tensor on the CPU."""
         return {purpose: generator.get_state() for purpose, generator in self._generators.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Continues where `state` was taken."""
+        """Restores `state`, so that the draws continue from there."""
         for purpose, generator in self._generators.items():
             generator.set_state(state[purpose])

@@ -1,4 +1,4 @@
-"""The rendered shape as a picture, in the conventions of the annotators that control networks were trained with.
+"""Draws the rendered shape as a picture, in the conventions of the annotators that control networks were trained with.
 
 Legend: B views of H x W pixels.
 """
@@ -15,10 +15,10 @@ from dfw import CameraBatch
 
 
 def depth_picture(distance: Tensor, opacity: Tensor, cameras: CameraBatch) -> Tensor:
-    """Disparity as MiDaS shows it (Ranftl et al. 2020), (B, 3, H, W) in [0, 1]: O z_near/z, near white, nothing black.
+    """Returns disparity O z_near/z as MiDaS shows it (Ranftl et al. 2020), (B, 3, H, W) in [0, 1]: near is white, empty black.
 
-    distance (B, H, W): along the rays, world units, 0 where nothing is; opacity O (B, H, W). z: distance along the viewing
-    direction, z_near the smallest of a view's pixels that are at least half opaque; a view without any is black.
+    distance (B, H, W): along the rays, world units, 0 in empty pixels. opacity O: (B, H, W). z is the distance along the viewing
+    direction. z_near is the smallest z among a view's pixels that are at least half opaque. A view without such pixels is black.
     """
     rays = replace(cameras, height=distance.shape[1], width=distance.shape[2]).rays()
     forward = -cameras.camera_to_world[:, :3, 2]
@@ -30,10 +30,10 @@ def depth_picture(distance: Tensor, opacity: Tensor, cameras: CameraBatch) -> Te
 
 
 def normal_picture(normal: Tensor, opacity: Tensor, cameras: CameraBatch) -> Tensor:
-    """Normals seen from the camera: red left, green up, blue towards it, each (n + 1)/2. (B, 3, H, W) in [0, 1].
+    """Returns normals as seen from the camera, (n + 1)/2: red left, green up, blue towards it. (B, 3, H, W) in [0, 1].
 
-    The colours of NYU-V2's normals, which ControlNet 1.1's Normal-BAE model reads. normal (B, H, W, 3): in world space, of any
-    length; opacity O (B, H, W): what is missing to 1 is a wall that faces the camera.
+    These are the colours of NYU-V2's normals, which ControlNet 1.1's Normal-BAE model reads. normal (B, H, W, 3): in world
+    space, of any length. opacity O (B, H, W): the share 1 - O shows a wall that faces the camera.
     """
     axes = cameras.camera_to_world[:, :3, :3]
     right, up, back = torch.einsum("bji,bhwj->bihw", axes, F.normalize(normal, dim=-1)).unbind(1)
