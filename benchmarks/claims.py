@@ -29,12 +29,12 @@ from claims_figures import (
     spread,
 )
 from claims_pictures import PROMPTS, pictures, rows_of, sheet, table
+from dfw.runs.prompts import ViewPrompts
 from torch import Tensor
 
 from dfw import Guidance
 from dfw.prior.sample import ddim, view_cameras
 from dfw.report.plot import Line, log_plot
-from dfw.run.prompts import ViewPrompts
 
 PROMPT = "a red mushroom, front view"
 MIB = 2**20

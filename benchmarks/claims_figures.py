@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from dfw.config.camera_settings import ViewSettings
+from dfw.runs.prompts import ViewPrompts
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from dfw import Guidance, LossInputs, Progress, RenderOutput
 from dfw.compose import compose
-from dfw.config.camera_settings import ViewSettings
 from dfw.config.load import load_config
+from dfw.distillation.base import Distillation, GuidedConfig
 from dfw.prior.sample import view_cameras
-from dfw.run.prompts import ViewPrompts
 from dfw_guidance.gaussian import Gaussian
 from dfw_losses.diffusion import Diffusion
-from dfw_losses.distillation import Distillation, GuidedConfig
 from dfw_losses.score import Score
 from dfw_losses.sds import SDS
 

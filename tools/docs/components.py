@@ -10,9 +10,10 @@ import sys
 from interfaces import link_to_kind
 from pages import main, table
 
+from dfw.config.kinds import KINDS
 from dfw.plugins.describe import Description, Option, describe
 from dfw.plugins.discovery import BUILT_IN
-from dfw.plugins.registry import KINDS, registry
+from dfw.plugins.registry import registry
 
 PLURAL = {"geometry": "Geometries", "renderer": "Renderers", "guidance": "Guidance", "loss": "Losses"}
 

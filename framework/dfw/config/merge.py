@@ -8,6 +8,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
+from dfw.config.kinds import Kind, default_type, kind_at
 from dfw.config.origins import KeyPath
 from dfw.config.settings import GroupSettings, RunConfig
 from dfw.errors import ConfigError
@@ -19,15 +20,18 @@ Origins = dict[KeyPath, str]
 
 
 def merge(base: Tree, over: Tree, base_origins: Origins, over_origins: Origins, path: KeyPath = ()) -> tuple[Tree, Origins]:
-    """Merges `over` onto `base` by the rules in `dfw.config.load`. Origins follow the values."""
+    """Merges `over` onto `base` by the rules of `dfw.config.load`. Origins follow the values."""
     merged = dict(base)
     origins = base_origins | {where: origin for where, origin in over_origins.items() if where}
     for key, value in over.items():
         old, here = merged.get(key), (*path, key)
+        kind = kind_at(here)
+        if kind is not None and isinstance(value, str):  # a component by its name alone
+            value = {"type": value}  # noqa: PLW2901
         if isinstance(old, dict) and isinstance(value, dict):
-            kept = old if same_type(old, value, here) else {k: v for k, v in old.items() if _is_loss(here) and k == "weight"}
+            kept = old if same_type(old, value, here) else _of_the_run(old, kind)
             merged[key], origins = merge(kept, value, origins, over_origins, here)
-        elif not (value is None and isinstance(old, dict) and _is_loss(here)):  # `sds:` alone changes nothing
+        elif not (value is None and isinstance(old, dict) and default_type(here)):  # `sds:` alone changes nothing
             merged[key] = value
     return merged, origins
 
@@ -36,30 +40,33 @@ def same_type(old: Tree, new: Tree, path: KeyPath) -> bool:
     """Returns whether `new` means the component of `old`: it names no type, the same, or the same with its distribution."""
     if "type" not in new:
         return True
-    before, after = old.get("type", path[-1] if _is_loss(path) else None), new["type"]
+    before, after = old.get("type", default_type(path)), new["type"]
     if not (isinstance(before, str) and isinstance(after, str)):
         return before is None or before == after
     bare = "/" not in before or "/" not in after
     return before == after or (bare and before.rpartition("/")[2] == after.rpartition("/")[2])
 
 
-def _is_loss(path: KeyPath) -> bool:
-    return len(path) == 2 and path[0] == "losses"
+def _of_the_run(node: Tree, kind: Kind | None) -> Tree:
+    """Returns the keys that stay when another type replaces a component: those of the run, not of the component."""
+    stays = set() if kind is None else {*kind.reserved} - {"type"}
+    return {key: value for key, value in node.items() if key in stays}
 
 
-def parse_overrides(overrides: Sequence[str], known: Origins) -> tuple[Tree, Origins]:
+def parse_overrides(overrides: Sequence[str], known: Origins, prefix: KeyPath = ()) -> tuple[Tree, Origins]:
     """Reads `key=value` texts as one mapping. Returns it with the origins of its values, and of parents that are not `known`.
 
-    Raises ConfigError if a text is malformed or would change nothing.
+    prefix: the beginning of every key (`stages.refine`), which the mapping leaves out. Raises ConfigError if a text is malformed
+    or would change nothing.
     """
     tree: Tree = {}
     origins: Origins = {}
     for text in overrides:
         key, equals, value = text.partition("=")
-        path = _joined(tuple(key.strip().split(".")))
-        if not equals or not all(path) or path[0] == "extends":
+        path = _joined(tuple(key.strip().split("."))[len(prefix) :])
+        if not equals or not path or not all(path) or path[0] == "extends":
             remedy = "write key=value, e.g. geometry.radius=2"
-            if equals and path[0] == "extends":
+            if equals and path and path[0] == "extends":
                 remedy = "extends works only in a file; name that file instead"
             raise ConfigError(f"override {text!r}: {remedy}")
         node = tree

@@ -11,10 +11,10 @@ import torch
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from dfw import ComponentConfig, Geometry
+from dfw import ComponentConfig, ImagePlanes
 
 
-class Image(Geometry):
+class Image(ImagePlanes):
     """P planes whose values are the parameters themselves. Provides `image`.
 
     Pixels are clamped to [0, 1] with a straight-through gradient. The image is in range, and a pixel at the border can come
