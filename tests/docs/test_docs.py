@@ -44,5 +44,5 @@ def test_the_site_builds_without_a_warning() -> None:
         [sys.executable, "-m", "zensical", "build", "--strict"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    page = (ROOT / "build" / "docs" / "interfaces" / "kinds" / "index.html").read_text(encoding="utf-8")
+    page = (ROOT / "build" / "docs" / "interfaces" / "guidance" / "index.html").read_text(encoding="utf-8")
     assert "predict_noise_guided" in page

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "docs"))
 import commands
 import configuration
+import generate
 import interfaces
 import pages
 
@@ -107,7 +108,7 @@ def test_a_module_as_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.syspath_prepend(tmp_path)
     import records  # type: ignore[import-not-found]
 
-    assert interfaces.page(records, ["Sky", "Either"]) == PAGE
+    assert interfaces.page("records", {records: ["Sky", "Either"]}) == PAGE
 
 
 def test_a_long_signature_has_a_line_for_each_parameter() -> None:
@@ -149,6 +150,14 @@ class Tree(BaseModel):
 
 
 Branch.model_rebuild()
+
+
+def test_the_navigation_names_the_pages_of_generated_folders() -> None:
+    made = {"components/sky.md": "# Skies\n\ntext", "interfaces/sea.md": "# The sea\n", "commands.md": "# Commands\n"}
+    text = "a\n  # <interfaces>\n  old\n  # </interfaces>\nb\n  # <components>\n  # </components>\n"
+    skies, sea = '      { "Skies" = "components/sky.md" },\n', '      { "The sea" = "interfaces/sea.md" },\n'
+    expected = f"a\n  # <interfaces>\n{sea}  # </interfaces>\nb\n  # <components>\n{skies}  # </components>\n"
+    assert generate.navigation(text, made) == expected
 
 
 def test_models_are_found_below_each_other_and_no_circle_is_followed() -> None:

@@ -7,28 +7,30 @@ from __future__ import annotations
 
 import sys
 
-from interfaces import link_to_kind
+from interfaces import link_to
 from pages import main, table
 
-from dfw.config.kinds import KINDS
+from dfw.config.kinds import KINDS, Kind
 from dfw.plugins.describe import Description, Option, describe
 from dfw.plugins.discovery import BUILT_IN
 from dfw.plugins.registry import registry
 
-PLURAL = {"geometry": "Geometries", "renderer": "Renderers", "guidance": "Guidance", "loss": "Losses"}
+PLURAL = {"geometry": "Geometries", "loss": "Losses", "guidance": "Guidance", "cameras": "Cameras", "noise": "Noise"}
+"""Kind -> title, if it is not the kind with an s."""
 
 
 def pages() -> dict[str, str]:
     """Returns one page for each kind."""
-    return {f"components/{kind}.md": page(kind) for kind in KINDS}
+    return {f"components/{kind.name}.md": page(kind) for kind in KINDS.values()}
 
 
-def page(kind: str) -> str:
+def page(kind: Kind) -> str:
     """Returns the page of one kind, in Markdown."""
     known = registry()
-    found = [describe(entry, known.load(entry)) for entry in known.entries(kind) if entry.distribution == BUILT_IN]
-    head = f"# {PLURAL.get(kind, kind.capitalize())}\n\nThese components come with dfw. `dfw plugins info NAME` prints the same "
-    head += f"for any installed component. They implement {link_to_kind(kind)}.\n\n"
+    found = [describe(entry, known.load(entry)) for entry in known.entries(kind.name) if entry.distribution == BUILT_IN]
+    head = f"# {PLURAL.get(kind.name, f'{kind.name.capitalize()}s')}\n\n*{kind.answers}* These components come with dfw. "
+    head += "`dfw plugins info NAME` prints the same for any installed component. "
+    head += f"They implement {link_to(kind.interface, '../interfaces/')}.\n\n"
     return head + "\n".join(section(each) for each in found)
 
 

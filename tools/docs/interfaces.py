@@ -2,8 +2,8 @@
 
 python tools/docs/interfaces.py [--check]
 
-A page holds the public names (`dfw.__all__`) of one module, and the classes of the core that they inherit from. A field's
-docstring is the string under it.
+A page holds the public names (`dfw.__all__`) of one module of `dfw.interfaces`, or of another room of the core, and the classes
+that they inherit from. A field's docstring is the string under it.
 """
 
 from __future__ import annotations
@@ -24,25 +24,41 @@ import dfw
 
 TITLES = {
     "component": "Every component",
+    "geometry": "Geometry",
+    "renderer": "Renderer",
+    "guidance": "Guidance",
+    "loss": "Loss",
+    "cameras": "Cameras",
+    "prompter": "Prompter",
+    "noise": "Noise",
+    "background": "Background",
+    "exporter": "Exporter",
     "data": "What travels between components",
-    "errors": "Errors that plugins raise",
+    "distillation": "Building blocks of objectives",
+    "config": "Configurations in Python",
+    "plugins": "Registering and nesting components",
     "events": "What listeners receive",
     "hooks": "Hooks of listeners",
-    "kinds": "Kinds of component",
-    "registry": "Registering a class by hand",
-    "schedules": "Schedules",
+    "errors": "Errors that plugins raise",
+    "api": "Runs in Python",
+    "runs": "Scenes in Python",
+    "poses": "Camera poses",
+    "mesh": "Meshes",
+    "export": "Axes and mesh files",
 }
-"""Page -> title; another page takes its module's name."""
+"""Page -> title, in the order of the navigation. Another page takes its own name, and comes last."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def pages() -> dict[str, str]:
-    """Returns one page for each module that defines a public name."""
-    found: dict[ModuleType, list[str]] = {}
+    """Returns one page for each place of public names."""
+    found: dict[str, dict[ModuleType, list[str]]] = {}
     for name, value in public().items():
-        found.setdefault(home_of(name, value), []).append(name)
-    return {f"interfaces/{page_of(module.__name__)}.md": page(module, names) for module, names in found.items()}
+        module = home_of(name, value)
+        found.setdefault(page_of(module.__name__), {}).setdefault(module, []).append(name)
+    order = sorted(found, key=lambda stem: (list(TITLES).index(stem) if stem in TITLES else len(TITLES), stem))
+    return {f"interfaces/{stem}.md": page(stem, found[stem]) for stem in order}
 
 
 def public() -> dict[str, Any]:
@@ -61,24 +77,25 @@ def home_of(name: str, value: Any) -> ModuleType:
 
 
 def page_of(module: str) -> str:
-    """Returns the stem of a module's page."""
-    return module.rpartition(".")[2]
+    """Returns the stem of a module's page: its own name for an interface, else that of its room."""
+    parts = module.split(".")
+    return parts[-1] if parts[1] == "interfaces" else parts[1]
 
 
-def link_to_kind(kind: str) -> str:
-    """Returns a Markdown link from a folder next to `interfaces/` to the public class of a kind of component."""
-    classes = {name: value for name, value in public().items() if isinstance(value, type)}
-    name, cls = next((name, value) for name, value in classes.items() if vars(value).get("kind") == kind)
-    return f"[{name}](../interfaces/{page_of(cls.__module__)}.md#{name.lower()})"
+def link_to(interface: str, folder: str = "") -> str:
+    """Returns a Markdown link to a class, given as `module:Class`."""
+    module, _, name = interface.partition(":")
+    return f"[{name}]({folder}{page_of(module)}.md#{name.lower()})"
 
 
-def page(module: ModuleType, names: list[str]) -> str:
-    """Returns the page of `module` with its public `names`, in the order of the source."""
-    known = definitions(module)
-    stem = page_of(module.__name__)
-    lines = [f"# {TITLES.get(stem, stem.capitalize().replace('_', ' '))}", "", *prose(module.__doc__)]
-    for name in sorted(names, key=lambda name: known[name][0].lineno):
-        lines += section(name, getattr(module, name), *known[name])
+def page(stem: str, modules: dict[ModuleType, list[str]]) -> str:
+    """Returns the page of some modules with their public names, in the order of the source."""
+    lines = [f"# {TITLES.get(stem, stem.capitalize().replace('_', ' '))}", ""]
+    for module in sorted(modules, key=lambda module: module.__name__):
+        known = definitions(module)
+        lines += prose(module.__doc__)
+        for name in sorted(modules[module], key=lambda name: known[name][0].lineno):
+            lines += section(name, getattr(module, name), *known[name])
     return "\n".join(lines)
 
 
@@ -109,7 +126,7 @@ def class_lines(name: str, cls: type, node: ast.ClassDef) -> Iterator[str]:
     else:
         yield from python(f"class {ast.unparse(ast.ClassDef(name, node.bases, [], [], []))[6:].rstrip(':')}")
     if bases:
-        links = (f"[{base.__name__}]({page_of(base.__module__)}.md#{base.__name__.lower()})" for base in bases)
+        links = (link_to(f"{base.__module__}:{base.__name__}") for base in bases)
         yield from (f"It inherits from {' and '.join(links)}.", "")
     yield from prose(ast.get_docstring(node))
     rows = [
