@@ -119,8 +119,10 @@ def _state(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((path / "state.json").read_text())
         if state["format"] != FORMAT:
-            raise CheckpointError(f"{path}: it has checkpoint format {state['format']}, and this version of dfw reads {FORMAT}; "
-                "use the version that wrote it")
+            raise CheckpointError(
+                f"{path}: it has checkpoint format {state['format']}, and this version of dfw reads {FORMAT}; "
+                "use the version that wrote it"
+            )
     except (OSError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be restored: {error}") from error
     return state
