@@ -40,7 +40,7 @@ from dfw.run.outputs import render_views, to_images, views
 from dfw.run.runner import make_trainer
 
 ROOT = Path(__file__).parents[1]
-CALLS = {"asd": 2, "vsd": 3, "ism": 5, "sdi": 11}
+CALLS = {"asd": 2, "rfds-rev": 2, "esd": 3, "vsd": 3, "sctd": 4, "ism": 5, "tsm": 6, "sdi": 11}
 """Configuration -> network calls of a step where it is not 1; `--budget calls` divides the steps by them."""
 REGULARISERS = ("entropy", "opacity", "z-variance")
 """Losses of the configurations that look at a scene: a plane has none."""
