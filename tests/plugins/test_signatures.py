@@ -11,7 +11,8 @@ import torch
 
 from dfw import ComponentConfig, DensityField, Geometry, Guidance, Loss, Renderer
 from dfw.errors import PluginError
-from dfw.plugins.registry import KINDS, Registry
+from dfw.config.kinds import KINDS
+from dfw.plugins.registry import Registry
 from dfw.plugins.signatures import mismatch
 
 

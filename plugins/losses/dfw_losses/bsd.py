@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfw import Schedule
-from dfw_losses.distillation import Distillation, DistillationConfig, GuidedConfig, Query
-from dfw_losses.rules import towards
-from dfw_losses.weighting import Weighting
+from dfw import Distillation, DistillationConfig, GuidedConfig, Query, Schedule, Weighting, towards
 
 
 class BSD(Distillation):

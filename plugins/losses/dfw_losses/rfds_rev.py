@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from dfw_losses.distillation import Query
+from dfw import Query
 from dfw_losses.rfds import RFDS
 
 

@@ -6,10 +6,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from dfw import Schedule
-from dfw_losses.distillation import Distillation, DistillationConfig, GuidedConfig, Query
-from dfw_losses.inversion import ddim_move
-from dfw_losses.weighting import Weighting
+from dfw import Distillation, DistillationConfig, GuidedConfig, Query, Schedule, Weighting, ddim_move
 
 
 class SCTD(Distillation):
