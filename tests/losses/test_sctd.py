@@ -87,6 +87,18 @@ def test_each_view_has_its_own_segment_and_middle():
         torch.testing.assert_close(together[view : view + 1], expected)
 
 
+def test_views_that_a_model_sees_at_once_share_their_middle(monkeypatch):
+    model, z, seen = prior(), views(6), []
+    inputs = ask(z, model, NONE)
+    inputs = replace(inputs, views=replace(inputs.views, cameras=replace(inputs.cameras, together=3)))
+    inner = model.predict
+    monkeypatch.setattr(model, "predict", lambda *given: seen.append(given[1]) or inner(*given))
+    SCTD(SCTD.Config()).residual(z, inputs)
+    assert len(seen) == 4
+    assert all((times.view(-1, 3) == times.view(-1, 3)[:, :1]).all() for times in seen)
+    assert len(seen[1].unique()) == 2
+
+
 def test_a_segment_holds_its_upper_end():
     found = segment_end(torch.tensor([0, 1, 200, 201, 400, 999]), 1000, 5)
     assert found.tolist() == [0, 0, 0, 200, 200, 800]

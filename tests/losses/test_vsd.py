@@ -109,8 +109,8 @@ def test_esd_asks_for_both_predictions_in_one_call_and_one_knows_nothing_of_the_
     model, z = prior(), views(3)
     loss, inputs = bound(model, camera_free=0.5), ask(z, model, NONE)
     prompt = inputs.prompt
-    seen = replace(prompt.positive, cameras=inputs.cameras)
-    inputs = replace(inputs, prompt=replace(prompt, positive=seen, texts={"": replace(prompt.texts[""], cameras=inputs.cameras)}))
+    seen, other, free = (replace(text, cameras=inputs.cameras) for text in (prompt.positive, prompt.negative, prompt.texts[""]))
+    inputs = replace(inputs, prompt=replace(prompt, positive=seen, negative=other, texts={"": free}))
     loss.adapter = recorder = Recorder(z.repeat(2, 1, 1, 1), model)
     loss.residual(z, inputs)
     asked = recorder.conditioning
@@ -141,8 +141,6 @@ def test_esd_trains_the_prediction_without_the_view_on_the_views_whose_camera_is
 def test_esd_refuses_to_ask_for_what_is_never_trained():
     with pytest.raises(ValueError, match=r"camera_dropout: 0 never trains; write e\.g\. camera_dropout: 0\.5"):
         VSD.Config(camera_free=0.5, camera_dropout=0)
-    assert VSD.requires(VSD.Config()) == {"noise-prediction", "adapter"}
-    assert VSD.requires(VSD.Config(camera_free=0.5)) == {"noise-prediction", "adapter", "text"}
 
 
 def moved_to(z: Tensor, inputs: LossInputs) -> LossInputs:

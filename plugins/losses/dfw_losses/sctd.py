@@ -42,10 +42,9 @@ class SCTD(Distillation):
 
     def direction(self, query: Query) -> Tensor:
         """(z_e^s - z_e) + (k + 1) (z_e - z_e^t); s is drawn after the noise."""
-        guidance, generator, nothing, top = query.guidance, query.inputs.generator, query.prompt.texts[""], query.timestep
+        guidance, nothing, top = query.guidance, query.prompt.texts[""], query.timestep
         end = segment_end(top, len(guidance.schedule), self.config.segments)
-        draw = torch.rand(top.shape, generator=generator, device=generator.device).to(top.device)
-        middle = end + torch.round(draw * (top - end)).long()
+        middle = end + torch.round(self._draw(query) * (top - end)).long()
 
         def move(noisy: Tensor, timestep: Tensor, to: Tensor) -> Tensor:
             return ddim_move(guidance, noisy, guidance.predict_noise(noisy, timestep, nothing), timestep, to)
@@ -57,6 +56,12 @@ class SCTD(Distillation):
         by_two = move(ddim_move(guidance, noisy, predicted, top, middle), middle, end)
         by_one = ddim_move(guidance, noisy, predicted, top, end)
         return by_two - start + (scale + 1) * (start - by_one)
+
+    def _draw(self, query: Query) -> Tensor:
+        """Uniform in [0, 1), (B,): one number for all views that the model sees at once, as they share their timestep."""
+        generator, together = query.inputs.generator, query.inputs.cameras.together
+        draw = torch.rand(len(query.clean) // together, generator=generator, device=generator.device)
+        return draw.to(query.clean.device).repeat_interleave(together)
 
 
 def segment_end(timestep: Tensor, count: int, segments: int) -> Tensor:

@@ -63,9 +63,8 @@ class VSD(Distillation):
 
     @classmethod
     def requires(cls, config: DistillationConfig) -> frozenset[str]:
-        """A noise predictor that can be adapted; for ESD it also reads text."""
-        features = frozenset({"noise-prediction", "adapter"})
-        return features | {"text"} if isinstance(config, VSD.Config) and config.camera_free else features
+        """A noise predictor that can be adapted."""
+        return frozenset({"noise-prediction", "adapter"})
 
     def __init__(self, config: VSD.Config) -> None:
         super().__init__(config)
@@ -84,7 +83,7 @@ class VSD(Distillation):
         return {} if self.optimizer is None else {"adapter": self.optimizer}
 
     def texts(self) -> tuple[str, ...]:
-        """The empty text, for ESD."""
+        """No condition at all, for ESD."""
         return ("",) if self.config.camera_free else ()
 
     def direction(self, query: Query) -> Tensor:
