@@ -11,25 +11,32 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything a report shows.
-
-    status: `finished`, `interrupted`, `diverged` or `failed`; diagnosis: why, in a sentence. seconds: wall time. artifacts: name
-    (`glb`, `obj`, `ply`, `turntable` ...) -> file. metrics: rows of metrics.jsonl, {"step", "loss", "losses": {...}, "seconds":
-    {...}, ...}. previews: (step, picture). resolved_config: YAML. manifest: versions, components ..., nested. facts: label
-    -> text about the export.
-    """
+    """Everything that a report shows."""
 
     prompt: str
+    """The run's prompt."""
     seed: int
+    """The run's seed."""
     status: str
+    """`finished`, `interrupted`, `diverged` or `failed`."""
     seconds: float
+    """Wall time of the run."""
     diagnosis: str = ""
+    """One sentence that says why the run did not finish."""
     artifacts: Mapping[str, Path] = field(default_factory=dict)
+    """Name (`glb`, `obj`, `ply`, `turntable` ...) -> file, or folder of frames."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Label -> relative URL of the report of another stage."""
     metrics: Sequence[Mapping[str, Any]] = ()
+    """Rows of metrics.jsonl: `step`, `loss`, `losses`, `seconds`, and numbers that components logged under dotted names."""
     previews: Sequence[tuple[int, Path]] = ()
+    """Pairs of step and picture."""
     resolved_config: str = ""
+    """The configuration as YAML, with every default."""
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    """Versions, components and listeners, nested."""
     facts: Mapping[str, str] = field(default_factory=dict)
+    """Label -> text about the export."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""USDZ, the format that iPhones and iPads show in augmented reality. USD specification, Pixar; package layout as in its USDZ part.
+"""USDZ, which phones and tablets show in augmented reality. USDZ File Format Specification, Pixar 2018.
 
 Writing needs the library usd-core, the extra `dreamfw[usd]`.
 """

@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 
 from dfw.errors import ExportError
 from dfw.export import save_grid, save_turntable
-from dfw.export.turntable import GAP
+from dfw.export.pictures import GAP
 
 
 def grey(*values: float) -> torch.Tensor:
