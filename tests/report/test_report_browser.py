@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from export_fields import Analytic, box, plain, ring, sphere_opacity
+from export_fields import Analytic, box, exporters, plain, ring, sphere_opacity
 from PIL import Image
 
 from dfw.config.settings import ExportSettings
@@ -54,8 +54,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("a run # with odd ? name")
     field = Analytic(box((0.5, 0.5, 0.5)), plain(GREEN), 100.0, 0.0)
     cameras = ring(2)
-    settings = ExportSettings(resolution=32, faces=1000, texture=64, level=50.0, formats=("glb",))
-    exported = export_mesh(field, sphere_opacity(cameras, 0.6), cameras, settings, directory / "export")
+    settings = ExportSettings(resolution=32, faces=1000, texture=64, level=50.0)
+    exported = export_mesh(field, sphere_opacity(cameras, 0.6), cameras, settings, exporters("glb"), directory / "export")
     frames = torch.rand(3, 16, 16, 3, generator=torch.Generator().manual_seed(0))
     previews = [(step, save_grid(frames, directory / f"step-{step}.png")) for step in (0, 10)]
     turntable = save_turntable(frames, directory / "export" / "turntable.webp")
