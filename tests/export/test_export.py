@@ -271,7 +271,9 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 
 def test_the_same_field_gives_the_same_bytes(tmp_path: Path) -> None:
     cameras = ring(2)
-    first, second = (export_mesh(ball(), sphere_opacity(cameras, 0.6), cameras, SMALL, exporters(), tmp_path / name) for name in "ab")
+    first, second = (
+        export_mesh(ball(), sphere_opacity(cameras, 0.6), cameras, SMALL, exporters(), tmp_path / name) for name in "ab"
+    )
     for name, path in first.paths.items():
         assert path.read_bytes() == second.paths[name].read_bytes()
 

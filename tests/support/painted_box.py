@@ -77,13 +77,14 @@ class Found:
         """Unit normals (F, 3) that the winding says."""
         a, b, c = np.moveaxis(self.points.astype(float), 1, 0)
         normal = np.cross(b - a, c - a)
-        return normal / np.linalg.norm(normal, axis=1, keepdims=True)
+        return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)
 
     def seen(self, texture: np.ndarray) -> np.ndarray:
         """The texture's colour (F, 3) in the middle of each triangle."""
         middle = self.uv.mean(1)
         size = texture.shape[0]
-        return texture[((1 - middle[:, 1]) * size).astype(int), (middle[:, 0] * size).astype(int)]
+        row, column = (np.clip(place * size, 0, size - 1).astype(int) for place in (1 - middle[:, 1], middle[:, 0]))
+        return texture[row, column]
 
 
 def by_assimp(path: Path) -> tuple[Found, list[dict]]:
