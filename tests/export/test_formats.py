@@ -72,7 +72,7 @@ def test_formats_are_names_or_mappings_with_options() -> None:
     [
         (["gbl"], "no exporter named 'gbl' (export.formats.0.type). Did you mean 'glb'? Known: glb, lines, obj, ply, stl, usdz."),
         (["glb", {"type": "obj", "rough": 1}], "export.formats.1.rough: unknown key, did you mean 'roughness'?"),
-        (["glb", "dreamfw/glb"], "export.formats.1: dreamfw/glb 0.1.0 writes .glb files, as export.formats.0 does; leave one of"),
+        (["glb", "dreamfw/glb"], f"export.formats.1: dreamfw/glb {dfw.__version__} writes .glb files, as export.formats.0 does; leave one of them out"),
     ],
 )
 def test_wrong_formats_are_refused_with_their_place(formats: list[object], words: str) -> None:
