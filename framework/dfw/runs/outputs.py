@@ -115,14 +115,13 @@ def export_assets(scene: Scene, folder: Path) -> dict[str, Path]:
 
 
 def stage_links(directory: RunDirectory) -> dict[str, str]:
-    """Returns the reports of the other stages of the same run: label -> relative URL. Empty for a run without stages."""
+    """Returns the reports of the other stages of the same run: label -> relative URL. Empty for a run without stages.
+
+    Of a stage that was begun several times only the last directory counts.
+    """
     others = {path.name.partition("-")[0]: path for path in stage_directories(directory.path.parent) if path != directory.path}
-    reports = {number: path / directory.report.name for number, path in others.items()}
-    return {
-        f"Stage {number}: {path.parent.name.partition('-')[2]}": f"../{quote(path.parent.name)}/{path.name}"
-        for number, path in reports.items()
-        if path.is_file()
-    }
+    report = directory.report.name
+    return {f"Stage {path.name}": f"../{quote(path.name)}/{report}" for path in others.values() if (path / report).is_file()}
 
 
 def finish(
