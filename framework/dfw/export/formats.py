@@ -1,4 +1,4 @@
-"""Which exporter writes a file: its name's ending decides."""
+"""Finds the exporter that writes a file, by the ending of its name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ log = logging.getLogger("dfw.export")
 
 
 def is_file(out: Path) -> bool:
-    """Whether `out` names one file and not a folder: a name with an ending, where no folder of that name exists."""
+    """Returns whether `out` names one file and not a folder: it has an ending, and no folder of that name exists."""
     return bool(out.suffix) and not out.is_dir()
 
 
 def exporter_for(file: Path, composition: Composition) -> Exporter:
-    """The exporter for a file of this name: one of the configuration's formats, else an installed one with its default options.
+    """Returns an exporter for a file of this name: one of the configuration's formats, else an installed one with its defaults.
 
-    Raises ExportError for an ending that is no exporter's first one, or that of several.
+    Raises ExportError for an ending that is not the first one of any exporter, or that of several.
     """
     ending = file.suffix.lower()
     for path, part in composition.chosen.items():
@@ -37,12 +37,13 @@ def exporter_for(file: Path, composition: Composition) -> Exporter:
         except PluginError as error:
             log.warning("%s", error)
     names = offered.pop(ending, [])
+    others = ", ".join(sorted(filter(None, offered)))
     if len(names) > 1:
         raise ExportError(f"{file}: {' and '.join(names)} both write {ending}; choose with --formats, and give --out a folder")
     if not names:
-        raise ExportError(f"{file}: no exporter writes {ending}, only {', '.join(sorted(offered))}; a folder has no ending")
+        raise ExportError(f"{file}: no exporter writes {ending}, only {others}; a folder has no ending")
     return Part[Exporter](type=names[0]).build()
 
 
 def _main_ending(exporter: type[Component]) -> str:
-    return cast(type[Exporter], exporter).suffixes[0]
+    return next(iter(getattr(exporter, "suffixes", None) or ()), "")

@@ -1,4 +1,4 @@
-"""Pictures for people: contact sheets of views, and turntables as animation, video or folder of frames."""
+"""Writes pictures for people: contact sheets of views, and turntables as animation, video or folder of frames."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from torch import Tensor
 from dfw.atomic import write_whole
 from dfw.errors import ExportError
 
-SECONDS_PER_TURN = 4.0
-QUALITY = 85  # of WebP, out of 100
+SECONDS_PER_TURN = 4.0  # slow enough to follow, short enough to watch
+QUALITY = 85  # of WebP; above it files grow faster than the eye can tell
 CONSTANT_RATE = "20"  # x264's quality: 0 is lossless, 18 looks so, 23 is its default
 GAP = 2  # pixels between the pictures of a grid
 GAP_COLOUR = 255
 
 
 def to_bytes(images: Tensor) -> NDArray[np.uint8]:
-    """Images (B, H, W, 3) in [0, 1] -> 0..255, rounded; values outside are clipped. Raises ExportError for NaN or infinity."""
+    """Rounds images (B, H, W, 3) from [0, 1] to 0..255, and clips them. Raises ExportError for NaN or infinity."""
     values = images.detach().float().cpu().numpy()
     if not np.isfinite(values).all():
         raise ExportError("the rendered images hold NaN or infinity, so they cannot be shown; the scene has diverged")
@@ -35,7 +35,7 @@ def to_bytes(images: Tensor) -> NDArray[np.uint8]:
 
 
 def save_grid(images: Tensor, path: Path, columns: int | None = None) -> Path:
-    """Images (B, H, W, 3) in [0, 1] side by side as one PNG, `columns` to a row (all in one row up to 8). Returns `path`."""
+    """Writes images (B, H, W, 3) in [0, 1] as one PNG, `columns` to a row; by default one row of up to 8. Returns `path`."""
     count, height, width, _ = images.shape
     columns = columns or min(count, 8)
     rows = math.ceil(count / columns)

@@ -1,4 +1,4 @@
-"""What a report is made from, and how it is put in order. Imports no torch."""
+"""The data of a report, and how it is put in order. Imports no torch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ReportData:
 
 @dataclass(frozen=True)
 class Series:
-    """One quantity over the run: `steps` and `values`, equally long; values may be NaN or infinite."""
+    """One quantity over the run. `steps` and `values` are equally long; values may be NaN or infinite."""
 
     name: str
     steps: list[float]
@@ -58,7 +58,7 @@ class Part:
 
 
 def series(rows: Sequence[Mapping[str, Any]]) -> list[Series]:
-    """Every numeric quantity in `rows` but the step and the seconds, nested ones with dotted names, in order of appearance."""
+    """Collects every number in `rows` except the step and the seconds, in order of appearance. Nested ones get dotted names."""
     found: dict[str, Series] = {}
     for row in rows:
         for name, value in _flat(row):
@@ -70,7 +70,7 @@ def series(rows: Sequence[Mapping[str, Any]]) -> list[Series]:
 
 
 def time_split(rows: Sequence[Mapping[str, Any]], seconds: float) -> list[Part]:
-    """Where the time went, by the rows' `seconds`; `other` is what of `seconds`, the wall time, no row accounts for."""
+    """Splits the wall time `seconds` by the rows' own `seconds`. `other` is wall time not accounted for by any row."""
     sums: dict[str, float] = {}
     for row in rows:
         for name, value in _flat(row):
@@ -86,7 +86,7 @@ def time_split(rows: Sequence[Mapping[str, Any]], seconds: float) -> list[Part]:
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """Dotted name and number of every number in a nested row."""
+    """Returns the dotted name and value of every number in a nested row."""
     pairs: list[tuple[str, float]] = []
     for key, value in row.items():
         if isinstance(value, Mapping):
@@ -97,7 +97,7 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
 
 
 def thinned(items: Sequence[tuple[int, Path]], most: int) -> list[tuple[int, Path]]:
-    """At most `most` of `items`, evenly spread, the first and the last among them."""
+    """Returns at most `most` of `items`, evenly spread, with the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]

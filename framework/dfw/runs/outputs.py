@@ -46,14 +46,14 @@ def turntable(scene: Scene, path: Path, frames: int, width: int, elevation: floa
 
 
 def turntable_path(folder: Path, settings: ExportSettings) -> Path:
-    """Where in `folder` the configuration's turntable is written."""
+    """Returns where in `folder` the configuration's turntable is written."""
     return folder / ("turntable" if settings.turntable == "png" else f"turntable.{settings.turntable}")
 
 
 def exporters_of(composition: Composition) -> list[Exporter]:
-    """The run's exporters. Called before the first step, since a library that is missing at the end would cost the whole run.
+    """Constructs the run's exporters, before the first step: a library that is missing at the end would cost the whole run.
 
-    Raises ExportError where the run's mesh formats or its turntable cannot be written.
+    Raises ExportError if the run's mesh formats or its turntable cannot be written.
     """
     config = composition.config
     if config.export.turntable_frames:

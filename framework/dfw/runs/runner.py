@@ -188,7 +188,7 @@ def export(path: Path, composition: Composition | None = None, out: Path | None 
 def render(
     path: Path, width: int | None = None, frames: int | None = None, elevation: float | None = None, out: Path | None = None
 ) -> Path:
-    """Writes a turntable of a run's newest checkpoint; what exists is kept, and the new one gets the next free number.
+    """Writes a turntable of a run's newest checkpoint. Keeps what exists, and gives the new one the next free number.
 
     out: a file whose ending is a turntable's, or a folder for PNG frames. Raises ExportError for other endings.
     """

@@ -31,7 +31,7 @@ class Glb(Exporter):
         self.config = config
 
     def files(self, mesh: TexturedMesh, stem: str, title: str) -> dict[str, bytes]:
-        """One file with everything in it."""
+        """Makes one file with everything in it."""
         trimesh: Any = import_module("trimesh")
 
         material = trimesh.visual.material.PBRMaterial(
@@ -66,7 +66,7 @@ class Glb(Exporter):
 
 
 def _short_indices(buffers: dict[Any, bytes], tree: dict[str, Any]) -> None:
-    """Two bytes an index instead of four where they fit. 65,535 itself is no index: it restarts a strip. glTF 2.0, 3.7.2.1."""
+    """Makes indices two bytes long if they fit. 65,535 itself is not an index, it restarts a strip. glTF 2.0, 3.7.2.1."""
     primitive = tree["meshes"][0]["primitives"][0]
     accessors = list(tree["accessors"].values())
     if accessors[primitive["attributes"]["POSITION"]]["count"] > MOST_SHORT:

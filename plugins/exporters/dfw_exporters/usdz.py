@@ -35,13 +35,13 @@ class Usdz(Exporter):
     config: Config
 
     def __init__(self, config: Config) -> None:
-        """Raises ExportError where usd-core is missing, so that a run says it before its first step."""
+        """Raises ExportError if usd-core is missing, so that a run says it before its first step."""
         if find_spec("pxr") is None:
             raise ExportError('the exporter usdz needs the library usd-core; install it with: pip install "dreamfw[usd]"')
         self.config = config
 
     def files(self, mesh: TexturedMesh, stem: str, title: str) -> dict[str, bytes]:
-        """One file."""
+        """Makes one file."""
         sdf: Any = import_module("pxr.Sdf")
         with tempfile.TemporaryDirectory() as name:
             package = Path(name) / "package.usdz"
@@ -56,7 +56,7 @@ class Usdz(Exporter):
 
 
 def _write_scene(mesh: TexturedMesh, title: str, roughness: float, path: Path, texture: str) -> None:
-    """The shape over the mesh's shared vertices, with texture coordinates per corner, and its material."""
+    """Writes the shape over the mesh's shared vertices, with texture coordinates per corner, and its material."""
     usd, geom, shade, sdf, gf, vt = (import_module(f"pxr.{part}") for part in ("Usd", "UsdGeom", "UsdShade", "Sdf", "Gf", "Vt"))
     types: Any = sdf.ValueTypeNames
     stage: Any = usd.Stage.CreateNew(str(path))
