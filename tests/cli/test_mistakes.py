@@ -58,7 +58,7 @@ def said(*arguments: str, code: int, capsys: pytest.CaptureFixture[str]) -> str:
         ("losses.sds.guidance=left", 2, "losses.sds.guidance: no guidance is called 'left'; there are guidance"),
         ("cameras=orthogonl", 3, "no cameras named 'orthogonl' (cameras.type). Did you mean 'orthogonal'?"),
         ("cameras={type: orthogonal, count: 3}", 2, "cameras.batch_size: 4 is not a multiple of count, 3"),
-        ("export.formats=[glb,foo]", 3, "no exporter named 'foo' (export.formats.1.type). Known: glb, obj, ply."),
+        ("export.formats=[glb,foo]", 3, "no exporter named 'foo' (export.formats.1.type). Known: glb, obj, ply,"),
         ("export.formats=glb", 2, "export.formats: must be a list, e.g. [glb] (is 'glb')"),
         ("prompt=", 2, 'prompt: missing; say what to make, e.g. prompt="a red mushroom"'),
         (

@@ -129,7 +129,7 @@ def test_a_mistake_in_a_stage_is_told_with_file_line_path_and_remedy(text: str, 
         ("stages.refine=3", "write stages.NAME.key=value"),
         ("stages=3", "write stages.NAME.key=value"),
         ("stages.refine.sed=3", "stages.refine.sed: unknown key, did you mean 'seed'?"),
-        ("stages.refine.extends=base.yaml", "extends can stand in a file only"),
+        ("stages.refine.extends=base.yaml", "extends works only in a file"),
         ("sed=3", "stages.coarse.sed: unknown key, did you mean 'seed'?"),
         (
             "stages.coarse.start.stage=refine",

@@ -58,7 +58,7 @@ def test_shipped_and_resolved_configurations_fit_the_schema(name: str):
         ({"prompter": {"type": "plain", "sectors": 8}}, ["$.prompter"]),
         ({"view_sets": {"near": "orthogonal", "far": {"type": "picture", "imag": "x.png"}}}, ["$.view_sets.far"]),
         ({"guidance": None, "guidances": {"a": "stable-diffusion", "b": {"type": "stable-diffusio"}}}, ["$.guidances.b.type"]),
-        ({"export": {"formats": ["glb", {"type": "obj"}, "stl"]}}, ["$.export.formats"]),
+        ({"export": {"formats": ["glb", {"type": "obj"}, "stp"]}}, ["$.export.formats"]),
         ({"export": {"formats": [{"type": "glb", "roughnes": 1}]}}, ["$.export.formats"]),
         ({"renderer": {"type": "volume", "background": "learned"}}, []),
         ({"renderer": {"type": "volume", "background": "learnd"}}, ["$.renderer.background"]),

@@ -1,9 +1,9 @@
-"""A run's configuration: YAML with `extends`, interpolation and overrides, checked into a RunConfig. Imports no torch.
+"""Loads a run's configuration: YAML with `extends`, interpolation and overrides, checked into a RunConfig. Imports no torch.
 
-`extends: base.yaml` (relative to the file, or the name of a shipped configuration) takes another file as the base. Mappings merge
-key by key, everything else replaces. Where a mapping names another `type` than the base's, the base's other keys (options of the
-old type) are dropped; of a loss `weight`, `of`, `views` and `guidance` stay. A loss of weight 0 takes no part in the run.
-Overrides (`geometry.radius=2`) merge last, by the same rules.
+`extends: base.yaml` takes another file as the base: a path relative to the file, or the name of a shipped configuration. Mappings
+merge key by key; any other value replaces the base's. If a mapping names another `type` than the base's, the base's other keys
+are dropped, because they are options of the old type. A loss then keeps only `weight`, `of`, `views` and `guidance`. A loss of
+weight 0 takes no part in the run. Overrides (`geometry.radius=2`) merge last, by the same rules.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from dfw.errors import ConfigError
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A checked configuration, and where each of its values was written."""
+    """A checked configuration and its sources."""
 
     config: RunConfig
+    """The configuration."""
     provenance: Provenance
+    """Where each value was written."""
 
 
 Source = str | Path | Mapping[str, Any]
@@ -44,9 +46,9 @@ def load_config(source: Source, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def load_with_provenance(source: Source, overrides: Sequence[str] = (), changes: Tree | None = None) -> LoadedConfig:
-    """As `load_config`, with the origin of every value for the messages of later checks.
+    """Like `load_config`, and keeps the origin of every value for the messages of later checks.
 
-    `overrides`: `key=value` texts. `changes`: values that merge after them, as a nested mapping.
+    overrides: `key=value` texts. changes: values that merge after them, as a nested mapping.
     """
     read = _read(source)
     if "stages" in read.tree:
@@ -55,10 +57,11 @@ def load_with_provenance(source: Source, overrides: Sequence[str] = (), changes:
 
 
 def load_stages(source: Source, overrides: Sequence[str] = (), changes: Tree | None = None) -> dict[str, LoadedConfig]:
-    """The stages of a configuration by name, in order; one without `stages` is a single stage called "".
+    """Returns the stages of a configuration by name, in order. One without `stages` is a single stage called "".
 
-    A stage is a run's configuration. It merges over a stage before it, or over a file or shipped name and the keys next to
-    `stages`, whichever it `extends`. An override `stages.NAME.key=value` concerns that stage, any other all of them.
+    A stage is a run's configuration. One that `extends` an earlier stage merges over that. Any other merges over the file or
+    shipped name that it extends, and over the keys next to `stages`. An override `stages.NAME.key=value` changes that stage; any
+    other override changes all stages.
     """
     read, given = _read(source), _with_text_keys(changes or {})
     if "stages" not in read.tree:
@@ -107,7 +110,7 @@ class _Read:
     """What `extends` of a stage is relative to."""
 
     def under(self, tree: Tree, origins: Origins, shown: str) -> _Read:
-        """`tree` on top of it."""
+        """Merges `tree` over this one."""
         return _Read(*merge(self.tree, tree, self.origins, origins), shown)
 
 
@@ -122,7 +125,7 @@ def _read(source: Source) -> _Read:
 
 
 def _origins_of(tree: Tree, path: KeyPath = ()) -> Origins:
-    """Says of every value that it was given in Python."""
+    """Returns an origin for each value that was given in Python."""
     origins: Origins = {path: f"argument {'.'.join(path)}"} if path else {}
     for key, value in tree.items():
         below = (*path, key)
@@ -146,14 +149,14 @@ def _checked(read: _Read, overrides: Sequence[str], changes: Tree, own: Sequence
 
 
 def _changes_of(stages: Mapping[str, Any], changes: Any) -> dict[str, Tree]:
-    """Stage -> its own changes. Raises ConfigError for other names."""
+    """Returns stage -> its own changes. Raises ConfigError for other names."""
     if not isinstance(changes, dict) or not all(name in stages and isinstance(tree, dict) for name, tree in changes.items()):
         raise ConfigError(f"argument stages: must map stages to their changes; the stages are {', '.join(stages)}")
     return {name: changes.get(name, {}) for name in stages}
 
 
 def _overrides_of(stages: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Stage -> its own overrides, and those of all stages."""
+    """Returns stage -> its own overrides, and the overrides of all stages."""
     own: dict[str, list[str]] = {name: [] for name in stages}
     shared: list[str] = []
     for text in overrides:
@@ -168,7 +171,7 @@ def _overrides_of(stages: Mapping[str, Any], overrides: Sequence[str]) -> tuple[
 
 
 def _base_of(node: Tree, read: _Read, place: KeyPath, earlier: Mapping[str, _Read]) -> _Read:
-    """What a stage merges over: an earlier stage without its start; else what it extends, and the keys next to `stages`."""
+    """Reads what a stage merges over: an earlier stage without its start, or what it extends and the keys next to `stages`."""
     base = node.get("extends")
     where = read.origins.get((*place, "extends"), read.shown)
     if not isinstance(base, str | None):
@@ -189,26 +192,26 @@ def _base_of(node: Tree, read: _Read, place: KeyPath, earlier: Mapping[str, _Rea
 
 
 def _below(origins: Origins, path: KeyPath) -> Origins:
-    """The origins of what stands below `path`, as paths from there."""
+    """Returns the origins of all values below `path`, as paths from there."""
     return {key[len(path) :]: origin for key, origin in origins.items() if key[: len(path)] == path and key != path}
 
 
 def shipped_directory() -> Path:
-    """Where the shipped configurations are: inside the installed package, or beside the checkout of an editable install."""
+    """Returns the folder of the shipped configurations: in the installed package, or in the checkout of an editable install."""
     package = Path(__file__).parents[1]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parents[1] / "configs"
 
 
 def shipped_names() -> list[str]:
-    """Names of the shipped configurations, for `dfw run NAME`."""
+    """Returns the names of the shipped configurations, for `dfw run NAME`."""
     return sorted(path.stem for path in shipped_directory().glob("*.yaml"))
 
 
 def find_config(source: str | Path, relative_to: Path | None = None) -> Path:
-    """The file that `source` means: a path (relative to `relative_to`), or the bare name of a shipped configuration.
+    """Returns the file that `source` means: a path (relative to `relative_to`), or the bare name of a shipped configuration.
 
-    Raises ConfigError when there is no such file, with the nearest names.
+    Raises ConfigError with the nearest names if there is no such file.
     """
     path = Path(source).expanduser()
     bare = isinstance(source, str) and path.suffix not in (".yaml", ".yml") and not any(c in source for c in ("/", os.sep))
@@ -226,7 +229,7 @@ def find_config(source: str | Path, relative_to: Path | None = None) -> Path:
 
 
 def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> tuple[Tree, Origins]:
-    """A file merged over what it extends."""
+    """Reads a file and merges it over the files that it extends."""
     if path.resolve() in seen:
         chain = " -> ".join(_display(p) for p in (*seen, path.resolve()))
         raise ConfigError(f"extends: the files extend each other in a circle: {chain}")
@@ -271,7 +274,10 @@ def _read_file(path: Path) -> tuple[Tree, Origins]:
 
 
 def _with_text_keys(value: Any) -> Any:
-    """Plain values, with words as keys: YAML reads `1:` or `on:` as a number or a truth value, Python has paths and tuples."""
+    """Makes plain values with text as keys.
+
+    YAML reads `1:` or `on:` as a number or a truth value, and a configuration written in Python may hold paths and tuples.
+    """
     if isinstance(value, Mapping):
         return {str(key): _with_text_keys(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -292,14 +298,14 @@ def _interpolate(tree: Tree, provenance: Provenance) -> Tree:
 
 
 def to_yaml(config: RunConfig) -> str:
-    """The configuration as YAML that `load_config` reads back to an equal RunConfig."""
+    """Writes the configuration as YAML that `load_config` reads back to an equal RunConfig."""
     data = _escape(config.model_dump(mode="json", by_alias=True))
     text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
     return text
 
 
 def _escape(value: Any) -> Any:
-    """Text that looks like an interpolation is escaped, so that it stays text."""
+    """Escapes text that looks like an interpolation, so that it stays text."""
     if isinstance(value, Mapping):
         return {key: _escape(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -308,7 +314,7 @@ def _escape(value: Any) -> Any:
 
 
 def _display(path: Path) -> str:
-    """The path as a user would write it: relative to the working directory where it lies below it."""
+    """Returns the path as a user would write it: relative if it lies below the working directory."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except (ValueError, OSError):

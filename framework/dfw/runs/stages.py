@@ -51,7 +51,7 @@ def resume_stages(root: Path, overrides: Sequence[str] = (), listeners: Sequence
     """Goes on with the first stage that is not finished. Raises CheckpointError where all are."""
     if overrides:
         raise ConfigError(
-            f"{root}: a run with stages goes on as it was composed; give --resume {root}/N-STAGE to change one stage"
+            f"{root}: a run with stages goes on as it was composed; give --resume {root}/N-STAGE to change one of them"
         )
     trees: dict[str, Any] = yaml.safe_load((root / STAGES).read_text(encoding="utf-8"))["stages"]
     return _go_on(root, {name: load_config(tree) for name, tree in trees.items()}, listeners, resumed=True)
