@@ -14,8 +14,8 @@ class PDS(Edit):
     """d loss / d z = w(t) [psi(t) (z - z_src) + chi(t) (eps_hat(z_t; y) - eps_hat(z_t^src; y_src))].
 
     The difference of the stochastic latents (x_s - mu(x_t, eps_hat)) / sigma_t of scene and source, written out for shared noise.
-    psi holds the scene to its source. It is exactly 0 for neighbouring DDPM steps, s = t - 1: PDS is then DDS with another weight.
-    The authors' code takes beta of one step and a latent two steps back, which gives it its hold; `stride` is that distance.
+    psi holds the scene to its source. For neighbouring DDPM steps, s = t - 1, it is exactly 0, and PDS is DDS with another
+    weight. The authors' code takes beta of one step and a latent two steps back, which gives it its hold: `stride`.
     PDS (Koo et al. 2024), eq. 9 and 10.
     """
 
