@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from dfw.interfaces.kinds import Loss as Loss
     from dfw.interfaces.kinds import LossInputs as LossInputs
     from dfw.interfaces.kinds import Renderer as Renderer
+    from dfw.interfaces.warp_kernels import load_warp as load_warp
     from dfw.plugins.registry import register as register
 
 _HOME = {
@@ -69,6 +70,7 @@ _HOME = {
     "RaySamples": "interfaces.data",
     "Renderer": "interfaces.kinds",
     "RenderOutput": "interfaces.data",
+    "load_warp": "interfaces.warp_kernels",
     "register": "plugins.registry",
     "Progress": "config.schedules",
     "Ramp": "config.schedules",
