@@ -33,7 +33,7 @@ from torch import Tensor
 from dfw import Guidance
 from dfw.prior.sample import ddim, view_cameras
 from dfw.report.plot import Line, log_plot
-from dfw.run.prompts import ViewPrompts
+from dfw.runs.prompts import ViewPrompts
 
 PROMPT = "a red mushroom, front view"
 MIB = 2**20

@@ -20,10 +20,10 @@ from dfw.compose import compose
 from dfw.config.camera_settings import ViewSettings
 from dfw.config.load import load_config
 from dfw.prior.sample import view_cameras
-from dfw.run.prompts import ViewPrompts
+from dfw.runs.prompts import ViewPrompts
 from dfw_guidance.gaussian import Gaussian
 from dfw_losses.diffusion import Diffusion
-from dfw_losses.distillation import Distillation, GuidedConfig
+from dfw.distillation.base import Distillation, GuidedConfig
 from dfw_losses.score import Score
 from dfw_losses.sds import SDS
 

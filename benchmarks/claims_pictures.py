@@ -18,10 +18,10 @@ from dfw.config.camera_settings import ViewSettings
 from dfw.config.load import load_config
 from dfw.plugins.registry import registry
 from dfw.prior.sample import ddim, view_cameras
-from dfw.run.outputs import render_views, to_images, views
-from dfw.run.prompts import ViewPrompts
-from dfw.run.runner import make_trainer
-from dfw.run.trainer import StepRecord
+from dfw.runs.outputs import render_views, to_images, views
+from dfw.runs.prompts import ViewPrompts
+from dfw.runs.runner import make_trainer
+from dfw.runs.trainer import StepRecord
 
 PROMPTS = ("a red mushroom", "a yellow duck")
 SCALES = (1.0, 10.0, 100.0)

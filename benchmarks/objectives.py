@@ -36,8 +36,8 @@ from dfw.config.load import load_config
 from dfw.config.settings import RunConfig
 from dfw.interfaces.events import StepEnded
 from dfw.interfaces.hooks import hookimpl
-from dfw.run.outputs import render_views, to_images, views
-from dfw.run.runner import make_trainer
+from dfw.runs.outputs import render_views, to_images, views
+from dfw.runs.runner import make_trainer
 
 ROOT = Path(__file__).parents[1]
 CALLS = {"asd": 2, "vsd": 3, "ism": 5, "sdi": 11}

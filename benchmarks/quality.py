@@ -27,9 +27,9 @@ from winding import inside
 
 from dfw.config.load import load_config
 from dfw.interfaces.data import CameraBatch
-from dfw.run.directory import RunDirectory
-from dfw.run.outputs import render_views, to_images, views
-from dfw.run.runner import reopen, run
+from dfw.runs.directory import RunDirectory
+from dfw.runs.outputs import render_views, to_images, views
+from dfw.runs.runner import reopen, run
 from dfw_geometry.sdf_scene import SdfScene
 from dfw_geometry.shapes import parse_prompt
 

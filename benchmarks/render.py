@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 
 from dfw import Progress
-from dfw.run.cameras import orbit
+from dfw.interfaces.poses import orbit
 from dfw_geometry.nerf import NeRF
 from dfw_renderers import compositing, marching
 from dfw_renderers.volume import Volume

@@ -30,11 +30,11 @@ from dfw.config.load import load_config
 from dfw.config.schedules import Progress
 from dfw.config.settings import RunConfig
 from dfw.interfaces.data import PromptBatch
-from dfw.interfaces.kinds import Guidance
+from dfw.interfaces.guidance import Guidance
 from dfw.plugins.registry import registry
-from dfw.run.cameras import sample_cameras, width_at
-from dfw.run.runner import make_trainer
-from dfw.run.trainer import StepRecord, Trainer
+from dfw.interfaces.poses import sample_cameras, width_at
+from dfw.runs.runner import make_trainer
+from dfw.runs.trainer import StepRecord, Trainer
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ from dreamfw_views.render_targets import cameras_of, render, save
 from quality import ROOT, iou
 
 from dfw.config.load import load_config
-from dfw.run.runner import run
+from dfw.runs.runner import run
 from dfw_geometry.sdf_scene import SdfScene
 
 SHAPES = ("a red mushroom", "a blue car", "a pink teapot")

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from dfw.config.messages import explain
 from dfw.config.origins import KeyPath, Provenance
-from dfw.config.schedules import Ramp, Schedule, last_step
-from dfw.config.settings import ComponentSettings, RunConfig
-from dfw.errors import ConfigError, DfwError, PluginError, one_line
-from dfw.interfaces.component import Component, ComponentConfig
-from dfw.interfaces.kinds import Geometry, Guidance, Loss, Renderer
+from dfw.config.schedules import Ramp, last_step
+from dfw.config.settings import LossSettings, RunConfig, components_of
+from dfw.errors import ConfigError
+from dfw.interfaces.cameras import Cameras
+from dfw.interfaces.component import Component
+from dfw.interfaces.exporter import Exporter
+from dfw.interfaces.geometry import Geometry
+from dfw.interfaces.guidance import Guidance
+from dfw.interfaces.loss import Loss
+from dfw.interfaces.prompter import Prompter
+from dfw.interfaces.renderer import Renderer
 from dfw.plugins.discovery import Origin
-from dfw.plugins.registry import Entry, Registry
+from dfw.plugins.parts import Chooser, Chosen, fenced
+from dfw.plugins.registry import Registry
 from dfw.plugins.registry import registry as default_registry
 from dfw.plugins.requirements import check_requirements
-from dfw.plugins.torch_state import kept
-
-log = logging.getLogger("dfw.compose")
-
-Answer = TypeVar("Answer")
 
 OFFERED_BY = {
     "density-field": "geometry",
+    "surface": "geometry",
     "image": "geometry",
     "colour": "renderer",
     "opacity": "renderer",
@@ -41,55 +42,30 @@ OFFERED_BY = {
 }
 """Built-in feature -> the kind of component that usually provides it, for messages."""
 
+NEEDED_FOR = {"colour": "", "normal": "normals", "camera-normal": "normals", "depth": "depth", "opacity": "opacity"}
+"""What a loss looks at (`of`) -> the feature that a renderer must provide; for other pictures their own name."""
 
-@dataclass(frozen=True)
-class Part:
-    """One component of a run before it is constructed: where it stands (`path`), its entry, class and checked options."""
-
-    path: KeyPath
-    entry: Entry
-    cls: type[Component]
-    config: ComponentConfig
-
-    @property
-    def key(self) -> str:
-        """The configuration path, e.g. `losses.sds`."""
-        return ".".join(self.path)
-
-    @property
-    def who(self) -> str:
-        """For messages: `geometry (acme/nerf, acme 0.3)`."""
-        return f"{self.key} ({self.entry.qualified}, {self.entry.distribution} {self.entry.version})"
-
-    def construct(self) -> Component:
-        """The component. What its constructor raises, other than a DfwError, becomes a PluginError that names it."""
-        constructor = cast(Callable[[ComponentConfig], Component], self.cls)
-        with kept(lambda changes: log.warning("%s changed %s in its constructor; put back", self.who, changes)):
-            component = fenced(self, "failed to start", lambda: constructor(self.config))
-        if "_parameters" not in vars(component):
-            raise PluginError(f"{self.who} failed to start: its __init__ does not call super().__init__()")
-        component.dfw_name = self.who
-        return component
-
-    def written(self) -> dict[str, Any]:
-        """Its options as plain data, every default written out. Raises PluginError, naming it, for what cannot be written."""
-        what = "cannot write its options, which must be numbers, text, lists, mappings or Configs"
-        return fenced(self, what, lambda: self.config.model_dump(mode="json", by_alias=True))
+TRAINING = ("cameras",)
+"""Where the training cameras stand in a configuration."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The constructed components of a run; each loss with its weight."""
+    """The constructed components of a run."""
 
     geometry: Geometry
     renderer: Renderer
-    guidance: Guidance | None
-    losses: dict[str, tuple[Loss, Schedule]]
+    cameras: dict[str, Cameras]
+    """The training cameras under `cameras`, and every further set of views under its name."""
+    prompter: Prompter | None
+    """None where no guidance reads text."""
+    guidances: dict[str, Guidance]
+    losses: dict[str, Loss]
 
     def all(self) -> list[Component]:
-        """Every component, the guidance last."""
-        parts = [self.geometry, self.renderer, *(loss for loss, _ in self.losses.values()), self.guidance]
-        return [part for part in parts if part is not None]
+        """Every component, guidances last."""
+        parts: list[Component] = [self.geometry, self.renderer, *self.cameras.values(), *self.losses.values()]
+        return [*parts, *([] if self.prompter is None else [self.prompter]), *self.guidances.values()]
 
 
 @dataclass(frozen=True)
@@ -97,16 +73,14 @@ class Composition:
     """A configuration whose parts are known, checked and fit together; nothing is constructed yet."""
 
     config: RunConfig
-    geometry: Part
-    renderer: Part
-    guidance: Part | None
-    losses: dict[str, Part]
-    resting: dict[str, Part]
-    """Losses whose weight is 0 throughout: checked and written down, and no part of the run."""
+    chosen: Mapping[KeyPath, Chosen]
+    """Path -> component, of all that take part."""
+    resting: Mapping[KeyPath, Chosen]
+    """Losses with weight 0: validated and kept in resolved.yaml, but never built."""
 
-    def parts(self) -> list[Part]:
-        """All parts, in the order they are constructed."""
-        return [part for part in (self.geometry, self.renderer, *self.losses.values(), self.guidance) if part is not None]
+    def parts(self) -> list[Chosen]:
+        """All parts that take part, those inside others after their own."""
+        return [one for part in self.chosen.values() for one in part.all()]
 
     def origins(self) -> dict[str, Origin]:
         """Configuration path -> where that component comes from, for the manifest."""
@@ -116,115 +90,158 @@ class Composition:
         """Distribution -> version, of all that take part."""
         return {part.entry.distribution: part.entry.version for part in self.parts()}
 
-    def build_geometry(self) -> Geometry:
+    def features(self, path: KeyPath) -> frozenset[str]:
+        """What the component at `path` provides; nothing where there is none."""
+        part = self.chosen.get(path)
+        return frozenset() if part is None else features(part, "provides")
+
+    def geometry(self) -> Geometry:
         """Constructs the geometry."""
-        return cast(Geometry, self.geometry.construct())
+        return cast(Geometry, self.chosen[("geometry",)].construct())
 
-    def build_renderer(self) -> Renderer:
+    def renderer(self) -> Renderer:
         """Constructs the renderer."""
-        return cast(Renderer, self.renderer.construct())
+        return cast(Renderer, self.chosen[("renderer",)].construct())
 
-    def build_guidance(self) -> Guidance | None:
-        """Constructs the guidance, which loads its model; None for a run without one."""
-        return None if self.guidance is None else cast(Guidance, self.guidance.construct())
+    def cameras(self) -> dict[str, Cameras]:
+        """Constructs the training cameras, and the sets of views that a loss looks at."""
+        asked = {loss.views for name, loss in self.config.losses.items() if ("losses", name) in self.chosen} | {"cameras"}
+        paths = {path[-1]: part for path, part in self.chosen.items() if path == TRAINING or path[0] == "view_sets"}
+        return {name: cast(Cameras, part.construct()) for name, part in paths.items() if name in asked}
 
-    def build_losses(self) -> dict[str, tuple[Loss, Schedule]]:
-        """Constructs the losses, each with its weight."""
-        return {name: (cast(Loss, part.construct()), self.config.losses[name].weight) for name, part in self.losses.items()}
+    def prompter(self) -> Prompter | None:
+        """Constructs the prompter; None where no guidance reads text."""
+        return cast(Prompter, self.chosen[("prompter",)].construct()) if self.reads_text() else None
+
+    def reads_text(self) -> bool:
+        """Whether some guidance of the run reads text."""
+        return any("text" in self.features(guidance_path(self.config, name)) for name in self.config.models)
+
+    def guidances(self) -> dict[str, Guidance]:
+        """Constructs the guidances, which load their models, by name; a single one is called `guidance`."""
+        return {name: self.guidance(name) for name in self.config.models}
+
+    def guidance(self, name: str) -> Guidance:
+        """Constructs one guidance."""
+        return cast(Guidance, self.chosen[guidance_path(self.config, name)].construct())
+
+    def losses(self) -> dict[str, Loss]:
+        """Constructs the losses that take part."""
+        return {path[1]: cast(Loss, part.construct()) for path, part in self.chosen.items() if path[0] == "losses"}
+
+    def exporters(self) -> list[Exporter]:
+        """Constructs the exporters of the configuration's formats."""
+        return [cast(Exporter, part.construct()) for path, part in self.chosen.items() if path[0] == "export"]
 
     def build(self) -> Parts:
-        """Constructs everything; the guidance last, since loading a model takes longest."""
-        geometry, renderer, losses = self.build_geometry(), self.build_renderer(), self.build_losses()
-        return Parts(geometry, renderer, self.build_guidance(), losses)
+        """Constructs everything; guidances last, since loading a model takes longest."""
+        geometry, renderer, cameras, losses = self.geometry(), self.renderer(), self.cameras(), self.losses()
+        return Parts(geometry, renderer, cameras, self.prompter(), self.guidances(), losses)
 
     def resolved(self) -> RunConfig:
         """The configuration with qualified names and every default written out: what `resolved.yaml` holds."""
-        written: dict[str, Any] = {
-            key: None if part is None else {"type": part.entry.qualified} | part.written()
-            for key, part in (("geometry", self.geometry), ("renderer", self.renderer), ("guidance", self.guidance))
-        }
-        plain = self.config.model_dump(mode="json", by_alias=True)
-        written["losses"] = {
-            name: {"type": part.entry.qualified, "weight": plain["losses"][name]["weight"]} | part.written()
-            for name, part in (self.losses | self.resting).items()
-        }
-        return RunConfig.model_validate(plain | written)
+        tree: dict[str, Any] = self.config.model_dump(mode="json", by_alias=True)
+        for path, part in {**self.chosen, **self.resting}.items():
+            node: Any = tree
+            for key in path[:-1]:
+                node = node[key]
+            last: Any = int(path[-1]) if isinstance(node, list) else path[-1]
+            stays = part.entry.kept(node[last])
+            node[last] = {"type": part.entry.qualified} | stays | part.written()
+        return RunConfig.model_validate(tree)
+
+
+def guidance_path(config: RunConfig, name: str) -> KeyPath:
+    """Where the guidance called `name` stands in the configuration."""
+    return ("guidance",) if config.guidance is not None else ("guidances", name)
 
 
 def compose(config: RunConfig, registry: Registry | None = None, provenance: Provenance | None = None) -> Composition:
     """Finds, checks and fits together the components of a run; loads classes, constructs nothing.
 
-    Raises PluginError for what cannot be found or loaded and ConfigError for options, schedules and parts that do not fit; each
-    names the configuration path, and the file and line where `provenance` knows them.
+    Raises PluginError for what cannot be found or loaded and ConfigError for options, schedules and parts that do not fit. Each
+    message names the configuration path, and the file and line where `provenance` knows them.
     """
     provenance = provenance or Provenance()
     check_requirements(config.plugins, provenance.prefix(("plugins",)).removesuffix(": "))
-    chosen: dict[KeyPath, tuple[str, ComponentSettings]] = {
-        ("geometry",): ("geometry", config.geometry),
-        ("renderer",): ("renderer", config.renderer),
-    }
-    if config.guidance is not None:
-        chosen[("guidance",)] = ("guidance", config.guidance)
-    chosen |= {("losses", name): ("loss", settings) for name, settings in config.losses.items()}
-    finder = _Finder(registry or default_registry(), provenance)
-    parts = {path: finder.find(path, kind, settings) for path, (kind, settings) in chosen.items()}
-    if finder.mistakes:
-        raise ConfigError("\n".join(finder.mistakes))
-    resting = {name: parts.pop(("losses", name)) for name, loss in config.losses.items() if loss.weight == 0}
-    losses = {path[1]: part for path, part in parts.items() if path[0] == "losses"}
-    if not losses:
+    chooser = Chooser(registry or default_registry(), provenance)
+    chosen = {path: chooser.choose(path, kind, settings) for path, kind, settings in components_of(config)}
+    chooser.finish()
+    resting = {path: chosen.pop(path) for path in list(chosen) if path[0] == "losses" and config.losses[path[1]].weight == 0}
+    if not any(path[0] == "losses" for path in chosen):
         raise ConfigError(f"{provenance.prefix(('losses',))}the weight of every loss is 0; give one of them another")
-    _check_ramps(parts.values(), config.trainer.steps, provenance)
-    _check_features(list(parts.values()), provenance)
-    return Composition(config, parts[("geometry",)], parts[("renderer",)], parts.get(("guidance",)), losses, resting)
+    composition = Composition(config, chosen, resting)
+    _check_ramps(composition.parts(), config.trainer.steps, provenance)
+    _check_wiring(composition, provenance)
+    return composition
 
 
-class _Finder:
-    """Resolves and checks components one by one; gathers mistakes in options, so that one message tells them all."""
-
-    def __init__(self, registry: Registry, provenance: Provenance) -> None:
-        self.registry = registry
-        self.provenance = provenance
-        self.mistakes: list[str] = []
-
-    def find(self, path: KeyPath, kind: str, settings: ComponentSettings) -> Part:
-        where = (*path, "type")
-        origin = self.provenance.where(where)
-        try:
-            entry = self.registry.resolve(kind, settings.type, ".".join(where))
-            cls = self.registry.load(entry)
-        except PluginError as error:
-            raise PluginError(f"{origin}: {error}" if origin else str(error)) from error.__cause__
-        options = settings.options
-        try:
-            return checked(path, entry, cls, options)
-        except ValidationError as error:
-            self.mistakes += explain(error, options, cls.Config, self.provenance, path, entry.label)
-            return Part(path, entry, cls, cls.Config.model_construct())
+def _check_wiring(composition: Composition, provenance: Provenance) -> None:
+    """Every part finds what it requires, and each loss its picture, its views and its guidance."""
+    config, chosen = composition.config, composition.chosen
+    scene = [part for path in (("geometry",), ("renderer",)) for part in chosen[path].all()]
+    mistakes: list[str] = []
+    models = [part for name in config.models for part in chosen[guidance_path(config, name)].all()]
+    for part in (*scene, *models):
+        mistakes += (provenance.prefix(part.path) + text for text in _lacking(part, features(part, "requires"), scene))
+    for path, loss in chosen.items():
+        if path[0] == "losses":
+            mistakes += _loss_mistakes(composition, loss, config.losses[path[1]], scene, provenance)
+    if composition.reads_text() and not config.prompt:
+        mistakes.append(f'{provenance.prefix(("prompt",))}missing; say what to make, e.g. prompt="a red mushroom"')
+    if mistakes:
+        raise ConfigError("\n".join(dict.fromkeys(mistakes)))
 
 
-def checked(path: KeyPath, entry: Entry, cls: type[Component], options: Mapping[str, Any]) -> Part:
-    """A part with its options checked. Raises ValidationError for wrong ones; PluginError for a Config that itself breaks."""
-    try:
-        return Part(path, entry, cls, cls.Config.model_validate(dict(options)))
-    except (DfwError, ValidationError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # a validator of the plugin's own
-        who = f"Config of {entry.qualified} ({entry.distribution} {entry.version})"
-        raise PluginError(f"{'.'.join(path)}: {who} raised {one_line(error)}") from error
+def _loss_mistakes(
+    composition: Composition, loss: Chosen, settings: LossSettings, scene: list[Chosen], provenance: Provenance
+) -> Iterator[str]:
+    config, chosen = composition.config, composition.chosen
+    views = chosen[TRAINING if settings.views == "cameras" else ("view_sets", settings.views)]
+    name = config.guidance_of(loss.path[1])
+    asked = None if name is None else chosen[guidance_path(config, name)]
+    prompter = [chosen[("prompter",)]]
+    around = [*scene, *views.all(), *prompter, *([] if asked is None else asked.all())]
+    for part in loss.all():
+        wanted = features(part, "requires")
+        if asked is None and len(config.models) > 1 and any(OFFERED_BY.get(word) == "guidance" for word in wanted):
+            where = provenance.prefix((*loss.path, "guidance"))
+            yield f"{where}missing; the run has several guidances, choose one of {', '.join(config.models)}"
+            continue
+        yield from (provenance.prefix(part.path) + text for text in _lacking(part, wanted, around))
+    picture = NEEDED_FOR.get(settings.of, settings.of)
+    renderer = [part for part in scene if part.entry.kind == "renderer"]
+    if picture:
+        yield from (provenance.prefix((*loss.path, "of")) + text for text in _lacking(loss, {picture}, renderer))
+    if asked is not None:
+        sees, together = _number(asked, "sees"), _number(views, "together")
+        if sees not in (1, together):
+            yield (
+                f"{provenance.prefix(views.path)}{asked.entry.label} sees {sees} views of one scene at once, and these cameras "
+                f"give {together}; write {views.key}: {{type: orthogonal, count: {sees}, batch_size: {sees}}}"
+            )
 
 
-def fenced(part: Part, what: str, action: Callable[[], Answer]) -> Answer:
-    """`action()`; an exception that is no DfwError becomes a PluginError naming the part, its distribution and version."""
-    try:
-        return action()
-    except (DfwError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise PluginError(f"{part.who} {what}: {one_line(error)}") from error
+def _number(part: Chosen, question: str) -> int:
+    """How many views a guidance `sees`, or cameras show `together`."""
+
+    def ask() -> int:
+        answer = getattr(part.cls, question)(part.config)
+        if not isinstance(answer, int) or answer < 1:
+            raise TypeError(f"it gave {answer!r}, not a whole number of 1 or more")
+        return answer
+
+    return fenced(part, f"cannot say how many views it {question}", ask)
 
 
-def _check_ramps(parts: Any, steps: int, provenance: Provenance) -> None:
+def _lacking(part: Chosen, wanted: Iterable[str], around: list[Chosen]) -> Iterator[str]:
+    """A sentence for each feature that `part` wants and nothing around it provides."""
+    others = [other for other in around if other is not part]
+    provided = frozenset().union(*(features(other, "provides") for other in others))
+    yield from (_unmet(part, feature, others) for feature in sorted(set(wanted) - provided))
+
+
+def _check_ramps(parts: Iterable[Chosen], steps: int, provenance: Provenance) -> None:
     mistakes = []
     for part in parts:
         for path, ramp in ramps_in(part.config, part.path):
@@ -252,20 +269,8 @@ def ramps_in(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, Ramp]]:
             yield from ramps_in(item, (*path, str(index)))
 
 
-def _check_features(parts: list[Part], provenance: Provenance) -> None:
-    offered = {part.path: features(part, "provides") for part in parts}
-    mistakes = []
-    for part in parts:
-        others = [other for other in parts if other is not part]
-        provided = frozenset().union(*(offered[other.path] for other in others))
-        lacking = sorted(features(part, "requires") - provided)
-        mistakes += [provenance.prefix(part.path) + _unmet(part, feature, others) for feature in lacking]
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
-
-
-def features(part: Part, question: Literal["requires", "provides"]) -> frozenset[str]:
-    """What a part `requires` or `provides`. Raises PluginError, naming it, when it cannot say or gives no set of words."""
+def features(part: Chosen, question: Literal["requires", "provides"]) -> frozenset[str]:
+    """What a part `requires` or `provides`. Raises PluginError, naming it, when it cannot say or does not give a set of words."""
 
     def ask() -> frozenset[str]:
         answer = getattr(part.cls, question)(part.config)
@@ -276,7 +281,7 @@ def features(part: Part, question: Literal["requires", "provides"]) -> frozenset
     return fenced(part, f"cannot say what it {question}", ask)
 
 
-def _unmet(part: Part, feature: str, others: list[Part]) -> str:
+def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
     """What `part` lacks and how to get it."""
     head = f"{part.entry.label} needs {feature}"
     them = "them" if feature.endswith("s") and not feature.endswith("ss") else "it"

@@ -11,7 +11,8 @@ from scipy import ndimage
 from dfw.export.decimate import decimate
 from dfw.export.grid import DensityGrid
 from dfw.export.manifold import cut_apart
-from dfw.export.mesh import Mesh, surface_of
+from dfw.export.mesh import surface_of
+from dfw.interfaces.mesh import Mesh
 
 
 def voxels(filled: np.ndarray) -> Mesh:

@@ -14,7 +14,8 @@ from torch import Tensor
 from dfw.errors import ExportError
 from dfw.export.decimate import decimate
 from dfw.export.grid import DensityGrid, density_at, sample_density
-from dfw.export.mesh import Mesh, extract_mesh, surface_of
+from dfw.export.mesh import extract_mesh, surface_of
+from dfw.interfaces.mesh import Mesh
 
 GREY = plain((0.5, 0.5, 0.5))
 

@@ -9,9 +9,10 @@ from export_fields import BLUE, RED, Analytic, ball, box, front_red
 from scipy.spatial import Delaunay
 
 from dfw.export.agreement import lookup
-from dfw.export.mesh import Mesh, extract_mesh
+from dfw.export.mesh import extract_mesh
 from dfw.export.raster import Fragments, nearest, rasterise
 from dfw.export.texture import bake, surface_albedo, unwrap
+from dfw.interfaces.mesh import Mesh
 
 SIZE = 256
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from dfw import CameraBatch, Conditioning, ConfigError, GuidanceError, PromptBatch, RenderOutput
 from dfw.compose import compose
 from dfw.config.settings import RunConfig
-from dfw.run.cameras import look_at, spherical_position
-from dfw_guidance.control import depth_picture, normal_picture
+from dfw.interfaces.pictures import depth_picture, normal_picture
+from dfw.interfaces.poses import look_at, spherical_position
 from dfw_guidance.controlnet import ControlNet
 
 

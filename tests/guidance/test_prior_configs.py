@@ -9,7 +9,7 @@ import pytest
 from dfw import Progress, value_at
 from dfw.compose import compose
 from dfw.config.load import load_config
-from dfw.run.optimizer import learning_rate_of
+from dfw.runs.optimizer import learning_rate_of
 from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.flow import Flow

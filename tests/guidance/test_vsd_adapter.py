@@ -17,9 +17,9 @@ from vsd_parts import adapter_of, bound, seeded
 from dfw import CameraBatch, Conditioning, ConfigError, Guidance, LossInputs
 from dfw.compose import compose
 from dfw.config.settings import RunConfig
-from dfw.run.cameras import orbit
-from dfw.run.runner import make_trainer
-from dfw.run.trainer import Trainer
+from dfw.interfaces.poses import orbit
+from dfw.runs.runner import make_trainer
+from dfw.runs.trainer import Trainer
 from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.stable_diffusion import StableDiffusion
 from dfw_losses.vsd import VSD, drop_cameras

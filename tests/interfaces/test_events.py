@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dfw import RunEnded, StepEnded, hookimpl
 from dfw.config.load import load_config
-from dfw.run.runner import run
+from dfw.runs.runner import run
 
 CONFIG = Path(__file__).parents[2] / "examples" / "extensions" / "dreamfw-trackers" / "tracked.yaml"
 

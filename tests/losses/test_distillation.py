@@ -9,13 +9,13 @@ import torch
 from known_prior import FLOW, ask, at, guided_mu, mu, prior, pull, views
 
 from dfw import Conditioning, ConfigError, LossInputs, Progress, PromptBatch, Ramp
-from dfw_losses.clipping import clip_gradient
+from dfw.distillation.clipping import clip_gradient
+from dfw.distillation.rules import guided, perpendicular, towards
+from dfw.distillation.timesteps import choose_timesteps, dreamtime_timestep, dreamtime_weights, stratified_timesteps
 from dfw_losses.csd import CSD
 from dfw_losses.hifa import HiFA
 from dfw_losses.nfsd import NFSD
-from dfw_losses.rules import guided, perpendicular, towards
 from dfw_losses.sds import SDS
-from dfw_losses.timesteps import choose_timesteps, dreamtime_timestep, dreamtime_weights, stratified_timesteps
 
 CPU = torch.device("cpu")
 
@@ -224,7 +224,7 @@ def test_a_schedule_that_does_not_preserve_variance_adds_its_own_noise():
 def test_conditioning_keeps_its_order_for_each_text():
     """(negative, prompt, ...) in, the same order out."""
     model, t, z = prior(), torch.tensor([200]), views()
-    from dfw_losses.rules import predict_each
+    from dfw.distillation.rules import predict_each
 
     texts: list[Conditioning] = [model.encode_text([text]) for text in ("n", "y", "bad")]
     for found, text in zip(predict_each(model, z, t, texts), ("n", "y", "bad"), strict=True):

@@ -11,14 +11,14 @@ from known_prior import COUNT, FLOW, STD, agree, ask, at, coefficients, draw, gu
 from torch import Tensor
 
 from dfw import LossInputs, Progress
+from dfw.distillation.base import Distillation
+from dfw.distillation.inversion import invert
 from dfw.plugins.registry import registry
 from dfw_losses.asd import ASD
 from dfw_losses.bridge import Bridge
 from dfw_losses.csd import CSD
 from dfw_losses.diffusion import Diffusion
-from dfw_losses.distillation import Distillation
 from dfw_losses.hifa import HiFA
-from dfw_losses.inversion import invert
 from dfw_losses.ism import ISM
 from dfw_losses.nfsd import NFSD, UGLY
 from dfw_losses.score import Score

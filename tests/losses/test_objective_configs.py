@@ -9,7 +9,7 @@ import torch
 
 from dfw.compose import compose
 from dfw.config.load import load_config
-from dfw.run.trainer import Trainer
+from dfw.runs.trainer import Trainer
 
 OBJECTIVES = ("score", "diffusion", "sjc", "csd", "nfsd", "ism", "sdi", "asd", "bridge", "hifa", "vsd")
 TINY = [

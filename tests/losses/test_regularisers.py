@@ -11,12 +11,12 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from dfw import ConfigError, NoiseSchedule, Progress, RaySamples, Schedule
+from dfw.distillation.gradient import with_gradient
+from dfw.distillation.timesteps import check_range, sample_timesteps, timestep_range
+from dfw.distillation.weighting import Weighting, weight_at
 from dfw_losses.entropy import Entropy
-from dfw_losses.gradient import with_gradient
 from dfw_losses.opacity import Opacity
 from dfw_losses.orientation import Orientation
-from dfw_losses.timesteps import check_range, sample_timesteps, timestep_range
-from dfw_losses.weighting import Weighting, weight_at
 
 VIEW = (0.0, 0.0, -1.0)  # every ray looks down
 

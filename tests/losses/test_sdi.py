@@ -9,8 +9,8 @@ import torch
 from ddim_path import climb, predicted
 from known_prior import FLOW, STD, agree, at, coefficients, draw, guided_mu, prior, views
 
+from dfw.distillation.inversion import ddim_move, invert
 from dfw_guidance.gaussian import Gaussian
-from dfw_losses.inversion import ddim_move, invert
 from dfw_losses.sdi import SDI
 
 

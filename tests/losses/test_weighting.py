@@ -9,9 +9,9 @@ import torch
 from known_prior import prior
 
 from dfw import NoiseSchedule
-from dfw_losses.formula import compile_formula
+from dfw.distillation.formula import compile_formula
+from dfw.distillation.weighting import NAMED, check_weighting, weight_at
 from dfw_losses.sds import SDS
-from dfw_losses.weighting import NAMED, check_weighting, weight_at
 
 
 def test_a_formula_is_the_arithmetic_it_says():

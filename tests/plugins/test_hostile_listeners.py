@@ -15,7 +15,7 @@ from fake_packages import write_package
 from hostile_site import dfw, one_error, only_run
 from pydantic import BaseModel
 
-from dfw.run.directory import RunDirectory
+from dfw.runs.directory import RunDirectory
 
 LISTENERS = """
 from dfw import hookimpl

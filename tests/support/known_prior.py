@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from dfw import LossInputs, NoiseSchedule, Progress, PromptBatch, RenderOutput
+from dfw.distillation.base import Distillation
 from dfw_guidance.gaussian import Gaussian
-from dfw_losses.distillation import Distillation
 
 STD = 0.3
 COLOURS = {"y": (0.9, 0.2, 0.4), "n": (0.3, 0.6, 0.1), "none": (0.5, 0.45, 0.7), "bad": (0.2, 0.1, 0.8), "good": (0.7, 0.9, 0.3)}

@@ -10,8 +10,8 @@ import yaml
 from torch import Tensor
 
 from dfw.config.load import load_config
-from dfw.run.directory import RunDirectory
-from dfw.run.runner import run
+from dfw.runs.directory import RunDirectory
+from dfw.runs.runner import run
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfw import CameraBatch, ComponentConfig, DensityField, FieldSample
-from dfw.run.cameras import look_at, orbit
+from dfw.interfaces.poses import look_at, orbit
 
 
 class Shape(DensityField):

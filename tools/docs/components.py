@@ -12,7 +12,8 @@ from pathlib import Path
 
 from dfw.plugins.describe import Description, describe
 from dfw.plugins.discovery import BUILT_IN
-from dfw.plugins.registry import KINDS, registry
+from dfw.config.kinds import KINDS
+from dfw.plugins.registry import registry
 
 PAGES = Path(__file__).parents[2] / "docs" / "components"
 PLURAL = {"geometry": "Geometries", "renderer": "Renderers", "guidance": "Guidance", "loss": "Losses"}

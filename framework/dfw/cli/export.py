@@ -35,13 +35,16 @@ def command(
     What is not given is as in the run's configuration. Files that exist are kept; the new ones go to a new folder.
     """
     use_plugins(plugin_files, blocked)
-    from dfw.config.load import load_config
-    from dfw.run import runner
-    from dfw.run.directory import RunDirectory
+    from dfw.compose import compose
+    from dfw.config.load import load_with_provenance
+    from dfw.plugins.registry import registry
+    from dfw.runs import runner
+    from dfw.runs.directory import RunDirectory
 
     written = {"formats": None if formats is None else f"[{formats}]", "resolution": resolution, "level": level}
     written |= {"faces": faces, "texture": texture}
     overrides = [f"export.{key}={value}" for key, value in written.items() if value is not None]
-    settings = load_config(RunDirectory.open(run).resolved, overrides).export
-    for name, path in runner.export(run, settings, out).items():
+    loaded = load_with_provenance(RunDirectory.open(run).resolved, overrides)
+    composition = compose(loaded.config, registry(), loaded.provenance)
+    for name, path in runner.export(run, composition, out).items():
         click.echo(f"{name:<10} {path}")

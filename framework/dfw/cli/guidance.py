@@ -21,6 +21,7 @@ def command() -> None:
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Scale of classifier-free guidance; 1 for none.")
 @click.option("--points", type=click.IntRange(2, 200), default=12, show_default=True, help="Timesteps to look at.")
 @click.option("--draws", type=click.IntRange(2, 100_000), default=64, show_default=True, help="Draws of noise at each.")
+@click.option("--guidance", "which", metavar="NAME", help="Which of several guidances. Default: the only one.")
 @click.option("--out", type=FILE, default=Path("guidance.svg"), show_default=True, help="SVG file of the plot.")
 @plugin_options
 def check(
@@ -30,6 +31,7 @@ def check(
     scale: float,
     points: int,
     draws: int,
+    which: str | None,
     out: Path,
     plugin_files: tuple[Path, ...],
     blocked: tuple[str, ...],
@@ -41,12 +43,11 @@ def check(
     use_plugins(plugin_files, blocked)
     composition = compose_from(config, overrides)
     from dfw.prior.check import check_guidance_at
-    from dfw.run.directory import unused, write_text
+    from dfw.runs.directory import unused, write_text
 
-    found = check_guidance_at(composition.config, image, scale, points, draws)
+    found = check_guidance_at(composition, image, scale, points, draws, which)
     click.echo(found.table())
-    part = composition.guidance
-    name = part.entry.qualified if part is not None else ""
+    name = next(part.entry.qualified for part in composition.parts() if part.entry.kind == "guidance")
     path = unused(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, found.svg(f"{name}: {composition.config.prompt!r}, scale {scale:g}"))

@@ -12,7 +12,7 @@ import click
 import rich_click
 
 from dfw.cli.options import plugin_options, use_plugins
-from dfw.plugins.registry import KINDS
+from dfw.config.kinds import KINDS
 
 if TYPE_CHECKING:
     from dfw.plugins.describe import Description, Option

@@ -8,7 +8,7 @@ import click
 import rich_click
 
 from dfw.cli.options import FOLDER
-from dfw.plugins.registry import KINDS
+from dfw.config.kinds import KINDS
 
 
 @click.command("new", cls=rich_click.RichCommand)

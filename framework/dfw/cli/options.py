@@ -56,9 +56,22 @@ def compose_from(config: str, overrides: tuple[str, ...]) -> Composition:
     from dfw.config.load import load_with_provenance
     from dfw.plugins.registry import registry
 
+    _not_an_override(config)
+    loaded = load_with_provenance(config, overrides)
+    return compose(loaded.config, registry(), loaded.provenance)
+
+
+def stages_from(config: str, overrides: tuple[str, ...]) -> dict[str, Composition]:
+    """As `compose_from`, for a configuration that may have stages: name -> composition, "" for a run without stages."""
+    from dfw.config.load import load_stages
+    from dfw.runs.stages import compose_stages
+
+    _not_an_override(config)
+    return compose_stages(load_stages(config, overrides))
+
+
+def _not_an_override(config: str) -> None:
     if "=" in config:
         raise click.UsageError(
             f"{config!r} looks like an override; the configuration comes first: dfw run dreamfusion {config!r}"
         )
-    loaded = load_with_provenance(config, overrides)
-    return compose(loaded.config, registry(), loaded.provenance)

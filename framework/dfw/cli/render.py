@@ -33,6 +33,6 @@ def command(
     A file that exists is kept; the new one gets the next free number.
     """
     use_plugins(plugin_files, blocked)
-    from dfw.run import runner
+    from dfw.runs import runner
 
     click.echo(runner.render(run, width=width, frames=frames, elevation=elevation, out=out))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import rich_click
 
-from dfw.cli.options import FOLDER, compose_from, plugin_options, use_plugins
+from dfw.cli.options import FOLDER, plugin_options, stages_from, use_plugins
 
 STATUS_CODES = {"finished": 0, "failed": 1, "diverged": 4, "interrupted": 130}
 """How a run ended -> exit code."""
@@ -16,7 +16,7 @@ STATUS_CODES = {"finished": 0, "failed": 1, "diverged": 4, "interrupted": 130}
 @click.command("run", cls=rich_click.RichCommand)
 @click.argument("config", required=False)
 @click.argument("overrides", nargs=-1)
-@click.option("--resume", type=FOLDER, metavar="RUN", help="Continue an interrupted run from its newest checkpoint.")
+@click.option("--resume", type=FOLDER, metavar="RUN", help="Continue a run from its newest checkpoint.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the resolved configuration, load no model.")
 @plugin_options
 def command(
@@ -30,22 +30,36 @@ def command(
     """Make the asset that CONFIG describes.
 
     CONFIG is a YAML file or the name of a shipped one. OVERRIDES change single values: prompt="a blue car" trainer.steps=300
+
+    With --resume give no CONFIG; OVERRIDES then change what the run goes on with: trainer.steps=1000 makes it longer.
     """
     use_plugins(plugin_files, blocked)
     if resume is not None:
-        if config is not None or dry_run:
-            raise click.UsageError("--resume continues a run with its own configuration: give no CONFIG, overrides or --dry-run")
-        from dfw.run import runner
-
-        return STATUS_CODES[runner.resume(resume).status]
+        return _resume(resume, (*(() if config is None else (config,)), *overrides), dry_run)
     if config is None:
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
-    composition = compose_from(config, overrides)
+    compositions = stages_from(config, overrides)
+    single = compositions.get("")
     if dry_run:
         from dfw.config.load import to_yaml
+        from dfw.runs.stages import staged_yaml
 
-        click.echo(to_yaml(composition.resolved()), nl=False)
+        click.echo(staged_yaml(compositions) if single is None else to_yaml(single.resolved()), nl=False)
         return 0
-    from dfw.run import runner
+    from dfw.runs import runner, stages
 
-    return STATUS_CODES[runner.run(composition.config, composition).status]
+    result = stages.run_stages(compositions) if single is None else runner.run(single.config, single)
+    return STATUS_CODES[result.status]
+
+
+def _resume(directory: Path, overrides: tuple[str, ...], dry_run: bool) -> int:
+    named = [text for text in overrides if "=" not in text]
+    if named or dry_run:
+        what = f"{named[0]!r} is not an override" if named else "--dry-run does not go with it"
+        raise click.UsageError(f"--resume continues a run with its own configuration: {what}; write key=value to change it")
+    from dfw.runs import runner, stages
+    from dfw.runs.directory import STAGES
+
+    whole = (directory / STAGES).is_file()
+    result = stages.resume_stages(directory, overrides) if whole else runner.resume(directory, overrides)
+    return STATUS_CODES[result.status]

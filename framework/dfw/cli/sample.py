@@ -16,6 +16,7 @@ from dfw.cli.options import compose_from, config_arguments, plugin_options, use_
 @click.option("--steps", type=click.IntRange(1, 1000), default=25, show_default=True, help="Steps of DDIM.")
 @click.option("--scale", type=float, default=7.5, show_default=True, help="Scale of classifier-free guidance; 1 for none.")
 @click.option("--views", is_flag=True, help="A row of images for each view's words.")
+@click.option("--guidance", "name", metavar="NAME", help="Which of several guidances. Default: the only one.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("samples"), show_default=True, help="PNG file, or a folder.")
 @plugin_options
 def command(
@@ -25,6 +26,7 @@ def command(
     steps: int,
     scale: float,
     views: bool,
+    name: str | None,
     out: Path,
     plugin_files: tuple[Path, ...],
     blocked: tuple[str, ...],
@@ -37,4 +39,4 @@ def command(
     composition = compose_from(config, overrides)
     from dfw.prior.sample import sample
 
-    click.echo(sample(composition.config, count, steps, scale, out, views))
+    click.echo(sample(composition, count, steps, scale, out, views, name))

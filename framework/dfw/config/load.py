@@ -2,8 +2,8 @@
 
 `extends: base.yaml` (relative to the file, or the name of a shipped configuration) takes another file as the base. Mappings merge
 key by key, everything else replaces. Where a mapping names another `type` than the base's, the base's other keys (options of the
-old type) are dropped; of a loss only its `weight` stays. A loss of weight 0 takes no part in the run. Overrides
-(`geometry.radius=2`) merge last, by the same rules.
+old type) are dropped; of a loss `weight`, `of`, `views` and `guidance` stay. A loss of weight 0 takes no part in the run.
+Overrides (`geometry.radius=2`) merge last, by the same rules.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from dfw.config.merge import Origins, Tree, merge, parse_overrides
 from dfw.config.messages import explain
-from dfw.config.origins import Provenance, lines_of
+from dfw.config.origins import KeyPath, Provenance, lines_of
 from dfw.config.settings import RunConfig
 from dfw.errors import ConfigError
 
@@ -35,25 +35,154 @@ class LoadedConfig:
     files: tuple[Path, ...]
 
 
-def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads and checks a configuration: a path, or the name of a shipped one. Raises ConfigError with file, line and remedy."""
+Source = str | Path | Mapping[str, Any]
+"""A configuration: a file, the name of a shipped one, or its values."""
+
+
+def load_config(source: Source, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads and checks a configuration. Raises ConfigError with file, line and remedy."""
     return load_with_provenance(source, overrides).config
 
 
-def load_with_provenance(source: str | Path, overrides: Sequence[str] = ()) -> LoadedConfig:
-    """As `load_config`, with the origin of every value for the messages of later checks."""
+def load_with_provenance(source: Source, overrides: Sequence[str] = (), changes: Tree | None = None) -> LoadedConfig:
+    """As `load_config`, with the origin of every value for the messages of later checks.
+
+    `overrides`: `key=value` texts. `changes`: values that merge after them, as a nested mapping.
+    """
+    read = _read(source)
+    if "stages" in read.tree:
+        raise ConfigError(f"{read.shown}: has stages, and this needs a configuration of one run; name a file without stages")
+    return _checked(read, overrides, changes or {})
+
+
+def load_stages(source: Source, overrides: Sequence[str] = (), changes: Tree | None = None) -> dict[str, LoadedConfig]:
+    """The stages of a configuration by name, in order; one without `stages` is a single stage called "".
+
+    A stage is a run's configuration. It merges over what it `extends` (a file, a shipped name, or a stage before it) and over
+    the keys beside `stages`. An override `stages.NAME.key=value` concerns that stage, any other all of them.
+    """
+    read = _read(source)
+    if "stages" not in read.tree:
+        return {"": _checked(read, overrides, changes or {})}
+    common = {key: value for key, value in read.tree.items() if key != "stages"}
+    stages = read.tree["stages"]
+    where = read.origins.get(("stages",), read.shown)
+    if not isinstance(stages, dict) or not stages or not all(isinstance(node, dict) for node in stages.values()):
+        raise ConfigError(f"{where}: stages: must map names to configurations, e.g. {{coarse: {{extends: dreamfusion}}}}")
+    own, shared = _overrides_of(stages, overrides)
+    trees: dict[str, _Read] = {}
+    found: dict[str, LoadedConfig] = {}
+    for name, node in stages.items():
+        if not STAGE_NAME.fullmatch(name):
+            raise ConfigError(f"{where}: stages.{name}: a stage's name has letters, digits, '-' and '_'")
+        origins = _below(read.origins, ("stages", name))
+        base = _base_of(node, origins, trees, read)
+        over, above = merge(
+            base.tree, common, base.origins, {path: o for path, o in read.origins.items() if path[:1] != ("stages",)}
+        )
+        tree, above = merge(over, {key: value for key, value in node.items() if key != "extends"}, above, origins)
+        trees[name] = _Read(tree, above, base.files, read.shown)
+        found[name] = _checked(trees[name], shared, changes or {}, own[name], ("stages", name))
+        start = found[name].config.start
+        if start is not None and start.stage is not None and start.stage not in list(stages)[: list(stages).index(name)]:
+            before = ", ".join(list(stages)[: list(stages).index(name)]) or "none"
+            raise ConfigError(
+                f"{where}: stages.{name}.start.stage: {start.stage!r} does not come before it (there are: {before})"
+            )
+    return found
+
+
+STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A configuration's values as written, base and file merged."""
+
+    tree: Tree
+    origins: Origins
+    files: tuple[Path, ...]
+    shown: str
+
+
+def _read(source: Source) -> _Read:
+    if isinstance(source, Mapping):
+        tree = _with_text_keys(dict(source))
+        base = tree.pop("extends", None)
+        below = _Read({}, {}, (), "argument") if base is None else _read(base)
+        merged, origins = merge(below.tree, tree, below.origins, _origins_of(tree))
+        return _Read(merged, origins, below.files, below.shown)
     path = find_config(source)
     files: list[Path] = []
     tree, origins = _read_chain(path, files)
-    changes, written = parse_overrides(overrides, origins)
-    tree, origins = merge(tree, changes, origins, written)
-    provenance = Provenance({(): _display(path)} | origins)
+    return _Read(tree, origins, tuple(files), _display(path))
+
+
+def _origins_of(tree: Tree, path: KeyPath = ()) -> Origins:
+    """Says of every value that it was given in Python."""
+    origins: Origins = {path: f"argument {'.'.join(path)}"} if path else {}
+    for key, value in tree.items():
+        origins |= (
+            _origins_of(value, (*path, key)) if isinstance(value, dict) else {(*path, key): f"argument {'.'.join((*path, key))}"}
+        )
+    return origins
+
+
+def _checked(read: _Read, overrides: Sequence[str], changes: Tree, own: Sequence[str] = (), prefix: KeyPath = ()) -> LoadedConfig:
+    tree, origins = read.tree, read.origins
+    for texts, above in ((overrides, ()), (own, prefix)):
+        given, written = parse_overrides(texts, origins, above)
+        tree, origins = merge(tree, given, origins, written)
+    given = _with_text_keys(changes)
+    tree, origins = merge(tree, given, origins, _origins_of(given))
+    provenance = Provenance({(): read.shown} | origins)
     data = _interpolate(tree, provenance)
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as error:
         raise ConfigError("\n".join(explain(error, data, RunConfig, provenance))) from None
-    return LoadedConfig(config, provenance, tuple(files))
+    return LoadedConfig(config, provenance, read.files)
+
+
+def _overrides_of(stages: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Stage -> its own overrides, and those of all stages."""
+    own: dict[str, list[str]] = {name: [] for name in stages}
+    shared: list[str] = []
+    for text in overrides:
+        key = text.partition("=")[0].strip().split(".")
+        if key[0] != "stages":
+            shared.append(text)
+        elif len(key) < 3 or key[1] not in own:
+            raise ConfigError(f"override {text!r}: write stages.NAME.key=value, with NAME one of {', '.join(stages)}")
+        else:
+            own[key[1]].append(text)
+    return own, shared
+
+
+def _base_of(node: Tree, origins: Origins, earlier: Mapping[str, _Read], read: _Read) -> _Read:
+    """What a stage extends: an earlier stage without its start, a file, or nothing."""
+    base = node.get("extends")
+    if base is None:
+        return _Read({}, {}, read.files, read.shown)
+    where = origins.get(("extends",), read.shown)
+    if not isinstance(base, str):
+        raise ConfigError(f"{where}: extends: must be a file, a shipped configuration or a stage before (is {base!r})")
+    if base in earlier:
+        tree = {key: value for key, value in earlier[base].tree.items() if key != "start"}
+        return _Read(tree, earlier[base].origins, earlier[base].files, read.shown)
+    folder = read.files[-1].parent if read.files else None
+    try:
+        path = find_config(base, folder)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: extends: {error}; stages before it: {', '.join(earlier) or 'none'}") from None
+    files = list(read.files)
+    tree, below = _read_chain(path, files)
+    return _Read(tree, below, tuple(files), read.shown)
+
+
+def _below(origins: Origins, path: KeyPath) -> Origins:
+    """The origins of what stands below `path`, as paths from there."""
+    return {key[len(path) :]: origin for key, origin in origins.items() if key[: len(path)] == path and key != path}
 
 
 def shipped_directory() -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
+from dfw.config.kinds import Kind, default_type, kind_at
 from dfw.config.origins import KeyPath
 from dfw.config.settings import GroupSettings, RunConfig
 from dfw.errors import ConfigError
@@ -15,19 +16,22 @@ from dfw.errors import ConfigError
 Tree = dict[str, Any]
 """A configuration as plain values."""
 Origins = dict[KeyPath, str]
-"""KeyPath -> where its value was written."""
+"""Path -> where its value was written."""
 
 
 def merge(base: Tree, over: Tree, base_origins: Origins, over_origins: Origins, path: KeyPath = ()) -> tuple[Tree, Origins]:
-    """`over` on top of `base`, by the rules at the top of this file; origins follow the values."""
+    """`over` on top of `base`, by the rules of `dfw.config.load`; origins follow the values."""
     merged = dict(base)
     origins = base_origins | {where: origin for where, origin in over_origins.items() if where}
     for key, value in over.items():
         old, here = merged.get(key), (*path, key)
+        kind = kind_at(here)
+        if kind is not None and isinstance(value, str):  # a component by its name alone
+            value = {"type": value}  # noqa: PLW2901
         if isinstance(old, dict) and isinstance(value, dict):
-            kept = old if same_type(old, value, here) else {k: v for k, v in old.items() if _is_loss(here) and k == "weight"}
+            kept = old if same_type(old, value, here) else _of_the_run(old, kind)
             merged[key], origins = merge(kept, value, origins, over_origins, here)
-        elif not (value is None and isinstance(old, dict) and _is_loss(here)):  # `sds:` alone asks for nothing new
+        elif not (value is None and isinstance(old, dict) and default_type(here)):  # `sds:` alone asks for nothing new
             merged[key] = value
     return merged, origins
 
@@ -36,27 +40,32 @@ def same_type(old: Tree, new: Tree, path: KeyPath) -> bool:
     """Whether `new` speaks of the component that `old` names: no type of its own, the same, or the same with its distribution."""
     if "type" not in new:
         return True
-    before, after = old.get("type", path[-1] if _is_loss(path) else None), new["type"]
+    before, after = old.get("type", default_type(path)), new["type"]
     if not (isinstance(before, str) and isinstance(after, str)):
         return before is None or before == after
     bare = "/" not in before or "/" not in after
     return before == after or (bare and before.rpartition("/")[2] == after.rpartition("/")[2])
 
 
-def _is_loss(path: KeyPath) -> bool:
-    return len(path) == 2 and path[0] == "losses"
+def _of_the_run(node: Tree, kind: Kind | None) -> Tree:
+    """What stays of a component that another type replaces: the keys that belong to the run and not to the component."""
+    stays = set() if kind is None else {*kind.reserved} - {"type"}
+    return {key: value for key, value in node.items() if key in stays}
 
 
-def parse_overrides(overrides: Sequence[str], known: Origins) -> tuple[Tree, Origins]:
-    """`key=value` texts as one mapping, and the origin of its values, and of parents that are not `known`. Raises ConfigError."""
+def parse_overrides(overrides: Sequence[str], known: Origins, prefix: KeyPath = ()) -> tuple[Tree, Origins]:
+    """`key=value` texts as one mapping, and the origin of its values, and of parents that are not `known`. Raises ConfigError.
+
+    `prefix`: what every key begins with (`stages.refine`), which is left out of the mapping.
+    """
     tree: Tree = {}
     origins: Origins = {}
     for text in overrides:
         key, equals, value = text.partition("=")
-        path = _joined(tuple(key.strip().split(".")))
-        if not equals or not all(path) or path[0] == "extends":
+        path = _joined(tuple(key.strip().split("."))[len(prefix) :])
+        if not equals or not path or not all(path) or path[0] == "extends":
             remedy = "write key=value, e.g. geometry.radius=2"
-            if equals and path[0] == "extends":
+            if equals and path and path[0] == "extends":
                 remedy = "extends can stand in a file only"
             raise ConfigError(f"override {text!r}: {remedy}")
         node = tree

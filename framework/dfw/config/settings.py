@@ -6,12 +6,38 @@ A component's own fields live in its `Config`; here they are an open mapping wit
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
-from dfw.config.camera_settings import CameraSettings, Settings, ViewSettings, at_least
-from dfw.config.schedules import Schedule, last_step
+from dfw.config.kinds import KINDS, default_type
+from dfw.config.origins import KeyPath
+from dfw.config.schedules import Ramp, Schedule, last_step
+
+
+class Settings(BaseModel):
+    """Base: frozen, unknown keys refused, the docstring under a field is its help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+def at_least(value: Schedule, least: float, what: str) -> Schedule:
+    """A schedule whose values, at both ends of a ramp, are `least` or more."""
+    lowest = min(value.from_, value.to) if isinstance(value, Ramp) else value
+    if lowest < least:
+        raise ValueError(f"{lowest:g} is too small; {what}")
+    return value
 
 
 class ComponentSettings(BaseModel):
@@ -28,28 +54,88 @@ class ComponentSettings(BaseModel):
         return dict(self.model_extra or {})
 
 
+def _named(value: Any) -> Any:
+    """A component by its name alone is short for `{type: name}`."""
+    return {"type": value} if isinstance(value, str) else value
+
+
+Named = Annotated[ComponentSettings, BeforeValidator(_named, json_schema_input_type=str | ComponentSettings)]
+"""A component: its name, or a mapping with `type` and its options."""
+
+
 class LossSettings(ComponentSettings):
-    """A loss by name, with the weight it enters the sum with. `type` defaults to the loss's key."""
+    """A loss, its weight in the total, and what it looks at. `type` defaults to the loss's key."""
 
     weight: Schedule = 1.0
-    """Factor of the loss: a number or a ramp."""
+    """Factor of the loss: a number or a ramp. A loss of weight 0 takes no part."""
+    of: str = Field(default="colour", min_length=1)
+    """Which picture of the render it looks at: `colour`, `normal` (world axes), `camera-normal`, `depth` (disparity), `opacity`,
+    or another picture that the renderer gives, by its name."""
+    views: str = "cameras"
+    """Which views it looks at: `cameras`, or a name in `view_sets`."""
+    guidance: str | None = None
+    """Which of `guidances` it asks; none: the run's only one."""
+
+
+class StartSettings(Settings):
+    """What the scene starts from: exactly one of `run`, `stage` and `mesh`."""
+
+    run: str | None = None
+    """The directory of another run. Its newest checkpoint is read once; the directory may be deleted afterwards."""
+    stage: str | None = None
+    """An earlier stage of the same run, by its name in `stages`."""
+    mesh: str | None = None
+    """A mesh file, for a geometry that can start from a surface."""
+    take: tuple[Literal["geometry", "renderer", "optimizer"], ...] = ("geometry",)
+    """What is taken over. `renderer`: its parameters (a learned background), where both runs have the same renderer.
+    `optimizer`: its state, where both scenes have the same parameters."""
+
+    @model_validator(mode="after")
+    def _one(self) -> StartSettings:
+        given = [name for name in ("run", "stage", "mesh") if getattr(self, name) is not None]
+        if len(given) != 1:
+            what = " and ".join(given) or "nothing"
+            raise ValueError(f"names {what}; write exactly one of run, stage and mesh, e.g. {{run: runs/dreamfusion/...}}")
+        if self.mesh is not None and set(self.take) != {"geometry"}:
+            raise ValueError("a mesh file holds neither a renderer nor an optimizer; leave take out")
+        return self
+
+
+def _check_betas(value: tuple[float, float] | None) -> tuple[float, float] | None:
+    if value is not None and not all(0 <= beta < 1 for beta in value):
+        raise ValueError(f"[{value[0]:g}, {value[1]:g}] must lie inside [0, 1); Adam's are [0.9, 0.99]")
+    return value
 
 
 class GroupSettings(Settings):
-    """Overrides for one parameter group."""
+    """What differs for one parameter group; what is left out is the optimiser's own."""
 
-    lr: Schedule
-    """Learning rate of the group."""
+    lr: Schedule | None = None
+    """Learning rate of the group; 0 freezes it."""
+    betas: tuple[float, float] | None = None
+    """Decay rates of the first and second moment."""
+    eps: PositiveFloat | None = None
+    """Added to the denominator."""
+    weight_decay: NonNegativeFloat | None = None
+    """Weight decay."""
 
     @field_validator("lr")
     @classmethod
-    def _lr(cls, value: Schedule) -> Schedule:
-        return at_least(value, 0, "write 0 or more, e.g. 0.01")
+    def _lr(cls, value: Schedule | None) -> Schedule | None:
+        return None if value is None else at_least(value, 0, "write 0 or more, e.g. 0.01")
+
+    @field_validator("betas")
+    @classmethod
+    def _betas(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        return _check_betas(value)
 
 
 class OptimizerSettings(Settings):
-    """Adam (Kingma and Ba 2015), or AdamW when weight_decay is above 0."""
+    """How parameters are updated from gradients."""
 
+    type: Literal["adamw", "adam", "sgd"] = "adamw"
+    """`adamw`: Adam with decoupled weight decay (Loshchilov and Hutter 2019), which is plain Adam at weight_decay 0. `adam`: Adam
+    (Kingma and Ba 2015), weight decay as an L2 penalty. `sgd`: with momentum betas[0]."""
     lr: Schedule = 0.01
     """Learning rate of every group that `groups` does not name."""
     betas: tuple[float, float] = (0.9, 0.99)
@@ -57,10 +143,10 @@ class OptimizerSettings(Settings):
     eps: PositiveFloat = 1e-15
     """Added to the denominator."""
     weight_decay: NonNegativeFloat = 0.0
-    """Decoupled weight decay."""
+    """Weight decay."""
     max_grad_norm: PositiveFloat | None = None
     """Clip the norm of all gradients together; none: no clipping."""
-    groups: dict[str, GroupSettings] = {}  # noqa: RUF012
+    groups: dict[str, GroupSettings] = {}
     """Parameter group -> its own settings."""
 
     @field_validator("lr")
@@ -71,8 +157,7 @@ class OptimizerSettings(Settings):
     @field_validator("betas")
     @classmethod
     def _betas(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 <= beta < 1 for beta in value):
-            raise ValueError(f"[{value[0]:g}, {value[1]:g}] must lie inside [0, 1); Adam's are [0.9, 0.99]")
+        _check_betas(value)
         return value
 
 
@@ -89,6 +174,11 @@ class TrainerSettings(Settings):
     """How many of the newest checkpoints stay."""
     preview_width: PositiveInt = 128
     """Pixels of preview images."""
+    accumulate: PositiveInt = 1
+    """How many batches of views the gradient of one optimiser step is the mean of."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of an exponential moving average of the scene's parameters, which previews, export and checkpoints then show, e.g.
+    0.999; none: no average."""
     watch_from: float = Field(default=0.1, ge=0, le=1)
     """Fraction of the run after which an empty or a filled scene stops it."""
 
@@ -96,8 +186,8 @@ class TrainerSettings(Settings):
 class ExportSettings(Settings):
     """What is made at the end."""
 
-    formats: tuple[Literal["glb", "obj", "ply"], ...] = ("glb", "obj", "ply")
-    """Files to write; empty: no mesh."""
+    formats: tuple[Named, ...] = Field(default=("glb", "obj", "ply"), validate_default=True)
+    """Mesh files to write, each the name of an exporter or a mapping with its `type` and options; empty: no mesh."""
     resolution: int = Field(default=128, ge=16, le=1024)
     """Cells of the marching-cubes grid along each axis."""
     level: PositiveFloat | Literal["auto"] = "auto"
@@ -108,6 +198,8 @@ class ExportSettings(Settings):
     """Upper bound on triangles after decimation."""
     texture: int = Field(default=1024, ge=64, le=8192)
     """Side of the baked texture, pixels."""
+    turntable: Literal["webp", "gif", "mp4", "png"] = "webp"
+    """Format of the turntable: an animation, or `png`, a folder of frames. mp4 needs the extra `dreamfw[video]`."""
     turntable_frames: int = Field(default=36, ge=0)
     """Frames of the turntable; 0: none."""
     turntable_width: PositiveInt = 192
@@ -124,10 +216,10 @@ class RunConfig(Settings):
     """Folder under `output` that this run's directory is made in."""
     output: str = "runs"
     """Where run directories are made."""
-    prompt: str = Field(min_length=1)
-    """What to make."""
+    prompt: str = ""
+    """What to make. A guidance that reads text needs one."""
     negative_prompt: str = ""
-    """What the classifier-free guidance moves away from."""
+    """What the classifier-free guidance moves away from; empty: no condition at all."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seeds every random stream."""
     device: str = Field(default="auto", json_schema_extra={"pattern": _DEVICE.pattern})
@@ -136,18 +228,25 @@ class RunConfig(Settings):
     """Autocast of the scene's own networks."""
     plugins: tuple[str, ...] = ()
     """Distributions this run needs, as pip requirements, e.g. `dreamfw-acme>=0.3`."""
-    geometry: ComponentSettings
+    geometry: Named
     """The scene."""
-    renderer: ComponentSettings
+    renderer: Named
     """How it is seen."""
-    guidance: ComponentSettings | None = None
+    guidance: Named | None = None
     """The diffusion model that judges it; none for runs on explicit losses only."""
+    guidances: dict[str, Named] = {}
+    """Several diffusion models instead of one: a name of your own -> a guidance. Losses choose by `guidance`."""
     losses: dict[str, LossSettings]
     """A name of your own -> a loss."""
-    views: ViewSettings = ViewSettings()
-    """View-dependent prompt text."""
-    cameras: CameraSettings = CameraSettings()
-    """Training cameras."""
+    prompter: Named = ComponentSettings(type=KINDS["prompter"].default)
+    """Which text describes which view."""
+    cameras: Named = ComponentSettings(type=KINDS["cameras"].default)
+    """Training cameras: the views that losses look at unless they name others."""
+    view_sets: dict[str, Named] = {}
+    """Further sets of views: a name of your own -> cameras. Losses choose by `views`. A set is rendered only in steps in which a
+    loss of weight above 0 asks for it."""
+    start: StartSettings | None = None
+    """What the scene starts from; none: from its initial values."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """Optimiser."""
     trainer: TrainerSettings = TrainerSettings()
@@ -162,25 +261,94 @@ class RunConfig(Settings):
             raise ValueError(f"no device is called {value!r}; write auto, cpu, cuda, cuda:0 ... or mps")
         return value
 
-    @field_validator("losses", mode="before")
+    @model_validator(mode="before")
     @classmethod
     def _types(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
+        return with_default_types(value)
+
+    @field_validator("losses")
+    @classmethod
+    def _some_loss(cls, value: dict[str, LossSettings]) -> dict[str, LossSettings]:
         if not value:
             raise ValueError("no loss given; write at least one, e.g. sds: {}")
-        nodes = {key: {} if node is None else node for key, node in value.items()}
-        return {key: {"type": key, **node} if isinstance(node, dict) else node for key, node in nodes.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> RunConfig:
+        if self.guidance is not None and self.guidances:
+            raise ValueError("guidances: the run has a guidance, too; write all of them under guidances")
+        if "cameras" in self.view_sets:
+            raise ValueError("view_sets.cameras: this name stands for the training cameras; choose another")
+        for name, loss in self.losses.items():
+            if loss.views not in ("cameras", *self.view_sets):
+                known = ", ".join(["cameras", *self.view_sets])
+                raise ValueError(f"losses.{name}.views: no set of views is called {loss.views!r}; there are {known}")
+            if loss.guidance is not None and loss.guidance not in self.models:
+                known = ", ".join(self.models) or "none"
+                raise ValueError(f"losses.{name}.guidance: no guidance is called {loss.guidance!r}; there are {known}")
+        return self
+
+    @property
+    def models(self) -> dict[str, ComponentSettings]:
+        """All guidances by name; a single one is called `guidance`."""
+        return dict(self.guidances) if self.guidance is None else {"guidance": self.guidance}
+
+    def guidance_of(self, loss: str) -> str | None:
+        """The name of the guidance that a loss asks; None where it names none and the run has not exactly one."""
+        named = self.losses[loss].guidance
+        return named or (next(iter(self.models)) if len(self.models) == 1 else None)
 
     @model_validator(mode="after")
     def _schedules_fit(self) -> RunConfig:
-        ramps: dict[str, Schedule] = {"optimizer.lr": self.optimizer.lr, "cameras.width": self.cameras.width}
+        ramps: dict[str, Schedule | None] = {"optimizer.lr": self.optimizer.lr}
         ramps |= {f"optimizer.groups.{name}.lr": group.lr for name, group in self.optimizer.groups.items()}
         ramps |= {f"losses.{name}.weight": loss.weight for name, loss in self.losses.items()}
         for path, ramp in ramps.items():
-            if last_step(ramp) > self.trainer.steps:
+            if ramp is not None and last_step(ramp) > self.trainer.steps:
                 raise ValueError(
                     f"{path}: ends at step {last_step(ramp):g}, after the run's {self.trainer.steps} steps; "
                     "shorten it, raise trainer.steps, or use unit: fraction"
                 )
         return self
+
+
+def with_default_types(tree: Any) -> Any:
+    """A configuration as plain values, with the type of every component that may leave it out."""
+    if not isinstance(tree, Mapping):
+        return tree
+    filled = dict(tree)
+    for kind in KINDS.values():
+        for place in kind.places:
+            key, _, star = place.partition(".")
+            if not kind.default or key not in filled:
+                continue
+            if not star:
+                filled[key] = _typed(filled[key], (key,))
+            elif isinstance(filled[key], Mapping):
+                filled[key] = {name: _typed(node, (key, str(name))) for name, node in filled[key].items()}
+    return filled
+
+
+def _typed(node: Any, path: KeyPath) -> Any:
+    if node is None:
+        return {"type": default_type(path)}
+    return {"type": default_type(path), **node} if isinstance(node, Mapping) else node
+
+
+def components_of(config: RunConfig) -> Iterator[tuple[KeyPath, str, ComponentSettings]]:
+    """(path, kind, settings) of every component that a run's configuration names, in the order of kinds."""
+    for kind in KINDS.values():
+        for place in kind.places:
+            *keys, last = place.split(".")
+            value: Any = config
+            for key in keys if last == "*" else (*keys, last):
+                value = getattr(value, key)
+            found: dict[KeyPath, ComponentSettings | None]
+            if last != "*":
+                found = {(): value}
+            elif isinstance(value, Mapping):
+                found = {(name,): node for name, node in value.items()}
+            else:
+                found = {(str(index),): node for index, node in enumerate(value)}
+            head = tuple(keys if last == "*" else (*keys, last))
+            yield from ((head + path, kind.name, node) for path, node in found.items() if node is not None)

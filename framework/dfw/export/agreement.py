@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from dfw.export.grid import CHUNK
-from dfw.export.mesh import Floats, Ints
 from dfw.export.raster import Fragments, nearest, rasterise
-from dfw.export.texture import TexturedMesh
 from dfw.interfaces.data import CameraBatch, RenderOutput
-from dfw.interfaces.kinds import DensityField
+from dfw.interfaces.geometry import DensityField
+from dfw.interfaces.mesh import Floats, Ints, TexturedMesh
 
 
 @dataclass(frozen=True)

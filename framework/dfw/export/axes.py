@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfw.export.mesh import Floats
+from dfw.interfaces.mesh import Floats
 
 
 def to_gltf(vectors: Floats) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dfw.export.manifold import cut_apart
-from dfw.export.mesh import Mesh
+from dfw.interfaces.mesh import Mesh
 
 
 def decimate(mesh: Mesh, faces: int) -> Mesh:

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from dfw.interfaces.kinds import DensityField
+from dfw.interfaces.geometry import DensityField, Geometry
 
 CHUNK = 2**18  # points per query of the field
 
@@ -36,7 +36,7 @@ class DensityGrid:
         return float(self.values.min()), float(self.values.max())
 
 
-def home_of(field: DensityField) -> tuple[torch.device, torch.dtype]:
+def home_of(field: Geometry) -> tuple[torch.device, torch.dtype]:
     """Device and dtype that `field` takes points in: those of its first floating parameter or buffer, else CPU and float32."""
     for tensor in (*field.parameters(), *field.buffers()):
         if tensor.is_floating_point():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dfw.export.mesh import Mesh
+from dfw.interfaces.mesh import Mesh
 
 Ints = NDArray[np.int64]
 APART = 0.01

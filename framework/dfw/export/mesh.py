@@ -6,68 +6,20 @@ field itself crosses the level, so a sharp field is met far below the grid's spa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from dfw.errors import ExportError
 from dfw.export.grid import DensityGrid, density_at, home_of, sample_density
 from dfw.export.unseen import unseen
-from dfw.interfaces.kinds import DensityField
-
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.integer[Any]]
+from dfw.interfaces.geometry import DensityField, Surface
+from dfw.interfaces.mesh import Floats, Ints, Mesh
 
 BISECTIONS = 10  # a vertex ends within spacing / 2^10 of the crossing
 MARGIN = 0.01  # of a cell: how close a vertex may come to a node, so that no triangle collapses
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """Triangles with shared vertices: `vertices` (V, 3), world units; `faces` (F, 3), counter-clockwise seen from outside."""
-
-    vertices: Floats
-    faces: Ints
-
-    @property
-    def corners(self) -> Floats:
-        """The triangles' corners (F, 3, 3): face, corner, coordinate."""
-        return self.vertices[self.faces]
-
-    @property
-    def volume(self) -> float:
-        """Signed volume, units^3, positive when faces point outward: sum of a . (b x c) / 6 (divergence theorem)."""
-        a, b, c = np.moveaxis(self.corners.astype(np.float64), 1, 0)
-        return float(np.einsum("fi,fi->", a, np.cross(b, c)) / 6)
-
-    @property
-    def watertight(self) -> bool:
-        """Whether every edge is shared by exactly two faces that run along it in opposite directions."""
-        edges = self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64)
-        count = len(self.vertices)
-        forward = np.sort(edges[:, 0] * count + edges[:, 1])
-        backward = np.sort(edges[:, 1] * count + edges[:, 0])
-        return len(edges) > 0 and bool((np.diff(forward) > 0).all()) and bool((forward == backward).all())
-
-    def vertex_normals(self) -> Floats:
-        """Unit normals (V, 3), the faces' normals averaged by area."""
-        a, b, c = np.moveaxis(self.corners.astype(np.float64), 1, 0)
-        area = np.cross(b - a, c - a)
-        total = np.stack(
-            [np.bincount(self.faces.ravel(), np.repeat(area[:, axis], 3), len(self.vertices)) for axis in range(3)], axis=1
-        )
-        length = np.linalg.norm(total, axis=1, keepdims=True)
-        return np.where(length > 0, total / np.where(length > 0, length, 1), np.array([0.0, 0.0, 1.0]))
-
-    def without_unused_vertices(self) -> Mesh:
-        """The same faces over only the vertices they use, in their order."""
-        used, faces = np.unique(self.faces, return_inverse=True)
-        return Mesh(self.vertices[used], faces.reshape(-1, 3))
 
 
 def extract_mesh(
@@ -163,3 +115,13 @@ def _refine(middles: Floats, values: Floats, field: DensityField, grid: DensityG
         low, high = torch.where(beyond, low, middle), torch.where(beyond, middle, high)
     fraction = ((low + high) / 2).clamp(MARGIN, 1 - MARGIN).double().cpu().numpy()
     return np.asarray(node + along * fraction[:, None])
+
+
+@torch.no_grad()
+def triangles_of(scene: Surface) -> Mesh:
+    """The triangles of a surface as they are now. Raises ExportError where there are none."""
+    found = scene.surface()
+    mesh = Mesh(found.vertices.double().cpu().numpy(), found.faces.cpu().numpy()).without_unused_vertices()
+    if not len(mesh.faces):
+        raise ExportError("the surface has no triangles; train longer, start from another scene, or look at the previews")
+    return mesh

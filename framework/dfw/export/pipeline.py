@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -15,28 +17,34 @@ from dfw.export.decimate import decimate
 from dfw.export.files import write_files
 from dfw.export.grid import DensityGrid, sample_density, softened
 from dfw.export.level import LevelChoice, choose_level
-from dfw.export.mesh import Mesh, surface_of
-from dfw.export.texture import bake
+from dfw.export.mesh import surface_of, triangles_of
+from dfw.export.texture import albedo_at, bake, surface_albedo
 from dfw.interfaces.data import CameraBatch
-from dfw.interfaces.kinds import DensityField
+from dfw.interfaces.exporter import Exporter
+from dfw.interfaces.geometry import DensityField, Surface
+from dfw.interfaces.mesh import Mesh
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written, and how good it is.
-
-    paths: format -> file. level: density of the surface, 1/unit. agreement: mesh against renders. vertices, faces: of the mesh
-    after decimation. volume: units^3. watertight: whether the mesh is closed. seconds: part -> wall time.
-    """
+    """What was written, and how good it is."""
 
     paths: dict[str, Path]
-    level: float
+    """Format -> file."""
+    level: float | None
+    """Density of the surface, 1/unit; None for a scene that is a surface."""
     agreement: Agreement
+    """The mesh against the renders."""
     vertices: int
+    """Of the mesh after decimation."""
     faces: int
+    """Of the mesh after decimation."""
     volume: float
+    """Units^3."""
     watertight: bool
+    """Whether the mesh is closed."""
     seconds: dict[str, float]
+    """Part -> wall time."""
 
     def facts(self) -> dict[str, str]:
         """Label -> text, for a report."""
@@ -45,7 +53,7 @@ class ExportResult:
             "Triangles": f"{self.faces:,}",
             "Closed": "yes" if self.watertight else "no",
             "Volume": f"{self.volume:.4f} units\u00b3",
-            "Density at the surface": f"{self.level:.3g} per unit",
+            **({} if self.level is None else {"Density at the surface": f"{self.level:.3g} per unit"}),
             "Silhouettes, mesh against renders": f"{100 * self.agreement.silhouette:.1f} % IoU",
             **colour,
         }
@@ -54,8 +62,9 @@ class ExportResult:
         """One line for the terminal."""
         colour = "" if self.agreement.colour is None else f", colour error {self.agreement.colour:.3f}"
         closed = "closed" if self.watertight else "not closed"
+        level = "" if self.level is None else f"density level {self.level:.3g}, "
         return (
-            f"mesh: {self.faces} faces, {closed}, volume {self.volume:.3f}, density level {self.level:.3g}, "
+            f"mesh: {self.faces} faces, {closed}, volume {self.volume:.3f}, {level}"
             f"silhouettes agree {self.agreement.silhouette:.3f}{colour}, {sum(self.seconds.values()):.1f} s"
         )
 
@@ -73,17 +82,18 @@ class _Stopwatch:
 
 
 def export_mesh(
-    field: DensityField,
+    scene: DensityField | Surface,
     opacity: Tensor,
     cameras: CameraBatch,
     settings: ExportSettings,
+    exporters: Sequence[Exporter],
     directory: Path,
     *,
     title: str = "object",
     albedo: Tensor | None = None,
     lowest_view: float | None = None,
 ) -> ExportResult:
-    """Writes `field`'s surface, textured, into `directory` in each of `settings.formats`.
+    """Writes the surface of `scene`, textured, into `directory` with each of `exporters`.
 
     opacity (K, H, W): rendered views of `cameras`, which choose the level where it is `auto` and which the mesh is compared
     with; albedo (K, H, W, 3): the same views without light and background (`rendered_albedo`), to compare colours too. title: the
@@ -91,16 +101,22 @@ def export_mesh(
     Raises ExportError when there is no surface or the directory cannot be written.
     """
     watch = _Stopwatch()
-    grid = sample_density(field, settings.resolution)
-    watch.lap("density")
-    level = _level(grid, opacity, cameras, settings)
-    watch.lap("level")
-    smooth = _smooth(grid, level, opacity, cameras, settings, lowest_view)
-    mesh = decimate(smooth or surface_of(grid, field, level, lowest_view=lowest_view), settings.faces)
-    watch.lap("surface")
-    textured = bake(field, mesh, settings.texture, grid.spacing)
+    level = None
+    if isinstance(scene, Surface):
+        mesh = decimate(triangles_of(scene), settings.faces)
+        watch.lap("surface")
+        textured = bake(lambda points, _: albedo_at(scene, points), mesh, settings.texture)
+    else:
+        grid = sample_density(scene, settings.resolution)
+        watch.lap("density")
+        level = _level(grid, opacity, cameras, settings)
+        watch.lap("level")
+        smooth = _smooth(grid, level, opacity, cameras, settings, lowest_view)
+        mesh = decimate(smooth or surface_of(grid, scene, level, lowest_view=lowest_view), settings.faces)
+        watch.lap("surface")
+        textured = bake(partial(surface_albedo, scene, cell=grid.spacing), mesh, settings.texture)
     watch.lap("texture")
-    paths = write_files(textured, directory, settings.formats, title)
+    paths = write_files(textured, directory, exporters, title)
     watch.lap("files")
     agreement = compare(textured, cameras, opacity, albedo)
     watch.lap("agreement")

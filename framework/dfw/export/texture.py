@@ -6,7 +6,7 @@ glTF's base colour texture is sRGB encoded too, so texels are written as they ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,39 +15,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dfw.export.grid import CHUNK, home_of
-from dfw.export.mesh import Floats, Ints, Mesh
 from dfw.export.raster import rasterise
-from dfw.interfaces.kinds import DensityField
+from dfw.interfaces.geometry import DensityField, Surface
+from dfw.interfaces.mesh import Floats, Ints, Mesh, TexturedMesh
 
 PADDING = 2  # texels between charts, so that bilinear lookups stay in their chart
 OUTSIDE, INSIDE, SAMPLES = 1.0, 4.0, 6  # the bake looks from so many cells outside to so many inside, at so many points
-
-
-@dataclass(frozen=True)
-class TexturedMesh:
-    """A mesh with texture coordinates.
-
-    mesh: shared vertices. source (W,): for each textured vertex, its vertex in `mesh`; those on chart borders appear more than
-    once. faces (F, 3) index textured vertices. uv (W, 2) in [0, 1], origin at the image's lower left. texture (S, S, 3) uint8,
-    row 0 on top. vertex_colour (V, 3) uint8, for `mesh`.
-    """
-
-    mesh: Mesh
-    source: Ints
-    faces: Ints
-    uv: Floats
-    texture: NDArray[np.uint8]
-    vertex_colour: NDArray[np.uint8]
-
-    @property
-    def vertices(self) -> Floats:
-        """Positions (W, 3) of the textured vertices, world units."""
-        return self.mesh.vertices[self.source]
-
-    @property
-    def normals(self) -> Floats:
-        """Unit normals (W, 3) of the textured vertices, smooth across chart borders."""
-        return self.mesh.vertex_normals()[self.source]
 
 
 def unwrap(mesh: Mesh, size: int) -> tuple[Ints, Ints, Floats]:
@@ -68,8 +41,11 @@ def unwrap(mesh: Mesh, size: int) -> tuple[Ints, Ints, Floats]:
     return source.astype(np.int64), faces.astype(np.int64), np.clip(uv.astype(np.float64), 0, 1)
 
 
-def bake(field: DensityField, mesh: Mesh, size: int, cell: float) -> TexturedMesh:
-    """`mesh` with UVs and a texture of `size` pixels. `cell`: the extraction grid's spacing, the scale of its blur."""
+def bake(albedo: Callable[[Floats, Floats], Floats], mesh: Mesh, size: int) -> TexturedMesh:
+    """`mesh` with UVs and a texture of `size` pixels.
+
+    `albedo` gives colours (P, 3) in [0, 1] at points (P, 3) of the surface with outward normals (P, 3).
+    """
     source, faces, uv = unwrap(mesh, size)
     corners = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1)[faces] * size
     texels = rasterise(corners, size, size)
@@ -79,10 +55,10 @@ def bake(field: DensityField, mesh: Mesh, size: int, cell: float) -> TexturedMes
     directions = (normals[texels_face] * weights).sum(axis=1)
     image = np.zeros((size * size, 3), np.uint8)
     covered = np.zeros(size * size, bool)
-    image[texels.pixel] = _bytes(surface_albedo(field, points, directions, cell))
+    image[texels.pixel] = _bytes(albedo(points, directions))
     covered[texels.pixel] = True
     texture = _dilate(image.reshape(size, size, 3), covered.reshape(size, size))
-    colour = _bytes(surface_albedo(field, mesh.vertices, normals, cell))
+    colour = _bytes(albedo(mesh.vertices, normals))
     return TexturedMesh(mesh, source, faces, uv, texture, colour)
 
 
@@ -116,6 +92,17 @@ def surface_albedo(field: DensityField, points: Floats, normals: Floats, cell: f
         weight = torch.where(total > 0, weight / total.clamp(min=1e-12), 1 / SAMPLES)
         parts.append((weight[..., None] * sample.albedo.view(-1, SAMPLES, 3)).sum(dim=1).double().cpu())
     return np.asarray(torch.cat(parts).numpy()) if parts else np.empty((0, 3))
+
+
+@torch.no_grad()
+def albedo_at(scene: Surface, points: Floats) -> Floats:
+    """Albedo (P, 3) of a surface at `points` (P, 3) on it."""
+    device, dtype = home_of(scene)
+    parts = [
+        scene.albedo(torch.as_tensor(part, device=device, dtype=dtype))
+        for part in np.array_split(points, len(points) // CHUNK + 1)
+    ]
+    return np.asarray(torch.cat(parts).double().cpu().numpy())
 
 
 def _bytes(colour: Floats) -> NDArray[Any]:

@@ -1,8 +1,8 @@
 """What components hand to each other, checked as it passes: types, shapes, dtypes, devices and gradients.
 
 Only what the host knows is looked at, so a check costs microseconds and never waits for a device. Values (NaN, negative
-density) are checked in `dfw.run.first_step`. Every function raises ContractError, which names the component, its distribution and
-version. Shapes: legend in `dfw.interfaces.data`.
+density) are checked in `dfw.runs.first_step`. Every function raises ContractError, which names the component, its distribution
+and version. Shapes: legend in `dfw.interfaces.data`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,20 @@ from torch import Tensor, nn
 
 from dfw.errors import ContractError
 from dfw.interfaces.component import Component, name_of
-from dfw.interfaces.data import CameraBatch, Conditioning, FieldSample, NoiseSchedule, RaySamples, RenderOutput
+from dfw.interfaces.data import (
+    PREDICTION_TYPES,
+    CameraBatch,
+    Conditioning,
+    FieldSample,
+    NoiseSchedule,
+    RaySamples,
+    RenderOutput,
+    Views,
+    Wording,
+)
 
 GUIDANCE_FACTS = ("schedule", "space", "resolution", "channels", "latent_resolution")
 """Attributes that every guidance sets in its constructor."""
-_PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow")
 
 
 def broken(component: Component, what: str) -> ContractError:
@@ -116,8 +125,8 @@ def check_guidance(guidance: Any) -> None:
             raise broken(guidance, f"self.{fact} is {value!r}, not a whole number above 0")
     if guidance.space not in ("pixel", "latent"):
         raise broken(guidance, f"self.space is {guidance.space!r}, not 'pixel' or 'latent'")
-    if guidance.prediction_type not in _PREDICTIONS:
-        raise broken(guidance, f"self.prediction_type is {guidance.prediction_type!r}, not one of {', '.join(_PREDICTIONS)}")
+    if guidance.prediction_type not in PREDICTION_TYPES:
+        raise broken(guidance, f"self.prediction_type is {guidance.prediction_type!r}, not one of {', '.join(PREDICTION_TYPES)}")
 
 
 def check_conditioning(guidance: Component, texts: Sequence[str], found: object) -> None:
@@ -133,6 +142,61 @@ def check_conditioning(guidance: Component, texts: Sequence[str], found: object)
         raise broken(guidance, f"encode_text gave an embedding of shape {shape} for {len(texts)} texts, not (B, L, D)")
 
 
+def check_texts(prompter: Component, given: object) -> tuple[str, ...]:
+    """What a prompter's `texts` gave: one text or more."""
+    texts = tuple(given) if isinstance(given, list | tuple) else ()
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise broken(prompter, f"texts() gave {given!r}, not a list of one text or more")
+    return texts
+
+
+def check_wording(prompter: Component, found: object, views: int) -> None:
+    """Which texts describe each of so many `views`."""
+    if not isinstance(found, Wording):
+        raise broken(prompter, f"choose() gave a {type(found).__name__}, not a Wording")
+    given: tuple[tuple[str, Tensor | None, Tensor | None], ...] = (
+        ("rows", found.rows, found.weights),
+        ("away_rows", found.away_rows, found.away_weights),
+    )
+    for name, rows, weights in given:
+        if rows is None and weights is None and name != "rows":
+            continue
+        if rows is None or weights is None or rows.dim() != 2 or len(rows) != views or rows.shape != weights.shape:
+            shapes = [None if one is None else tuple(one.shape) for one in (rows, weights)]
+            raise broken(prompter, f"{name} and its weights have shapes {shapes[0]} and {shapes[1]}, not ({views}, K) both")
+        if rows.dtype != torch.int64:
+            raise broken(prompter, f"{name} is of {rows.dtype}, not of torch.int64")
+
+
+def check_views(cameras: Component, views: object, together: int) -> None:
+    """What cameras gave for a step; its targets have the cameras' number of views and size."""
+    if not isinstance(views, Views) or not isinstance(views.cameras, CameraBatch):
+        raise broken(cameras, f"sample() gave a {type(views).__name__}, not Views of a CameraBatch")
+    batch = views.cameras
+    pose, count = batch.camera_to_world, len(batch)
+    check_tensor(cameras, "camera_to_world", pose, (count, 4, 4), "(B, 4, 4)", pose)
+    for name in ("fov_y", "azimuth", "elevation", "distance"):
+        check_tensor(cameras, name, getattr(batch, name), (count,), "(B,)", pose)
+    if count == 0 or batch.together != together or count % together:
+        raise broken(cameras, f"sample() gave {count} views in groups of {batch.together}, and together() says {together}")
+    for name, target in views.targets.items():
+        if not isinstance(target, Tensor) or len(target) != count:
+            given = f"{tuple(target.shape)}" if isinstance(target, Tensor) else f"a {type(target).__name__}"
+            raise broken(cameras, f"the target {name!r} is {given}, not a tensor of {count} views")
+
+
+def check_noise(noise: Component, encoded: Tensor, found: object) -> None:
+    """Noise for `encoded` views (B, C, h, w)."""
+    check_tensor(noise, "the noise", found, tuple(encoded.shape), "the encoded views' (B, C, h, w)", encoded)
+
+
+def check_files(exporter: Component, suffixes: Sequence[str], given: object) -> None:
+    """What an exporter gave: bytes for each of its endings."""
+    if not isinstance(given, dict) or set(given) != set(suffixes) or not all(isinstance(data, bytes) for data in given.values()):
+        listed = ", ".join(given) if isinstance(given, dict) else f"a {type(given).__name__}"
+        raise broken(exporter, f"files() gave {listed}, not bytes for each of {', '.join(suffixes)}")
+
+
 def check_encoded(guidance: Any, image: Tensor, encoded: object) -> None:
     """The encoding of `image` (B, 3, H, W), differentiable."""
     side = guidance.latent_resolution
@@ -146,8 +210,11 @@ def check_prediction(guidance: Component, noisy: Tensor, output: object) -> None
     check_tensor(guidance, "predict's result", output, tuple(noisy.shape), "the noisy input's (B, C, h, w)", noisy)
 
 
-def check_loss(loss: Any, value: object, render: RenderOutput) -> None:
-    """A scalar; with a gradient, if what the loss `requires` of the render (colour, where it says nothing) has one."""
+def check_loss(loss: Any, value: object, render: RenderOutput, of: str = "colour") -> None:
+    """Checks that the loss is a scalar, and that it has a gradient if what it reads of the render has one.
+
+    What it reads is what it `requires` of the render, else the picture `of`.
+    """
     if not isinstance(value, Tensor):
         raise broken(loss, f"the loss is a {type(value).__name__}, not a scalar tensor")
     if value.dim() or not value.is_floating_point() or value.device != render.colour.device:
@@ -163,7 +230,8 @@ def check_loss(loss: Any, value: object, render: RenderOutput) -> None:
         "ray-samples": None if samples is None else samples.weight,
     }
     words = set(type(loss).requires(loss.config)) & set(read)
-    wanted = [read[word] for word in words] or [render.colour]
+    pictures = {**read, "normal": render.normal, "camera-normal": render.normal, **render.extras}
+    wanted = [read[word] for word in words] or [pictures.get(of, render.colour)]
     if any(tensor is not None and tensor.requires_grad for tensor in wanted):
         raise broken(loss, f"the loss carries no gradient to the render; {_CUT}")
 

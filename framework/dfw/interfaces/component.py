@@ -1,10 +1,13 @@
-"""What every component has in common: a checked configuration, and the features it requires and provides. Imports no torch."""
+"""What every component has in common: a checked configuration, features, and numbers it reports. Imports no torch."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ComponentConfig(BaseModel):
@@ -14,23 +17,23 @@ class ComponentConfig(BaseModel):
 
 
 class Component:
-    """A part of a run that is chosen by name. Constructed as `cls(config)` with a checked `cls.Config`.
+    """A part of a run that is chosen by name. The core constructs it as `cls(config)` with a checked `cls.Config`.
 
-    Features are plain words. Built-in ones: `density-field`, `image` (of geometries); `colour`, `opacity`, `depth`, `normals`,
-    `ray-samples`, `latents` (of renderers); `noise-prediction`, `text`, `adapter` (of guidance). What a component requires must
-    be provided by another part of the run; that is checked when the run is composed, before any model loads.
+    Features are plain words. Built-in ones are `density-field`, `surface`, `image` (of geometries); `colour`, `opacity`, `depth`,
+    `normals`, `ray-samples`, `latents` (of renderers); `noise-prediction`, `text`, `adapter` (of guidance). What a component
+    requires must be provided by another part of the run. That is checked when the run is composed, before any model loads.
     """
 
     kind: ClassVar[str]
+    """Name of the kind, e.g. `geometry`: a key of `dfw.interfaces.kinds.KINDS`."""
     Config: ClassVar[type[ComponentConfig]] = ComponentConfig
-
+    """The options, a subclass of ComponentConfig."""
     feature_hints: ClassVar[dict[str, str]] = {}
-    """Feature -> what to configure so that this component provides it, e.g. {"normals": "shading.normals is 'analytic'"}."""
-
+    """Feature -> what to configure so that this component provides it, e.g. {"normals": "shading.normals is 'always'"}."""
     config: Any
-
+    """The checked options."""
     dfw_name: str = ""
-    """Its name in messages, `losses.sds (acme/glow, acme 0.3)`: written by the core when a run constructs it."""
+    """Its name in messages, `losses.sds (acme/glow, acme 0.3)`. The core writes it when a run constructs the component."""
 
     @classmethod
     def requires(cls, config: Any) -> frozenset[str]:
@@ -41,6 +44,20 @@ class Component:
     def provides(cls, config: Any) -> frozenset[str]:
         """Features that this component offers to the others, given its checked `config`."""
         return frozenset()
+
+    def log(self, name: str, value: Tensor | float) -> None:
+        """Reports a number of this step: metrics.jsonl, the report and trackers show it as `<where the component stands>.<name>`.
+
+        value: a number, or a tensor () on any device, read later, so that this call does not wait for the device. A second value
+        of one name in one step replaces the first.
+        """
+        detach = getattr(value, "detach", None)
+        vars(self).setdefault("_dfw_numbers", {})[name] = value if detach is None else detach()
+
+
+def take_numbers(component: Component) -> dict[str, Tensor | float]:
+    """What `component` has logged since the last call, by name."""
+    return dict(vars(component).pop("_dfw_numbers", {}))
 
 
 def name_of(component: Component) -> str:

@@ -1,49 +1,125 @@
-"""The frozen dataclasses that travel between components.
+"""The frozen records that travel between components.
 
-Shapes (legend used all over the project)
-    B  views in a batch          H, W  pixels of a view        R = B H W  rays
-    N  samples along all rays, packed (only those kept)         C, h, w   channels and side lengths of a guidance's space
-    T  timesteps of a noise schedule                            L, D      tokens and width of a text embedding
+Shapes, the legend used all over the project:
 
-World: right-handed, z up, objects face +x. Lengths are world units, angles of cameras are degrees, colours are
-display-referred (sRGB) in [0, 1], as the diffusion models' images are. Images are channels-last (B, H, W, 3) on the scene's
+| letter | what it counts |
+|---|---|
+| B | views in a batch |
+| H, W | pixels of a view |
+| R | rays, B H W |
+| N | samples along all rays, packed: only those kept |
+| C, h, w | channels and side lengths of a guidance's space |
+| T | timesteps of a noise schedule |
+| V | texts that views may be described by |
+| L, D | tokens and width of a text embedding |
+
+The world is right-handed, z is up, and objects face +x. Lengths are world units, and angles of cameras are degrees. Colours are
+display-referred (sRGB) in [0, 1], as the images of diffusion models are. Images are channels-last (B, H, W, 3) on the scene's
 side and channels-first (B, C, h, w) on the guidance's side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from dfw.interfaces.pictures import depth_picture, normal_picture
+
+PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
+"""What a network may put out; `Guidance.noise_of` and `Guidance.target` say what each means."""
+PREDICTION_TYPES: tuple[str, ...] = get_args(PredictionType)
+"""The same as values."""
+
+
+class Record:
+    """A frozen record of tensors. Copies are made over all its fields, so that a field added later is never lost."""
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same with every tensor changed, those inside nested records and mappings as well."""
+        return replace(self, **{one.name: _mapped(getattr(self, one.name), change) for one in fields(self)})  # type: ignore[type-var,arg-type]
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return self.mapped(lambda tensor: tensor.to(device))
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Record):
+        return value.mapped(change)
+    if isinstance(value, Mapping):
+        return {key: _mapped(item, change) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_mapped(item, change) for item in value)
+    return value
+
+
+class Batch(Record):
+    """A record whose tensors all have the batch in front."""
+
+    def select(self, index: slice | Tensor) -> Self:
+        """The rows at `index` along the batch."""
+        return self.mapped(lambda tensor: tensor[index])
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Parts joined along the batch, in order. Raises ValueError where one has what another lacks, or plain values differ."""
+        joined = {one.name: _joined(one.name, [getattr(part, one.name) for part in parts]) for one in fields(parts[0])}  # type: ignore[arg-type]
+        return cls(**joined)
+
+
+def _joined(name: str, values: list[Any]) -> Any:
+    first = values[0]
+    if all(isinstance(value, Tensor) for value in values):
+        return torch.cat(values)
+    if all(isinstance(value, Batch) for value in values):
+        return type(first).cat(values)
+    if all(isinstance(value, Mapping) for value in values) and len({frozenset(value) for value in values}) == 1:
+        return {key: _joined(f"{name}.{key}", [value[key] for value in values]) for key in first}
+    if isinstance(first, Tensor | Batch | Mapping) or any(value != first for value in values[1:]):
+        kinds = ", ".join(dict.fromkeys("none" if v is None else str(v) if isinstance(v, int) else "some" for v in values))
+        raise ValueError(f"cannot join records whose {name} differs ({kinds}); give all of them one, or none")
+    return first
 
 
 @dataclass(frozen=True)
-class Rays:
-    """Rays in world space: `origin` (..., 3) and unit `direction` (..., 3)."""
+class Rays(Record):
+    """Rays in world space."""
 
     origin: Tensor
+    """(..., 3), world units."""
     direction: Tensor
+    """(..., 3), unit length."""
 
 
 @dataclass(frozen=True)
-class CameraBatch:
-    """B pinhole cameras that share one image size.
-
-    camera_to_world: (B, 4, 4), OpenGL axes: x right, y up, looking along -z.
-    fov_y: (B,) vertical field of view, degrees. azimuth, elevation: (B,) degrees, as seen from the scene's centre; azimuth 0
-    looks at the front (the camera stands on +x), counter-clockwise from above. distance: (B,) world units to the centre.
-    """
+class CameraBatch(Batch):
+    """B pinhole cameras that share one image size."""
 
     camera_to_world: Tensor
+    """(B, 4, 4), OpenGL axes: x right, y up, looking along -z."""
     fov_y: Tensor
+    """(B,), vertical field of view, degrees."""
     azimuth: Tensor
+    """(B,), degrees, seen from the scene's centre, counter-clockwise from above. At 0 a camera on +x sees the front."""
     elevation: Tensor
+    """(B,), degrees above the horizon, seen from the scene's centre."""
     distance: Tensor
+    """(B,), world units to the centre."""
     height: int
+    """Pixels of a view's side."""
     width: int
+    """Pixels of a view's other side."""
+    time: Tensor | None = None
+    """(B,) in [0, 1], the moment of a scene that moves; None for scenes that do not."""
+    together: int = 1
+    """How many consecutive views show one scene at one moment, for models that see several views at once."""
 
     def __len__(self) -> int:
         return int(self.camera_to_world.shape[0])
@@ -53,30 +129,11 @@ class CameraBatch:
         """(B, 3) camera centres, world units."""
         return self.camera_to_world[:, :3, 3]
 
-    def select(self, index: slice | Tensor) -> CameraBatch:
-        """The cameras at `index` along the batch."""
-        return CameraBatch(
-            self.camera_to_world[index],
-            self.fov_y[index],
-            self.azimuth[index],
-            self.elevation[index],
-            self.distance[index],
-            self.height,
-            self.width,
-        )
-
-    @staticmethod
-    def cat(parts: Sequence[CameraBatch]) -> CameraBatch:
-        """The cameras of all parts, in order; image sizes must agree."""
-        return CameraBatch(
-            torch.cat([c.camera_to_world for c in parts]),
-            torch.cat([c.fov_y for c in parts]),
-            torch.cat([c.azimuth for c in parts]),
-            torch.cat([c.elevation for c in parts]),
-            torch.cat([c.distance for c in parts]),
-            parts[0].height,
-            parts[0].width,
-        )
+    def in_groups(self, together: int) -> CameraBatch:
+        """The same cameras, of which `together` consecutive ones show one scene at one moment. Raises ValueError."""
+        if together < 1 or len(self) % together:
+            raise ValueError(f"{len(self)} views cannot be split into groups of {together}")
+        return replace(self, together=together)
 
     def rays(self) -> Rays:
         """One ray through each pixel centre: origin and direction (B, H, W, 3)."""
@@ -98,106 +155,139 @@ class CameraBatch:
 
 
 @dataclass(frozen=True)
-class FieldSample:
-    """A field at points (..., 3): `density` (...), 1/unit, >= 0; `albedo` (..., 3) in [0, 1]; unit `normal` (..., 3)."""
+class Views(Record):
+    """What `Cameras` give for a step: cameras, and what is known of those views."""
+
+    cameras: CameraBatch
+    """The B cameras."""
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    """What posed pictures show: `colour` (B, H, W, 3) in [0, 1], `mask` (B, H, W) in [0, 1], `depth` (B, H, W) along the rays,
+    world units, `normal` (B, H, W, 3) unit, in world space, `index` (B,) int64, the pictures' numbers."""
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """From where a scene is looked at when it is shown: previews, turntable, exported mesh."""
+
+    distance: float = 3.0
+    """World units to the centre."""
+    fov: float = 40.0
+    """Vertical field of view, degrees."""
+    elevation: float = 15.0
+    """Degrees above the horizon."""
+    lowest: float = -90.0
+    """Lowest elevation, degrees, from which training looks at the scene; the mesh is solid where no view from there looks."""
+
+
+@dataclass(frozen=True)
+class FieldSample(Record):
+    """A field at points (..., 3)."""
 
     density: Tensor
+    """(...), 1/unit, >= 0."""
     albedo: Tensor
+    """(..., 3) in [0, 1]."""
     normal: Tensor | None = None
+    """(..., 3), unit length; None unless asked for."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """Whatever else the field knows at the points, each (..., C): roughness, a signed distance, features."""
 
 
 @dataclass(frozen=True)
-class RaySamples:
-    """Packed samples of a volume rendering, sorted by ray, then by distance.
-
-    weight (N,): contribution w_i of each sample to its pixel. ray (N,): index into the R rays, int64. distance (N,): along the
-    ray, world units. direction (N, 3): unit direction of the sample's ray. normal (N, 3): unit normals, or None.
-    """
+class RaySamples(Record):
+    """Packed samples of a volume rendering, sorted by ray, then by distance."""
 
     weight: Tensor
+    """(N,), contribution w_i of each sample to its pixel."""
     ray: Tensor
+    """(N,) int64, index into the R rays."""
     distance: Tensor
+    """(N,), along the ray, world units."""
     direction: Tensor
+    """(N, 3), unit direction of the sample's ray."""
     normal: Tensor | None = None
+    """(N, 3), unit normals; None where none were computed."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """The samples' other values, each (N, C)."""
+
+
+PICTURES = ("colour", "normal", "camera-normal", "depth", "opacity")
+"""What a loss may look at of any render (`of`), besides the names in `RenderOutput.extras`."""
 
 
 @dataclass(frozen=True)
-class RenderOutput:
-    """What a renderer gives back for a CameraBatch.
-
-    colour (B, H, W, 3): composited over the background, in [0, 1] (for a geometry of latents: (B, H, W, C), unbounded).
-    opacity (B, H, W): in [0, 1]. depth (B, H, W): expected distance along the ray, world units, 0 where nothing is.
-    normal (B, H, W, 3): weighted sum of the samples' unit normals, or None. samples: for per-sample losses, or None.
-    latent: whether `colour` is already in the guidance's latent space.
-    """
+class RenderOutput(Record):
+    """What a renderer gives back for a CameraBatch."""
 
     colour: Tensor
+    """(B, H, W, 3), composited over the background, in [0, 1]; for a geometry of latents (B, H, W, C), unbounded."""
     opacity: Tensor
+    """(B, H, W) in [0, 1]."""
     depth: Tensor
+    """(B, H, W), expected distance along the ray, world units; 0 where nothing is."""
     normal: Tensor | None = None
+    """(B, H, W, 3), weighted sum of the samples' unit normals, in world space; None where none were computed."""
     samples: RaySamples | None = None
+    """For losses that look at samples; None where there are none."""
     latent: bool = False
+    """Whether `colour` is already in the guidance's latent space."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """Other pictures of the scene, each (B, H, W, 1) or (B, H, W, 3): albedo, roughness, a signed distance."""
+
+    def picture(self, of: str, cameras: CameraBatch) -> Tensor:
+        """What a loss looks at, (B, H, W, 3) in [0, 1], differentiable.
+
+        `colour`: as it is (latents too). `normal`: (n + 1)/2 of world-space normals, over 1/2. `camera-normal`: as
+        `normal_picture`. `depth`: disparity, as `depth_picture`. `opacity`: three times. Others: a name in `extras`, (B, H, W, 1)
+        three times. Raises ValueError for what this render does not have.
+        """
+        if of == "colour":
+            return self.colour
+        if of == "opacity":
+            return self.opacity[..., None].expand(*self.opacity.shape, 3)
+        if of == "depth":
+            return depth_picture(self.depth, self.opacity, cameras)
+        if of in ("normal", "camera-normal"):
+            if self.normal is None:
+                raise ValueError("the render has no normals")
+            return (self.normal + 1) / 2 if of == "normal" else normal_picture(self.normal, self.opacity, cameras)
+        if of not in self.extras:
+            raise ValueError(f"the render has no picture named {of!r}; it has {', '.join([*PICTURES, *self.extras])}")
+        extra = self.extras[of]
+        return extra.expand(*extra.shape[:-1], 3)
 
 
 @dataclass(frozen=True)
-class Conditioning:
-    """What a guidance is conditioned on, for B images.
-
-    embedding: (B, L, D), of the text. pooled: (B, P), one vector for the whole text, where the model reads one. cameras: the
-    views, where it knows them. control: (B, 3, H, W) in [0, 1], a picture of the scene's shape, for a guidance that reads one
-    (`Guidance.control_image`).
-    """
+class Conditioning(Batch):
+    """What a guidance is conditioned on, for B images."""
 
     embedding: Tensor
+    """(B, L, D), of the text, or of whatever else the guidance reads."""
     pooled: Tensor | None = None
+    """(B, P), one vector for the whole text, where the model reads one."""
     cameras: CameraBatch | None = None
+    """The views, where it knows them."""
     control: Tensor | None = None
+    """(B, 3, H, W) in [0, 1], a picture of the scene's shape, for a guidance that reads one (`Guidance.control_image`)."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """Other conditions of a guidance's own, each with the batch in front."""
 
     def __len__(self) -> int:
         return int(self.embedding.shape[0])
 
-    def select(self, index: slice | Tensor) -> Conditioning:
-        """The rows at `index` along the batch."""
-        return Conditioning(
-            self.embedding[index],
-            None if self.pooled is None else self.pooled[index],
-            None if self.cameras is None else self.cameras.select(index),
-            None if self.control is None else self.control[index],
-        )
-
-    def to(self, device: torch.device | str) -> Conditioning:
-        """The same, its text's embeddings on another device."""
-        return replace(self, embedding=self.embedding.to(device), pooled=None if self.pooled is None else self.pooled.to(device))
-
-    @staticmethod
-    def cat(parts: Sequence[Conditioning]) -> Conditioning:
-        """Parts joined along the batch, in order. Cameras and pooled embeddings are kept when every part has them.
-
-        Raises ValueError when some parts have a control picture and some have none.
-        """
-        pooled = [p.pooled for p in parts if p.pooled is not None]
-        cameras = [p.cameras for p in parts if p.cameras is not None]
-        controls = [p.control for p in parts if p.control is not None]
-        if controls and len(controls) != len(parts):
-            raise ValueError("a conditioning with a control picture is joined to one without; take both from the prompt's batch")
-        return Conditioning(
-            torch.cat([p.embedding for p in parts]),
-            torch.cat(pooled) if len(pooled) == len(parts) else None,
-            CameraBatch.cat(cameras) if len(cameras) == len(parts) else None,
-            torch.cat(controls) if controls else None,
-        )
-
 
 @dataclass(frozen=True)
-class NoiseSchedule:
+class NoiseSchedule(Record):
     """The forward process z_t = alpha_t z + sigma_t eps, noise growing with t.
 
-    alpha, sigma: (T,), float32, both > 0. Variance-preserving diffusion (DDPM, Ho et al. 2020, eq. 4) has
-    alpha_t^2 + sigma_t^2 = 1, rectified flow (Liu et al. 2023) alpha_t + sigma_t = 1. Nothing else may be assumed of them.
+    Variance-preserving diffusion (DDPM, Ho et al. 2020, eq. 4) has alpha_t^2 + sigma_t^2 = 1, rectified flow (Liu et al. 2023)
+    alpha_t + sigma_t = 1. Nothing else may be assumed of them. The core moves `Guidance.schedule` to the run's device.
     """
 
     alpha: Tensor
+    """(T,), float32, > 0."""
     sigma: Tensor
+    """(T,), float32, > 0."""
 
     @staticmethod
     def from_alphas_cumprod(alphas_cumprod: Tensor) -> NoiseSchedule:
@@ -220,35 +310,71 @@ class NoiseSchedule:
         index = timestep.to(self.alpha.device)
         return self.alpha[index].to(like).view(shape), self.sigma[index].to(like).view(shape)
 
-    def to(self, device: torch.device | str) -> NoiseSchedule:
-        """The same schedule on another device."""
-        return NoiseSchedule(self.alpha.to(device), self.sigma.to(device))
+
+@dataclass(frozen=True)
+class Wording(Batch):
+    """Which of V texts describe B views."""
+
+    rows: Tensor
+    """(B, K) int64, indices of texts; K = 1 for one text a view."""
+    weights: Tensor
+    """(B, K), their shares, sum 1: embeddings are mixed with them."""
+    away_rows: Tensor | None = None
+    """(B, N) int64, texts that each view is pushed away from (Perp-Neg)."""
+    away_weights: Tensor | None = None
+    """(B, N), >= 0, how strongly."""
 
 
 @dataclass(frozen=True)
-class PromptBatch:
-    """The prompt as the guidance reads it: `positive` (for each camera's view) and `negative`, Conditioning of B each.
-
-    negatives: further ones of B, each with a column of negative_weights (B, N), >= 0: how strongly each view is pushed away from
-    them (Perp-Neg); none unless the run asks for it. texts: what losses asked for besides, by the text as they wrote it.
-    """
+class PromptBatch(Record):
+    """The prompt as the guidance reads it, Conditioning of B each."""
 
     positive: Conditioning
+    """For each camera's view."""
     negative: Conditioning
+    """What classifier-free guidance moves away from: the negative prompt, or no condition at all."""
     negatives: tuple[Conditioning, ...] = ()
+    """Further ones that each view is pushed away from (Perp-Neg); none unless the prompter gives them."""
     negative_weights: Tensor | None = None
+    """(B, N), >= 0, how strongly."""
     texts: Mapping[str, Conditioning] = field(default_factory=dict)
+    """Texts that losses asked for, by the text as they wrote it."""
 
     def with_control(self, control: Tensor | None) -> PromptBatch:
         """The same, every conditioning in it with the picture `control` (B, 3, H, W)."""
+        return replace(self, **{one.name: _with_control(getattr(self, one.name), control) for one in fields(self)})
 
-        def shown(text: Conditioning) -> Conditioning:
-            return replace(text, control=control)
 
-        return PromptBatch(
-            shown(self.positive),
-            shown(self.negative),
-            tuple(shown(text) for text in self.negatives),
-            self.negative_weights,
-            {wish: shown(text) for wish, text in self.texts.items()},
-        )
+def _with_control(value: Any, control: Tensor | None) -> Any:
+    if isinstance(value, Conditioning):
+        return replace(value, control=control)
+    if isinstance(value, tuple):
+        return tuple(_with_control(item, control) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _with_control(item, control) for key, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True)
+class Triangles(Record):
+    """A triangle mesh with gradients."""
+
+    vertices: Tensor
+    """(V, 3), world units."""
+    faces: Tensor
+    """(F, 3) int64, indices of vertices, counter-clockwise seen from outside."""
+
+
+@dataclass(frozen=True)
+class Resized:
+    """A parameter that gets another number of rows; its optimiser's state is carried over by `index`.
+
+    Keep no tensor of the step's graph after `end_step`: autograd remembers the old shape as long as the graph lives.
+    """
+
+    parameter: nn.Parameter
+    """The parameter, whose values are replaced in place."""
+    values: Tensor
+    """(M, ...), its new values."""
+    index: Tensor
+    """(M,) int64: the row of the old parameter that each new row continues, or -1 for a row that starts without a state."""

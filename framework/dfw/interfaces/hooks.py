@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import click
 
     from dfw.interfaces.events import RunEnded, RunStarted, StepEnded
+    from dfw.runs.scene import Scene
 
 hookspec = pluggy.HookspecMarker("dfw")
 """Marks the specifications below."""
@@ -30,6 +31,14 @@ def dfw_run_started(run: RunStarted) -> None:
 @hookspec
 def dfw_step_ended(step: StepEnded) -> None:
     """Called after each optimiser step, on the loop's thread: be quick."""
+
+
+@hookspec
+def dfw_scene_lent(scene: Scene) -> None:
+    """Called between steps with the scene as it is now: `scene.render(..., milliseconds=20)`. Change nothing of it.
+
+    The run waits, so be quick. A picture costs no random draw, so that the run keeps its bits.
+    """
 
 
 @hookspec

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     import click
 
     from dfw.interfaces.events import RunEnded, RunStarted, StepEnded
+    from dfw.runs.scene import Scene
 
 log = logging.getLogger("dfw.plugins.listeners")
 
-HOOKS = ("dfw_run_started", "dfw_step_ended", "dfw_run_ended", "dfw_register_commands")
+HOOKS = ("dfw_run_started", "dfw_step_ended", "dfw_scene_lent", "dfw_run_ended", "dfw_register_commands")
 """All hooks, in the order of a run."""
 
 _FILE = "dfw_plugin_"
@@ -148,6 +149,10 @@ class Listeners:
         """Tells everyone that a step is done. Raises DivergedError when a listener asks for the run to stop."""
         self._call("dfw_step_ended", "step", step)
 
+    def lend_scene(self, scene: Scene) -> None:
+        """Lends everyone the scene between two steps."""
+        self._each("dfw_scene_lent", lambda _, call: call(scene=scene))
+
     def run_ended(self, run: RunEnded) -> None:
         """Tells everyone that a run is over. There is nothing left to stop: DivergedError is a failure like any other."""
         self._call("dfw_run_ended", "run", run)
@@ -173,13 +178,13 @@ class Listeners:
 
         self._each(hook, tell)
 
-    def _each(self, hook: str, action: Callable[[Listener, Callable[..., object]], None]) -> None:
+    def _each(self, hook: str, action: Callable[[Listener, Callable[..., object]], object]) -> None:
         """`action` for each listener that implements `hook`: in order of registration, but for pluggy's tryfirst and trylast."""
         heard = [(one, getattr(one.manager.hook, hook)) for one in self._active if hook in one.hooks]
         for listener, call in sorted(heard, key=lambda pair: _turn(pair[1])):
             self._fenced(listener, hook, lambda: action(listener, call))  # noqa: B023
 
-    def _fenced(self, listener: Listener, hook: str, action: Callable[[], None]) -> None:
+    def _fenced(self, listener: Listener, hook: str, action: Callable[[], object]) -> None:
         def changed(changes: str) -> None:
             self._report(listener.provider, f"listener '{listener.name}'", f"{hook} changed {changes}; put back")
 

@@ -11,23 +11,13 @@ from inspect import isabstract
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
+from dfw.config.kinds import KINDS
 from dfw.errors import PluginError
 from dfw.plugins.discovery import BLOCKED, LOCAL, Found, Problem, Provider, import_target, normalise, scan
 from dfw.plugins.signatures import mismatch
 
 if TYPE_CHECKING:
     from dfw.interfaces.component import Component
-
-KINDS = {
-    "geometry": "dfw.interfaces.kinds:Geometry",
-    "renderer": "dfw.interfaces.kinds:Renderer",
-    "guidance": "dfw.interfaces.kinds:Guidance",
-    "loss": "dfw.interfaces.kinds:Loss",
-}
-"""Kind -> the interface its components implement; the entry-point group of a kind is `dfw.<kind>`."""
-
-RESERVED = {"loss": ("type", "weight")}
-"""Kind -> field names that the run's configuration keeps for itself (`type` for every kind)."""
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
@@ -53,6 +43,10 @@ class Entry:
         """For messages: `acme/nerf 0.3`."""
         return f"{self.qualified} {self.version}"
 
+    def kept(self, node: Mapping[str, object]) -> dict[str, object]:
+        """What of a configuration's node belongs to the run and not to the component."""
+        return {key: value for key, value in node.items() if key in KINDS[self.kind].reserved and key != "type"}
+
     def load(self) -> type[Component]:
         """The class, imported and checked. Raises PluginError naming distribution, version and target for whatever goes wrong."""
         if self._class is not None:
@@ -65,7 +59,7 @@ def check_component(entry: Entry, value: object) -> type[Component]:
     """`value` as a class of `entry`'s kind. Raises PluginError when it is another thing, abstract, or has no usable `Config`."""
     from dfw.interfaces.component import ComponentConfig
 
-    interface = resolve_name(KINDS[entry.kind])
+    interface = resolve_name(KINDS[entry.kind].interface)
     who = f"{entry.kind} '{entry.name}' of {entry.distribution} {entry.version} ({entry.target})"
     if not (isinstance(value, type) and issubclass(value, interface)):
         raise PluginError(
@@ -80,7 +74,7 @@ def check_component(entry: Entry, value: object) -> type[Component]:
     hints = getattr(value, "feature_hints", None)
     if not isinstance(hints, Mapping):
         raise PluginError(f"{who}: its feature_hints is {_describe(hints)}; write a dict, feature -> what to configure for it")
-    taken = sorted(set(RESERVED.get(entry.kind, ("type",))) & set(config.model_fields))
+    taken = sorted(set(KINDS[entry.kind].reserved) & set(config.model_fields))
     if taken:
         raise PluginError(f"{who} has a Config field named '{taken[0]}', which a run's configuration keeps for itself; rename it")
     wrong = mismatch(value)
@@ -247,6 +241,6 @@ def rediscover() -> Registry:
 def register(kind: str, name: str, component: type[Component]) -> None:
     """Makes a class known in this process as `name` (and `local/<name>`): for notebooks, scripts and `--plugin` files.
 
-    `kind` is `geometry`, `renderer`, `guidance` or `loss`. Raises PluginError when the class does not fit its kind.
+    `kind` is a name of `dfw.config.kinds.KINDS`: `geometry`, `loss`, `noise` ... Raises PluginError when the class does not fit.
     """
     registry().register(kind, name, component)

@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from dfw.config.kinds import KINDS
 from dfw.config.settings import RunConfig
 from dfw.errors import PluginError, one_line
-from dfw.plugins.registry import KINDS, Entry, Registry
+from dfw.plugins.registry import Entry, Registry
 
 log = logging.getLogger("dfw.plugins.schema")
 

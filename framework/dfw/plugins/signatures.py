@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-_HOMES = ("dfw.interfaces.component", "dfw.interfaces.kinds")
-"""Modules of the interfaces, whose public names are what the core calls."""
+_HOME = "dfw.interfaces."
+"""Where the interfaces are, whose public names are what the core calls."""
 
 
 def mismatch(cls: type[Any]) -> str:
@@ -31,7 +31,7 @@ def mismatch(cls: type[Any]) -> str:
 def _promises(cls: type[Any]) -> Iterator[tuple[str, Any]]:
     """The public methods and properties of the interfaces that `cls` overrides."""
     for base in cls.__mro__:
-        if base.__module__ in _HOMES:
+        if base.__module__.startswith(_HOME):
             for name, promised in vars(base).items():
                 if not name.startswith("_") and inspect.getattr_static(cls, name) is not promised:
                     yield name, promised

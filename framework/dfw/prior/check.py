@@ -15,18 +15,14 @@ from PIL import Image
 from scipy.special import stdtrit
 from torch import Tensor
 
-from dfw.compose import compose
-from dfw.config.camera_settings import ViewSettings
-from dfw.config.settings import RunConfig
+from dfw.compose import Composition
 from dfw.errors import ConfigError, GuidanceError
-from dfw.prior.sample import view_cameras
+from dfw.prior.sample import open_guidance, prompt_for
 from dfw.report.plot import Line, log_plot
-from dfw.run.prompts import ViewPrompts
-from dfw.run.random_streams import derive_seed
-from dfw.run.trainer import pick_device
+from dfw.runs.random_streams import derive_seed
 
 FALSE_ALARMS = 1e-4
-"""How often a prior whose mean is its closed form is refused all the same, over all numbers of the image and all timesteps."""
+"""False-positive rate: how often a correct prior is rejected, over all numbers of the image and all timesteps."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +79,20 @@ class Check:
         return log_plot(title, "timestep", "root mean square", [p.timestep for p in self.probes], lines)
 
 
-def check_guidance_at(config: RunConfig, image: Path | None, scale: float, points: int, draws: int) -> Check:
+def check_guidance_at(
+    composition: Composition, image: Path | None, scale: float, points: int, draws: int, name: str | None = None
+) -> Check:
     """Asks the configuration's guidance about its prompt at `image`, grey when None, at `points` timesteps, `draws` times each.
 
-    Raises GuidanceError when a closed form exists and the mean is not it; ConfigError for a configuration without guidance.
+    `name`: which of several guidances. Raises GuidanceError when a closed form exists and the mean is not it; ConfigError for a
+    configuration without guidance.
     """
-    device = pick_device(config.device)
-    found = compose(config).build_guidance()
-    if found is None:
-        raise ConfigError("guidance: this configuration has none, so there is nothing to check; add a guidance: section")
-    guidance = found.to(device)
-    prompts = ViewPrompts(config.prompt, config.negative_prompt, ViewSettings(mode="none"), guidance)
-    cameras = view_cameras(ViewSettings(mode="none"), device)
-    prompt = prompts.batch(cameras.select(torch.zeros(draws, dtype=torch.long, device=device)))
-    generator = torch.Generator(device).manual_seed(derive_seed(config.seed, "guidance-check"))
+    guidance = open_guidance(composition, name)
+    device = guidance.schedule.alpha.device
+    generator = torch.Generator(device).manual_seed(derive_seed(composition.config.seed, "guidance-check"))
+    draws = -(-draws // type(guidance).sees(guidance.config)) * type(guidance).sees(guidance.config)
+    prompt = prompt_for(composition, guidance, draws, generator)
+
     total = len(guidance.schedule)
     timesteps = torch.linspace(0.02 * total, 0.98 * total - 1, points).round().long().tolist()
     with torch.no_grad():

@@ -7,26 +7,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from dfw.compose import compose
-from dfw.config.camera_settings import ViewSettings
+from dfw.compose import Composition
+from dfw.config.schedules import Progress
 from dfw.config.settings import RunConfig
 from dfw.errors import ConfigError
+from dfw.export.turntable import save_grid
+from dfw.interfaces.checks import check_guidance
 from dfw.interfaces.data import CameraBatch, PromptBatch
-from dfw.interfaces.kinds import Guidance
-from dfw.run.attribution import naming
-from dfw.run.cameras import look_at, spherical_position
-from dfw.run.directory import slug, unused
-from dfw.run.prompts import ViewPrompts, view_heights, view_words
-from dfw.run.random_streams import derive_seed
-from dfw.run.trainer import pick_device
-
-_GAP = 2
-"""Pixels between the images of a sheet."""
+from dfw.interfaces.guidance import Guidance
+from dfw.runs.attribution import naming
+from dfw.runs.directory import slug, unused
+from dfw.runs.prompt_table import PromptTable
+from dfw.runs.random_streams import derive_seed
+from dfw.runs.trainer import pick_device
 
 
 def ddim_timesteps(total: int, steps: int) -> list[int]:
@@ -64,58 +60,89 @@ def denoise(guidance: Guidance, noisy: Tensor, prompt: PromptBatch, steps: int, 
     return noisy
 
 
-def view_cameras(settings: ViewSettings, device: torch.device) -> CameraBatch:
-    """One camera in the middle of each view that has words of its own, in `view_words`' order."""
-    sectors = 1 if settings.mode == "none" else settings.sectors
-    number = torch.arange(len(view_words(settings)), device=device)
-    azimuth = number % sectors * (360.0 / sectors)
-    elevation = torch.tensor(view_heights(settings), device=device)[number // sectors]
-    ones = torch.ones_like(elevation)
-    position = spherical_position(azimuth, elevation, 3 * ones)
-    pose = look_at(position, torch.zeros_like(position), position.new_tensor([0.0, 0.0, 1.0]).expand_as(position))
-    return CameraBatch(pose, 40 * ones, azimuth, elevation, 3 * ones, height=64, width=64)
-
-
-def sample(config: RunConfig, count: int, steps: int, scale: float, out: Path, views: bool = False) -> Path:
+def sample(
+    composition: Composition, count: int, steps: int, scale: float, out: Path, views: bool = False, name: str | None = None
+) -> Path:
     """Draws the configuration's prompt with its guidance and writes one PNG; returns its path.
 
-    `count` images side by side; with `views`, a row of `count` for each view's words. `out` is a PNG file or a folder; a file
-    that exists is kept, and the new one takes the next free number. Raises ConfigError when the configuration has no guidance.
+    `count` images side by side. With `views`, a row of `count` for each view that has words of its own. A guidance that sees
+    several views of a scene at once, or that reads no text, shows the views of the run's cameras: a row for each scene. `out` is
+    a PNG file or a folder; a file that exists is kept, and the new one takes the next free number. `name`: which of several
+    guidances. Raises ConfigError when the configuration has none.
     """
-    guidance = _guidance(config)
+    guidance = open_guidance(composition, name)
     with naming([guidance], lambda: "while it drew a sample"):
-        return _sample(config, guidance, count, steps, scale, out, views)
+        images = _draw(composition, guidance, count, steps, scale, views)
+    config = composition.config
+    path = unused(out if out.suffix.lower() == ".png" else out / f"{slug(config.prompt or config.name)}.png")
+    columns = images.shape[1]
+    return save_grid(images.flatten(0, 1).permute(0, 2, 3, 1), path, columns)
 
 
-def _sample(config: RunConfig, guidance: Guidance, count: int, steps: int, scale: float, out: Path, views: bool) -> Path:
-    settings = config.views if views else ViewSettings(mode="none")
-    prompts = ViewPrompts(config.prompt, config.negative_prompt, settings, guidance)
-    device = pick_device(config.device)
+def _draw(composition: Composition, guidance: Guidance, count: int, steps: int, scale: float, views: bool) -> Tensor:
+    """Images (rows, columns, 3, H, W) in [0, 1]."""
+    config, device = composition.config, guidance.schedule.alpha.device
     generator = torch.Generator(device).manual_seed(derive_seed(config.seed, "sample"))
-    cameras = view_cameras(settings, device)
-    rows = [cameras.select(torch.full((count,), row, device=device)) for row in range(len(cameras))]
-    images = torch.stack([ddim(guidance, prompts.batch(row), steps, scale, generator) for row in rows])
-    path = unused(out if out.suffix.lower() == ".png" else out / f"{slug(config.prompt)}.png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(images).save(path)
-    return path
+    rows = [guidance_views(composition, guidance, count, generator)] if _knows_cameras(guidance) else []
+    prompter = composition.prompter()
+    seen = prompter.views() if views and prompter is not None else None
+    if rows:
+        together = type(guidance).sees(guidance.config)
+        columns = together if together > 1 else count
+    elif seen is not None:
+        rows, columns = [seen.to(device).select(torch.full((count,), row)) for row in range(len(seen))], count
+    else:
+        prompts = [as_written(guidance, config, count)]
+        columns = count
+    if rows:
+        table = PromptTable(guidance, prompter, config.prompt, config.negative_prompt)
+        prompts = [table.batch(row) for row in rows]
+    images = torch.cat([ddim(guidance, prompt, steps, scale, generator) for prompt in prompts])
+    return images.view(-1, columns, *images.shape[1:])
 
 
-def _guidance(config: RunConfig) -> Guidance:
-    device = pick_device(config.device)
-    guidance = compose(config).build_guidance()
-    if guidance is None:
-        raise ConfigError("guidance: this configuration has none, so there is nothing to sample; add a guidance: section")
-    return guidance.to(device)
+def _knows_cameras(guidance: Guidance) -> bool:
+    """Whether a sample needs cameras: the model sees several views at once, or reads no text."""
+    return type(guidance).sees(guidance.config) > 1 or "text" not in type(guidance).provides(guidance.config)
 
 
-def contact_sheet(images: Tensor) -> Image.Image:
-    """Images (rows, columns, 3, H, W) in [0, 1] as one picture, white lines between them."""
-    rows, columns, _, height, width = images.shape
-    sheet = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, dtype=np.uint8)
-    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 1, 3, 4, 2).cpu().numpy()
-    for row in range(rows):
-        for column in range(columns):
-            top, left = row * (height + _GAP), column * (width + _GAP)
-            sheet[top : top + height, left : left + width] = pixels[row, column]
-    return Image.fromarray(sheet)
+def guidance_views(composition: Composition, guidance: Guidance, count: int, generator: torch.Generator) -> CameraBatch:
+    """Views of the run's training cameras: `count` scenes of as many views as the guidance sees at once."""
+    together = type(guidance).sees(guidance.config)
+    cameras = composition.cameras()["cameras"].to(generator.device)
+    found: list[CameraBatch] = []
+    while sum(map(len, found)) < count * together:
+        found.append(cameras.sample(Progress(0, 1), generator).cameras)
+    return CameraBatch.cat(found).select(slice(0, count * together))
+
+
+def prompt_for(composition: Composition, guidance: Guidance, count: int, generator: torch.Generator) -> PromptBatch:
+    """`count` rows of the run's prompt, with cameras for a guidance that needs them; a multiple of the views it sees at once."""
+    config = composition.config
+    if not _knows_cameras(guidance):
+        return as_written(guidance, config, count)
+    scenes = count // type(guidance).sees(guidance.config)
+    table = PromptTable(guidance, composition.prompter(), config.prompt, config.negative_prompt)
+    return table.batch(guidance_views(composition, guidance, scenes, generator))
+
+
+@torch.no_grad()
+def as_written(guidance: Guidance, config: RunConfig, count: int) -> PromptBatch:
+    """The prompt without words for views, and the negative one: `count` rows each."""
+    both = guidance.encode_text([config.prompt, config.negative_prompt])
+    positive, negative = (both.select(torch.full((count,), row, device=both.embedding.device)) for row in (0, 1))
+    return PromptBatch(positive, negative)
+
+
+def open_guidance(composition: Composition, name: str | None = None) -> Guidance:
+    """The run's guidance, or the one called `name`, on the run's device. Raises ConfigError."""
+    models = list(composition.config.models)
+    if not models:
+        raise ConfigError("guidance: this configuration has none, so there is nothing to ask; add a guidance: section")
+    if (name is None and len(models) > 1) or (name is not None and name not in models):
+        raise ConfigError(f"--guidance: name one of {', '.join(models)}")
+    device = pick_device(composition.config.device)
+    guidance = composition.guidance(name or models[0]).to(device)
+    check_guidance(guidance)
+    guidance.schedule = guidance.schedule.to(device)
+    return guidance

@@ -13,18 +13,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dfw import __all__ as PUBLIC
-from dfw import __version__
+import dfw
+from dfw.config.kinds import KINDS
 from dfw.errors import ConfigError
 from dfw.plugins.discovery import BUILT_IN, LOCAL, normalise
-from dfw.plugins.registry import KINDS
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*$")
 _PREFIX = re.compile(r"^(dreamfw|dfw)-(?=.)")
 _LONGEST = 100
-_TAKEN = {*PUBLIC, *(f"{kind.capitalize()}Tests" for kind in KINDS)}
+_TAKEN = {*dfw.__all__, *(f"{kind.capitalize()}Tests" for kind in KINDS)}
 _TAKEN |= {"Any", "Annotated", "Callable", "Field", "Literal", "Path", "PositiveFloat", "PositiveInt", "Sequence", "Tensor"}
 _TAKEN |= {"CONFIG", "COLOURS", "Channel", "Fog"}
 """What the templates use themselves."""
@@ -76,7 +75,7 @@ def write_package(name: str, kind: str, parent: Path) -> list[Path]:
     _require_new(folder)
     qualified = f"{names['distribution']}/{names['component']}"
     summary, usage = (text.format(qualified, names["component"]) for text in _SUMMARIES[kind])
-    values = names | {"kind": kind, "dfw_version": __version__, "summary": summary, "usage": usage}
+    values = names | {"kind": kind, "dfw_version": dfw.__version__, "summary": summary, "usage": usage}
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     files: dict[Path, str] = {}
     for source in sorted(path for part in ("common", kind) for path in (TEMPLATES / part).rglob("*.j2")):

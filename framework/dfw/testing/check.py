@@ -10,14 +10,16 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from dfw.compose import Composition, checked, compose, features
+from dfw.compose import Composition, compose, features
 from dfw.config.load import load_with_provenance
 from dfw.config.merge import parse_overrides
 from dfw.config.messages import explain
 from dfw.config.origins import Provenance
 from dfw.errors import ConfigError, DfwError, PluginError, one_line
-from dfw.interfaces.kinds import Geometry, Guidance
+from dfw.interfaces.geometry import Geometry
+from dfw.interfaces.guidance import Guidance
 from dfw.plugins.discovery import BUILT_IN, scan
+from dfw.plugins.parts import Chooser
 from dfw.plugins.registry import Entry, Registry
 from dfw.testing.base import ComponentTests
 from dfw.testing.configs import undocumented
@@ -85,11 +87,11 @@ def kit_for(registry: Registry, request: Request) -> tuple[Entry, type[Component
     options: dict[str, Any] = {} if run is None else _options_in(run, entry, request.config)
     changes, _ = parse_overrides(list(request.overrides), {})
     options = _merged(options, changes)
-    try:
-        part = checked((entry.kind,), entry, cls, options)
-    except ValidationError as error:
-        sentences = "\n".join(explain(error, options, cls.Config, Provenance(), (), entry.label))
-        raise ConfigError(f"{sentences}\nGive its options with --set key=value, or with --config RUN.yaml") from None
+    chooser = Chooser(registry, Provenance())
+    part = chooser.check((), entry, cls, options)
+    if chooser.mistakes:
+        sentences = "\n".join(chooser.mistakes)
+        raise ConfigError(f"{sentences}\nGive its options with --set key=value, or with --config RUN.yaml")
     body: dict[str, Any] = {"component": cls, "options": options, "device": request.device, "__doc__": entry.label}
     body |= _partners(registry, entry, features(part, "requires"), run)
     if entry.kind == "guidance":
@@ -183,18 +185,18 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def _partners(registry: Registry, entry: Entry, requires: frozenset[str], run: Composition | None) -> dict[str, Any]:
     """Methods that give the kit a partner with the features it has none of: a run's own, or one that is installed."""
     if entry.kind == "renderer" and "density-field" not in requires:
-        build = _geometry_with(registry, entry, requires) if run is None else run.build_geometry
+        build = _geometry_with(registry, entry, requires) if run is None else run.geometry
 
         def geometry(self: Any) -> Geometry:
             return build()
 
         return {"geometry": geometry}
-    if entry.kind == "loss" and run is not None and run.guidance is not None and not requires <= _KIT_OFFERS:
+    if entry.kind == "loss" and run is not None and run.config.models and not requires <= _KIT_OFFERS:
         shared: list[Guidance | None] = []
 
         def guidance(self: Any) -> Guidance | None:
             if not shared:
-                shared.append(run.build_guidance())
+                shared.append(run.guidance(next(iter(run.config.models))))
             return shared[0]
 
         def prompt(self: Any) -> tuple[str, str]:
@@ -212,11 +214,13 @@ def _geometry_with(registry: Registry, renderer: Entry, wanted: frozenset[str]) 
     owners = (renderer.distribution, BUILT_IN)
     for entry in sorted(registry.entries("geometry"), key=lambda one: [one.distribution != owner for owner in owners]):
         try:
-            part = checked(("geometry",), entry, registry.load(entry), {})
+            chooser = Chooser(registry, Provenance())
+            part = chooser.check(("geometry",), entry, registry.load(entry), {})
+            chooser.finish()
             if wanted <= features(part, "provides"):
                 part.construct()
                 return part.construct
-        except (DfwError, ValidationError):
+        except DfwError:
             continue
     raise ConfigError(
         f"no installed geometry provides {', '.join(sorted(wanted))} with its default options; "

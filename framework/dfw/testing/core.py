@@ -9,7 +9,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from dfw.interfaces.kinds import Geometry, Guidance, Loss, Renderer
+from dfw.interfaces.geometry import Geometry
+from dfw.interfaces.guidance import Guidance
+from dfw.interfaces.loss import Loss
+from dfw.interfaces.renderer import Renderer
 from dfw.testing.outcomes import expecting_failure, plain, require
 
 Made = TypeVar("Made", Geometry, Renderer, Guidance, Loss)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from dfw.interfaces.component import ComponentConfig
 from dfw.interfaces.data import CameraBatch, FieldSample
-from dfw.interfaces.kinds import DensityField
-from dfw.run.cameras import look_at, spherical_position
+from dfw.interfaces.geometry import DensityField
+from dfw.interfaces.poses import look_at, spherical_position
 
 
 class _Field(DensityField):

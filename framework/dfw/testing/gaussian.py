@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dfw.errors import PromptError
 from dfw.interfaces.component import ComponentConfig
 from dfw.interfaces.data import Conditioning, NoiseSchedule
-from dfw.interfaces.kinds import Adapter, Guidance
+from dfw.interfaces.guidance import Adapter, Guidance
 
 
 class GaussianScore(Guidance):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfw.config.schedules import Progress
-from dfw.interfaces.kinds import DensityField, Geometry
+from dfw.interfaces.geometry import DensityField, Geometry
 from dfw.testing.base import ComponentTests
 from dfw.testing.compare import bounds, projected, require_finite, require_same
 from dfw.testing.outcomes import Skip, require
@@ -32,13 +32,13 @@ class GeometryTests(ComponentTests[Geometry], GroupChecks[Geometry], GradientChe
     def prepare(self, made: Geometry, generator: torch.Generator) -> None:
         """Draws the initial parameters and goes to the last step of a run, where all parts of the geometry take part."""
         made.initialise(generator)
-        made.begin_step(Progress(99, 100))
+        made.begin_step(Progress(99, 100), generator)
 
     def exercise(self, made: Geometry) -> None:
         """Goes through some steps of a run, backwards through what they show."""
         made.train()
         for step in (0, 50, 99):
-            made.begin_step(Progress(step, 100))
+            made.begin_step(Progress(step, 100), self.generator(step))
             total = projected(self.observe(made), self.generator())
             if total.requires_grad:
                 total.backward()  # type: ignore[no-untyped-call]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfw.interfaces.kinds import Guidance
+from dfw.interfaces.guidance import Guidance
 from dfw.testing.compare import require_same
 from dfw.testing.guidance_shown import ShownToGuidance
 from dfw.testing.outcomes import Skip, require

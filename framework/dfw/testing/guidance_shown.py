@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dfw.errors import PromptError
 from dfw.interfaces.data import Conditioning
-from dfw.interfaces.kinds import Guidance
+from dfw.interfaces.guidance import Guidance
 from dfw.testing.base import ComponentTests
 from dfw.testing.outcomes import require
 

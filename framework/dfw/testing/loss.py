@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfw.config.schedules import Progress
 from dfw.interfaces.data import PromptBatch
-from dfw.interfaces.kinds import Loss, LossInputs
+from dfw.interfaces.loss import Loss, LossInputs
 from dfw.testing.compare import difference, require_derivative, require_finite, require_same
 from dfw.testing.loss_shown import ShownToLoss
 from dfw.testing.outcomes import Skip, require

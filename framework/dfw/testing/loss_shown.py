@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfw.config.schedules import Progress
-from dfw.interfaces.data import CameraBatch, Conditioning, PromptBatch, RaySamples, RenderOutput
-from dfw.interfaces.kinds import Guidance, Loss, LossInputs
-from dfw.run.cameras import orbit
+from dfw.interfaces.data import CameraBatch, Conditioning, PromptBatch, RaySamples, RenderOutput, Views
+from dfw.interfaces.guidance import Guidance
+from dfw.interfaces.loss import Loss, LossInputs, LossSetup
+from dfw.interfaces.poses import orbit
 from dfw.testing.base import ComponentTests
 from dfw.testing.gaussian import GaussianScore
 from dfw.testing.outcomes import require
@@ -42,7 +43,7 @@ class ShownToLoss(ComponentTests[Loss], GroupChecks[Loss]):
     def prepare(self, made: Loss, generator: torch.Generator) -> None:
         """Binds it to the guidance, as a run does before its first step."""
         guidance = self.guidance()
-        made.bind(None if guidance is None else guidance.to(self.device), generator)
+        made.bind(LossSetup(None if guidance is None else guidance.to(self.device), None, None, generator))
 
     def exercise(self, made: Loss) -> None:
         """Some steps backwards, each ended, in training mode."""
@@ -118,7 +119,7 @@ class ShownToLoss(ComponentTests[Loss], GroupChecks[Loss]):
                 positive, negative = self.prompt()
                 asked = {wish: self._text(guidance, wish.replace("{prompt}", positive), cameras) for wish in self._wishes()}
                 text = PromptBatch(self._text(guidance, positive, cameras), self._text(guidance, negative, cameras), texts=asked)
-        return LossInputs(render, cameras, text, guidance, Progress(10, 100), self.generator(seed))
+        return LossInputs(render, Views(cameras), text, guidance, Progress(10, 100), self.generator(seed))
 
     def _wishes(self) -> tuple[str, ...]:
         with kept_states():  # a constructor may draw: what counts is what is there after `bind`

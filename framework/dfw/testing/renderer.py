@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfw.interfaces.data import CameraBatch, RaySamples, RenderOutput
-from dfw.interfaces.kinds import Renderer
+from dfw.interfaces.renderer import Renderer
 from dfw.testing import fields
 from dfw.testing.compare import bounds, require_same
 from dfw.testing.outcomes import Skip, require

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dfw.interfaces.data import RaySamples, RenderOutput
-from dfw.interfaces.kinds import Renderer
+from dfw.interfaces.renderer import Renderer
 from dfw.testing.compare import bounds, require_finite, require_same
 from dfw.testing.outcomes import Skip, require
 from dfw.testing.renderer_gradients import PictureGradients

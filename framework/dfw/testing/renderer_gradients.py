@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
 
 from dfw.interfaces.data import CameraBatch, RenderOutput
-from dfw.interfaces.kinds import Geometry, Renderer
+from dfw.interfaces.geometry import Geometry
+from dfw.interfaces.renderer import Renderer
 from dfw.testing.compare import projected
 from dfw.testing.outcomes import Skip, require
 from dfw.testing.renderer_shown import ShownToRenderer

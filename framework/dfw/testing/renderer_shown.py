@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dfw.config.schedules import Progress
 from dfw.interfaces.data import CameraBatch, RenderOutput
-from dfw.interfaces.kinds import Geometry, Renderer
+from dfw.interfaces.geometry import Geometry
+from dfw.interfaces.renderer import Renderer
 from dfw.testing import fields
 from dfw.testing.base import ComponentTests
 from dfw.testing.outcomes import Skip
@@ -94,7 +95,7 @@ class ShownToRenderer(ComponentTests[Renderer], GroupChecks[Renderer], GradientC
         """The general scene with its initial parameters drawn, on the device."""
         geometry = self.geometry().to(self.device)
         geometry.initialise(self.generator(11))
-        geometry.begin_step(Progress(99, 100))
+        geometry.begin_step(Progress(99, 100), self.generator())
         return geometry
 
     def _cameras(self, count: int = 3, dtype: torch.dtype = torch.float32) -> CameraBatch:

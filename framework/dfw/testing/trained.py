@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfw.interfaces.kinds import parameters_of
+from dfw.interfaces.loss import parameters_of
 from dfw.testing.compare import projected, require_derivative
 from dfw.testing.core import Core, Made
 from dfw.testing.outcomes import Skip, require

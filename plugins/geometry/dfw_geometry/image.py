@@ -11,10 +11,10 @@ import torch
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from dfw import ComponentConfig, Geometry
+from dfw import ComponentConfig, ImagePlanes
 
 
-class Image(Geometry):
+class Image(ImagePlanes):
     """P planes of values that are the parameters themselves. Feature `image`.
 
     Pixels are clamped to [0, 1] straight through: the image is in range, and the gradient passes as if nothing were clamped, so

@@ -117,9 +117,9 @@ class NeRF(DensityField):
         for part in (self.encoding, self.density_network, self.colour_network):
             part.initialise(generator)
         if self.level_weights is not None:
-            self.begin_step(Progress(0, 1))
+            self.begin_step(Progress(0, 1), torch.Generator())
 
-    def begin_step(self, progress: Progress) -> None:
+    def begin_step(self, progress: Progress, generator: torch.Generator) -> None:
         """Sets how much each level of the encoding takes part, for coarse-to-fine runs; no transfer from the device."""
         plan, weights = self.config.coarse_to_fine, self.level_weights
         if plan is None or weights is None:

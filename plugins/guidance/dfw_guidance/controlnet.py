@@ -11,7 +11,6 @@ from torch import Tensor
 
 from dfw import CameraBatch, Conditioning, ConfigError, RenderOutput
 from dfw_guidance.aliases import candidates
-from dfw_guidance.control import depth_picture, normal_picture
 from dfw_guidance.hub import find_model
 from dfw_guidance.layouts import CONTROLNET
 from dfw_guidance.pretrained import Files
@@ -65,12 +64,10 @@ class ControlNet(StableDiffusion):
 
     def control_image(self, render: RenderOutput, cameras: CameraBatch) -> Tensor:
         """The depth or normal picture (B, 3, H, W) of the render, at the model's resolution."""
-        if self.config.control == "depth":
-            picture = depth_picture(render.depth, render.opacity, cameras)
-        elif render.normal is None:
+        if self.config.control == "normals" and render.normal is None:
             raise ConfigError("guidance.control: normals, and the render has none; write renderer.shading.normals: always")
-        else:
-            picture = normal_picture(render.normal, render.opacity, cameras)
+        of = "depth" if self.config.control == "depth" else "camera-normal"
+        picture = render.picture(of, cameras).permute(0, 3, 1, 2)
         side = (self.resolution, self.resolution)
         return F.interpolate(picture, size=side, mode="bilinear", align_corners=False, antialias=picture.shape[-1] > side[1])
 

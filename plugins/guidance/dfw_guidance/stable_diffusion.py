@@ -57,6 +57,6 @@ class StableDiffusion(Latent):
 
     def adapter(self, rank: int, generator: torch.Generator) -> Adapter:
         """Low-rank weights in the U-Net's attention and an embedding of the camera (`LowRankAdapter`)."""
-        from dfw_guidance.adapter import LowRankAdapter  # peft takes a second to import
+        from dfw import LowRankAdapter  # peft takes a second to import
 
         return LowRankAdapter(self, self.unet, rank, generator)

@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dfw import Schedule
-from dfw_losses.distillation import Distillation, GuidedConfig, Query
+from dfw import Distillation, GuidedConfig, Query, Schedule
 
 
 class ASD(Distillation):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from dfw import Schedule
-from dfw_losses.distillation import Distillation, DistillationConfig, GuidedConfig, Query
+from dfw import Distillation, DistillationConfig, GuidedConfig, Query, Schedule
 
 
 class Bridge(Distillation):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dfw import Schedule
-from dfw_losses.distillation import Distillation, DistillationConfig, Query
-from dfw_losses.rules import towards
+from dfw import Distillation, DistillationConfig, Query, Schedule, towards
 
 
 class CSD(Distillation):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfw import Schedule
-from dfw_losses.distillation import Distillation, GuidedConfig, Query
-from dfw_losses.weighting import Weighting
+from dfw import Distillation, GuidedConfig, Query, Schedule, Weighting
 
 
 class Diffusion(Distillation):

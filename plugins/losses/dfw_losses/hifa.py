@@ -6,11 +6,7 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from dfw import ConfigError, LossInputs, Ramp
-from dfw_losses.distillation import Distillation, GuidedConfig, Query
-from dfw_losses.gradient import with_gradient
-from dfw_losses.timesteps import Timesteps
-from dfw_losses.weighting import Weighting
+from dfw import ConfigError, Distillation, GuidedConfig, LossInputs, Query, Ramp, Timesteps, Weighting, with_gradient
 
 
 class HiFA(Distillation):

@@ -5,10 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from dfw import Schedule
-from dfw_losses.distillation import Distillation, DistillationConfig, GuidedConfig, Query
-from dfw_losses.inversion import ddim_move, invert
-from dfw_losses.weighting import Weighting
+from dfw import Distillation, DistillationConfig, GuidedConfig, Query, Schedule, Weighting, ddim_move, invert
 
 
 class ISM(Distillation):

@@ -6,9 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dfw import Schedule
-from dfw_losses.distillation import Distillation, DistillationConfig, GuidedConfig, Query
-from dfw_losses.rules import towards
+from dfw import Distillation, DistillationConfig, GuidedConfig, Query, Schedule, towards
 
 UGLY = "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark, low-resolution, gloomy"
 """The paper's negative prompt."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dfw_losses.distillation import Distillation, GuidedConfig, Query
+from dfw import Distillation, GuidedConfig, Query
 
 
 class Score(Distillation):

@@ -5,10 +5,7 @@ from __future__ import annotations
 from pydantic import PositiveInt
 from torch import Tensor
 
-from dfw import Schedule
-from dfw_losses.distillation import Distillation, GuidedConfig, Query
-from dfw_losses.inversion import invert
-from dfw_losses.weighting import Weighting
+from dfw import Distillation, GuidedConfig, Query, Schedule, Weighting, invert
 
 
 class SDI(Distillation):

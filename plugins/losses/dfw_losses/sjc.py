@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dfw_losses.distillation import Distillation, GuidedConfig, Query
-from dfw_losses.weighting import Weighting
+from dfw import Distillation, GuidedConfig, Query, Weighting
 
 
 class SJC(Distillation):

@@ -8,9 +8,19 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from dfw import Adapter, Conditioning, ConfigError, Guidance, LossInputs, Schedule
-from dfw_losses.distillation import Distillation, DistillationConfig, GuidedConfig, Query
-from dfw_losses.timesteps import sample_timesteps
+from dfw import (
+    Adapter,
+    Conditioning,
+    ConfigError,
+    Distillation,
+    DistillationConfig,
+    GuidedConfig,
+    LossInputs,
+    LossSetup,
+    Query,
+    Schedule,
+    sample_timesteps,
+)
 
 
 class VSD(Distillation):
@@ -47,11 +57,12 @@ class VSD(Distillation):
         super().__init__(config)
         self.adapter = self.optimizer = None
 
-    def bind(self, guidance: Guidance | None, generator: torch.Generator) -> None:
-        """Makes the adapter, its initial weights from `generator`, and its optimiser."""
-        if guidance is None:
+    def bind(self, setup: LossSetup) -> None:
+        """Makes the adapter, its initial weights from the setup's generator, and its optimiser."""
+        super().bind(setup)
+        if setup.guidance is None:
             return  # `query` says what is missing
-        self.adapter = guidance.adapter(self.config.rank, generator)
+        self.adapter = setup.guidance.adapter(self.config.rank, setup.generator)
         self.optimizer = torch.optim.AdamW(self.adapter.parameters(), lr=self.config.adapter_lr)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -74,6 +85,7 @@ class VSD(Distillation):
         seen = drop_cameras(prompt.positive, self.config.camera_dropout, generator)
         output = adapter(guidance.add_noise(clean, noise, timestep), timestep, seen)
         error = (output - guidance.target(clean, noise, timestep)).square().sum() / len(clean)
+        self.log("adapter", error)
         optimizer.zero_grad()
         error.backward()
         optimizer.step()

@@ -1,4 +1,4 @@
-"""What is seen where no matter is: one colour, random colours, or a small network of the viewing direction.
+"""What is seen where no matter is: one colour, random colours, a checkerboard, or a small network of the viewing direction.
 
 Legend: B views, H, W pixels.
 """
@@ -7,62 +7,106 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from dfw import ComponentConfig
+from dfw import Background, ComponentConfig
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Channel = Annotated[float, Field(ge=0, le=1)]
 Colour = tuple[Channel, Channel, Channel]
+WHITE: Colour = (1.0, 1.0, 1.0)
 
 
-class SolidConfig(ComponentConfig):
+class _Mixed(Background):
+    """A background that may be replaced by a random colour in some training views."""
+
+    def _mixed(self, colour: Tensor, direction: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+        """`colour`, or in a share `probability` of the training views one drawn uniformly from the RGB cube."""
+        if not self.training or probability == 0:
+            return colour
+        drawn = torch.rand(direction.shape[0], 4, generator=generator, device=direction.device).to(direction.dtype)
+        drawn = drawn[:, None, None, :]
+        return torch.where(drawn[..., 3:] < probability, drawn[..., :3], colour)
+
+
+class Solid(Background):
     """One colour in all views."""
 
-    type: Literal["solid"] = "solid"
-    colour: Colour = (1.0, 1.0, 1.0)
-    """Linear RGB in [0, 1]."""
+    class Config(ComponentConfig):
+        """The colour."""
+
+        colour: Colour = WHITE
+        """Display-referred RGB in [0, 1]."""
+
+    config: Config
+    solid: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("solid", torch.tensor(config.colour), persistent=False)
+
+    def forward(self, direction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The colour (1, 1, 1, 3)."""
+        return self.solid.to(direction).view(1, 1, 1, 3)
 
 
-class RandomConfig(ComponentConfig):
+class Random(_Mixed):
     """While training, a new random colour for some views, so that matter cannot hide before a known background."""
 
-    type: Literal["random"] = "random"
-    probability: Probability = 0.7
-    """Share of the training views with a colour drawn uniformly from the RGB cube."""
-    colour: Colour = (1.0, 1.0, 1.0)
-    """Colour of all other views, those of evaluation among them."""
+    class Config(ComponentConfig):
+        """How often, and the colour of all other views."""
+
+        probability: Probability = 0.7
+        """Share of the training views with a colour drawn uniformly from the RGB cube."""
+        colour: Colour = WHITE
+        """Colour of all other views, those of evaluation among them."""
+
+    config: Config
+    solid: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("solid", torch.tensor(config.colour), persistent=False)
+
+    def forward(self, direction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One colour a view: (B, 1, 1, 3), or (1, 1, 1, 3) where nothing is drawn."""
+        return self._mixed(self.solid.to(direction).view(1, 1, 1, 3), direction, self.config.probability, generator)
 
 
-class LearnedConfig(ComponentConfig):
-    """A network from the ray's direction to a colour, trained with the scene. DreamFusion (Poole et al. 2023), appendix A.2."""
+class Checker(Background):
+    """Two colours in squares of the direction's azimuth and elevation: half-transparent matter shows against it."""
 
-    type: Literal["learned"] = "learned"
-    layers: PositiveInt = 3
-    """Hidden layers."""
-    width: PositiveInt = 64
-    """Units of each."""
-    frequencies: NonNegativeInt = 4
-    """Octaves of sines and cosines of the direction."""
-    random_probability: Probability = 0.0
-    """Share of the training views with a random colour instead, so that the network cannot paint the object."""
+    class Config(ComponentConfig):
+        """Colours and size of the squares."""
 
+        colour: Colour = WHITE
+        """Display-referred RGB in [0, 1]."""
+        other: Colour = (0.75, 0.75, 0.75)
+        """The other squares' colour."""
+        squares: PositiveInt = 24
+        """Squares around the horizon, an even number of them."""
 
-def _expand(value: Any) -> Any:
-    """`learned` is short for `{type: learned}`."""
-    return {"type": value} if isinstance(value, str) else value
+    config: Config
+    colours: Tensor
 
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("colours", torch.tensor([config.colour, config.other]), persistent=False)
 
-_Configs = Annotated[SolidConfig | RandomConfig | LearnedConfig, Field(discriminator="type")]
-BackgroundConfig = Annotated[
-    _Configs, BeforeValidator(_expand, json_schema_input_type=Literal["solid", "random", "learned"] | _Configs)
-]
-"""A background's name, or a mapping with its `type` and its fields."""
+    def forward(self, direction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A colour for each ray (B, H, W, 3)."""
+        x, y, z = direction.unbind(-1)
+        side = 2 * math.pi / (2 * ((self.config.squares + 1) // 2))
+        square = torch.floor(torch.atan2(y, x) / side) + torch.floor(torch.asin(z.clamp(-1, 1)) / side)
+        return self.colours.to(direction)[square.long() % 2]
 
 
 def encode_direction(direction: Tensor, frequencies: int) -> Tensor:
@@ -72,28 +116,29 @@ def encode_direction(direction: Tensor, frequencies: int) -> Tensor:
     return torch.cat([direction, phase.sin(), phase.cos()], dim=-1)
 
 
-class Background(nn.Module):
-    """The colour behind the scene; parameters only when learned."""
+class Learned(_Mixed):
+    """A network from the ray's direction to a colour, trained with the scene. DreamFusion (Poole et al. 2023), appendix A.2."""
 
-    solid: Tensor
+    class Config(ComponentConfig):
+        """Size of the network."""
 
-    def __init__(self, config: SolidConfig | RandomConfig | LearnedConfig) -> None:
+        layers: PositiveInt = 3
+        """Hidden layers."""
+        width: PositiveInt = 64
+        """Units of each."""
+        frequencies: NonNegativeInt = 4
+        """Octaves of sines and cosines of the direction."""
+        random_probability: Probability = 0.0
+        """Share of the training views with a random colour instead, so that the network cannot paint the object."""
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        if isinstance(config, LearnedConfig):
-            sizes = [3 + 6 * config.frequencies] + [config.width] * config.layers + [3]
-            self.weights.extend(nn.Parameter(torch.zeros(b, a)) for a, b in pairwise(sizes))
-            self.biases.extend(nn.Parameter(torch.zeros(b)) for b in sizes[1:])
-        else:
-            self.register_buffer("solid", torch.tensor(config.colour), persistent=False)
-
-    @property
-    def random_probability(self) -> float:
-        """Share of the training views that get a random colour."""
-        if isinstance(self.config, RandomConfig):
-            return self.config.probability
-        return self.config.random_probability if isinstance(self.config, LearnedConfig) else 0.0
+        sizes = [3 + 6 * config.frequencies] + [config.width] * config.layers + [3]
+        self.weights = nn.ParameterList(nn.Parameter(torch.zeros(b, a)) for a, b in pairwise(sizes))
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(b)) for b in sizes[1:])
 
     def initialise(self, generator: torch.Generator) -> None:
         """He's uniform weights (He et al. 2015), a tenth of them in the last layer, so that the first colours are near grey."""
@@ -106,20 +151,10 @@ class Background(nn.Module):
                 bias.zero_()
 
     def forward(self, direction: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Colours in [0, 1] that broadcast to (B, H, W, 3), for ray directions (B, H, W, 3); draws only in training mode."""
-        colour = self._steady(direction)
-        if not self.training or self.random_probability == 0:
-            return colour
-        views = direction.shape[0]
-        drawn = torch.rand(views, 4, generator=generator, device=direction.device).to(direction.dtype)[:, None, None, :]
-        return torch.where(drawn[..., 3:] < self.random_probability, drawn[..., :3], colour)
-
-    def _steady(self, direction: Tensor) -> Tensor:
-        if not isinstance(self.config, LearnedConfig):
-            return self.solid.to(direction).view(1, 1, 1, 3)
+        """A colour for each ray (B, H, W, 3)."""
         x = encode_direction(direction, self.config.frequencies).to(self.weights[0].dtype)
         last = len(self.weights) - 1
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = F.linear(x, weight, bias)
             x = torch.sigmoid(x) if index == last else F.relu(x)
-        return x.to(direction.dtype)
+        return self._mixed(x.to(direction.dtype), direction, self.config.random_probability, generator)

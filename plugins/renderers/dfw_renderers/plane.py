@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from dfw import CameraBatch, ComponentConfig, ConfigError, Geometry, Renderer, RenderOutput
-
-
-@runtime_checkable
-class ImageGeometry(Protocol):
-    """What a geometry with the feature `image` offers."""
-
-    @property
-    def latent(self) -> bool:
-        """Whether the values are in the guidance's latent space."""
-
-    def image(self, batch: int | None = None) -> Tensor:
-        """`batch` planes of values (B, H, W, C)."""
+from dfw import CameraBatch, ComponentConfig, ConfigError, Geometry, ImagePlanes, Renderer, RenderOutput
 
 
 class Plane(Renderer):
@@ -44,7 +31,7 @@ class Plane(Renderer):
 
     def forward(self, geometry: Geometry, cameras: CameraBatch, generator: torch.Generator | None = None) -> RenderOutput:
         """The geometry's planes for B views. Raises ConfigError for a geometry that is no image."""
-        if not isinstance(geometry, ImageGeometry):
+        if not isinstance(geometry, ImagePlanes):
             raise ConfigError(
                 "renderer: plane shows an image; write geometry: {type: dreamfw/image}, or renderer: {type: dreamfw/volume}"
             )

@@ -15,12 +15,14 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from dfw import (
+    Background,
     CameraBatch,
     ComponentConfig,
     ConfigError,
     DensityField,
     FieldSample,
     Geometry,
+    Part,
     Progress,
     Rays,
     RaySamples,
@@ -29,7 +31,6 @@ from dfw import (
 )
 
 from . import compositing, marching
-from .background import Background, BackgroundConfig, RandomConfig
 from .fast import marching as fast_marching
 from .fast import nerfacc_cuda
 from .fast.nerfacc_cuda import Backend, uses_nerfacc
@@ -106,7 +107,7 @@ class Volume(Renderer):
         """Rays rendered at once; smaller needs less memory."""
         shading: ShadingConfig = ShadingConfig()
         """From albedo to colour."""
-        background: BackgroundConfig = RandomConfig()
+        background: Part[Background] = Part[Background](type="dreamfw/random")
         """What is seen where no matter is."""
         backend: Backend = "auto"
         """`nerfacc`: its CUDA kernels; `portable`: plain torch, any device; `auto`: nerfacc where its kernels load."""
@@ -119,7 +120,7 @@ class Volume(Renderer):
         super().__init__()
         self.config = config
         self.grid = OccupancyGrid(config.occupancy)
-        self.background = Background(config.background)
+        self.background = config.background.build()
         self._surveyor = Surveyor(config.occupancy)
         self._progress = Progress(0, 1)
 

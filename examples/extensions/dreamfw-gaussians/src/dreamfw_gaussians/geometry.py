@@ -141,7 +141,7 @@ class Gaussians(Geometry):
             outside: Tensor = self.means.norm(dim=-1) > self.config.bound
             return outside | (torch.sigmoid(self.opacities) <= DEAD)
 
-    def begin_step(self, progress: Progress) -> None:
+    def begin_step(self, progress: Progress, generator: torch.Generator) -> None:
         """Relocates where it is due; `progress` alone decides, so that a resumed run does the same."""
         plan = self.config.relocation
         if progress.step and progress.step % plan.every == 0 and plan.start <= progress.fraction <= plan.end:

@@ -1,0 +1,1 @@
+"""What score-distillation losses share: timesteps, weights, guidance rules, clipping, inversion, adapters."""

@@ -1,0 +1,85 @@
+"""Triangle meshes as exporters get them: numpy arrays, no gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles with shared vertices, as numpy arrays."""
+
+    vertices: Floats
+    """(V, 3), world units."""
+    faces: Ints
+    """(F, 3), indices of vertices, counter-clockwise seen from outside."""
+
+    @property
+    def corners(self) -> Floats:
+        """The triangles' corners (F, 3, 3): face, corner, coordinate."""
+        return self.vertices[self.faces]
+
+    @property
+    def volume(self) -> float:
+        """Signed volume, units^3, positive when faces point outward: sum of a . (b x c) / 6 (divergence theorem)."""
+        a, b, c = np.moveaxis(self.corners.astype(np.float64), 1, 0)
+        return float(np.einsum("fi,fi->", a, np.cross(b, c)) / 6)
+
+    @property
+    def watertight(self) -> bool:
+        """Whether every edge is shared by exactly two faces that run along it in opposite directions."""
+        edges = self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64)
+        count = len(self.vertices)
+        forward = np.sort(edges[:, 0] * count + edges[:, 1])
+        backward = np.sort(edges[:, 1] * count + edges[:, 0])
+        return len(edges) > 0 and bool((np.diff(forward) > 0).all()) and bool((forward == backward).all())
+
+    def vertex_normals(self) -> Floats:
+        """Unit normals (V, 3), the faces' normals averaged by area."""
+        a, b, c = np.moveaxis(self.corners.astype(np.float64), 1, 0)
+        area = np.cross(b - a, c - a)
+        total = np.stack(
+            [np.bincount(self.faces.ravel(), np.repeat(area[:, axis], 3), len(self.vertices)) for axis in range(3)], axis=1
+        )
+        length = np.linalg.norm(total, axis=1, keepdims=True)
+        return np.where(length > 0, total / np.where(length > 0, length, 1), np.array([0.0, 0.0, 1.0]))
+
+    def without_unused_vertices(self) -> Mesh:
+        """The same faces over only the vertices they use, in their order."""
+        used, faces = np.unique(self.faces, return_inverse=True)
+        return Mesh(self.vertices[used], faces.reshape(-1, 3))
+
+
+@dataclass(frozen=True)
+class TexturedMesh:
+    """A mesh with texture coordinates; vertices on chart borders appear once for each chart."""
+
+    mesh: Mesh
+    """The triangles with shared vertices."""
+    source: Ints
+    """(W,), for each textured vertex its vertex in `mesh`."""
+    faces: Ints
+    """(F, 3), indices of textured vertices."""
+    uv: Floats
+    """(W, 2) in [0, 1], origin at the image's lower left."""
+    texture: NDArray[np.uint8]
+    """(S, S, 3), display-referred, row 0 on top."""
+    vertex_colour: NDArray[np.uint8]
+    """(V, 3), display-referred, for `mesh`."""
+
+    @property
+    def vertices(self) -> Floats:
+        """Positions (W, 3) of the textured vertices, world units."""
+        return self.mesh.vertices[self.source]
+
+    @property
+    def normals(self) -> Floats:
+        """Unit normals (W, 3) of the textured vertices, smooth across chart borders."""
+        return self.mesh.vertex_normals()[self.source]

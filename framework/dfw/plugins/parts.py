@@ -1,0 +1,190 @@
+"""Components before they are constructed: found, their options checked. Also components that stand inside other components."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import BaseModel, PrivateAttr, ValidationError, model_validator
+
+from dfw.config.kinds import KINDS, Kind
+from dfw.config.messages import explain
+from dfw.config.origins import KeyPath, Provenance
+from dfw.config.settings import ComponentSettings
+from dfw.errors import ConfigError, DfwError, PluginError, one_line
+from dfw.interfaces.component import Component, ComponentConfig
+from dfw.plugins.registry import Entry, Registry, registry
+from dfw.plugins.torch_state import kept
+
+log = logging.getLogger("dfw.plugins")
+
+Answer = TypeVar("Answer")
+Interface = TypeVar("Interface", bound=Component)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One component of a run before it is constructed."""
+
+    path: KeyPath
+    """Where it stands in the configuration."""
+    entry: Entry
+    """Who provides it."""
+    cls: type[Component]
+    """Its class."""
+    config: ComponentConfig
+    """Its checked options."""
+    inside: tuple[Chosen, ...] = ()
+    """The components that stand inside it."""
+
+    @property
+    def key(self) -> str:
+        """The configuration path, e.g. `losses.sds`."""
+        return ".".join(self.path)
+
+    @property
+    def who(self) -> str:
+        """For messages: `geometry (acme/nerf, acme 0.3)`."""
+        return f"{self.key} ({self.entry.qualified}, {self.entry.distribution} {self.entry.version})"
+
+    def all(self) -> Iterator[Chosen]:
+        """Itself, then what stands inside it."""
+        yield self
+        for one in self.inside:
+            yield from one.all()
+
+    def construct(self) -> Component:
+        """The component. What its constructor raises, other than a DfwError, becomes a PluginError that names it."""
+        constructor = cast(Callable[[ComponentConfig], Component], self.cls)
+        with kept(lambda changes: log.warning("%s changed %s in its constructor; put back", self.who, changes)):
+            component = fenced(self, "failed to start", lambda: constructor(self.config))
+        if hasattr(self.cls, "named_parameters") and "_parameters" not in vars(component):
+            raise PluginError(f"{self.who} failed to start: its __init__ does not call super().__init__()")
+        component.dfw_name = self.who
+        return component
+
+    def written(self) -> dict[str, Any]:
+        """Its type and options as plain data, every default written out. Raises PluginError for what cannot be written."""
+        what = "cannot write its options, which must be numbers, text, lists, mappings or Configs"
+        tree: dict[str, Any] = fenced(self, what, lambda: self.config.model_dump(mode="json", by_alias=True))
+        for one in self.inside:
+            _put(tree, one.path[len(self.path) :], one.written())
+        return {"type": self.entry.qualified} | tree
+
+
+def _put(tree: Any, path: KeyPath, value: Any) -> None:
+    *parents, last = path
+    for key in parents:
+        tree = tree[int(key)] if isinstance(tree, list) else tree[key]
+    tree[int(last) if isinstance(tree, list) else last] = value
+
+
+def fenced(part: Chosen, what: str, action: Callable[[], Answer]) -> Answer:
+    """`action()`; an exception that is not a DfwError becomes a PluginError that names the part, its distribution and version."""
+    try:
+        return action()
+    except (DfwError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{part.who} {what}: {one_line(error)}") from error
+
+
+class Part(ComponentSettings, Generic[Interface]):
+    """A Config's field that holds another component: `noise: Part[Noise] = Part[Noise](type="dreamfw/gaussian")`.
+
+    A configuration writes the component's name, or a mapping with its `type` and options. The core checks them when the run is
+    composed, with their own path (`losses.sds.noise.type`); `build` constructs the component.
+    """
+
+    _chosen: Chosen | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+    @classmethod
+    def kind(cls) -> Kind:
+        """The kind of component that it holds."""
+        (interface,) = cls.__pydantic_generic_metadata__["args"]
+        return KINDS[interface.kind]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
+        """Names the kind, so that `dfw.plugins.schema` and `describe` can tell what may stand here."""
+        return {"x-dfw-kind": cls.kind().name, "type": ["object", "string"]}
+
+    def build(self) -> Interface:
+        """The component. Raises ConfigError and PluginError where it was not checked by a run and cannot be found or built."""
+        chosen = self._chosen
+        if chosen is None:
+            chooser = Chooser(registry(), Provenance())
+            chosen = chooser.choose((self.kind().name,), self.kind().name, self)
+            chooser.finish()
+        return cast(Interface, chosen.construct())
+
+
+class Chooser:
+    """Finds and checks components one by one; gathers mistakes in options, so that one message lists them all."""
+
+    def __init__(self, registry: Registry, provenance: Provenance) -> None:
+        self.registry = registry
+        self.provenance = provenance
+        self.mistakes: list[str] = []
+
+    def finish(self) -> None:
+        """Raises ConfigError for the mistakes so far."""
+        if self.mistakes:
+            raise ConfigError("\n".join(self.mistakes))
+
+    def choose(self, path: KeyPath, kind: str, settings: ComponentSettings) -> Chosen:
+        """The component that `settings` name. Raises PluginError where it cannot be found, loaded or checked."""
+        where = (*path, "type")
+        origin = self.provenance.where(where)
+        try:
+            entry = self.registry.resolve(kind, settings.type, ".".join(where))
+            cls = self.registry.load(entry)
+        except PluginError as error:
+            raise PluginError(f"{origin}: {error}" if origin else str(error)) from error.__cause__
+        return self.check(path, entry, cls, settings.options)
+
+    def check(self, path: KeyPath, entry: Entry, cls: type[Component], options: Mapping[str, Any]) -> Chosen:
+        """A component with its options checked, and what stands inside it. Raises PluginError for a Config that itself breaks."""
+        try:
+            config = checked_options(path, entry, cls, options)
+        except ValidationError as error:
+            self.mistakes += explain(error, options, cls.Config, self.provenance, path, entry.label)
+            return Chosen(path, entry, cls, cls.Config.model_construct())
+        inside = []
+        for below, part in parts_in(config):
+            part._chosen = self.choose((*path, *below), part.kind().name, part)
+            inside.append(part._chosen)
+        return Chosen(path, entry, cls, config, tuple(inside))
+
+
+def checked_options(path: KeyPath, entry: Entry, cls: type[Component], options: Mapping[str, Any]) -> ComponentConfig:
+    """The options, checked. Raises ValidationError for wrong ones; PluginError for a Config that itself breaks."""
+    try:
+        return cls.Config.model_validate(dict(options))
+    except (DfwError, ValidationError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a validator of the plugin's own
+        who = f"Config of {entry.qualified} ({entry.distribution} {entry.version})"
+        raise PluginError(f"{'.'.join(path)}: {who} raised {one_line(error)}") from error
+
+
+def parts_in(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Part[Any]]]:
+    """The components that stand in a checked Config, with their paths; not those inside them."""
+    if isinstance(value, Part):
+        yield path, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from parts_in(getattr(value, name), (*path, type(value).model_fields[name].alias or name))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from parts_in(item, (*path, str(key)))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for index, item in enumerate(value):
+            yield from parts_in(item, (*path, str(index)))

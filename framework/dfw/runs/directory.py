@@ -1,0 +1,155 @@
+"""The run directory: made once, never overwritten; every file in it is written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import re
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dfw.atomic import write_whole
+from dfw.errors import CheckpointError, ConfigError
+
+LIBRARIES = ("dreamfw", "torch", "diffusers", "transformers", "accelerate", "warp-lang", "nerfacc", "numpy", "PyMCubes", "xatlas")
+
+
+def slug(prompt: str) -> str:
+    """A prompt as a file name: lower case, words joined by dashes, at most 40 characters."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
+
+
+def unused(path: Path) -> Path:
+    """`path`, or `path` with -2, -3 ... before its suffix: the first that does not exist."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return candidate
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole."""
+    write_whole(path, text.encode())
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide a result."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for library in LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            found[library] = "not installed"
+    return found
+
+
+class RunDirectory:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.images = path / "images"
+        self.export = path / "export"
+        self.metrics = path / "metrics.jsonl"
+        self.report = path / "report.html"
+        self.log = path / "run.log"
+        self.resolved = path / "resolved.yaml"
+
+    @staticmethod
+    def create(output: str, name: str, prompt: str, seed: int, path: Path | None = None) -> RunDirectory:
+        """A new directory `output/name/<prompt>-<seed>-<time>`, or `path`; a number is added where that exists."""
+        base = path or Path(output) / name / f"{slug(prompt or name)}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        number = 1
+        while True:
+            made = base if number == 1 else base.with_name(f"{base.name}-{number}")
+            try:
+                made.mkdir(parents=True)
+                break
+            except FileExistsError:
+                number += 1
+            except OSError as error:
+                raise ConfigError(f"output: cannot make {made}: {error.strerror}; write a folder you may write to") from error
+        run = RunDirectory(made)
+        for folder in (run.checkpoints, run.images, run.export):
+            folder.mkdir()
+        return run
+
+    @staticmethod
+    def open(path: Path) -> RunDirectory:
+        """An existing run; of a run with stages the last stage that has begun. Raises CheckpointError for other paths."""
+        run = RunDirectory(path)
+        begun = stage_directories(path)
+        if begun and not run.resolved.is_file():
+            return RunDirectory.open(begun[-1])
+        if not run.resolved.is_file():
+            raise CheckpointError(f"{path}: not a run directory (no resolved.yaml); give the folder that `dfw run` printed")
+        for folder in (run.checkpoints, run.images, run.export):
+            folder.mkdir(exist_ok=True)
+        return run
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes `name` (manifest.json, status.json) whole."""
+        write_text(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def update_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes `name` anew with the keys of `value` added or replaced."""
+        self.write_json(name, self.read_json(name) | dict(value))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Reads `name`; an empty mapping where it does not exist."""
+        path = self.path / name
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All rows of metrics.jsonl; an unfinished last line (a killed process) is left out."""
+        if not self.metrics.is_file():
+            return []
+        text = self.metrics.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drops the rows from `step` on, before a resumed run writes them again."""
+        rows = [row for row in self.read_metrics() if row["step"] < step]
+        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def previews(self) -> list[tuple[int, Path]]:
+        """(step, path) of the preview images, in order."""
+        return [(int(path.stem.split("-")[1]), path) for path in sorted(self.images.glob("step-*.png"))]
+
+
+STAGES = "stages.yaml"
+"""In the directory of a run with stages: stage -> its resolved configuration, in order."""
+
+
+def stage_directories(path: Path) -> list[Path]:
+    """The directories `1-coarse`, `2-refine` ... of the stages that have begun, in order."""
+    if not (path / STAGES).is_file():
+        return []
+    found = [below for below in path.glob("*-*") if (below / "resolved.yaml").is_file() and below.name.split("-")[0].isdigit()]
+    return sorted(found, key=lambda below: (int(below.name.split("-")[0]), below.stat().st_mtime))
+
+
+class LogFile:
+    """While open, the `dfw` logger also writes to run.log."""
+
+    def __init__(self, path: Path) -> None:
+        self._handler = logging.FileHandler(path, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def __enter__(self) -> LogFile:
+        logger = logging.getLogger("dfw")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(self._handler)
+        logger.info("command: %s", " ".join(sys.argv))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("dfw").removeHandler(self._handler)
+        self._handler.close()

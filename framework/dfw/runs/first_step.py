@@ -1,0 +1,81 @@
+"""A look at values, where somebody waits for them anyway: in a run's first step, and in pictures that are to be shown.
+
+A number that is not finite before anything was learned is a component's own doing, and it is named. Between such looks the
+watchdog reads the numbers that each step gives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dfw.errors import DivergedError
+from dfw.interfaces.checks import broken, check_field
+from dfw.interfaces.component import Component, name_of
+from dfw.interfaces.data import RenderOutput
+from dfw.interfaces.geometry import DensityField, Geometry
+from dfw.interfaces.guidance import Guidance
+from dfw.interfaces.loss import LossInputs
+
+_UNTOUCHED = "before the first update, when nothing was learned yet; look at its options and its code, not at the learning rate"
+
+
+def look_at_geometry(geometry: Geometry, device: torch.device) -> None:
+    """Asks a density field at a few points: shapes, gradients, finite values, no negative density. Other geometries pass.
+
+    Raises ContractError, and DivergedError for what is not finite.
+    """
+    if not isinstance(geometry, DensityField):
+        return
+    radius: object = geometry.radius
+    if not isinstance(radius, int | float) or not 0 < radius < math.inf:
+        raise broken(geometry, f"radius is {radius!r}, not a number of world units above 0")
+    steps = torch.linspace(-0.5, 0.5, 6, device=device).reshape(2, 3, 1) * float(radius)
+    points = steps * torch.tensor([1.0, -0.5, 0.25], device=device)
+    found = geometry.sample(points)
+    check_field(geometry, points, found)
+    _finite(geometry, {"density": found.density, "albedo": found.albedo})
+    lowest = float(found.density.detach().min())
+    if lowest < 0:
+        raise broken(geometry, f"density is {lowest:g} somewhere; it is 0 or more everywhere")
+
+
+def look_at_render(renderer: Component, render: RenderOutput, step: int) -> None:
+    """Raises DivergedError when pixels of a picture made at `step` are not finite."""
+    _finite(renderer, {"colour": render.colour, "opacity": render.opacity, "depth": render.depth}, step)
+
+
+def look_at_losses(losses: Mapping[str, tuple[Component, Tensor, LossInputs]]) -> None:
+    """Raises DivergedError for a loss that is not finite: names the guidance where that is what gave the loss such numbers."""
+    for loss, value, inputs in losses.values():
+        if not bool(torch.isfinite(value.detach())):
+            if inputs.guidance is not None:
+                _look_at_guidance(inputs.guidance, inputs)
+            _finite(loss, {"the loss": value})
+
+
+def _look_at_guidance(guidance: Guidance, inputs: LossInputs) -> None:
+    with torch.no_grad():
+        encoded = inputs.encoded.detach()
+        if not inputs.render.latent:
+            _finite(guidance, {"encode_image's result": encoded})
+        if inputs.prompt is None:
+            return
+        for timestep in range(0, len(guidance.schedule), max(1, len(guidance.schedule) // 4)):
+            at = torch.full((len(encoded),), timestep, device=encoded.device)
+            noisy = guidance.add_noise(encoded, torch.ones_like(encoded), at)
+            _finite(guidance, {"predict's result": guidance.predict(noisy, at, inputs.prompt.positive)})
+
+
+def _finite(component: Component, tensors: Mapping[str, Tensor], step: int = 0) -> None:
+    for what, tensor in tensors.items():
+        values = tensor.detach()
+        wrong = int((~torch.isfinite(values)).sum())
+        if wrong:
+            share = "" if values.dim() == 0 else f" in {wrong} of {values.numel()} places"
+            shown = values.flatten()[~torch.isfinite(values.flatten())][0].item()
+            when = f"at step {step}; try a lower optimizer.lr, or an earlier checkpoint" if step else _UNTOUCHED
+            raise DivergedError(f"{name_of(component)}: {what} is {shown}{share} {when}")

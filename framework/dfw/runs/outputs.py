@@ -1,0 +1,143 @@
+"""What a run leaves behind: previews on the way; turntable, mesh, assets and report."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from dfw.config.settings import ExportSettings, RunConfig
+from dfw.errors import DfwError, ExportError
+from dfw.export.agreement import rendered_albedo
+from dfw.export.pipeline import ExportResult, export_mesh
+from dfw.export.turntable import save_grid, save_turntable
+from dfw.interfaces.component import name_of
+from dfw.interfaces.events import Status
+from dfw.interfaces.exporter import Exporter
+from dfw.interfaces.geometry import DensityField, Geometry, Surface
+from dfw.report import ReportData, write_report
+from dfw.runs.directory import RunDirectory, unused
+from dfw.runs.scene import Scene
+
+log = logging.getLogger("dfw.runs")
+
+PREVIEW_VIEWS = 4
+EXPORT_VIEWS, EXPORT_WIDTH = 8, 128  # the renders that choose the surface's level and that the mesh is compared with
+
+
+def preview(scene: Scene, directory: RunDirectory) -> Path:
+    """Front, left, back and right as one picture, `images/step-NNNNNN.png`; of pictures in a plane the first."""
+    path = directory.images / f"step-{scene.step:06d}.png"
+    views = scene.views(1 if scene.flat else PREVIEW_VIEWS, scene.config.trainer.preview_width)
+    return save_grid(scene.render(views).colours, path)
+
+
+def turntable(scene: Scene, path: Path, frames: int, width: int, elevation: float | None = None) -> Path:
+    """One turn around the scene, in the format that the path's ending names; without an ending a folder of PNG frames."""
+    cameras = scene.views(frames, width, elevation)
+    images = [scene.render(cameras.select(slice(i, i + 1))).colours for i in range(frames)]
+    return save_turntable(torch.cat(images), path)
+
+
+def turntable_path(directory: RunDirectory, settings: ExportSettings) -> Path:
+    """Where the configuration's turntable is written."""
+    return directory.export / ("turntable" if settings.turntable == "png" else f"turntable.{settings.turntable}")
+
+
+def export_scene(scene: Scene, settings: ExportSettings, exporters: Sequence[Exporter], folder: Path) -> ExportResult:
+    """Writes the mesh with each exporter. Raises ExportError when there is no surface."""
+    if not isinstance(scene.geometry, DensityField | Surface):
+        raise ExportError(
+            f"{name_of(scene.geometry)} is neither a density field nor a surface; only those become meshes. "
+            "Write export.formats=[] to make no mesh"
+        )
+    cameras = scene.views(EXPORT_VIEWS, EXPORT_WIDTH)
+    render = scene.render(cameras).render
+    with scene.showing():
+        albedo = rendered_albedo(scene.geometry, cameras, render) if isinstance(scene.geometry, DensityField) else None
+        result = export_mesh(
+            scene.geometry,
+            render.opacity,
+            cameras,
+            settings,
+            exporters,
+            folder,
+            title=scene.config.prompt or scene.config.name,
+            albedo=albedo,
+            lowest_view=scene.look.lowest,
+        )
+    log.info("%s", result.summary())
+    return result
+
+
+def export_assets(scene: Scene, folder: Path) -> dict[str, Path]:
+    """Writes into `folder` what the geometry has besides a mesh (`Geometry.export_assets`): name -> file; no file is replaced.
+
+    Raises ExportError, naming the geometry, when that fails or a file is not where it was said to be.
+    """
+    geometry, who = scene.geometry, name_of(scene.geometry)
+    if type(geometry).export_assets is Geometry.export_assets:
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".assets-", dir=folder) as scratch, scene.showing():
+        try:
+            written = geometry.export_assets(Path(scratch))
+        except DfwError:
+            raise
+        except Exception as error:
+            raise ExportError(f"{who} could not export its assets: {type(error).__name__}: {error}") from error
+        for name, path in written.items():
+            if not path.is_file() or path.parent != Path(scratch):
+                raise ExportError(f"{who} said that asset {name!r} is {path}, but there is no such file in {scratch}")
+        return {name: path.rename(unused(folder / path.name)) for name, path in written.items()}
+
+
+def finish(
+    config: RunConfig,
+    scene: Scene,
+    exporters: Sequence[Exporter],
+    directory: RunDirectory,
+    status: Status,
+    seconds: float,
+    diagnosis: str = "",
+) -> dict[str, Path]:
+    """Writes what a run ends with. A finished run gets turntable, mesh and assets; every run gets a report.
+
+    If the scene is empty, the report says so, then ExportError is raised.
+    """
+    made: dict[str, Path] = {}
+    facts: Mapping[str, str] = {}
+    failure: ExportError | None = None
+    settings = config.export
+    if status == "finished":
+        if settings.turntable_frames and not scene.flat:
+            path = unused(turntable_path(directory, settings))
+            made["turntable"] = turntable(scene, path, settings.turntable_frames, settings.turntable_width)
+        try:
+            made |= export_assets(scene, directory.export)
+            if exporters and isinstance(scene.geometry, DensityField | Surface):
+                result = export_scene(scene, settings, exporters, directory.export)
+                made |= result.paths
+                facts = result.facts()
+        except ExportError as error:
+            failure = error
+    data = ReportData(
+        prompt=config.prompt or config.name,
+        seed=config.seed,
+        status=status,
+        seconds=seconds,
+        diagnosis=diagnosis or (str(failure) if failure else ""),
+        artifacts=made,
+        metrics=directory.read_metrics(),
+        previews=directory.previews(),
+        resolved_config=directory.resolved.read_text(encoding="utf-8"),
+        manifest=directory.read_json("manifest.json"),
+        facts=facts,
+    )
+    made["report"] = write_report(directory.path, data)
+    if failure is not None:
+        raise failure
+    return made

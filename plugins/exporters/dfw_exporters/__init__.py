@@ -1,0 +1,1 @@
+"""Exporters that come with dfw. Imports no torch: a component's module loads when a configuration names it."""

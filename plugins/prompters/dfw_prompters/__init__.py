@@ -1,0 +1,1 @@
+"""Prompters that come with dfw. Imports no torch: a component's module loads when a configuration names it."""

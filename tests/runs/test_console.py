@@ -1,0 +1,61 @@
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dfw.config.schedules import Progress
+from dfw.config.settings import ComponentSettings, LossSettings, RunConfig
+from dfw.interfaces.events import RunEnded, RunStarted, StepEnded
+from dfw.runs.console import ConsoleListener, duration_text, split_text
+
+CONFIG = RunConfig(
+    prompt="a [red] mushroom",
+    geometry=ComponentSettings(type="g"),
+    renderer=ComponentSettings(type="r"),
+    losses={"l": LossSettings(type="l")},
+)
+
+
+def test_split_is_shares_of_the_whole():
+    seconds = {"render": 2.0, "guidance": 1.0, "backward": 1.0}
+    assert split_text(seconds) == "render 50 %, guidance 25 %, backward 25 %, optimizer 0 %"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (187, "3 min 07 s")])
+def test_durations(seconds, text):
+    assert duration_text(seconds) == text
+
+
+def test_lines_tell_prompt_progress_and_files(tmp_path):
+    out = io.StringIO()
+    listener = ConsoleListener(Console(file=out, width=200, highlight=False), lines_every=0.0)
+    listener.dfw_run_started(RunStarted(Path("runs/x"), CONFIG, 2, {}))
+    for step in range(2):
+        listener.dfw_step_ended(StepEnded(Progress(step, 2), 1.0, {"opacity": 0.25}, {"render": 0.3, "backward": 0.1}))
+    listener.dfw_run_ended(RunEnded(Path("runs/x"), "finished", 61.0, {"glb": tmp_path / "mesh.glb"}))
+    listener.dfw_run_ended(RunEnded(Path("runs/x"), "interrupted", 61.0, {}))
+    text = out.getvalue()
+    assert "go on with: dfw run --resume runs/x" in text
+    assert text.count("--resume") == 1
+    assert "a [red] mushroom -> runs/x" in text
+    assert "step 2/2  0 s left  opacity 0.250  render 75 %" in text
+    assert "finished after 1 min 01 s" in text
+    assert str(tmp_path / "mesh.glb") in text
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path):
+    """`dfw run ... | head -1`: the pipe closes after the first line."""
+    options = ["trainer.steps=30", "trainer.preview_every=30", "cameras.width=16", "device=cpu", f"output={tmp_path}"]
+    command = [sys.executable, "-m", "dfw", "run", "playground-2d", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, "")
+    (status,) = tmp_path.glob("*/*/status.json")
+    assert json.loads(status.read_text())["status"] == "finished"

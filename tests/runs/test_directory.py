@@ -1,0 +1,48 @@
+import pytest
+
+from dfw.errors import CheckpointError, ConfigError
+from dfw.runs.directory import RunDirectory, slug, unused, versions
+
+
+def test_two_runs_in_one_second_get_two_directories(tmp_path):
+    made = [RunDirectory.create(str(tmp_path), "n", "A red Mushroom!", 3).path for _ in range(3)]
+    assert len(set(made)) == 3
+    assert all(p.name.startswith("a-red-mushroom-3-") for p in made)
+
+
+def test_slug_is_a_safe_name():
+    assert slug("../../etc/Passwd: ünï") == "etc-passwd-n"
+    assert slug("!!!") == "prompt"
+    assert len(slug("word " * 50)) <= 40
+
+
+def test_unused_never_names_an_existing_file(tmp_path):
+    path = tmp_path / "mesh.glb"
+    assert unused(path) == path
+    path.touch()
+    assert unused(path).name == "mesh-2.glb"
+    unused(path).touch()
+    assert unused(path).name == "mesh-3.glb"
+
+
+def test_an_output_that_cannot_be_made_is_a_config_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="output: cannot make"):
+        RunDirectory.create(str(tmp_path / "file"), "n", "x", 0)
+
+
+def test_open_refuses_what_is_no_run(tmp_path):
+    with pytest.raises(CheckpointError, match="not a run directory"):
+        RunDirectory.open(tmp_path)
+
+
+def test_metrics_survive_a_killed_writer_and_are_cut_for_resume(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.metrics.write_text('{"step": 0}\n{"step": 1}\n{"step": 2}\n{"st')
+    assert [row["step"] for row in run.read_metrics()] == [0, 1, 2]
+    run.truncate_metrics(2)
+    assert run.metrics.read_text() == '{"step": 0}\n{"step": 1}\n'
+
+
+def test_versions_name_what_decides_a_result():
+    assert {"python", "torch", "diffusers", "dreamfw"} <= set(versions())
