@@ -30,7 +30,7 @@ from . import hash_grid_vectors
 
 enabled = True  # tests and benchmarks/fast_paths.py switch it off, to compare with the twin
 
-_FEWEST = 2048  # points of a thread: a launch takes as long as some hundred points, so that smaller parts would not pay
+_FEWEST = 2048  # points of a thread; a launch costs as much as 700 points, so that smaller parts would not pay
 _Run = Callable[[int, range, range], None]  # tile size, tiles, levels: a part of one kernel's work
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import warp as wp
 
+# Instant-NGP's primes, which `hash_grid_twin` and `hash_grid_vectors` hold as well.
 PRIME_Y = wp.constant(wp.uint32(2654435761))
 PRIME_Z = wp.constant(wp.uint32(805459861))
 
@@ -54,7 +55,7 @@ def slope(bx: wp.int32, by: wp.int32, bz: wp.int32, fx: wp.float32, fy: wp.float
     return wp.vec3(pick(bx, -1.0, 1.0) * wy * wz, pick(by, -1.0, 1.0) * wx * wz, pick(bz, -1.0, 1.0) * wx * wy)
 
 
-@wp.kernel(enable_backward=False)
+@wp.kernel(enable_backward=False)  # here and below: torch differentiates, so Warp need not compile adjoints
 def encode(
     points: wp.array(dtype=wp.vec3),
     table: wp.array(dtype=Any),

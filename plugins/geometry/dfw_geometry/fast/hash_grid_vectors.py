@@ -147,7 +147,7 @@ ARGUMENTS = {
     "directional": ("points", "direction", "table", "out"),
     "directional_scatter": ("points", "direction", "upstream", "out"),
 }
-"""Which arrays each kernel takes, in the order of `hash_grid_kernels`. `curvature` is missing: the losses never ask for it."""
+"""Which arrays each kernel takes, in the order of `hash_grid_kernels`. `curvature` is missing: no built-in loss asks for it."""
 
 
 def serves(name: str, features: int) -> bool:
