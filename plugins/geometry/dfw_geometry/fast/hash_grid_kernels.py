@@ -1,5 +1,7 @@
 """Warp kernels of the multi-resolution hash grid: one source for CPU and CUDA. Imported when a hash grid first meets float32.
 
+`hash_grid` launches them, and says what they replace and what they gain.
+
 Each kernel works on tiles of points and on a range of levels. On a CPU a tile is all points of a thread, level after level, so
 that one level's rows (1 MiB) stay in the L2 cache; on a GPU a tile is one point. `meta` (L, 4) int32 holds for each level: cells
 per side, first table row, row mask (rows - 1, where rows is a power of two for hashed levels), and vertices per side where it
