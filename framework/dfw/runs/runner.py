@@ -93,7 +93,7 @@ def run(
     directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed, path)
     write_text(directory.path / "config.yaml", to_yaml(config))
     write_text(directory.resolved, resolved)
-    origins = {key: asdict(origin) for key, origin in composition.origins().items()}
+    origins = {key: entry.facts() for key, entry in composition.origins().items()}
     manifest = {"versions": versions(), "components": origins, "device": str(trainer.device), "look": asdict(trainer.scene.look)}
     directory.write_json("manifest.json", manifest | ({} if start is None else {"start": start.facts()}))
     return _drive(composition, exporters, trainer, directory, listeners)
@@ -143,7 +143,7 @@ def changed_versions(recorded: Mapping[str, Mapping[str, str]], composition: Com
         then = recorded.get(key, {})
         if then.get("distribution") == now.distribution and then.get("version", now.version) != now.version:
             sentences.append(
-                f"{key}: the run was made with {now.name} of {now.distribution} {then['version']} and goes on with "
+                f"{key}: the run was made with {now.qualified} of {now.distribution} {then['version']} and goes on with "
                 f"{now.version}; install {now.distribution}=={then['version']} for the same bits"
             )
     return sentences
@@ -232,7 +232,7 @@ def _drive(
     with LogFile(directory.log):
         listeners = load_listeners([ConsoleListener()] if extra is None else extra)
         listeners.warn()
-        directory.update_json("manifest.json", {"listeners": {one.name: asdict(one.origin) for one in listeners.active}})
+        directory.update_json("manifest.json", {"listeners": {one.name: one.entry.facts() for one in listeners.active}})
         try:
             listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))
             with naming(
