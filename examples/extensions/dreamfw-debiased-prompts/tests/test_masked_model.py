@@ -14,7 +14,15 @@ from dfw import Prompter
 
 VIEWS = ("overhead", "front", "side", "back")
 QUESTION = "this image is depicting a {mask} view of {prompt}"
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *VIEWS, *"this image is depicting a view of smiling duck".split()]
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *VIEWS,
+    *["this", "image", "is", "depicting", "a", "view", "of", "smiling", "duck"],
+]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +42,7 @@ def test_chances_are_what_the_model_puts_in_the_gap(folder: str) -> None:
     model = BertForMaskedLM.from_pretrained(folder).eval()
     number = {word: index for index, word in enumerate(dict.fromkeys(WORDS))}
     for prompt, chances in zip(["a smiling duck", "a duck"], found, strict=True):
-        said = ["[CLS]", *"this image is depicting a [MASK] view of".split(), *prompt.split(), "[SEP]"]
+        said = ["[CLS]", *["this", "image", "is", "depicting", "a", "[MASK]", "view", "of"], *prompt.split(), "[SEP]"]
         with torch.no_grad():
             whole = model(torch.tensor([[number[word] for word in said]])).logits[0, said.index("[MASK]")].softmax(-1)
         expected = torch.stack([whole[number[view]] for view in VIEWS])
@@ -56,7 +64,8 @@ def test_a_prompter_asks_it(folder: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("views", "said"), [(("front", "behind"), "no single token for 'behind'"), (("front", "a view"), "no single token for 'a view'")]
+    ("views", "said"),
+    [(("front", "behind"), "no single token for 'behind'"), (("front", "a view"), "no single token for 'a view'")],
 )
 def test_views_must_be_words_that_the_model_knows(folder: str, views: tuple[str, ...], said: str) -> None:
     with pytest.raises(dfw.ConfigError, match=said):

@@ -50,9 +50,7 @@ class Debiased(Prompter):
         @model_validator(mode="after")
         def _one_source(self) -> Debiased.Config:
             if bool(self.table) == bool(self.model):
-                raise ValueError(
-                    "give either table, e.g. table: {smiling: {front: 20}}, or model, e.g. model: bert-base-uncased"
-                )
+                raise ValueError("give either table, e.g. table: {smiling: {front: 20}}, or model, e.g. model: bert-base-uncased")
             for word, row in self.table.items():
                 for view in row:
                     if view not in self.views:

@@ -17,7 +17,9 @@ def contradictions(words: Sequence[str], tested: Sequence[int], score: Scorer, t
     shorter = [" ".join([*words[:number], *words[number + 1 :]]) for number in tested]
     full, *parts = score([" ".join(words), *shorter])
     return {
-        view: {number for number, part in zip(tested, parts, strict=True) if 2 * full[view] < threshold * (full[view] + part[view])}
+        view: {
+            number for number, part in zip(tested, parts, strict=True) if 2 * full[view] < threshold * (full[view] + part[view])
+        }
         for view in full
     }
 
