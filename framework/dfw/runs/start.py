@@ -1,0 +1,103 @@
+"""What a run starts from: another run's scene, an earlier stage's, or a mesh file. Happens once, in a new run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dfw.compose import Composition, compose
+from dfw.config.load import load_config
+from dfw.config.settings import StartSettings
+from dfw.errors import CheckpointError, ConfigError
+from dfw.interfaces.component import name_of
+from dfw.interfaces.geometry import Geometry
+from dfw.plugins.registry import registry
+from dfw.runs.checkpoint import digest_of, load_optimizers, newest_checkpoint
+from dfw.runs.directory import RunDirectory
+from dfw.runs.scene import Scene, open_scene
+from dfw.runs.trainer import Trainer, initialise
+
+
+@dataclass(frozen=True)
+class Start:
+    """A source that is found and checked, before a model loads."""
+
+    settings: StartSettings
+    source: Path
+    composition: Composition | None
+    """The source run's; None for a mesh file."""
+    checkpoint: Path | None
+    """The source run's newest one; None for a mesh file."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        facts: dict[str, Any] = {"source": str(self.source.resolve()), "take": list(self.settings.take)}
+        if self.checkpoint is None:
+            return facts | {"digest": digest_of(self.source)}
+        return facts | {"checkpoint": self.checkpoint.name, "digest": digest_of(self.checkpoint / "geometry.safetensors")}
+
+    def scene(self, device: torch.device) -> Scene:
+        """The source run's scene."""
+        assert self.composition is not None  # a run has one
+        return open_scene(RunDirectory.open(self.source), self.composition, device)
+
+    def prepare(self, trainer: Trainer) -> None:
+        """Draws the initial values, then takes over what the settings name."""
+        initialise(trainer)
+        if self.composition is None:
+            trainer.geometry.start_from(_mesh_surface(self.source, trainer.device))
+            return
+        scene = self.scene(trainer.device)
+        with scene.showing():
+            if "geometry" in self.settings.take:
+                trainer.geometry.start_from(scene.geometry)
+            if "renderer" in self.settings.take:
+                _take_renderer(trainer, scene)
+
+    def take_optimizer(self, trainer: Trainer) -> None:
+        """The optimiser's state, for the same parameters. Raises ConfigError where they differ."""
+        if "optimizer" not in self.settings.take or self.checkpoint is None:
+            return
+        try:
+            load_optimizers(self.checkpoint, {"optimizer": trainer.optimizer})
+        except CheckpointError as error:
+            raise ConfigError(f"start.take: the optimizer's state does not fit this run's parameters: {error}") from error
+
+
+def find_start(settings: StartSettings | None, stages: dict[str, Path]) -> Start | None:
+    """The source that `settings` name; `stages`: name -> directory of the stages before. Raises ConfigError."""
+    if settings is None:
+        return None
+    if settings.mesh is not None:
+        path = Path(settings.mesh).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"start.mesh: there is no file {path}; give an OBJ, GLB or PLY file")
+        return Start(settings, path, None, None)
+    if settings.stage is not None and settings.stage not in stages:
+        known = ", ".join(stages) or "none"
+        raise ConfigError(f"start.stage: no stage {settings.stage!r} comes before this one (there are {known})")
+    source = stages[settings.stage] if settings.stage is not None else Path(str(settings.run)).expanduser()
+    try:
+        directory = RunDirectory.open(source)
+        checkpoint = newest_checkpoint(directory.checkpoints)
+    except CheckpointError as error:
+        raise ConfigError(f"start.run: {error}") from error
+    return Start(settings, source, compose(load_config(directory.resolved), registry()), checkpoint)
+
+
+def _take_renderer(trainer: Trainer, scene: Scene) -> None:
+    try:
+        trainer.renderer.load_state_dict(scene.renderer.state_dict())
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        who = f"{name_of(trainer.renderer)} cannot take over {name_of(scene.renderer)}"
+        raise ConfigError(f"start.take: {who} ({reason}); leave renderer out of take") from None
+
+
+def _mesh_surface(path: Path, device: torch.device) -> Geometry:
+    from dfw.runs.mesh_source import MeshSource
+
+    return MeshSource(path).to(device).eval()
