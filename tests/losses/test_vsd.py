@@ -10,7 +10,7 @@ from known_prior import FLOW, STD, agree, ask, at, draw, mu, prior, pull, views
 from torch import Tensor
 from vsd_parts import adapter_of, bound, seeded
 
-from dfw import Adapter, Conditioning, Guidance, LossInputs, RenderOutput
+from dfw import Adapter, Conditioning, Guidance, LossInputs, LossSetup, RenderOutput
 from dfw_losses.sds import SDS
 from dfw_losses.vsd import VSD
 
@@ -63,7 +63,7 @@ def moved_to(z: Tensor, inputs: LossInputs) -> LossInputs:
 def particles(loss: VSD | SDS, start: float, steps: int = 300, count: int = 128) -> Tensor:
     """Independent images of one pixel under plain descent, all in one batch; they begin at 0 with a spread of `start`."""
     model, generator = prior(1), seeded(1)
-    loss.bind(model, generator)
+    loss.bind(LossSetup(model, None, None, generator))
     z = start * torch.randn(count, 3, 1, 1, generator=generator, dtype=torch.float64)
     base = replace(ask(z, model), generator=generator)
     for step in range(steps):
