@@ -106,7 +106,7 @@ class NeRF(DensityField):
     @classmethod
     def provides(cls, config: Config) -> frozenset[str]:
         """A density and an albedo over space."""
-        return frozenset({"density-field", "albedo"})
+        return frozenset({"density-field"})
 
     @property
     def radius(self) -> float:
