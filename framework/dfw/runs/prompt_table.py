@@ -53,7 +53,7 @@ class PromptTable:
     def _encode(
         self, guidance: Guidance, prompt: str, negative_prompt: str, shared: Sequence[str], by_view: Sequence[str]
     ) -> None:
-        written = {text: self._written(text, prompt) for text in shared} | {text: self._texts(text) for text in by_view}
+        written = {text: self._written(text, prompt, text in by_view) for text in (*shared, *by_view)}
         texts = self._texts(prompt)
         wanted = dict.fromkeys([*texts, negative_prompt, *(row for rows in written.values() for row in rows)])
         own = type(guidance).unconditional is not Guidance.unconditional
@@ -69,9 +69,9 @@ class PromptTable:
         self._views, self._negative = table(texts), table([negative_prompt])
         self._others = {text: table(rows) for text, rows in written.items()}
 
-    def _written(self, text: str, prompt: str) -> tuple[str, ...]:
-        """A loss's text for each view, or once where it does not name the prompt."""
-        return self._texts(text.replace("{prompt}", prompt)) if "{prompt}" in text else (text,)
+    def _written(self, text: str, prompt: str, by_view: bool) -> tuple[str, ...]:
+        """A loss's text for each view where it asks for that or names the prompt, else once."""
+        return self._texts(text.replace("{prompt}", prompt)) if by_view or "{prompt}" in text else (text,)
 
     def _texts(self, prompt: str) -> tuple[str, ...]:
         return check_texts(self.prompter, self.prompter.texts(prompt))
