@@ -10,9 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from dfw.config.kinds import KINDS
 from dfw.plugins.describe import Description, describe
 from dfw.plugins.discovery import BUILT_IN
-from dfw.config.kinds import KINDS
 from dfw.plugins.registry import registry
 
 PAGES = Path(__file__).parents[2] / "docs" / "components"
