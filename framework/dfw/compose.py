@@ -43,7 +43,7 @@ OFFERED_BY = {
 """Built-in feature -> the kind of component that usually provides it, for messages."""
 
 NEEDED_FOR = {"colour": "", "normal": "normals", "camera-normal": "normals", "depth": "depth", "opacity": "opacity"}
-"""What a loss looks at (`of`) -> the feature that a renderer must provide; for other pictures their own name."""
+"""What a loss looks at (`of`) -> the feature that the scene must provide; for other pictures (extras) their own name."""
 
 TRAINING = ("cameras",)
 """Where the training cameras stand in a configuration."""
@@ -210,9 +210,8 @@ def _loss_mistakes(
             continue
         yield from (provenance.prefix(part.path) + text for text in _lacking(part, wanted, around))
     picture = NEEDED_FOR.get(settings.of, settings.of)
-    renderer = [part for part in scene if part.entry.kind == "renderer"]
     if picture:
-        yield from (provenance.prefix((*loss.path, "of")) + text for text in _lacking(loss, {picture}, renderer))
+        yield from (provenance.prefix((*loss.path, "of")) + text for text in _lacking(loss, {picture}, scene))
     if asked is not None:
         sees, together = _number(asked, "sees"), _number(views, "together")
         if sees not in (1, together):

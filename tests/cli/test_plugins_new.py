@@ -15,9 +15,9 @@ import pytest
 
 from dfw import __version__
 from dfw.cli.main import main
+from dfw.config.kinds import KINDS
 from dfw.config.load import load_config
 from dfw.errors import ConfigError
-from dfw.config.kinds import KINDS
 from dfw.scaffold import names_for, write_package
 
 RULES = ["--isolated", "--line-length", "130", "--select", "E,F,W,I,B,UP,RUF,SIM,C4,PT", "--ignore", "RUF002"]

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dfw import ComponentConfig, DensityField, Geometry, Guidance, Loss, Renderer
-from dfw.errors import PluginError
 from dfw.config.kinds import KINDS
+from dfw.errors import PluginError
 from dfw.plugins.registry import Registry
 from dfw.plugins.signatures import mismatch
 

@@ -210,6 +210,17 @@ def check_prediction(guidance: Component, noisy: Tensor, output: object) -> None
     check_tensor(guidance, "predict's result", output, tuple(noisy.shape), "the noisy input's (B, C, h, w)", noisy)
 
 
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; torch counts it on the host. 0 in inference mode, where it does not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def check_untouched(component: Component, what: str, tensor: Tensor, version: int) -> None:
+    """That the component did not write into a tensor that had `version` when it got it."""
+    if version_of(tensor) != version:
+        raise broken(component, f"it wrote into {what} that it was given; work on a copy (.clone())")
+
+
 def check_loss(loss: Any, value: object, render: RenderOutput, of: str = "colour") -> None:
     """Checks that the loss is a scalar, and that it has a gradient if what it reads of the render has one.
 

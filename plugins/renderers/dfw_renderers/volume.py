@@ -80,17 +80,21 @@ class _Style:
 
 @dataclass(frozen=True)
 class _Pixels:
-    """Sums over the samples of R rays: colour (R, 3) without background, opacity, depth (R,), normal (R, 3) or None."""
+    """Sums over the samples of R rays: colour (R, 3) without background, opacity, depth (R,), normal (R, 3), extras (R, C)."""
 
     colour: Tensor
     opacity: Tensor
     depth: Tensor
     normal: Tensor | None
+    extras: dict[str, Tensor]
     samples: RaySamples
 
 
 class Volume(Renderer):
-    """Renders any `DensityField`: equally spaced samples in occupied cells, shaded, composited over a background."""
+    """Renders any `DensityField`: equally spaced samples in occupied cells, shaded, composited over a background.
+
+    What a field says of its points besides (`FieldSample.extras`) is composited like colour, over 0, into `RenderOutput.extras`.
+    """
 
     class Config(ComponentConfig):
         """Sampling, shading and what is behind the scene."""
@@ -175,7 +179,8 @@ class Volume(Renderer):
         opacity = pixels.opacity.view(shape)
         colour = pixels.colour.view(*shape, 3) + (1 - opacity)[..., None] * behind
         normal = None if pixels.normal is None else pixels.normal.view(*shape, 3)
-        return RenderOutput(colour, opacity, pixels.depth.view(shape), normal, pixels.samples)
+        extras = {name: value.view(*shape, -1) for name, value in pixels.extras.items()}
+        return RenderOutput(colour, opacity, pixels.depth.view(shape), normal, pixels.samples, extras=extras)
 
     def _flatten(self, rays: Rays, generator: torch.Generator | None) -> _Rays:
         """One row per ray. Offsets are uniform while training, one per ray, and midpoints in evaluation."""
@@ -220,14 +225,21 @@ class Volume(Renderer):
 
         shown = [colour, torch.ones_like(weight)[:, None], samples.distance[:, None]]
         shown += [] if found.normal is None else [found.normal]
+        shown += found.extras.values()
         total = compositing.sum_per_ray(weight[:, None] * torch.cat(shown, dim=1), samples.ray, count)
-        opacity = total[:, 3]
+        opacity, rest = total[:, 3], total[:, 5:]
+        normal = None
+        if found.normal is not None:
+            normal, rest = rest[:, :3], rest[:, 3:]
+        widths = [value.shape[-1] for value in found.extras.values()]
+        extras = dict(zip(found.extras, torch.split(rest, widths, dim=1), strict=True)) if widths else {}
         return _Pixels(
             total[:, :3],
             opacity,
             compositing.expected_distance(total[:, 4], opacity),
-            None if found.normal is None else total[:, 5:],
-            RaySamples(weight, samples.ray, samples.distance, rays.direction[samples.ray], found.normal),
+            normal,
+            extras,
+            RaySamples(weight, samples.ray, samples.distance, rays.direction[samples.ray], found.normal, found.extras),
         )
 
 
@@ -251,7 +263,9 @@ def _join(parts: list[_Pixels], chunk: int) -> _Pixels:
     def join(name: str) -> Tensor:
         return torch.cat([getattr(part.samples, name) for part in parts])
 
-    bare = parts[0].normal is None
+    bare, names = parts[0].normal is None, list(parts[0].extras)
     ray = torch.cat([part.samples.ray + chunk * index for index, part in enumerate(parts)])
-    samples = RaySamples(join("weight"), ray, join("distance"), join("direction"), None if bare else join("normal"))
-    return _Pixels(cat("colour"), cat("opacity"), cat("depth"), None if bare else cat("normal"), samples)
+    inside = {name: torch.cat([part.samples.extras[name] for part in parts]) for name in names}
+    samples = RaySamples(join("weight"), ray, join("distance"), join("direction"), None if bare else join("normal"), inside)
+    extras = {name: torch.cat([part.extras[name] for part in parts]) for name in names}
+    return _Pixels(cat("colour"), cat("opacity"), cat("depth"), None if bare else cat("normal"), extras, samples)
