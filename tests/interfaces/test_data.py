@@ -357,7 +357,7 @@ def test_gradients_of_disparity_are_finite_differences_with_the_nearest_pixel_he
 
 
 def test_the_nearest_pixel_is_not_moved_by_what_the_others_show() -> None:
-    """Its distance is the scale of the whole picture, and gets no gradient for that: only for its own brightness, O z_near / z."""
+    """Its distance is the scale of the whole picture, and has a gradient only for its own brightness, O z_near / z."""
     cameras, distance = around(40, 15), 2 + numbers(1, 3, 5)
     distance[0, 1, 2] = 1
     depth, opacity = distance.requires_grad_(), torch.full((1, 3, 5), 0.8, dtype=torch.float64)

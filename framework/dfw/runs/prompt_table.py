@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dfw.errors import ConfigError
-from dfw.interfaces.checks import check_conditioning, check_texts, check_wording
+from dfw.interfaces.checks import check_condition, check_conditioning, check_texts, check_wording
 from dfw.interfaces.data import CameraBatch, Conditioning, PromptBatch, Wording
 from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.prompter import Prompter
@@ -40,7 +40,8 @@ class PromptTable:
             if self._reads_text:
                 self._encode(guidance, prompt, negative_prompt, shared, by_view)
             else:
-                self._views, self._negative = guidance.conditional(), guidance.unconditional()
+                self._views, self._negative = guidance.conditional(), _nothing(guidance)
+                check_condition(guidance, "conditional", self._views)
                 self._others = {"": self._negative} if "" in shared else {}
 
     @property
@@ -63,7 +64,7 @@ class PromptTable:
 
         def table(rows: Sequence[str]) -> Conditioning:
             if own and tuple(rows) == ("",):
-                return guidance.unconditional()
+                return _nothing(guidance)
             return encoded.select(torch.tensor([distinct.index(row) for row in rows], device=encoded.embedding.device))
 
         self._views, self._negative = table(texts), table([negative_prompt])
@@ -99,6 +100,13 @@ class PromptTable:
         found = self.prompter.choose(cameras)
         check_wording(self.prompter, found, len(cameras))
         return found.to(self._views.embedding.device)
+
+
+def _nothing(guidance: Guidance) -> Conditioning:
+    """No condition at all, as a guidance says it itself."""
+    found = guidance.unconditional()
+    check_condition(guidance, "unconditional", found)
+    return found
 
 
 def mixed(table: Conditioning, rows: Tensor, weights: Tensor) -> Conditioning:
