@@ -29,10 +29,6 @@ def pictures() -> TemporaryDirectory[str]:
 class TestViews(GuidanceTests):
     """On three small pictures."""
 
-    expected_failures = {  # noqa: RUF012
-        "test_prompt_changes_the_prediction": "the pictures are the condition; of a prompt only its absence is read"
-    }
-
     def make(self) -> Views:
         """A new one, of the same pictures."""
         return Views(Views.Config(folder=pictures().name, resolution=8))
