@@ -21,7 +21,6 @@ from dfw.testing.loss import LossTests
 from dfw.testing.outcomes import Outcome, Skip
 from dfw.testing.renderer import RendererTests
 from dfw.testing.run import run_checks
-from dfw.testing.stand_in import StandIn, stand_in
 
 __all__ = [
     "ComponentTests",
@@ -32,8 +31,6 @@ __all__ = [
     "Outcome",
     "RendererTests",
     "Skip",
-    "StandIn",
     "checks_of",
     "run_checks",
-    "stand_in",
 ]

@@ -12,15 +12,24 @@ from torch import Tensor
 from dfw.config.schedules import Progress
 from dfw.interfaces.geometry import DensityField, Geometry
 from dfw.testing.base import ComponentTests
+from dfw.testing.devices import DeviceChecks, DtypeChecks
 from dfw.testing.compare import bounds, projected, require_finite, require_same
 from dfw.testing.outcomes import Skip, require
+from dfw.testing.state import StateChecks
 from dfw.testing.trained import GradientChecks, GroupChecks
 
 _LEADING = ((5,), (), (2, 3), (0,), (4, 1, 2), (2, 0, 3))
 """Leading dimensions of points that every field is asked with."""
 
 
-class GeometryTests(ComponentTests[Geometry], GroupChecks[Geometry], GradientChecks[Geometry]):
+class GeometryTests(
+    ComponentTests[Geometry],
+    GroupChecks[Geometry],
+    GradientChecks[Geometry],
+    StateChecks[Geometry],
+    DtypeChecks[Geometry],
+    DeviceChecks[Geometry],
+):
     """Checks of a `Geometry`. Write `make`; for one that is no DensityField and has no `image`, write `observe` too."""
 
     interface: ClassVar[type[Any]] = Geometry

@@ -11,10 +11,12 @@ from dfw.errors import PromptError
 from dfw.interfaces.data import Conditioning
 from dfw.interfaces.guidance import Guidance
 from dfw.testing.base import ComponentTests
+from dfw.testing.devices import DeviceChecks, DtypeChecks
 from dfw.testing.outcomes import require
+from dfw.testing.state import StateChecks
 
 
-class ShownToGuidance(ComponentTests[Guidance]):
+class ShownToGuidance(ComponentTests[Guidance], StateChecks[Guidance], DtypeChecks[Guidance], DeviceChecks[Guidance]):
     """Images, noise and texts, and one model for all checks that leave it as it is."""
 
     interface: ClassVar[type[Any]] = Guidance
