@@ -42,9 +42,8 @@ def load_mesh(path: str | Path, up: Axis = "y", front: Axis = "z", size: float |
     try:
         shape = trimesh.load(path, force="mesh", process=False)
         vertices, faces = np.asarray(shape.vertices, np.float64), np.asarray(shape.faces, np.int64)
-        colour = (
-            np.asarray(shape.visual.to_color().vertex_colors, np.uint8)[:, :3] if len(vertices) else np.zeros((0, 3), np.uint8)
-        )
+        visual = shape.visual.to_color() if hasattr(shape.visual, "to_color") else shape.visual  # PLY has colours, no texture
+        colour = np.asarray(visual.vertex_colors, np.uint8)[:, :3] if len(vertices) else np.zeros((0, 3), np.uint8)
     except Exception as error:  # trimesh raises many kinds, those of the libraries that it calls among them
         raise ConfigError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {error})") from error
     if not len(faces) or not np.isfinite(vertices).all():

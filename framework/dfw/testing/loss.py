@@ -24,8 +24,8 @@ class LossTests(ShownToLoss):
     copies: ClassVar[int] = 4096
     """Draws over which a gradient with noise in it is averaged."""
     gradient_of: ClassVar[str] = "encoded"
-    """What `expected_gradient` is the gradient of: `encoded`, one of the render's tensors (`colour`, `opacity` ...), or a parameter
-    of the scene (`geometry.centre`)."""
+    """What `expected_gradient` is the gradient of: `encoded`, a tensor of the render (`colour`, `opacity` ...), or a parameter of
+    the scene (`geometry.centre`)."""
 
     def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
         """The gradient of the loss with respect to `gradient_of`, by its formula; None if it has none of its own.
@@ -77,7 +77,12 @@ class LossTests(ShownToLoss):
         inputs, promise = self.inputs(), "a loss trains the scene"
         remedy = "Compute it from the render, or from inputs.geometry, without detach()"
         found = {name: g for name, g in self._gradients(self.fresh()(inputs), inputs).items() if g is not None}
-        require(any(bool(g.any()) for g in found.values()), promise, "nothing that is rendered and no parameter of the scene gets a gradient", remedy)
+        require(
+            any(bool(g.any()) for g in found.values()),
+            promise,
+            "no rendered tensor and no parameter gets one",
+            remedy,
+        )
         for name, gradient in found.items():
             require(bool(torch.isfinite(gradient).all()), promise, f"the gradient of {name} is not finite", remedy)
 
@@ -172,7 +177,7 @@ class LossTests(ShownToLoss):
         require_same(first, second, tolerance, promise, remedy)
 
     def test_leaves_its_inputs_alone(self) -> None:
-        """No tensor of the inputs is changed: render, cameras, targets, prompt, scene, guidance; the guidance gets no gradient."""
+        """No tensor of the inputs is changed: render, views, prompt, scene, guidance; and the guidance gets no gradient."""
         made, inputs = self.fresh(), self.inputs()
         encoded = None if inputs.guidance is None else inputs.encoded
         with left_alone("a loss only looks", {"inputs": inputs, "inputs.encoded": encoded}):

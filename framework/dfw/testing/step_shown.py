@@ -1,8 +1,7 @@
-"""What the kit shows losses and noises: one step of a run, with random renders, targets, a scene and a score model in closed form."""
+"""What the kit shows losses and noises: a step of a run, with random renders, targets, a scene and a score model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -32,7 +31,7 @@ class ShownStep(ComponentTests[Made]):
     side: ClassVar[int] = 4
     """Pixels of a view, and of the guidance's images."""
     of: ClassVar[str] = "colour"
-    """The picture of the render that the component looks at; a name that is not one of dfw's own becomes an extra of the render."""
+    """The picture of the render that the component looks at; a name that dfw does not know becomes an extra of the render."""
 
     def guidance(self) -> Guidance | None:
         """The score model that is asked: one in closed form. Return None for a component that asks none."""
