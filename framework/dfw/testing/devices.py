@@ -34,8 +34,8 @@ class DeviceChecks(Core[Made]):
             there.device = str(second.device)  # type: ignore[misc]
             try:
                 made = there.fresh()
-                outputs = there.observe(made)
-                back = {name: value.detach().cpu().clone() for name, value in outputs.items()}
+                outputs = {name: value.detach() for name, value in there.observe(made).items()}
+                back = {name: value.cpu().clone() for name, value in outputs.items()}
                 there.exercise(made)
             except (RuntimeError, TypeError) as error:
                 if isinstance(error, NotImplementedError) and "with arguments from the 'CPU' backend" in str(error):

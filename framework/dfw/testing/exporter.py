@@ -129,6 +129,7 @@ class ExporterTests(ComponentTests[Exporter]):
 
     def _require_read_back(self, made: Exporter, mesh: TexturedMesh, title: str, promise: str, needed: bool = True) -> None:
         """Requires that the files are read as `mesh`, up to a rotation; of a format that nobody reads, that there are files."""
+        expected = _measures(mesh.mesh)
         try:
             found = made.files(mesh, "thing", title)
         except ExportError as error:
@@ -147,7 +148,7 @@ class ExporterTests(ComponentTests[Exporter]):
                 back = load_mesh(Path(folder) / f"thing{main}").mesh
             except ConfigError as error:
                 require(False, promise, str(error).removeprefix(folder).rstrip("."), "Look at the file with another program")
-        seen, expected = _measures(back), _measures(mesh.mesh)
+        seen = _measures(back)
         for name, value in expected.items():
             off = abs(seen[name] - value) > 1e-3 * max(1.0, abs(value))
             require(not off, promise, f"{name} {value:.6g} is read as {seen[name]:.6g}", "Look at indices, winding and scale")

@@ -88,12 +88,12 @@ class AnyGeometry(
             raise Skip("the geometry has no end_step, so its parameters keep their number")
         before = dict(made.named_parameters())
         resized = self._train(made)
-        if not resized:
-            raise Skip(f"no parameter changed its number in {self.steps} steps; train it longer with `steps`")
         after = dict(made.named_parameters())
         same = before.keys() == after.keys() and all(after[name] is parameter for name, parameter in before.items())
         promise = "a parameter whose rows change stays the same object, so that the optimiser keeps it"
         require(same, promise, "end_step put another one in its place", "Return Resized(parameter, values, index)")
+        if not resized:
+            raise Skip(f"no parameter changed its number in {self.steps} steps; train it longer with `steps`")
         require_finite(self.observe(made), "a scene is finite after its parameters changed their number", "Look at new rows")
 
     def test_starts_from_its_own_class(self) -> None:
@@ -107,6 +107,9 @@ class AnyGeometry(
                 with torch.no_grad():
                     made.start_from(source)
             except ConfigError as error:
+                inherited = type(made).start_from is Geometry.start_from
+                promise, remedy = "a scene starts from another one of its class and options", "Write allocate(shapes)"
+                require(not inherited, promise, str(error), remedy)
                 raise Skip(f"the geometry does not start from its own class: {error}") from error
             promise, remedy = "start_from takes over the source's state", "Copy the values of all parameters and buffers"
             require_same(shown, self.observe(made), self.tolerance, promise, remedy)
@@ -148,10 +151,8 @@ class AnyGeometry(
         for step in range(self.steps) if changes else (0, self.steps // 2, self.steps - 1):
             progress, generator = Progress(step, self.steps), self.generator(step)
             made.begin_step(progress, generator)
-            total = projected(self.observe(made), self.generator())
-            if total.requires_grad:
-                total.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+            self._go_back(made)
+            optimizer.step()
             for one in made.end_step(progress, generator):
                 _require_fits(made, one)
                 carry_over(optimizer, one)
@@ -159,6 +160,12 @@ class AnyGeometry(
             optimizer.zero_grad(set_to_none=True)
         made.eval()
         return resized
+
+    def _go_back(self, made: Geometry) -> None:
+        """Gradients of a random sum of all that the scene shows; its graph goes, so that parameters may change their shape."""
+        total = projected(self.observe(made), self.generator())
+        if total.requires_grad:
+            total.backward()  # type: ignore[no-untyped-call]
 
 
 class _Stranger(Geometry):
