@@ -11,16 +11,18 @@ import click
 import rich_click
 
 from dfw.cli.options import plugin_options, use_plugins
+from dfw.config.kinds import KINDS
 
 if TYPE_CHECKING:
     from dfw.testing.outcomes import Outcome
 
 _WIDEST = len("expected failure")
+_KIND = max(map(len, KINDS))
 
 
 @click.command("check", cls=rich_click.RichCommand)
 @click.argument("name", required=False)
-@click.option("--kind", type=click.Choice(["geometry", "renderer", "guidance", "loss"]), help="Where NAME is used twice.")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Where NAME is used twice.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of the component; can be given again.")
 @click.option("--config", metavar="RUN.yaml", help="A run whose options for NAME, and whose other parts, are used.")
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="For guidance: give two that it can tell apart.")
@@ -93,10 +95,10 @@ def _survey() -> int:
         failed += outcome.status == "failed"
         words = {"passed": "builds from its defaults", "skipped": "imports"}.get(outcome.status, f"{outcome.check} failed")
         reason = f"  {' '.join(outcome.reason.split())}" if outcome.reason else ""
-        click.echo(f"{entry.kind:<9} {entry.label:<36} {words}{reason}")
+        click.echo(f"{entry.kind:<{_KIND}} {entry.label:<36} {words}{reason}")
     for listener in listeners.active:
         hooks = ", ".join(listener.hooks)
-        click.echo(f"{'listener':<9} {f'{listener.name} ({listener.provider})':<36} {hooks}")
+        click.echo(f"{'listener':<{_KIND}} {f'{listener.name} ({listener.provider})':<36} {hooks}")
     for problem in unreadable:
         click.echo(f"problem: {problem}")
     return 2 if failed or unreadable else 0
