@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dfw.config.camera_settings import ViewSettings
+from dfw.runs.prompts import view_index, view_words
 from PIL import Image
 from tiny_diffusion import save_tiny_model
 
 from dfw import ConfigError, Guidance, PromptBatch
-from dfw.config.camera_settings import ViewSettings
 from dfw.config.settings import RunConfig
 from dfw.prior.sample import contact_sheet, ddim, ddim_timesteps, denoise, sample, view_cameras
-from dfw.runs.prompts import view_index, view_words
 from dfw_guidance.gaussian import Gaussian
 from dfw_guidance.stable_diffusion import StableDiffusion
 

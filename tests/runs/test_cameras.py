@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from dfw.config.camera_settings import CameraSettings
 from scipy import stats
 from torch import Tensor
 
 from dfw import CameraBatch, Progress
-from dfw.config.camera_settings import CameraSettings
 from dfw.interfaces.poses import angles_of, elevation_range, look_at, orbit, sample_cameras, spherical_position, width_at
 
 LATE = Progress(99, 100)

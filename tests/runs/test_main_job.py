@@ -11,6 +11,7 @@ import trimesh
 from PIL import Image
 
 from dfw import hookimpl
+from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.runs.directory import RunDirectory
 from dfw.runs.runner import export, render, resume, run
@@ -88,7 +89,7 @@ def test_an_interrupted_nerf_resumes_to_the_same_bits(finished, tmp_path):
 
 def test_export_and_render_open_a_finished_run_and_overwrite_nothing(finished):
     before = {path: path.read_bytes() for path in finished.directory.rglob("*") if path.is_file()}
-    made = export(finished.directory, load_config(CONFIGS / "dreamfusion.yaml", [*SHORT, "export.formats=[ply]"]).export)
+    made = export(finished.directory, compose(load_config(CONFIGS / "dreamfusion.yaml", [*SHORT, "export.formats=[ply]"])))
     turned = render(finished.directory, width=16, frames=2)
     assert trimesh.load(made["ply"], force="mesh").faces.shape[0] > 0
     assert turned not in before

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from dfw.config.camera_settings import ViewSettings
+from dfw.runs.prompts import ViewPrompts, perp_neg_views, view_index, view_mix, view_texts, view_words
 from pydantic import ValidationError
 from torch import Tensor
 
 from dfw import CameraBatch, Conditioning
-from dfw.config.camera_settings import ViewSettings
 from dfw.interfaces.poses import orbit
-from dfw.runs.prompts import ViewPrompts, perp_neg_views, view_index, view_mix, view_texts, view_words
 from dfw_guidance.gaussian import Gaussian
 
 EIGHT = ("front", "front left", "left side", "back left", "back", "back right", "right side", "front right")

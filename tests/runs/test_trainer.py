@@ -30,7 +30,7 @@ def make_config(tmp_path, **changes) -> RunConfig:
         "renderer": {"type": "plane"},
         "guidance": {"type": "gaussian", "means": {"a red square": MEAN}, "resolution": 16},
         "losses": {"sds": {"guidance_scale": 1}},
-        "views": {"mode": "none"},
+        "prompter": {"type": "plain"},
         "cameras": {"width": 16, "batch_size": 1},
         "optimizer": {"lr": {"from": 0.05, "to": 0.001}},
         "trainer": {"steps": 40, "preview_every": 20, "checkpoint_every": 10, "preview_width": 16},

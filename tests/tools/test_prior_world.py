@@ -13,10 +13,10 @@ from buffers import render
 from cameras import eye_frame, pixel_rays, random_cameras
 from compose import backgrounds
 from data import Words, World
-from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS, allowed_colours
-
 from dfw.config.camera_settings import CameraSettings, ViewSettings
 from dfw.runs.prompts import view_index, view_mix, view_texts
+from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS, allowed_colours
+
 from dfw_geometry.shapes import COLOURS, KINDS, Single, Stack
 
 

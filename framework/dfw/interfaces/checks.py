@@ -113,7 +113,7 @@ def check_groups(component: Any) -> dict[str, list[nn.Parameter]]:
 
 
 def check_guidance(guidance: Any) -> None:
-    """That a guidance has said all that losses ask about it, in words they know."""
+    """Checks that a guidance has set every attribute the losses read, with a valid value."""
     for fact in GUIDANCE_FACTS:
         if not hasattr(guidance, fact):
             raise broken(guidance, f"it does not set self.{fact}, which every guidance does in __init__")
@@ -208,6 +208,17 @@ def check_encoded(guidance: Any, image: Tensor, encoded: object) -> None:
 def check_prediction(guidance: Component, noisy: Tensor, output: object) -> None:
     """A prediction for `noisy` (B, C, h, w)."""
     check_tensor(guidance, "predict's result", output, tuple(noisy.shape), "the noisy input's (B, C, h, w)", noisy)
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; torch counts it on the host. 0 in inference mode, where it does not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def check_untouched(component: Component, what: str, tensor: Tensor, version: int) -> None:
+    """That the component did not write into a tensor that had `version` when it got it."""
+    if version_of(tensor) != version:
+        raise broken(component, f"it wrote into {what} that it was given; work on a copy (.clone())")
 
 
 def check_loss(loss: Any, value: object, render: RenderOutput, of: str = "colour") -> None:

@@ -367,7 +367,10 @@ class Triangles(Record):
 
 @dataclass(frozen=True)
 class Resized:
-    """A parameter that gets another number of rows; its optimiser's state is carried over by `index`."""
+    """A parameter that gets another number of rows; its optimiser's state is carried over by `index`.
+
+    Keep no tensor of the step's graph after `end_step`: autograd remembers the old shape as long as the graph lives.
+    """
 
     parameter: nn.Parameter
     """The parameter, whose values are replaced in place."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dfw.errors import GuidanceError
-from dfw.interfaces.checks import check_prediction
+from dfw.interfaces.checks import check_prediction, check_untouched, version_of
 from dfw.interfaces.component import Component, name_of
 from dfw.interfaces.data import CameraBatch, Conditioning, NoiseSchedule, PredictionType, RenderOutput
 
@@ -87,8 +87,10 @@ class Guidance(Component, nn.Module, ABC):
 
     def predict_noise(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """eps(z_t; y, t) (B, C, h, w), whatever the network predicts."""
+        version = version_of(noisy)
         output = self.predict(noisy, timestep, conditioning)
         check_prediction(self, noisy, output)
+        check_untouched(self, "the noisy images", noisy, version)
         return self.noise_of(output, noisy, timestep)
 
     def noise_of(self, output: Tensor, noisy: Tensor, timestep: Tensor) -> Tensor:

@@ -100,6 +100,7 @@ class _Look:
         self._progress = progress
         self.views: dict[str, Views] = {}
         self.renders: dict[str, RenderOutput] = {}
+        self.numbers: dict[str, Tensor] = {}
         self._inputs: dict[tuple[str, str | None, str], LossInputs] = {}
         for name in sets:
             self.views[name] = views = trainer.sample(name, progress)
@@ -107,6 +108,15 @@ class _Look:
                 render: RenderOutput = trainer.renderer(trainer.geometry, views.cameras, trainer.streams.of("render", name))
             check_render(trainer.renderer, trainer.geometry, views.cameras, render)
             self.renders[name] = render
+
+    def of(self, loss: str) -> LossInputs:
+        """What the loss of that name gets."""
+        use = self._trainer.uses[loss]
+        return self.inputs(use.views, use.of, self._trainer.config.guidance_of(loss))
+
+    def forget(self) -> None:
+        """Lets go of the step's graph. Inputs point here and are kept here, so only the garbage collector would free it."""
+        self.views, self.renders, self._inputs = {}, {}, {}
 
     def inputs(self, views: str, of: str, guidance: str | None) -> LossInputs:
         """What a loss gets that looks at these views, this picture of them, and asks this guidance."""
@@ -120,9 +130,7 @@ class _Look:
                     control = model.control_image(render, seen.cameras)
                     prompt = trainer.prompts[guidance].batch(seen.cameras).with_control(control)
             stream, ask = trainer.streams.of("noise", views), partial(self.inputs, views, of)
-            self._inputs[key] = LossInputs(
-                render, seen, prompt, model, self._progress, stream, trainer.geometry, of, lambda name: ask(name)
-            )
+            self._inputs[key] = LossInputs(render, seen, prompt, model, self._progress, stream, trainer.geometry, of, ask)
         return self._inputs[key]
 
 
@@ -248,15 +256,13 @@ class Trainer:
         batches = self.config.trainer.accumulate
         weights = {name: value_at(use.weight, progress) for name, use in self.uses.items()}
         weights = {name: weight for name, weight in weights.items() if weight != 0}
-        asked: list[dict[str, LossInputs]] = []
-        numbers: list[dict[str, Tensor]] = []
+        looks: list[_Look] = []
         with self.clock("render"), self.accelerator.autocast():
             self.geometry.begin_step(progress, self.streams["scene"])
             self.renderer.begin_step(self.geometry, progress, self.streams["render"])
         for _ in range(batches):
-            inputs, found, total = self._ask_losses(progress, weights)
-            asked.append(inputs)
-            numbers.append(found)
+            look, total = self._ask_losses(progress, weights)
+            looks.append(look)
             with self.clock("backward"):
                 if total.requires_grad:
                     self.accelerator.backward(total / batches if batches > 1 else total)
@@ -267,39 +273,37 @@ class Trainer:
             self._end_step(progress)
             self.prepared.zero_grad()
         with self.clock("guidance"):
-            for inputs in asked:
-                for name, one in inputs.items():
-                    self.losses[name].end_step(one)
-        merged = {key: torch.stack([one[key] for one in numbers]).mean(0) if batches > 1 else numbers[0][key] for key in numbers[0]}
-        return {**merged, "grad_norm": norm}
+            for look in looks:
+                for name in weights:
+                    self.losses[name].end_step(look.of(name))
+                look.forget()
+        numbers = {key: torch.stack([look.numbers[key] for look in looks]).mean(0) for key in looks[0].numbers}
+        return {**numbers, "grad_norm": norm}
 
-    def _ask_losses(
-        self, progress: Progress, weights: Mapping[str, float]
-    ) -> tuple[dict[str, LossInputs], dict[str, Tensor], Tensor]:
-        """One batch: what each loss got, numbers to report, and the weighted total."""
+    def _ask_losses(self, progress: Progress, weights: Mapping[str, float]) -> tuple[_Look, Tensor]:
+        """One batch of views, and the weighted sum of the losses."""
         sets = list(dict.fromkeys(self.uses[name].views for name in weights))
         with self.clock("render"), self.accelerator.autocast():
             look = _Look(self, progress, sets)
         with self.clock("guidance"):
-            inputs: dict[str, LossInputs] = {}
             values: dict[str, Tensor] = {}
             for name in weights:
-                use, loss = self.uses[name], self.losses[name]
-                inputs[name] = look.inputs(use.views, use.of, self.config.guidance_of(name))
-                with Watch(loss, inputs[name].views, inputs[name].render, inputs[name].prompt):
-                    values[name] = loss(inputs[name])
-                check_loss(loss, values[name], inputs[name].render, use.of)
+                loss, inputs = self.losses[name], look.of(name)
+                with Watch(loss, inputs.views, inputs.render, inputs.prompt):
+                    values[name] = loss(inputs)
+                check_loss(loss, values[name], inputs.render, inputs.of)
             if self.step == 0:
                 for render in look.renders.values():
                     look_at_render(self.renderer, render, self.step)
-                look_at_losses({name: (self.losses[name], value, inputs[name]) for name, value in values.items()})
-            start = sum(((render.colour * 0).sum() for render in look.renders.values()), start=torch.zeros((), device=self.device))
+                look_at_losses({name: (self.losses[name], value, look.of(name)) for name, value in values.items()})
+            nothing = torch.zeros((), device=self.device)
+            start = sum(((render.colour * 0).sum() for render in look.renders.values()), start=nothing)
             total = sum((weights[name] * value for name, value in values.items()), start=start)
-        numbers = {"loss": total.detach()} | {f"losses.{name}": value.detach() for name, value in values.items()}
+        look.numbers |= {"loss": total.detach()} | {f"losses.{name}": value.detach() for name, value in values.items()}
         if MAIN in look.renders:
             main = look.renders[MAIN]
-            numbers |= {"colour": main.colour.detach().mean(), "opacity": main.opacity.detach().mean()}
-        return inputs, numbers, total
+            look.numbers |= {"colour": main.colour.detach().mean(), "opacity": main.opacity.detach().mean()}
+        return look, total
 
     def _end_step(self, progress: Progress) -> None:
         """What the scene does after the optimiser's step: parameters may change their number."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dfw.interfaces.checks import broken
+from dfw.interfaces.checks import check_untouched, version_of
 from dfw.interfaces.component import Component
 from dfw.interfaces.data import Record
 
@@ -21,7 +21,7 @@ class Watch:
 
     def __init__(self, component: Component, *given: Record | None) -> None:
         self._component = component
-        self._before = [(name, tensor, tensor._version) for one in given for name, tensor in _tensors(one)]
+        self._before = [(name, tensor, version_of(tensor)) for one in given for name, tensor in _tensors(one)]
 
     def __enter__(self) -> None:
         pass
@@ -30,8 +30,7 @@ class Watch:
         if kind is not None:
             return
         for name, tensor, version in self._before:
-            if tensor._version != version:
-                raise broken(self._component, f"it wrote into the {name} that it was given; work on a copy (.clone())")
+            check_untouched(self._component, f"the {name}", tensor, version)
 
 
 def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:

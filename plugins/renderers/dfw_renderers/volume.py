@@ -30,9 +30,11 @@ from dfw import (
     RenderOutput,
 )
 
-from . import compositing, marching, nerfacc_backend
+from . import compositing, marching
+from .fast import marching as fast_marching
+from .fast import nerfacc_cuda
+from .fast.nerfacc_cuda import Backend, uses_nerfacc
 from .marching import Occupancy, Samples, everywhere
-from .nerfacc_backend import Backend, uses_nerfacc
 from .occupancy import OccupancyConfig, OccupancyGrid, Surveyor
 from .shading import Lighting, ShadingConfig, camera_lighting, draw_lighting, normal_colours, shade
 
@@ -80,17 +82,21 @@ class _Style:
 
 @dataclass(frozen=True)
 class _Pixels:
-    """Sums over the samples of R rays: colour (R, 3) without background, opacity, depth (R,), normal (R, 3) or None."""
+    """Sums over the samples of R rays: colour (R, 3) without background, opacity, depth (R,), normal (R, 3), extras (R, C)."""
 
     colour: Tensor
     opacity: Tensor
     depth: Tensor
     normal: Tensor | None
+    extras: dict[str, Tensor]
     samples: RaySamples
 
 
 class Volume(Renderer):
-    """Renders any `DensityField`: equally spaced samples in occupied cells, shaded, composited over a background."""
+    """Renders any `DensityField`: equally spaced samples in occupied cells, shaded, composited over a background.
+
+    What a field says of its points besides (`FieldSample.extras`) is composited like colour, over 0, into `RenderOutput.extras`.
+    """
 
     class Config(ComponentConfig):
         """Sampling, shading and what is behind the scene."""
@@ -158,7 +164,7 @@ class Volume(Renderer):
     def forward(self, geometry: Geometry, cameras: CameraBatch, generator: torch.Generator | None = None) -> RenderOutput:
         """As `Renderer`. In evaluation mode it depends on geometry and cameras alone, and leaves no trace.
 
-        Training mode needs a `generator` (ValueError without). Raises ConfigError for a geometry that is no density field.
+        Training mode needs a `generator` (ValueError without). Raises ConfigError for a geometry that is not a density field.
         """
         if self.training and generator is None:
             raise ValueError("rendering in training mode draws random numbers; pass a generator, or call eval() first")
@@ -175,7 +181,8 @@ class Volume(Renderer):
         opacity = pixels.opacity.view(shape)
         colour = pixels.colour.view(*shape, 3) + (1 - opacity)[..., None] * behind
         normal = None if pixels.normal is None else pixels.normal.view(*shape, 3)
-        return RenderOutput(colour, opacity, pixels.depth.view(shape), normal, pixels.samples)
+        extras = {name: value.view(*shape, -1) for name, value in pixels.extras.items()}
+        return RenderOutput(colour, opacity, pixels.depth.view(shape), normal, pixels.samples, extras=extras)
 
     def _flatten(self, rays: Rays, generator: torch.Generator | None) -> _Rays:
         """One row per ray. Offsets are uniform while training, one per ray, and midpoints in evaluation."""
@@ -207,27 +214,35 @@ class Volume(Renderer):
     def _render(self, field: DensityField, rays: _Rays, occupancy: Occupancy, style: _Style) -> _Pixels:
         config, count = self.config, len(rays)
         native = uses_nerfacc(config.backend, rays.origin.device)
-        march = nerfacc_backend.march if native else marching.march
+        portable = fast_marching.march if fast_marching.serves(rays.origin) else marching.march
+        march = nerfacc_cuda.march if native else portable
         with torch.no_grad():
             samples = march(rays.origin, rays.direction, occupancy, self.step_length(field), rays.offset, config.early_stop)
         points = rays.at(samples)
         found = field.sample(points, normals=style.normals)
         if native:
-            weight = nerfacc_backend.weights(found.density, samples, count)
+            weight = nerfacc_cuda.weights(found.density, samples, count)
         else:
             weight = compositing.weights(found.density, samples)
         colour = style.colour(found, points, rays.view[samples.ray])
 
         shown = [colour, torch.ones_like(weight)[:, None], samples.distance[:, None]]
         shown += [] if found.normal is None else [found.normal]
+        shown += found.extras.values()
         total = compositing.sum_per_ray(weight[:, None] * torch.cat(shown, dim=1), samples.ray, count)
-        opacity = total[:, 3]
+        opacity, rest = total[:, 3], total[:, 5:]
+        normal = None
+        if found.normal is not None:
+            normal, rest = rest[:, :3], rest[:, 3:]
+        widths = [value.shape[-1] for value in found.extras.values()]
+        extras = dict(zip(found.extras, torch.split(rest, widths, dim=1), strict=True)) if widths else {}
         return _Pixels(
             total[:, :3],
             opacity,
             compositing.expected_distance(total[:, 4], opacity),
-            None if found.normal is None else total[:, 5:],
-            RaySamples(weight, samples.ray, samples.distance, rays.direction[samples.ray], found.normal),
+            normal,
+            extras,
+            RaySamples(weight, samples.ray, samples.distance, rays.direction[samples.ray], found.normal, found.extras),
         )
 
 
@@ -251,7 +266,9 @@ def _join(parts: list[_Pixels], chunk: int) -> _Pixels:
     def join(name: str) -> Tensor:
         return torch.cat([getattr(part.samples, name) for part in parts])
 
-    bare = parts[0].normal is None
+    bare, names = parts[0].normal is None, list(parts[0].extras)
     ray = torch.cat([part.samples.ray + chunk * index for index, part in enumerate(parts)])
-    samples = RaySamples(join("weight"), ray, join("distance"), join("direction"), None if bare else join("normal"))
-    return _Pixels(cat("colour"), cat("opacity"), cat("depth"), None if bare else cat("normal"), samples)
+    inside = {name: torch.cat([part.samples.extras[name] for part in parts]) for name in names}
+    samples = RaySamples(join("weight"), ray, join("distance"), join("direction"), None if bare else join("normal"), inside)
+    extras = {name: torch.cat([part.extras[name] for part in parts]) for name in names}
+    return _Pixels(cat("colour"), cat("opacity"), cat("depth"), None if bare else cat("normal"), extras, samples)
