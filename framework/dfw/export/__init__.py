@@ -1,4 +1,4 @@
-"""From an optimised scene to files: mesh, texture, turntable and picture grids."""
+"""Export turns an optimised scene into files: mesh, texture, turntable and picture grids."""
 
 from dfw.export.agreement import Agreement as Agreement
 from dfw.export.agreement import rendered_albedo as rendered_albedo

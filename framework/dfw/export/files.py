@@ -1,4 +1,4 @@
-"""A textured mesh as files of several formats. Files appear whole or not at all, and none is ever overwritten."""
+"""Writes a textured mesh in several formats. Each file appears whole or not at all, and overwrites none."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ STEM = "object"
 def write_files(
     textured: TexturedMesh, directory: Path, exporters: Sequence[Exporter], title: str, stem: str = STEM
 ) -> dict[str, Path]:
-    """Writes `textured` with each exporter under one free stem: object, object-2, ...; the main ending without dot -> path.
+    """Writes `textured` with each exporter. Returns the main suffix without its dot -> path.
 
-    `title` names the object inside the files. Raises ExportError when the directory cannot be written.
+    All files share the first free stem of object, object-2, ... `title` names the object inside them. Raises ExportError if the
+    directory cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)

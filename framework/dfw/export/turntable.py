@@ -1,4 +1,4 @@
-"""Pictures for people: a looping turntable and grids of views."""
+"""Writes pictures for people: a looping turntable, and grids of views."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor
 from dfw.atomic import write_whole
 from dfw.errors import ExportError
 
-SECONDS_PER_TURN = 4.0
-QUALITY = 85
+SECONDS_PER_TURN = 4.0  # slow enough to follow, short enough to watch
+QUALITY = 85  # of WebP; above it files grow faster than the eye can tell
 GAP = 2  # pixels between the pictures of a grid
 GAP_COLOUR = 255
 
 
 def to_bytes(images: Tensor) -> NDArray[np.uint8]:
-    """Images (B, H, W, 3) in [0, 1] -> 0..255, rounded; values outside are clipped. Raises ExportError for NaN or infinity."""
+    """Rounds images (B, H, W, 3) from [0, 1] to 0..255, and clips them. Raises ExportError for NaN or infinity."""
     values = images.detach().float().cpu().numpy()
     if not np.isfinite(values).all():
         raise ExportError("the rendered images hold NaN or infinity, so they cannot be shown; the scene has diverged")
@@ -29,7 +29,7 @@ def to_bytes(images: Tensor) -> NDArray[np.uint8]:
 
 
 def save_grid(images: Tensor, path: Path, columns: int | None = None) -> Path:
-    """Images (B, H, W, 3) in [0, 1] side by side as one PNG, `columns` to a row (all in one row up to 8). Returns `path`."""
+    """Writes images (B, H, W, 3) in [0, 1] as one PNG, `columns` to a row; by default one row of up to 8. Returns `path`."""
     count, height, width, _ = images.shape
     columns = columns or min(count, 8)
     rows = math.ceil(count / columns)
@@ -43,7 +43,7 @@ def save_grid(images: Tensor, path: Path, columns: int | None = None) -> Path:
 
 
 def save_turntable(images: Tensor, path: Path, seconds: float = SECONDS_PER_TURN) -> Path:
-    """Frames (B, H, W, 3) in [0, 1] of one turn as an animated WebP that loops, `seconds` a turn. Returns `path`."""
+    """Writes frames (B, H, W, 3) in [0, 1] of one turn as a looping WebP, `seconds` a turn. Returns `path`."""
     if not len(images):
         raise ExportError("a turntable needs at least one frame; set export.turntable_frames above 0")
     frames = [Image.fromarray(frame) for frame in to_bytes(images)]
