@@ -116,7 +116,6 @@ def test_points_may_need_gradients_too() -> None:
 
 def test_density_leaves_the_colour_alone() -> None:
     nerf = make()
-    nerf.closed_form = False  # which calls no network as a module
     calls: list[int] = []
     nerf.colour_network.register_forward_hook(lambda *_: calls.append(1))
     points = cube(5)

@@ -63,7 +63,7 @@ def test_listing_plugins_imports_no_plugin():
 SURFACE = {
     *("Geometry", "DensityField", "Renderer", "Guidance", "Loss", "LossInputs", "Adapter", "ComponentConfig"),
     *("CameraBatch", "Rays", "RaySamples", "RenderOutput", "FieldSample", "Conditioning", "PromptBatch", "NoiseSchedule"),
-    *("Schedule", "Ramp", "Progress", "value_at", "register"),
+    *("Schedule", "Ramp", "Progress", "value_at", "register", "load_warp"),
     *("hookimpl", "RunStarted", "StepEnded", "RunEnded"),
     *("DfwError", "ConfigError", "GuidanceError", "PromptError", "DivergedError"),
 }

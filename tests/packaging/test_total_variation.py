@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parents[2] / "examples" / "extensions"
 @pytest.fixture(scope="module")
 def loss() -> Iterator[Loss]:
     load_plugin_file(FOLDER / "total_variation.py")
-    cls = registry().resolve("loss", "local/total-variation").load()
+    cls = registry().load(registry().resolve("loss", "local/total-variation"))
     try:
         yield cls(cls.Config())  # type: ignore[call-arg]
     finally:
@@ -75,7 +75,7 @@ def test_without_normals_the_user_is_told_what_to_turn_on(loss: Loss) -> None:
     with pytest.raises(ConfigError, match="turn its normals on"):
         loss(inputs(None, torch.ones(1, 2, 2)))
     with pytest.raises(
-        ConfigError, match=r"needs normals; renderer dreamfw/volume \S+ provides them when shading\.normals is 'always'"
+        ConfigError, match=r"needs normals; renderer dreamfw/volume \S+ provides them when renderer\.shading\.normals is 'always'"
     ):
         compose(load_config(FOLDER / "total_variation.yaml", ["renderer.shading.normals=auto"]))
 

@@ -12,7 +12,8 @@ from command_line import fresh_plugins, run_dfw
 from fake_packages import on_path, write_package
 
 from dfw.errors import ConfigError, PluginError
-from dfw.plugins.registry import Entry, Registry
+from dfw.plugins.discovery import Entry
+from dfw.plugins.registry import Registry
 from dfw.testing import LossTests, Skip, checks_of, run_checks
 from dfw.testing.check import Request, find, kit_for, survey
 from dfw.testing.files import kits_in

@@ -11,6 +11,7 @@ import click
 import rich_click
 
 from dfw.cli.options import plugin_options, use_plugins
+from dfw.config.kinds import KINDS
 
 if TYPE_CHECKING:
     from dfw.testing.outcomes import Outcome
@@ -20,7 +21,7 @@ _WIDEST = len("expected failure")
 
 @click.command("check", cls=rich_click.RichCommand)
 @click.argument("name", required=False)
-@click.option("--kind", type=click.Choice(["geometry", "renderer", "guidance", "loss"]), help="Where NAME is used twice.")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Where NAME is used twice.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of the component; can be given again.")
 @click.option("--config", metavar="RUN.yaml", help="A run whose options for NAME, and whose other parts, are used.")
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="For guidance: give two that it can tell apart.")

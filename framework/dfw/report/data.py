@@ -24,9 +24,11 @@ class ReportData:
     diagnosis: str = ""
     """One sentence that says why the run did not finish."""
     artifacts: Mapping[str, Path] = field(default_factory=dict)
-    """Name (`glb`, `obj`, `ply`, `turntable` ...) -> file."""
+    """Name (`glb`, `obj`, `ply`, `turntable` ...) -> file, or folder of frames."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Label -> relative URL of the report of another stage."""
     metrics: Sequence[Mapping[str, Any]] = ()
-    """Rows of metrics.jsonl: {"step", "loss", "losses": {...}, "seconds": {...}, ...}."""
+    """Rows of metrics.jsonl: `step`, `loss`, `losses`, `seconds`, and numbers that components logged under dotted names."""
     previews: Sequence[tuple[int, Path]] = ()
     """Pairs of step and picture."""
     resolved_config: str = ""

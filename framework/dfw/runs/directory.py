@@ -135,11 +135,11 @@ STAGES = "stages.yaml"
 
 
 def stage_directories(path: Path) -> list[Path]:
-    """Returns the directories `1-coarse`, `2-refine` ... of the stages that have started, in order."""
+    """Returns the directories of the stages that have started, in order: `1-coarse`, `1-coarse-2` (tried again), `2-refine`."""
     if not (path / STAGES).is_file():
         return []
     found = [below for below in path.glob("*-*") if (below / "resolved.yaml").is_file() and below.name.split("-")[0].isdigit()]
-    return sorted(found, key=lambda below: (int(below.name.split("-")[0]), below.stat().st_mtime))
+    return sorted(found, key=lambda below: (int(below.name.split("-")[0]), len(below.name), below.name))
 
 
 class LogFile:

@@ -17,21 +17,22 @@ from dfw.plugins.registry import registry
 from dfw.runs.checkpoint import list_checkpoints
 from dfw.runs.directory import STAGES, RunDirectory, slug, stage_directories, write_text
 from dfw.runs.runner import RunResult, resume, run
+from dfw.runs.start import find_start
 
 
 def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]:
     """All stages, composed before the first begins, so that a mistake in the last one costs no time. Raises as `compose`."""
-    composed: dict[str, Composition] = {}
-    for name, one in loaded.items():
-        try:
-            composed[name] = compose(one.config, registry(), one.provenance)
-        except ConfigError as error:
-            raise ConfigError(f"stage {name}: {error}" if name else str(error)) from error
+    composed = {name: compose(one.config, registry(), one.provenance) for name, one in loaded.items()}
+    for one in loaded.values():
+        if one.config.start is not None and one.config.start.stage is None:
+            find_start(one.config.start, {}, one.provenance)
     return composed
 
 
 def staged_yaml(compositions: Mapping[str, Composition]) -> str:
-    """The resolved configurations of all stages, by name."""
+    """The resolved configurations of all stages, by name; of a run without stages its own."""
+    if list(compositions) == [""]:
+        return to_yaml(compositions[""].resolved())
     trees = {name: yaml.safe_load(to_yaml(one.resolved())) for name, one in compositions.items()}
     text: str = yaml.safe_dump({"stages": trees}, sort_keys=False, allow_unicode=True, width=120)
     return text

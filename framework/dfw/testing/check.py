@@ -18,9 +18,9 @@ from dfw.config.origins import Provenance
 from dfw.errors import ConfigError, DfwError, PluginError, one_line
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.guidance import Guidance
-from dfw.plugins.discovery import BUILT_IN, scan
+from dfw.plugins.discovery import BUILT_IN, Entry, scan
 from dfw.plugins.parts import Chooser
-from dfw.plugins.registry import Entry, Registry
+from dfw.plugins.registry import Registry
 from dfw.testing.base import ComponentTests
 from dfw.testing.configs import undocumented
 from dfw.testing.geometry import GeometryTests

@@ -1,4 +1,4 @@
-"""Pictures against a slow twin written from the definitions, closed forms, finite differences; kernels against plain torch."""
+"""Pictures against a twin written from the definitions, closed forms, finite differences; kernels against plain torch."""
 
 import math
 

@@ -1,8 +1,11 @@
-"""The differentiable operations of the multi-resolution hash grid, as torch functions over Warp kernels.
+"""The hash grid's encoding and its derivatives, as torch functions over Warp kernels, for float32 on CPU and CUDA.
+
+This replaces `dfw_geometry.hash_grid.hash_grid_twin`, which is plain torch and serves every device and float type.
+Without it a step of the default run takes 2.6 times as long, and the part of it outside the diffusion model 6.4 times.
 
 Legend: N points, L levels, F features per level, E table rows of all levels together.
 
-With f(x, T) the encoding, linear in the table T, everything is made of six multilinear maps (see `hash_kernels`):
+With f(x, T) the encoding, linear in the table T, everything is made of six multilinear maps (see `hash_grid_kernels`):
 encode f(x, T); scatter, its adjoint in T; input_gradient (df/dx)^T g; directional (df/dx) v, and its adjoint in T;
 curvature d/dx of g . (df/dx) v. So first and second derivatives are complete, points included, where f is differentiable.
 
@@ -12,8 +15,6 @@ split where each writes its own row, levels where rows are shared. On CUDA atomi
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -23,11 +24,19 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_FEWEST = 2048  # points that are worth a thread of their own
+from dfw import load_warp
+
+from . import hash_grid_vectors
+
+enabled = True  # tests and benchmarks/fast_paths.py switch it off, to compare with the twin
+
+_FEWEST = 2048  # points of a thread; a launch costs as much as 700 points, so that smaller parts would not pay
 _Run = Callable[[int, range, range], None]  # tile size, tiles, levels: a part of one kernel's work
 
-native_kernels = True
-"""Whether CPUs use their own kernels (`hash_native`) where they can; tests switch it off to compare."""
+
+def serves(points: Tensor, table: Tensor) -> bool:
+    """Whether there are kernels for this device and this float type."""
+    return enabled and points.device.type in ("cpu", "cuda") and points.dtype == table.dtype == torch.float32
 
 
 @cache
@@ -47,34 +56,14 @@ def _parallel(jobs: Sequence[Callable[[], None]]) -> None:
 
 
 @cache
-def _warp() -> Any:
-    """Warp, initialised without its banner, and without its note to stderr about an absent CUDA driver."""
-    import warp as wp
-
-    wp.config.log_level = wp.LOG_WARNING
-    if torch.cuda.is_available():
-        wp.init()  # type: ignore[no-untyped-call]
-        return wp
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            wp.init()  # type: ignore[no-untyped-call]
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-    return wp
-
-
-@cache
 def _vector(features: int) -> Any:
-    return _warp().types.vector(length=features, dtype=_warp().float32)
+    wp = load_warp()
+    return wp.types.vector(length=features, dtype=wp.float32)
 
 
 def _array_types(names: Sequence[str], features: int) -> list[Any]:
     """Warp's array types of a kernel's arrays."""
-    wp, vec = _warp(), _vector(features)
+    wp, vec = load_warp(), _vector(features)
     types = {"rows": wp.array(dtype=vec), "features": wp.array2d(dtype=vec), "vectors": wp.array(dtype=wp.vec3)}
     return [types[name] for name in names]
 
@@ -95,15 +84,15 @@ _PER_POINT = {"input_gradient", "curvature"}  # kernels that walk through the le
 @cache
 def _kernel(name: str, features: int, device: str) -> Any:
     """The kernel for F features, compiled and loaded on `device` before any thread launches it."""
-    from . import hash_kernels
+    from . import hash_grid_kernels
 
-    wp = _warp()
+    wp = load_warp()
     overloads = {}
     for each, arrays in _ARRAYS.items():
         *inputs, output = _array_types(arrays, features)
         numbers = [wp.int32] * (3 if each in _PER_POINT else 4)
-        overloads[each] = wp.overload(getattr(hash_kernels, each), [*inputs, wp.array2d(dtype=wp.int32), *numbers, output])
-    wp.load_module(hash_kernels, device=device)
+        overloads[each] = wp.overload(getattr(hash_grid_kernels, each), [*inputs, wp.array2d(dtype=wp.int32), *numbers, output])
+    wp.load_module(hash_grid_kernels, device=device)
     return overloads[name]
 
 
@@ -116,7 +105,7 @@ def _launch(name: str, tensors: Sequence[Tensor], meta: Tensor) -> None:
     if meta.device.type == "cuda":
         _generic(name, tensors, meta, features)(1, range(count), range(levels))
         return
-    run = _native(name, tensors, meta, features) or _generic(name, tensors, meta, features)
+    run = _vectors(name, tensors, meta, features) or _generic(name, tensors, meta, features)
     if _ARRAYS[name][-1] == "rows":
         _parallel([partial(run, count, range(1), range(level, level + 1)) for level in range(levels)])
     else:
@@ -126,7 +115,7 @@ def _launch(name: str, tensors: Sequence[Tensor], meta: Tensor) -> None:
 
 def _generic(name: str, tensors: Sequence[Tensor], meta: Tensor, features: int) -> _Run:
     """A call of the kernel that serves every device and number of features."""
-    wp, device = _warp(), meta.device
+    wp, device = load_warp(), meta.device
     kernel = _kernel(name, features, str(device))
     kinds = {"rows": _vector(features), "features": _vector(features), "vectors": wp.vec3}
     *inputs, output = [
@@ -146,15 +135,13 @@ def _generic(name: str, tensors: Sequence[Tensor], meta: Tensor, features: int) 
     return run
 
 
-def _native(name: str, tensors: Sequence[Tensor], meta: Tensor, features: int) -> _Run | None:
-    """A call of the CPU's own kernel, where there is one for this number of features."""
-    wp = _warp()
-    from . import hash_native
-
-    if not native_kernels or features not in hash_native.WIDTHS or name not in hash_native.ARGUMENTS:
+def _vectors(name: str, tensors: Sequence[Tensor], meta: Tensor, features: int) -> _Run | None:
+    """A call of the CPU's own kernel, or None where there is none."""
+    if not hash_grid_vectors.serves(name, features):
         return None
-    kernel = hash_native.kernels(features)[name]
-    address = {which: tensor.data_ptr() for which, tensor in zip(hash_native.ARGUMENTS[name], tensors, strict=True)}
+    wp = load_warp()
+    kernel = hash_grid_vectors.kernels(features)[name]
+    address = {which: tensor.data_ptr() for which, tensor in zip(hash_grid_vectors.ARGUMENTS[name], tensors, strict=True)}
     inputs = [address.get(which, 0) for which in ("points", "direction", "table", "upstream")]
     grid, count = wp.from_torch(meta, dtype=wp.int32, requires_grad=False), int(tensors[0].shape[0])
 

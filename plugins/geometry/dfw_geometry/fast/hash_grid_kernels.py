@@ -1,5 +1,7 @@
 """Warp kernels of the multi-resolution hash grid: one source for CPU and CUDA. Imported when a hash grid first meets float32.
 
+`hash_grid` launches them, and says what they replace and what they gain.
+
 Each kernel works on tiles of points and on a range of levels. On a CPU a tile is all points of a thread, level after level, so
 that one level's rows (1 MiB) stay in the L2 cache; on a GPU a tile is one point. `meta` (L, 4) int32 holds for each level: cells
 per side, first table row, row mask (rows - 1, where rows is a power of two for hashed levels), and vertices per side where it
@@ -13,6 +15,7 @@ from typing import Any
 
 import warp as wp
 
+# Instant-NGP's primes, which `hash_grid_twin` and `hash_grid_vectors` hold as well.
 PRIME_Y = wp.constant(wp.uint32(2654435761))
 PRIME_Z = wp.constant(wp.uint32(805459861))
 
@@ -54,7 +57,7 @@ def slope(bx: wp.int32, by: wp.int32, bz: wp.int32, fx: wp.float32, fy: wp.float
     return wp.vec3(pick(bx, -1.0, 1.0) * wy * wz, pick(by, -1.0, 1.0) * wx * wz, pick(bz, -1.0, 1.0) * wx * wy)
 
 
-@wp.kernel(enable_backward=False)
+@wp.kernel(enable_backward=False)  # here and below: torch differentiates, so Warp need not compile adjoints
 def encode(
     points: wp.array(dtype=wp.vec3),
     table: wp.array(dtype=Any),

@@ -1,5 +1,8 @@
 """Marching and weights through nerfacc's CUDA kernels (Li et al. 2023), where they load. Imports nerfacc only when asked.
 
+This replaces `dfw_renderers.marching.march` and `dfw_renderers.compositing.weights`. Its gain has not been measured: that takes
+a CUDA device.
+
 Legend: R rays, N samples packed.
 """
 
@@ -12,9 +15,8 @@ import torch
 from torch import Tensor
 
 from dfw import ConfigError
-
-from .compositing import optical_thickness, transmittance
-from .marching import Occupancy, Samples, cells, intersect_box
+from dfw_renderers.compositing import optical_thickness, transmittance
+from dfw_renderers.marching import Occupancy, Samples, cells, intersect_box
 
 Backend = Literal["auto", "portable", "nerfacc"]
 
@@ -45,7 +47,7 @@ def uses_nerfacc(backend: Backend, device: torch.device) -> bool:
 def march(
     origin: Tensor, direction: Tensor, occupancy: Occupancy, step: float, offset: Tensor | float, early_stop: float
 ) -> Samples:
-    """The samples of `marching.march`; CUDA, float32."""
+    """As its twin, `dfw_renderers.marching.march`; CUDA, float32."""
     import nerfacc
 
     corner = origin.new_full((3,), occupancy.radius)
@@ -69,7 +71,7 @@ def march(
 
 
 def weights(density_N: Tensor, samples: Samples, rays: int) -> Tensor:
-    """As `compositing.weights`, in float32."""
+    """As its twin, `dfw_renderers.compositing.weights`, in float32."""
     import nerfacc
 
     half = samples.length / 2

@@ -1,11 +1,47 @@
-"""What of torch's global state a run depends on: kept as it is while code of a plugin runs. Imports no torch."""
+"""The fence around code of plugins: errors name their owner, and torch's global state stays as it was. Imports no torch."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from dfw.errors import DfwError, PluginError, one_line
+
+log = logging.getLogger("dfw.plugins")
+
+Passing = tuple[type[BaseException], ...]
+"""Exceptions that a fence lets through as they are."""
+OWN: Passing = (DfwError,)
+"""Those that components raise on purpose."""
+
+
+@contextmanager
+def plugin_code(who: str, doing: str, passing: Passing = OWN, report: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Turns what the code inside raises into a PluginError: `who doing: ValueError: ...`; Ctrl-C and `passing` pass.
+
+    What it changes of torch's global state is put back, and a warning, or `report`, says so.
+    """
+    with (
+        kept(report or (lambda changes: log.warning("%s changed %s; put back", who, changes))),
+        renaming(lambda error: f"{who} {doing}: {one_line(error)}", passing),
+    ):
+        yield
+
+
+@contextmanager
+def renaming(sentence: Callable[[BaseException], str], passing: Passing = OWN) -> Iterator[None]:
+    """Turns what the code inside raises into a PluginError with `sentence(error)`; where that is empty, it passes as it is."""
+    try:
+        yield
+    except BaseException as error:  # SystemExit too: a plugin must not end the program
+        text = "" if isinstance(error, (KeyboardInterrupt, GeneratorExit, *passing)) else sentence(error)
+        if not text:
+            raise
+        raise PluginError(text) from error
+
 
 _NEW = {"default dtype": "torch.float32", "grad mode": "True", "default device": "cpu"}
 """What torch has when it is first imported, as text, for code that imports it."""
