@@ -42,8 +42,8 @@ def check(
     """
     use_plugins(plugin_files, blocked)
     composition = compose_from(config, overrides)
+    from dfw.atomic import unused, write_text
     from dfw.prior.check import check_guidance_at
-    from dfw.runs.directory import unused, write_text
 
     found = check_guidance_at(composition, image, scale, points, draws, which)
     click.echo(found.table())

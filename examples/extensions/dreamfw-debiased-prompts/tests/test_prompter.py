@@ -41,7 +41,9 @@ def test_each_view_keeps_the_words_that_suit_it() -> None:
     )
 
 
-@pytest.mark.parametrize("inner", [{}, {"sectors": 8, "angles": 4, "mode": "interpolated"}, {"template": "{view} view of {prompt}"}])
+@pytest.mark.parametrize(
+    "inner", [{}, {"sectors": 8, "angles": 4, "mode": "interpolated"}, {"template": "{view} view of {prompt}"}]
+)
 @pytest.mark.parametrize("prompt", ["a smiling duck", "a duck", "smiling", ""])
 def test_there_are_as_many_texts_as_the_other_prompter_has(inner: dict[str, object], prompt: str) -> None:
     made = debiased(prompter={"type": "dreamfw/directional", **inner})

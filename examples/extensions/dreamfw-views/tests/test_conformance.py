@@ -16,7 +16,7 @@ from dfw.testing import GuidanceTests
 
 @cache
 def pictures() -> TemporaryDirectory[str]:
-    """Three small pictures and their cameras, until the end of the process. No fixture: `dfw plugins check --tests` has none."""
+    """Three small pictures and their cameras, until the end of the process: `make` takes no fixture."""
     folder = TemporaryDirectory()
     drawn = torch.rand(3, 8, 8, 3, generator=torch.Generator().manual_seed(0))
     for index, image in enumerate((255 * drawn).byte().numpy()):

@@ -17,7 +17,7 @@ log = logging.getLogger("dfw.debiased")
 
 
 class Debiased(Prompter):
-    """Another prompter's texts, each without the words that contradict its view. Prompt debiasing of D-SDS (Hong et al., NeurIPS 2023).
+    """Another prompter's texts, each without the words that contradict its view. D-SDS (Hong et al., NeurIPS 2023).
 
     "a smiling dog" is hardly ever seen from behind, so that its back view gets a face; "a dog, back view" does not.
     """
@@ -50,9 +50,7 @@ class Debiased(Prompter):
         @model_validator(mode="after")
         def _one_source(self) -> Debiased.Config:
             if bool(self.table) == bool(self.model):
-                raise ValueError(
-                    "give either table, e.g. table: {smiling: {front: 20}}, or model, e.g. model: bert-base-uncased"
-                )
+                raise ValueError("give either table, e.g. table: {smiling: {front: 20}}, or model, e.g. model: bert-base-uncased")
             for word, row in self.table.items():
                 for view in row:
                     if view not in self.views:
