@@ -10,7 +10,7 @@ from rich.console import Console
 from dfw.config.schedules import Progress
 from dfw.config.settings import ComponentSettings, LossSettings, RunConfig
 from dfw.interfaces.events import RunEnded, RunStarted, StepEnded
-from dfw.runs.console import ConsoleListener, duration_text, split_text
+from dfw.runs.console import ConsoleListener, split_text
 
 CONFIG = RunConfig(
     prompt="a [red] mushroom",
@@ -25,11 +25,6 @@ def test_split_is_shares_of_the_whole():
     assert split_text(seconds) == "render 50 %, guidance 25 %, backward 25 %, optimizer 0 %"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (187, "3 min 07 s")])
-def test_durations(seconds, text):
-    assert duration_text(seconds) == text
-
-
 def test_lines_tell_prompt_progress_and_files(tmp_path):
     out = io.StringIO()
     listener = ConsoleListener(Console(file=out, width=200, highlight=False), lines_every=0.0)
@@ -39,7 +34,7 @@ def test_lines_tell_prompt_progress_and_files(tmp_path):
     listener.dfw_run_ended(RunEnded(Path("runs/x"), "finished", 61.0, {"glb": tmp_path / "mesh.glb"}))
     listener.dfw_run_ended(RunEnded(Path("runs/x"), "interrupted", 61.0, {}))
     text = out.getvalue()
-    assert "go on with: dfw run --resume runs/x" in text
+    assert "to continue: dfw run --resume runs/x" in text
     assert text.count("--resume") == 1
     assert "a [red] mushroom -> runs/x" in text
     assert "step 2/2  0 s left  opacity 0.250  render 75 %" in text
