@@ -1,9 +1,10 @@
-"""What score distillation claims, measured: the tables and pictures of docs/claims.md.
+"""Measures what score distillation claims: the tables and pictures of docs/claims.md.
 
     python benchmarks/claims.py --out docs/images            # all four claims, some minutes on two cores
     python benchmarks/claims.py --only cost,kl               # some of them
 
-Prints Markdown, writes `claims-variance.svg` and `claims-pictures.png` into --out. Seeds are fixed; times vary with the machine.
+It prints Markdown, and writes `claims-variance.svg` and `claims-pictures.png` into --out. Seeds are fixed; times vary with the
+machine.
 """
 
 from __future__ import annotations
@@ -28,33 +29,33 @@ from claims_figures import (
     spread,
 )
 from claims_pictures import PROMPTS, pictures, rows_of, sheet, table
+from dfw.runs.prompts import ViewPrompts
 from torch import Tensor
 
 from dfw import Guidance
 from dfw.prior.sample import ddim, view_cameras
 from dfw.report.plot import Line, log_plot
-from dfw.runs.prompts import ViewPrompts
 
 PROMPT = "a red mushroom, front view"
 MIB = 2**20
 
 
 def cost_table(costs: dict[str, dict[str, Cost]]) -> str:
-    """Both ways with and without the Jacobian, and the ratio."""
+    """Returns the cost of both gradients with and without the Jacobian, and the ratio."""
     lines = ["| gradient at | figure | `sds` | `diffusion` | ratio |", "|---|---|---|---|---|"]
     for way, found in costs.items():
         sds, full = found["sds"], found["diffusion"]
         for figure, a, b in (
             ("wall, ms", 1e3 * sds.wall, 1e3 * full.wall),
             ("CPU, ms", 1e3 * sds.cpu, 1e3 * full.cpu),
-            ("kept for the way back, MiB", sds.saved / MIB, full.saved / MIB),
+            ("saved for backward, MiB", sds.saved / MIB, full.saved / MIB),
         ):
             lines.append(f"| {way} | {figure} | {a:.1f} | {b:.1f} | {f'{b / a:.2f}' if a else ''} |")
     return "\n".join(lines)
 
 
 def show_cost(out: Path) -> None:
-    """Claim 1."""
+    """Prints claim 1."""
     prior = embedded()
     print(f"4 views of 64x64, 7.5 guidance, {torch.get_num_threads()} threads, medians of 15\n")
     print(cost_table(jacobian_cost(prior, PROMPT, views=4, repeats=15)))
@@ -67,13 +68,13 @@ def show_cost(out: Path) -> None:
 
 
 def drawn(prior: Guidance) -> Tensor:
-    """A picture (1, 3, 64, 64) of the prompt, by DDIM: where an optimisation would end."""
+    """Samples a picture (1, 3, 64, 64) of the prompt by DDIM, where an optimisation would end."""
     prompt = ViewPrompts(PROMPT, "", NO_VIEWS, prior).batch(view_cameras(NO_VIEWS, prior.schedule.alpha.device))
     return ddim(prior, prompt, 25, 7.5, torch.Generator().manual_seed(0))
 
 
 def show_variance(out: Path) -> None:
-    """Claim 2."""
+    """Prints claim 2 and writes its figure."""
     timesteps = [20, 60, 100, 200, 300, 400, 500, 600, 800, 979]
     data = sky()
     grey = torch.full((1, 3, 4, 4), 0.5, dtype=torch.float64)
@@ -101,7 +102,7 @@ def show_variance(out: Path) -> None:
 
 
 def show_kl(out: Path) -> None:
-    """Claim 3."""
+    """Prints claim 3."""
     data = kl_prior()
     header = "| t | w (sigma/alpha) grad KL | distance of mean SDS | its standard error | largest, in errors |"
     print(f"{header}\n|---|---|---|---|---|")
@@ -115,7 +116,7 @@ def show_kl(out: Path) -> None:
 
 
 def show_pictures(out: Path) -> None:
-    """Claim 4."""
+    """Prints claim 4 and writes its pictures."""
     made = {prompt: pictures(prompt) for prompt in PROMPTS}
     print(table(made))
     sheet(rows_of(made)).save(out / "claims-pictures.png", optimize=True)
@@ -125,7 +126,7 @@ CLAIMS = {"cost": show_cost, "variance": show_variance, "kl": show_kl, "pictures
 
 
 def main() -> None:
-    """Measures, prints, writes pictures."""
+    """Measures, prints and writes pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder for the pictures")
     parser.add_argument("--only", default=",".join(CLAIMS), help=f"comma-separated, of {', '.join(CLAIMS)}")
@@ -133,7 +134,7 @@ def main() -> None:
     chosen = args.only.split(",")
     for name in chosen:
         if name not in CLAIMS:
-            parser.error(f"--only: {name!r} is none of {', '.join(CLAIMS)}")
+            parser.error(f"--only: {name!r} is unknown; write some of {', '.join(CLAIMS)}")
     args.out.mkdir(parents=True, exist_ok=True)
     for name in chosen:
         start = time.perf_counter()

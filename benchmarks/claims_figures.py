@@ -1,4 +1,4 @@
-"""The figures of docs/claims.md: what the network's Jacobian costs, the estimators' variances, the KL that SDS descends.
+"""Computes the figures of docs/claims.md: the cost of the network's Jacobian, the estimators' variances, the KL of SDS.
 
 Legend: B draws or views, C channels of side h of the guidance's space, z the encoded view, r = eps_hat - eps the residual,
 J = d eps_hat / d z_t the network's Jacobian.
@@ -12,41 +12,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from dfw.config.camera_settings import ViewSettings
+from dfw.runs.prompts import ViewPrompts
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from dfw import Guidance, LossInputs, Progress, RenderOutput
 from dfw.compose import compose
-from dfw.config.camera_settings import ViewSettings
 from dfw.config.load import load_config
+from dfw.distillation.base import Distillation, GuidedConfig
 from dfw.prior.sample import view_cameras
-from dfw.runs.prompts import ViewPrompts
 from dfw_guidance.gaussian import Gaussian
 from dfw_losses.diffusion import Diffusion
-from dfw.distillation.base import Distillation, GuidedConfig
 from dfw_losses.score import Score
 from dfw_losses.sds import SDS
 
 SKY = "a sky"
 STD = 0.2
-"""Of the Gaussian data: s, black -1 to white 1."""
+"""Standard deviation s of the Gaussian data, where black is -1 and white 1."""
 NO_VIEWS = ViewSettings(mode="none")
 
 
 def embedded() -> Guidance:
-    """The prior that ships in the package."""
+    """Builds the prior that ships in the package."""
     guidance = compose(load_config("playground-2d")).build_guidance()
     assert guidance is not None
     return guidance
 
 
 def sky(side: int = 4) -> Gaussian:
-    """Data N(mu, s^2 I): the ideal prediction is a formula. Float64."""
+    """Makes data N(mu, s^2 I) in float64, for which the ideal prediction is a formula."""
     return Gaussian(Gaussian.Config(means={SKY: (0.4, 0.6, 0.9)}, std=STD, resolution=side)).double()
 
 
 def ask(guidance: Guidance, image: Tensor, prompt: str, seed: int) -> LossInputs:
-    """What a loss sees of the images (B, 3, H, W) in [0, 1], noise drawn from `seed`."""
+    """Makes a loss's inputs from images (B, 3, H, W) in [0, 1]. Noise comes from `seed`."""
     cameras = view_cameras(NO_VIEWS, image.device).select(torch.zeros(len(image), dtype=torch.long))
     colour = image.permute(0, 2, 3, 1)
     render = RenderOutput(colour, torch.ones_like(colour[..., 0]), torch.ones_like(colour[..., 0]))
@@ -55,7 +55,7 @@ def ask(guidance: Guidance, image: Tensor, prompt: str, seed: int) -> LossInputs
 
 
 def make(kind: type[Distillation], timestep: int, guidance: Guidance, scale: float = 1.0, weighting: str = "one") -> Distillation:
-    """A loss at one timestep."""
+    """Makes a loss at one timestep."""
     t = timestep / len(guidance.schedule)
     config = kind.Config
     assert issubclass(config, GuidedConfig)
@@ -63,7 +63,7 @@ def make(kind: type[Distillation], timestep: int, guidance: Guidance, scale: flo
 
 
 def gradients(loss: Distillation, guidance: Guidance, image: Tensor, prompt: str, count: int, seed: int) -> Tensor:
-    """`count` draws (count, C, h, h), float64, of the loss's gradient at one image (1, 3, H, W)."""
+    """Returns `count` draws (count, C, h, h), float64, of the loss's gradient at one image (1, 3, H, W)."""
     inputs = ask(guidance, image.expand(count, -1, -1, -1), prompt, seed)
     with torch.no_grad():
         encoded = guidance.encode_image(image).expand(count, -1, -1, -1)
@@ -74,7 +74,7 @@ def gradients(loss: Distillation, guidance: Guidance, image: Tensor, prompt: str
 
 
 def saved_bytes(action: Callable[[], object], model: nn.Module) -> int:
-    """Bytes that autograd keeps for the way back while `action` runs: each storage once, `model`'s own weights left out."""
+    """Counts the bytes that autograd saves while `action` runs: each storage once, without `model`'s own weights."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -91,15 +91,18 @@ def saved_bytes(action: Callable[[], object], model: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """One way to the gradient: median seconds on the clock and of the CPU (all threads), and bytes kept for the way back."""
+    """Cost of a gradient."""
 
     wall: float
+    """Median seconds on the clock."""
     cpu: float
+    """Median CPU seconds of all threads."""
     saved: int
+    """Bytes saved for backward."""
 
 
 def jacobian_cost(guidance: Guidance, prompt: str, views: int, repeats: int) -> dict[str, dict[str, Cost]]:
-    """Losses `sds` and `diffusion`: the cost of the gradient at the encoded views ("latents"), and of it at the pixels."""
+    """Measures the gradients of `sds` and `diffusion`, at the encoded views ("latents") and at the pixels."""
     side = guidance.resolution
     image = torch.rand(views, 3, side, side, generator=torch.Generator().manual_seed(0)).to(guidance.schedule.alpha.dtype)
     with torch.no_grad():
@@ -117,7 +120,7 @@ def jacobian_cost(guidance: Guidance, prompt: str, views: int, repeats: int) -> 
     found: dict[str, dict[str, Cost]] = {way: {} for way in ways}
     for way, action in ways.items():
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in losses}
-        for _ in range(repeats + 1):  # in turn, so that other work on the machine meets both alike
+        for _ in range(repeats + 1):  # in turn, so that other work on the machine disturbs both alike
             for name, loss in losses.items():
                 start = time.perf_counter(), time.process_time()
                 action(loss)
@@ -131,15 +134,18 @@ def jacobian_cost(guidance: Guidance, prompt: str, views: int, repeats: int) -> 
 
 @dataclass(frozen=True)
 class Gain:
-    """At one timestep, means over draws: |2 alpha J^T r| / |r|, and the cosine between the two gradients."""
+    """Means over draws at one timestep."""
 
     timestep: int
+    """Timestep."""
     gain: float
+    """|2 alpha J^T r| / |r|."""
     cosine: float
+    """Cosine between the two gradients."""
 
 
 def jacobian_gain(guidance: Guidance, prompt: str, image: Tensor, timesteps: Sequence[int], count: int) -> list[Gain]:
-    """What the Jacobian does to the residual. Gaussian data: gain 2 alpha sigma / v, cosine 1."""
+    """Measures what the Jacobian does to the residual. For Gaussian data the gain is 2 alpha sigma / v and the cosine 1."""
     found = []
     for t in timesteps:
         sds, full = (
@@ -155,20 +161,24 @@ def jacobian_gain(guidance: Guidance, prompt: str, image: Tensor, timesteps: Seq
 
 @dataclass(frozen=True)
 class Spread:
-    """At one timestep: variances (of a number, averaged) of one draw of SDS and of the score estimator; `off`, the largest
-    difference of their means in standard errors; `exact_*` the variances in closed form, where there is one.
-    """
+    """Variances of one draw of both estimators at one timestep, averaged over all numbers."""
 
     timestep: int
+    """Timestep."""
     sds: float
+    """Variance of SDS."""
     score: float
+    """Variance of the score estimator."""
     off: float
+    """Largest difference of the two means, in standard errors."""
     exact_sds: float | None = None
+    """Variance of SDS in closed form, if there is one."""
     exact_score: float | None = None
+    """Variance of the score estimator in closed form, if there is one."""
 
 
 def spread(guidance: Guidance, image: Tensor, prompt: str, scale: float, timestep: int, count: int) -> Spread:
-    """`count` draws of each of the two estimators, their noise independent."""
+    """Measures `count` draws of each estimator, with independent noise."""
     sds, score = (
         gradients(make(kind, timestep, guidance, scale), guidance, image, prompt, count, seed=2 * timestep + place)
         for place, kind in enumerate((SDS, Score))
@@ -180,14 +190,14 @@ def spread(guidance: Guidance, image: Tensor, prompt: str, scale: float, timeste
 
 
 def exact_variances(guidance: Gaussian, timestep: int) -> tuple[float, float]:
-    """(alpha^2 s^2 / v)^2 and (sigma^2 / v)^2, v = alpha^2 s^2 + sigma^2, for data N(mu, s^2 I)."""
+    """Returns (alpha^2 s^2 / v)^2 and (sigma^2 / v)^2 for data N(mu, s^2 I), where v = alpha^2 s^2 + sigma^2."""
     alpha, sigma = (float(part[timestep].double()) ** 2 for part in (guidance.schedule.alpha, guidance.schedule.sigma))
     v = alpha * guidance.config.std**2 + sigma
     return (alpha * guidance.config.std**2 / v) ** 2, (sigma / v) ** 2
 
 
 def crossing(guidance: Gaussian) -> int:
-    """The first timestep with sigma_t > alpha_t s: from there on the control variate lowers the variance."""
+    """Returns the first timestep with sigma_t > alpha_t s. From there on the control variate lowers the variance."""
     return int((guidance.schedule.sigma > guidance.schedule.alpha * guidance.config.std).nonzero()[0, 0])
 
 
@@ -196,25 +206,28 @@ def crossing(guidance: Gaussian) -> int:
 
 @dataclass(frozen=True)
 class Identity:
-    """At one timestep, root mean squares: w (sigma/alpha) d KL / d x by finite differences; its distance from the mean SDS
-    gradient over `count` draws, and that distance's standard error; `off`, the largest distance in standard errors.
-    """
+    """Both sides of the KL identity at one timestep, as root mean squares."""
 
     timestep: int
+    """Timestep."""
     kl_gradient: float
+    """w (sigma/alpha) d KL / d x by finite differences."""
     distance: float
+    """Distance of the mean SDS gradient from it."""
     error: float
+    """Standard error of that distance."""
     off: float
+    """Largest distance, in standard errors."""
 
 
 def kl_prior() -> Gaussian:
-    """A Gaussian whose channels vary together: the KL's gradient does not point at the mean."""
+    """Makes a Gaussian whose channels vary together, so that the KL's gradient does not point at the mean."""
     mean = {"mean": (0.4, 0.6, 0.9), "covariance": ((0.01, 0.0, 0.0), (0.0, 0.04, 0.03), (0.0, 0.03, 0.04))}
     return Gaussian(Gaussian.Config.model_validate({"means": {SKY: mean}, "resolution": 1})).double()
 
 
 def kl_gradient(guidance: Gaussian, x: Tensor, timestep: int, step: float = 1e-5) -> Tensor:
-    """d/dx KL(q(z_t | x) || p(z_t)) (3,) at x (3,), by central differences of the closed form for two Gaussians."""
+    """Returns d/dx KL(q(z_t | x) || p(z_t)) (3,) at x (3,), by central differences of the closed form for two Gaussians."""
     alpha, sigma = (float(part[timestep].double()) for part in (guidance.schedule.alpha, guidance.schedule.sigma))
     eye = torch.eye(3, dtype=torch.float64)
     data = guidance.axes[0].T @ guidance.variances[0].diag() @ guidance.axes[0]
@@ -227,7 +240,7 @@ def kl_gradient(guidance: Gaussian, x: Tensor, timestep: int, step: float = 1e-5
 
 
 def kl_identity(guidance: Gaussian, colour: Sequence[float], timestep: int, count: int) -> Identity:
-    """Both sides of w (sigma/alpha) grad KL = E w (eps_hat - eps) at one colour in [0, 1], w = sigma^2."""
+    """Measures both sides of w (sigma/alpha) grad KL = E w (eps_hat - eps) at one colour in [0, 1], with w = sigma^2."""
     image = torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1)
     alpha, sigma = (float(part[timestep].double()) for part in (guidance.schedule.alpha, guidance.schedule.sigma))
     left = sigma**2 * (sigma / alpha) * kl_gradient(guidance, guidance.encode_image(image).flatten(), timestep)
@@ -239,7 +252,7 @@ def kl_identity(guidance: Gaussian, colour: Sequence[float], timestep: int, coun
 
 
 def entropy_terms(alpha: float, sigma: float, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """The two parts of d log q(z_t | x) / d x by autograd: through z_t = alpha x + sigma eps, and through q's own mean."""
+    """Returns the two parts of d log q(z_t | x) / d x by autograd: through z_t = alpha x + sigma eps, and through q's mean."""
     path, own = x.clone().requires_grad_(), x.clone().requires_grad_()
     noisy = alpha * path + sigma * eps
     log_q = torch.distributions.Normal(alpha * own, sigma).log_prob(noisy).sum()

@@ -1,4 +1,4 @@
-"""Sampling against optimising: DDIM, pixels under SDS and a NeRF under SDS, side by side (the fourth claim of docs/claims.md).
+"""Compares sampling with optimising: DDIM, pixels under SDS and a NeRF under SDS (the fourth claim of docs/claims.md).
 
 Legend: P pictures, H, W their size.
 """
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from dfw.config.camera_settings import ViewSettings
+from dfw.runs.prompts import ViewPrompts
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dfw.compose import compose
-from dfw.config.camera_settings import ViewSettings
 from dfw.config.load import load_config
 from dfw.plugins.registry import registry
 from dfw.prior.sample import ddim, view_cameras
 from dfw.runs.outputs import render_views, to_images, views
-from dfw.runs.prompts import ViewPrompts
 from dfw.runs.runner import make_trainer
 from dfw.runs.trainer import StepRecord
 
 PROMPTS = ("a red mushroom", "a yellow duck")
 SCALES = (1.0, 10.0, 100.0)
-"""Guidance scales of sampling and of optimising pixels; the scene has its configuration's ramp from 10 to 3."""
+"""Guidance scales of sampling and of optimising pixels. The scene has its configuration's ramp from 10 to 3."""
 COUNT = 3
-"""Pictures of each kind, from different noise; of the NeRF so many views around it, the first from the front."""
+"""Pictures of each kind, from different noise. Of the NeRF: views around it, the first from the front."""
 PIXEL_STEPS = 120
 NERF_STEPS = 150
 TILE = 96
@@ -36,24 +36,25 @@ LABEL = 112
 
 @dataclass(frozen=True)
 class Look:
-    """spread: root mean square over pixels of the deviation between pictures. chroma: mean of max - min over the channels.
-    clipped: share of numbers within 0.01 of 0 or 1. All of pictures in [0, 1].
-    """
+    """Figures of pictures in [0, 1]."""
 
     spread: float
+    """Root mean square over pixels of the deviation between pictures."""
     chroma: float
+    """Mean of largest minus smallest channel."""
     clipped: float
+    """Share of numbers within 0.01 of 0 or 1."""
 
 
 def look(images: Tensor) -> Look:
-    """Figures of pictures (P, 3, H, W), P >= 2."""
+    """Computes the figures of pictures (P, 3, H, W), P >= 2."""
     spread = float(images.double().var(0).mean().sqrt())
     chroma = float((images.amax(1) - images.amin(1)).double().mean())
     return Look(spread, chroma, float(((images < 0.01) | (images > 0.99)).double().mean()))
 
 
 def sampled(config: str, overrides: Sequence[str], count: int, scale: float, steps: int = 25) -> Tensor:
-    """DDIM's pictures (count, 3, H, W), as `dfw sample` draws them."""
+    """Samples DDIM's pictures (count, 3, H, W), as `dfw sample` does."""
     settings = load_config(config, overrides)
     guidance = compose(settings).build_guidance()
     assert guidance is not None
@@ -64,7 +65,7 @@ def sampled(config: str, overrides: Sequence[str], count: int, scale: float, ste
 
 
 def optimised(config: str, overrides: Sequence[str], count: int) -> Tensor:
-    """The scene after the run of a configuration: `count` pictures (count, 3, H, W), of planes or of views around it."""
+    """Runs a configuration. Returns `count` pictures (count, 3, H, W) of its planes, or of views around its scene."""
     settings = load_config(config, ["device=cpu", *overrides])
     trainer = make_trainer(settings, compose(settings, registry()).build())
     records: list[StepRecord] = []
@@ -75,20 +76,20 @@ def optimised(config: str, overrides: Sequence[str], count: int) -> Tensor:
 
 
 def pixels(prompt: str, scale: float, steps: int = PIXEL_STEPS) -> Tensor:
-    """COUNT planes of pixels under SDS, each from noise of its own and with noise of its own."""
+    """Optimises COUNT planes of pixels under SDS, each from its own start and with its own noise."""
     options = [f"prompt={prompt}, front view", f"losses.sds.guidance_scale={scale}", f"trainer.steps={steps}"]
     options += [f"geometry.count={COUNT}", f"cameras.batch_size={COUNT}", "trainer.preview_width=64"]
     return optimised("playground-2d", options, COUNT)
 
 
 def nerf(prompt: str, steps: int = NERF_STEPS) -> Tensor:
-    """The default scene after a short run at 32x32: views around it, the first from the front."""
+    """Runs the default scene for a short time at 32x32. Returns views around it, the first from the front."""
     options = [f"prompt={prompt}", f"trainer.steps={steps}", "cameras.width=32", "trainer.preview_width=64"]
     return optimised("dreamfusion", options, COUNT)
 
 
 def sheet(rows: dict[str, list[Tensor]]) -> Image.Image:
-    """Rows of pictures with their label at the left; a wider gap between the groups of a row."""
+    """Draws rows of pictures with their label at the left, and a wider gap between the groups of a row."""
     gap, apart = 2, 12
     groups = next(iter(rows.values()))
     width = LABEL + sum(len(group) * (TILE + gap) for group in groups) + apart * (len(groups) - 1)
@@ -108,7 +109,7 @@ def sheet(rows: dict[str, list[Tensor]]) -> Image.Image:
 
 
 def pictures(prompt: str) -> dict[tuple[str, float | None], Tensor]:
-    """All of one prompt: (what made them, guidance scale) -> pictures (COUNT, 3, 64, 64)."""
+    """Makes all pictures of one prompt: (method, guidance scale) -> pictures (COUNT, 3, 64, 64)."""
     viewed = f"{prompt}, front view"
     made: dict[tuple[str, float | None], Tensor] = {}
     made |= {("DDIM", scale): sampled("playground-2d", [f"prompt={viewed}"], COUNT, scale) for scale in SCALES}
@@ -118,11 +119,11 @@ def pictures(prompt: str) -> dict[tuple[str, float | None], Tensor]:
 
 
 def table(made: dict[str, dict[tuple[str, float | None], Tensor]]) -> str:
-    """The figures of each prompt's pictures, the scene's left out."""
+    """Returns the figures of each prompt's pictures as a table, without the scene's."""
     lines = ["| pictures | prompt | guidance scale | spread | chroma | clipped |", "|---|---|---|---|---|---|"]
     for prompt, found in made.items():
         for (name, scale), images in found.items():
-            if scale is None:  # views of one scene on white, not pictures of one view
+            if scale is None:  # these are views of one scene, so their spread means something else
                 continue
             at = look(images)
             lines.append(f"| {name} | {prompt} | {scale:g} | {at.spread:.3f} | {at.chroma:.3f} | {at.clipped:.3f} |")
@@ -130,7 +131,7 @@ def table(made: dict[str, dict[tuple[str, float | None], Tensor]]) -> str:
 
 
 def rows_of(made: dict[str, dict[tuple[str, float | None], Tensor]]) -> dict[str, list[Tensor]]:
-    """Label -> the pictures of each prompt, for `sheet`."""
+    """Returns label -> the pictures of each prompt, for `sheet`."""
     return {
         name if scale is None else f"{name}, s = {scale:g}": [found[name, scale] for found in made.values()]
         for name, scale in made[PROMPTS[0]]

@@ -1,4 +1,4 @@
-"""The README's picture: two views of each prompt that benchmarks/quality.py has run, with the prompt underneath.
+"""Makes the README's picture: two views of each prompt that benchmarks/quality.py has run, over the prompt.
 
 python benchmarks/gallery.py --results results/quality --out docs/images/gallery.png
 """
@@ -19,7 +19,7 @@ VIEWS = (1, 5)  # of eight: front left, back right
 
 
 def cell(record: Path) -> Image.Image:
-    """Two of a run's eight renders side by side, over the prompt."""
+    """Draws two of a run's eight renders side by side, over the prompt."""
     score = json.loads(record.read_text())
     pictures = torch.load(record.with_suffix(".pt"), weights_only=True)[list(VIEWS)].numpy()
     row = np.concatenate(list((pictures * 255).round().astype(np.uint8)), axis=1)

@@ -1,14 +1,14 @@
-"""Every objective on the shipped prior: same prompts, same seed, the same number of steps (or of network calls).
+"""Compares all objectives on the shipped prior: same prompts, same seed, the same number of steps (or of network calls).
 
-    python benchmarks/objectives.py --out results/objectives             # 2D and 3D, small; resumable: what is done is kept
+    python benchmarks/objectives.py --out results/objectives             # 2D and 3D, small; resumable: finished cells are kept
     python benchmarks/objectives.py --out results/full --full            # the configurations' own steps and picture sizes
-    python benchmarks/objectives.py --out results/calls --budget calls   # a step that asks the network more often: fewer steps
+    python benchmarks/objectives.py --out results/calls --budget calls   # more network calls a step: fewer steps
     python benchmarks/objectives.py --out /tmp/try --part 2d --steps 3 --only dreamfusion,csd
 
-2D: planes of pixels, asked for the front view. 3D: a NeRF, judged as `benchmarks/quality.py` judges it. Prints, per objective,
-quality, CPU seconds and network calls of a step, and writes a contact sheet, a row for each objective. Several processes may
-share one --out, each with its own --only or --part. An objective that fails is reported with its message and loses no other; it
-is run again once its .json is deleted.
+2D optimises planes of pixels for the front view. 3D optimises a NeRF and judges it as `benchmarks/quality.py` does. The script
+prints each objective's quality, and CPU seconds and network calls of a step. It writes a contact sheet with a row for each
+objective. Several processes may share one --out, each with its own --only or --part. If an objective fails, the table shows its
+message and the others go on. Delete its .json to run it again.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from dfw.runs.outputs import render_views, to_images, views
 from dfw.runs.runner import make_trainer
 
 ROOT = Path(__file__).parents[1]
-CALLS = {"asd": 2, "vsd": 3, "ism": 5, "sdi": 11}
+CALLS = {"asd": 2, "rfds-rev": 2, "esd": 3, "vsd": 3, "sctd": 4, "ism": 5, "tsm": 6, "sdi": 11}
 """Configuration -> network calls of a step where it is not 1; `--budget calls` divides the steps by them."""
 REGULARISERS = ("entropy", "opacity", "z-variance")
-"""Losses of the configurations that look at a scene: a plane has none."""
+"""Losses that need a scene. A plane has none, so 2D leaves them out."""
 SMALL = ("cameras.width=32", "export.resolution=64", "export.texture=256")
 QUICK = ("export.formats=[glb]", "export.turntable_frames=0", "trainer.preview_every=1000000")
 SIDE = 64
 
 
 def objectives() -> list[str]:
-    """`dreamfusion`, then all shipped configurations that put another objective in its place, those of few calls first."""
+    """Returns `dreamfusion`, then all shipped configurations that replace its objective, those with few calls first."""
     read = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "configs").glob("*.yaml")}
     ours = [
         name
@@ -62,33 +62,37 @@ def objectives() -> list[str]:
 
 @dataclass(eq=False)
 class Meter:
-    """Counts forward passes of the U-Net, and images in them; a listener that notes CPU time and calls as each step ends."""
+    """A listener that counts the U-Net's forward passes, and notes CPU time and calls at the end of each step."""
 
     calls: int = 0
+    """Forward passes so far."""
     images: int = 0
+    """Images in them."""
     times: list[float] = field(default_factory=list)
-    asked: tuple[int, int] = (0, 0)
+    """CPU time at the end of each step."""
+    at_step: tuple[int, int] = (0, 0)
+    """Calls and images at the end of the last step."""
 
     def tick(self, _step: object = None) -> None:
-        """Called as a step ends."""
+        """Notes time and calls at the end of a step."""
         self.times.append(time.process_time())
-        self.asked = self.calls, self.images
+        self.at_step = self.calls, self.images
 
     @hookimpl
     def dfw_step_ended(self, step: StepEnded) -> None:
-        """The same, of a run."""
+        """Does the same for a run."""
         self.tick(step)
 
     def per_step(self) -> dict[str, float]:
-        """CPU seconds (median, previews and the first step left out), calls and images (means) of a step."""
+        """Returns a step's median CPU seconds, without previews and the first step, and its mean calls and images."""
         seconds = [after - before for before, after in zip(self.times, self.times[1:], strict=False)]
-        calls, images = (count / len(self.times) for count in self.asked)
+        calls, images = (count / len(self.times) for count in self.at_step)
         return {"seconds": median(seconds) if seconds else float("nan"), "calls": calls, "images": images}
 
 
 @contextmanager
 def metering() -> Iterator[Meter]:
-    """A meter of what any U-Net is asked while the block runs, whoever asks."""
+    """Counts all calls of any U-Net while the block runs."""
     meter, inner = Meter(), UNet2DConditionModel.forward
 
     def counted(self: UNet2DConditionModel, sample: Tensor, *args: object, **named: object) -> object:
@@ -104,7 +108,7 @@ def metering() -> Iterator[Meter]:
 
 
 def plane_config(objective: str, prompt: str, planes: int, overrides: Sequence[str]) -> RunConfig:
-    """`playground-2d` with the distillation losses of `objective`'s configuration, `planes` independent pictures at once."""
+    """Returns `playground-2d` with `objective`'s distillation losses, and `planes` independent pictures at once."""
     several = (f"geometry.count={planes}", f"cameras.batch_size={planes}")
     base = load_config("playground-2d", [f"prompt={prompt}, front view", *several, *overrides])
     losses = {key: loss for key, loss in load_config(objective).losses.items() if key not in REGULARISERS}
@@ -112,17 +116,17 @@ def plane_config(objective: str, prompt: str, planes: int, overrides: Sequence[s
 
 
 def in_2d(judge: Judge, config: RunConfig, prompt: str, planes: int) -> tuple[dict[str, float], Tensor]:
-    """Optimises pixels; the judge's mean log-likelihood of the prompt, the meter's figures, and the pictures (P, 64, 64, 3)."""
+    """Optimises pixels. Returns the judge's mean log-likelihood, the meter's figures, and the pictures (P, 64, 64, 3)."""
     with metering() as meter:
         trainer = make_trainer(config, compose(config).build())
         trainer.train(lambda: False, meter.tick)
     images = to_images(trainer, render_views(trainer, views(trainer, planes, SIDE)))
-    said = float(likelihood(judge, verdict_of(judge, images), prompt).mean())
-    return {"likelihood": said} | meter.per_step(), images
+    likely = float(likelihood(judge, verdict_of(judge, images), prompt).mean())
+    return {"likelihood": likely} | meter.per_step(), images
 
 
 def in_3d(judge: Judge, objective: str, prompt: str, overrides: Sequence[str], out: Path) -> tuple[dict[str, float], Tensor]:
-    """A run of the configuration; quality's figures, the meter's, and 8 renders (8, 64, 64, 3)."""
+    """Runs the configuration. Returns quality's figures, the meter's, and 8 renders (8, 64, 64, 3)."""
     held = dict(prompts())[prompt]
     with metering() as meter:
         score, images = measure(judge, prompt, held, objective, [*QUICK, *overrides], out, [meter])
@@ -131,7 +135,7 @@ def in_3d(judge: Judge, objective: str, prompt: str, overrides: Sequence[str], o
 
 
 def attempt(path: Path, cell: Cell, work: Callable[[], tuple[dict[str, float], Tensor]]) -> None:
-    """Runs one cell and writes its record; whatever it raises becomes the record's `failure`, with a traceback beside it."""
+    """Runs one cell and writes its record. An exception becomes the record's `failure`, with a traceback next to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         cell.figures, pictures = work()
@@ -144,9 +148,9 @@ def attempt(path: Path, cell: Cell, work: Callable[[], tuple[dict[str, float], T
 
 
 def cells(args: argparse.Namespace, judge: Judge, part: str) -> list[tuple[Cell, Tensor | None]]:
-    """All cells of one part, those that are missing run now."""
+    """Returns all cells of one part, and runs the missing ones first."""
     found = []
-    for prompt in args.prompts:  # outside, so that an unfinished comparison has every objective on the first prompt
+    for prompt in args.prompts:  # the outer loop, so that an unfinished comparison has every objective on the first prompt
         for name in args.only:
             own = load_config("playground-2d" if part == "2d" else name).trainer.steps
             steps = max((own if args.full else args.steps) // (CALLS.get(name, 1) if args.budget == "calls" else 1), 2)
@@ -167,7 +171,7 @@ def cells(args: argparse.Namespace, judge: Judge, part: str) -> list[tuple[Cell,
 
 
 def arguments() -> argparse.Namespace:
-    """The command line, names checked."""
+    """Reads the command line and checks its names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for runs, figures and the contact sheet")
     parser.add_argument("--part", choices=("2d", "3d", "both"), default="both")
@@ -175,7 +179,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--planes", type=int, default=2, help="independent pictures of a prompt in 2D")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--full", action="store_true", help="the configurations' own steps and picture sizes")
-    parser.add_argument("--budget", choices=("steps", "calls"), default="steps", help="what is equal")
+    parser.add_argument(
+        "--budget", choices=("steps", "calls"), default="steps", help="what every objective gets the same number of"
+    )
     parser.add_argument("--only", default=",".join(objectives()), help="comma-separated configurations; default: all")
     parser.add_argument("overrides", nargs="*", help="config overrides, as for dfw run")
     args = parser.parse_args()
@@ -184,12 +190,12 @@ def arguments() -> argparse.Namespace:
     for option, given, known in (("--prompts", args.prompts, dict(prompts())), ("--only", args.only, objectives())):
         for name in given:
             if name not in known:
-                parser.error(f"{option}: {name!r} is none of {', '.join(known)}")
+                parser.error(f"{option}: {name!r} is unknown; write some of {', '.join(known)}")
     return args
 
 
 def main() -> int:
-    """Runs what is missing under --out, prints a table for each part and writes the contact sheet; 1 when a cell failed."""
+    """Runs the missing cells, prints a table for each part and writes the contact sheet. Returns 1 if a cell failed."""
     args = arguments()
     judge = Judge.load()
     parts = {part: cells(args, judge, part) for part in ("2d", "3d") if args.part in (part, "both")}

@@ -1,4 +1,4 @@
-"""What `objectives.py` shows of its cells: Markdown tables and one picture."""
+"""Shows the cells of `objectives.py` as Markdown tables and one picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from quality import Judge, prompts, retrieval
 from torch import Tensor
 
 SHOWN = {"2d": (0, 1), "3d": (1, 5)}
-"""Which pictures of a cell the sheet shows; of eight renders: a little left of the front, a little right of the back."""
+"""The pictures of a cell on the sheet. Of eight renders: a little left of the front, a little right of the back."""
 SIDE = 64
 GAP = 2
 LABEL = 84
@@ -31,25 +31,30 @@ COLUMNS = {
 
 @dataclass
 class Cell:
-    """One objective on one prompt: the steps it took; its figures, or what it raised."""
+    """One objective on one prompt."""
 
     objective: str
+    """Name of the configuration."""
     prompt: str
+    """The prompt."""
     steps: int
+    """Steps of the run."""
     figures: dict[str, float] = field(default_factory=dict)
+    """Name -> figure."""
     failure: str = ""
+    """The exception that ended the run; empty if none did."""
 
     def line(self) -> str:
-        """One line for a console."""
-        said = self.failure or ", ".join(f"{key} {value:.3f}" for key, value in self.figures.items())
-        return f"{self.objective}, {self.prompt}: {said}"
+        """Returns one line for a console."""
+        outcome = self.failure or ", ".join(f"{key} {value:.3f}" for key, value in self.figures.items())
+        return f"{self.objective}, {self.prompt}: {outcome}"
 
 
 Found = Sequence[tuple[Cell, Tensor | None]]
 
 
 def table(judge: Judge, found: Found) -> str:
-    """Means over the prompts that an objective finished, a row for each; under it, what failed.
+    """Returns a row for each objective with means over the prompts that it finished. Failures follow the table.
 
     R-precision: share of pictures for which the judge ranks their own prompt first of quality.py's 24.
     """
@@ -81,7 +86,7 @@ def _text(value: float, form: str) -> str:
 
 
 def contact_sheet(parts: Mapping[str, Found]) -> Image.Image:
-    """A row for each objective with its name, a column for each picture; a failed cell is a grey box that says so."""
+    """Draws a row for each objective and a column for each picture. A failed cell is a grey box that says so."""
     names = list(dict.fromkeys(cell.objective for found in parts.values() for cell, _ in found))
     columns = [(part, prompt) for part, found in parts.items() for prompt in dict.fromkeys(cell.prompt for cell, _ in found)]
     width = 2 * (SIDE + GAP)

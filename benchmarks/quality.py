@@ -1,11 +1,11 @@
-"""How good the default run is: 24 prompts to 3D, judged against the true shapes and by a classifier the prior has never met.
+"""Measures how good the default run is: 24 prompts, judged against the true shapes and by an independent classifier.
 
     python benchmarks/quality.py --out results/quality            # all 24 prompts, resumable: finished prompts are kept
     python benchmarks/quality.py --prompts 3 --out results/quick
 
-Prints, per prompt and in the mean: volume IoU of the exported mesh with the true shape (no alignment of any kind), mean
-absolute colour error where both are opaque, R-precision (share of 8 renders whose own prompt is the judge's first of all
-24), and the share of two-faced results. The judge is `benchmarks/judge`.
+It prints, per prompt and in the mean: volume IoU of the exported mesh with the true shape, without any alignment; mean absolute
+colour error where both are opaque; R-precision, the share of 8 renders whose own prompt the judge ranks first of all 24; and the
+share of two-faced results. The judge is `benchmarks/judge`.
 """
 
 from __future__ import annotations
@@ -51,19 +51,26 @@ ELEVATION = 15.0
 
 @dataclass(frozen=True)
 class Score:
-    """One prompt's figures. `two_faced`: it has a front, and most views from behind show one. `seconds`: of the run."""
+    """One prompt's figures."""
 
     prompt: str
+    """The prompt."""
     held_out: bool
+    """Whether the prior never saw this pair of kind and colour."""
     iou: float
+    """Volume IoU with the true shape."""
     colour_error: float
+    """Mean absolute colour error in [0, 1]."""
     two_faced: bool
+    """Whether the object has a front, and most views from behind show one."""
     seconds: float
+    """Wall time of the run."""
     directory: str
+    """The run directory."""
 
 
 def prompts() -> list[tuple[str, bool]]:
-    """The 24 prompts: 16 seen pairs, and 8 pairs that the prior was never shown."""
+    """Returns the 24 prompts: 16 seen pairs, and 8 pairs that the prior never saw."""
     held = sorted((kind, colour) for colour, kind in HELD_OUT)
     step = len(held) // 8
     chosen = [noun(kind, colour) for kind, colour in held[::step]][:8]
@@ -72,21 +79,21 @@ def prompts() -> list[tuple[str, bool]]:
 
 
 def cell_centres(count: int) -> Tensor:
-    """(count^3, 3) centres of the cells of the cube [-1, 1]^3."""
+    """Returns the centres (count^3, 3) of the cells of the cube [-1, 1]^3."""
     axis = (torch.arange(count) + 0.5) * (2 / count) - 1
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
 
 
 def inside_mesh(path: Path, points: Tensor) -> Tensor:
-    """Whether each world point (N, 3) lies inside the GLB at `path`."""
+    """Returns whether each world point (N, 3) lies inside the GLB at `path`."""
     mesh = trimesh.load(path, force="mesh")
     y_up = np.asarray(mesh.vertices, dtype=np.float32)
-    world = np.stack([y_up[:, 2], y_up[:, 0], y_up[:, 1]], axis=1)  # glTF x, y, z is the world's y, z, x
+    world = np.stack([y_up[:, 2], y_up[:, 0], y_up[:, 1]], axis=1)  # glTF's x, y, z are the world's y, z, x
     return inside(world, np.asarray(mesh.faces, dtype=np.int32), points)
 
 
 def iou(glb: Path, truth: SdfScene) -> float:
-    """Intersection over union of volumes on a 64^3 grid, in the same axes: a turned or shifted object scores low."""
+    """Returns the intersection over union of volumes on a 64^3 grid. Nothing is aligned: a turned object scores low."""
     points = cell_centres(GRID)
     made, real = inside_mesh(glb, points), truth.distance(points) < 0
     union = int((made | real).sum())
@@ -94,37 +101,37 @@ def iou(glb: Path, truth: SdfScene) -> float:
 
 
 def colour_error(images: Tensor, opacity: Tensor, truth_images: Tensor, truth_opacity: Tensor) -> float:
-    """Mean absolute difference of colours (0 to 1) over the pixels opaque in both."""
+    """Returns the mean absolute difference of colours (0 to 1) over the pixels that are opaque in both."""
     both = (opacity > 0.9) & (truth_opacity > 0.9)
     return float((images - truth_images).abs().mean(-1)[both].mean()) if bool(both.any()) else 1.0
 
 
 def has_front(truth: SdfScene) -> bool:
-    """Whether the true shape's picture from the front differs from the one from behind."""
+    """Returns whether the true shape looks different from the front and from behind."""
     points = cell_centres(32)
     turned = points * torch.tensor([-1.0, -1.0, 1.0])
     return float(((truth.distance(points) < 0) ^ (truth.distance(turned) < 0)).float().mean()) > 0.004
 
 
 def verdict_of(judge: Judge, images: Tensor) -> Verdict:
-    """The judge's log-probabilities for images (B, H, W, 3) in [0, 1]."""
+    """Returns the judge's log-probabilities for images (B, H, W, 3) in [0, 1]."""
     small = torch.nn.functional.interpolate(images.permute(0, 3, 1, 2), (64, 64), mode="area")
     with torch.no_grad():
-        said = judge(small)
-    return Verdict(*(logits.log_softmax(-1) for logits in (said.kind, said.colour, said.second, said.view)))
+        verdict = judge(small)
+    return Verdict(*(logits.log_softmax(-1) for logits in (verdict.kind, verdict.colour, verdict.second, verdict.view)))
 
 
-def likelihood(judge: Judge, said: Verdict, text: str) -> Tensor:
-    """log p(form, colours of `text` | image), (B,)."""
+def likelihood(judge: Judge, verdict: Verdict, text: str) -> Tensor:
+    """Returns log p(form, colours of `text` | image), (B,)."""
     scene = parse_prompt(text)
-    score = said.kind[:, judge.kinds.index(scene.form.name)] + said.colour[:, judge.colours.index(scene.colours[0])]
+    score = verdict.kind[:, judge.kinds.index(scene.form.name)] + verdict.colour[:, judge.colours.index(scene.colours[0])]
     if len(scene.colours) > 1:
-        score = score + said.second[:, judge.colours.index(scene.colours[1])]
+        score = score + verdict.second[:, judge.colours.index(scene.colours[1])]
     return score
 
 
 def two_faced(view: Tensor, azimuth: Tensor) -> bool:
-    """Whether the judge sees a front (the three front sectors) in most views from behind (the three back sectors)."""
+    """Returns whether the judge sees a front (three front sectors) in most views from behind (three back sectors)."""
     front_sector = torch.tensor([7, 0, 1])
     behind = ((azimuth + 360) % 360 - 180).abs() <= 50
     sees_front = view.exp()[:, front_sector].sum(-1) > 0.5
@@ -134,7 +141,7 @@ def two_faced(view: Tensor, azimuth: Tensor) -> bool:
 def measure(
     judge: Judge, prompt: str, held_out: bool, config: str, overrides: Sequence[str], out: Path, listeners: Sequence[object] = ()
 ) -> tuple[Score, Tensor]:
-    """One run, which `listeners` may follow, and its figures; also its 8 renders (8, 64, 64, 3), for retrieval."""
+    """Runs one prompt, with `listeners`. Returns its figures, and its 8 renders (8, 64, 64, 3) for retrieval."""
     settings = load_config(config, [f"prompt={prompt}", f"output={out / 'runs'}", *overrides])
     started = time.monotonic()
     result = run(settings, listeners=listeners)
@@ -160,17 +167,17 @@ def measure(
 
 
 def retrieval(judge: Judge, images: dict[str, Tensor], texts: list[str]) -> dict[str, float]:
-    """Prompt -> share of its renders for which the judge ranks it first among all `texts` (R-precision)."""
+    """Returns prompt -> share of its renders for which the judge ranks it first among `texts` (R-precision)."""
     found = {}
     for prompt, pictures in images.items():
-        said = verdict_of(judge, pictures)
-        best = torch.stack([likelihood(judge, said, text) for text in texts], 1).argmax(1)
+        verdict = verdict_of(judge, pictures)
+        best = torch.stack([likelihood(judge, verdict, text) for text in texts], 1).argmax(1)
         found[prompt] = float((best == texts.index(prompt)).float().mean())
     return found
 
 
 def table(scores: list[Score], precision: dict[str, float]) -> str:
-    """The figures as a Markdown table with means, seen and held-out apart."""
+    """Returns the figures as a Markdown table, with means of all, seen and held-out prompts."""
     lines = ["| prompt | held out | IoU | colour error | R-precision | two-faced | seconds |", "|---|---|---|---|---|---|---|"]
     for s in scores:
         lines.append(
@@ -193,7 +200,7 @@ def table(scores: list[Score], precision: dict[str, float]) -> str:
 
 
 def main() -> None:
-    """Runs what is missing under --out and prints the table."""
+    """Runs the missing prompts under --out and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and figures; finished prompts are not run again")
     parser.add_argument("--config", default=str(ROOT / "configs" / "dreamfusion.yaml"))
@@ -208,7 +215,7 @@ def main() -> None:
     texts = [text for text, _ in chosen]
     part, of = (int(x) for x in args.share.split("/"))
     if not 0 <= part < of:
-        parser.error(f"--share {args.share}: parts count from 0, write 0/{of} to {of - 1}/{of}")
+        parser.error(f"--share {args.share}: parts count from 0; write 0/{of} to {of - 1}/{of}")
     for prompt, held in chosen[part::of]:
         record = args.out / f"{prompt.replace(' ', '-')}.json"
         if not record.is_file():

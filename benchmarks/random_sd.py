@@ -1,4 +1,4 @@
-"""A Stable Diffusion of a given size with random weights, in diffusers' format: for timing, where no weights can be had."""
+"""Makes a Stable Diffusion of a given size with random weights, in diffusers' format, for timing without a download."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 TOKENIZER = Path(__file__).parents[1] / "plugins" / "guidance" / "dfw_guidance" / "embedded" / "tokenizer"
 SD21 = (320, 640, 1280, 1280)
-"""Channels of Stable Diffusion 2.1's U-Net: 866 M parameters."""
+"""Channels of Stable Diffusion 2.1's U-Net, which has 866 M parameters."""
 
 
 def write(folder: Path, channels: tuple[int, ...] = SD21, width: int = 1024, side: int = 64) -> Path:
-    """Writes the pipeline to `folder` in half precision. width: of the text embedding; side: of the latents (64: 512 pixels)."""
+    """Writes the pipeline to `folder` in half precision.
+
+    width: width of the text embedding. side: side of the latents; 64 stands for images of 512 pixels.
+    """
     torch.manual_seed(0)
     tokenizer = CLIPTokenizer.from_pretrained(str(TOKENIZER))
     deep = len(channels)

@@ -1,10 +1,10 @@
-"""Milliseconds of each part of rendering the default NeRF, forward and backward.
+"""Times each part of rendering the default NeRF, forward and backward.
 
     python benchmarks/render.py                          # 4 views of 64x64, the default scene before its first step
     python benchmarks/render.py --density-scale 100      # a solid ball, as late in a run
 
-Prints medians over the repeats, of wall time and of processor time (all threads together, which other programs on the machine
-disturb less), and how many samples were evaluated.
+It prints medians of wall time and processor time over the repeats, and how many samples were evaluated. Processor time is the sum
+of all threads; other programs on the machine disturb it less.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ STEPS = 64  # before measuring, so that the occupancy grid has settled
 
 @dataclass(frozen=True)
 class Taken:
-    """Milliseconds on the wall clock and of the processor."""
+    """Milliseconds of wall time and of processor time."""
 
     wall: float
     processor: float
 
 
 def median(call: Callable[[], Result], repeats: int, share: float = 1.0) -> tuple[Taken, Result]:
-    """Median milliseconds of `call`, times `share`, and its last result."""
+    """Returns the median milliseconds of `call`, times `share`, and its last result."""
     wall, processor = [], []
     for _ in range(repeats + 1):
         start, busy = time.perf_counter(), time.process_time()
@@ -48,7 +48,7 @@ def median(call: Callable[[], Result], repeats: int, share: float = 1.0) -> tupl
 
 
 def measure(views: int, width: int, samples: int, density_scale: float, repeats: int) -> tuple[dict[str, Taken], int, int]:
-    """Part -> milliseconds; rays; samples evaluated."""
+    """Returns part -> milliseconds, the number of rays, and the number of samples evaluated."""
     generator = torch.Generator().manual_seed(0)
     field = NeRF(NeRF.Config(density_scale=density_scale))
     renderer = Volume(Volume.Config(samples=samples)).train()

@@ -1,14 +1,14 @@
-"""Where one step's time goes, and how it compares with the guidance's own network.
+"""Measures where a step's time goes, and compares it with the guidance's own network.
 
     python benchmarks/step.py                     # the default config, embedded prior
     python benchmarks/step.py --sd                # a U-Net of Stable Diffusion 2.1's size, random weights; needs a CUDA device
 
-Goes through the configured run in fewer steps, so that the occupancy grid, the lights and the size of the views are as in a real
-one, and measures the last steps at each size. The network's own time is measured in the same process right after them, on the
-same shapes: VAE encoder forward and backward, and one U-Net call for both halves of classifier-free guidance. Small views are
-enlarged before the encoder, so the network costs the same at every size. The headline is the largest size; the whole run's
-average weighs each size by its share of the configured steps. Processor time, of all threads, says more than wall time on a busy
-machine.
+It goes through the configured run in fewer steps, so that the occupancy grid, the lights and the size of the views are as in a
+real run. It measures the last steps at each size. Right after them, in the same process, it measures the network alone: the VAE
+encoder forward and backward, and one U-Net call for both halves of classifier-free guidance, on the same shapes. Small views are
+enlarged before the encoder, so the network costs the same at every size. The headline is the largest size. The average of the
+whole run weighs each size by its share of the configured steps. On a busy machine processor time, the sum of all threads, is more
+reliable than wall time.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from dfw.config.schedules import Progress
 from dfw.config.settings import RunConfig
 from dfw.interfaces.data import PromptBatch
 from dfw.interfaces.guidance import Guidance
-from dfw.plugins.registry import registry
 from dfw.interfaces.poses import sample_cameras, width_at
+from dfw.plugins.registry import registry
 from dfw.runs.runner import make_trainer
 from dfw.runs.trainer import StepRecord, Trainer
 
@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds: of the clock on the wall, and of processor time in all threads."""
+    """Seconds of wall time, and of processor time in all threads."""
 
     wall: float
     processor: float
@@ -49,17 +49,22 @@ class Cost:
 
 @dataclass(frozen=True)
 class Phase:
-    """The steps of a run whose views have one `width`: their share of the run, and what one of them costs."""
+    """The steps of a run whose views have the same width."""
 
     width: int
+    """Pixels of a view."""
     share: float
+    """Share of the run's steps."""
     parts: dict[str, float]
+    """Part of a step -> median seconds."""
     step: Cost
+    """Mean cost of a step."""
     network: Cost
+    """Median cost of the network alone."""
 
 
 def network_cost(guidance: Guidance, prompt: PromptBatch, batch: int, device: torch.device, repeats: int) -> Cost:
-    """Median cost of what SDS asks of the model in one step: encode with gradients, predict both halves, go back."""
+    """Returns the median cost of the model in a step of SDS: encode with gradients, predict both halves, go back."""
     generator = torch.Generator(device).manual_seed(0)
     side = guidance.resolution
     image = torch.rand(batch, 3, side, side, device=device, generator=generator).requires_grad_()
@@ -77,7 +82,7 @@ def network_cost(guidance: Guidance, prompt: PromptBatch, batch: int, device: to
 
 
 def median_cost(call: Callable[[], None], device: torch.device, repeats: int) -> Cost:
-    """Median cost of `call`, the device idle before and after each."""
+    """Returns the median cost of `call`. The device is idle before and after each call."""
     taken = []
     for _ in range(repeats + 2):
         if device.type == "cuda":
@@ -91,13 +96,13 @@ def median_cost(call: Callable[[], None], device: torch.device, repeats: int) ->
 
 
 def widths_of(config: RunConfig) -> list[int]:
-    """The side of the views at each step of the run."""
+    """Returns the side of the views at each step of the run."""
     steps = config.trainer.steps
     return [width_at(config.cameras, Progress(step, steps)) for step in range(steps)]
 
 
 def measure(trainer: Trainer, end: int, repeats: int) -> tuple[dict[str, float], Cost]:
-    """Median seconds per part of a step, and the mean cost of a step, over the last `repeats` steps before `end`."""
+    """Returns the median seconds of each part, and the mean cost of a step, over the last `repeats` steps before `end`."""
     records: list[StepRecord] = []
     trainer.train(lambda: trainer.step >= end - repeats, records.append)
     records.clear()
@@ -134,7 +139,7 @@ def main() -> None:
 
 
 def measure_phase(trainer: Trainer, width: int, share: float, repeats: int) -> Phase:
-    """Trains to the last step with views of `width` pixels, and measures the last `repeats` of them and the network alone."""
+    """Trains to the last step with views of `width` pixels. Measures the last `repeats` steps, and the network alone."""
     widths = widths_of(trainer.config)
     end = len(widths) - widths[::-1].index(width)
     parts, step = measure(trainer, end, min(repeats, widths.count(width)))
@@ -146,7 +151,7 @@ def measure_phase(trainer: Trainer, width: int, share: float, repeats: int) -> P
 
 
 def print_table(trainer: Trainer, phases: list[Phase]) -> None:
-    """One column for each size, then the ratios: of the largest, and of all steps together."""
+    """Prints one column for each size, then the ratios of each size and of the whole run."""
 
     def row(name: str, values: Iterable[float]) -> None:
         print(f"| {name} | " + " | ".join(f"{1000 * value:.1f}" for value in values) + " |")
@@ -168,7 +173,7 @@ def print_table(trainer: Trainer, phases: list[Phase]) -> None:
 
 
 def ratio(phases: list[Phase]) -> str:
-    """Step over network, each averaged over the phases by their share of the run: wall time and processor time."""
+    """Returns step over network, averaged over the phases by their share of the run, in wall and processor time."""
 
     def of(cost: Callable[[Cost], float]) -> float:
         return sum(p.share * cost(p.step) for p in phases) / sum(p.share * cost(p.network) for p in phases)

@@ -1,10 +1,10 @@
-"""How well `dreamfw-views` rebuilds a scene from pictures: IoU of the exported mesh with the true shape, unaligned.
+"""Measures how well `dreamfw-views` rebuilds a scene from pictures: IoU of the mesh with the true shape, unaligned.
 
     pip install -e examples/extensions/dreamfw-views
     python benchmarks/views.py --out results/views                       # one symmetric shape, two that are not
     python benchmarks/views.py --out results/views "a red mushroom" --count 36
 
-Prints a table; the runs stay under --out.
+It prints a table. The runs stay under --out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONFIG = ROOT / "examples" / "extensions" / "dreamfw-views" / "views.yaml"
 
 
 def main() -> None:
-    """Renders, rebuilds, compares."""
+    """Renders pictures, rebuilds the scene and compares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shapes", nargs="*", default=list(SHAPES), help="a colour and a kind each")
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures and runs")

@@ -1,4 +1,4 @@
-"""Inside or outside of a triangle mesh, by warp's winding-number query."""
+"""Tests whether points lie inside a triangle mesh, by warp's winding-number query."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _inside(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), sign: wp.array(dty
 
 
 def inside(vertices: npt.NDArray[np.float32], faces: npt.NDArray[np.int32], points: torch.Tensor) -> torch.Tensor:
-    """Whether each of `points` (N, 3) lies inside the closed mesh: (N,) bool."""
+    """Returns whether each of `points` (N, 3) lies inside the closed mesh: (N,) bool."""
     mesh = wp.Mesh(
         wp.array(vertices, dtype=wp.vec3, device="cpu"),
         wp.array(faces.reshape(-1), dtype=wp.int32, device="cpu"),

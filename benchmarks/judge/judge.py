@@ -1,6 +1,6 @@
-"""A small classifier of the procedural world: which form, which colour, seen from where.
+"""A small classifier of the procedural world: form, colour and view.
 
-It is trained apart from the prior that it judges (``tools/prior/train_judge.py``) and is all that is needed to use it:
+``tools/prior/train_judge.py`` trains it apart from the prior that it judges. This file alone is enough to use it:
 ``Judge.load(folder)(images)`` with images ``[B, 3, 64, 64]`` in [0, 1].
 """
 
@@ -20,20 +20,20 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Verdict:
-    """Logits of one batch: ``kind`` [B, forms], ``colour`` [B, 10], ``second`` [B, 10] and ``view`` [B, 9].
-
-    ``second`` is the colour of the lower solid where one stands on another; ``view`` counts the eight sectors of 45
-    degrees counter-clockwise from the front, then overhead.
-    """
+    """Logits of one batch."""
 
     kind: Tensor
+    """[B, forms]."""
     colour: Tensor
+    """[B, 10]."""
     second: Tensor
+    """[B, 10], the colour of the lower solid if one stands on another."""
     view: Tensor
+    """[B, 9]: the eight sectors of 45 degrees, counter-clockwise from the front, then overhead."""
 
 
 class _Block(nn.Module):
-    """Two convolutions with a shortcut, halving the size."""
+    """Two convolutions with a shortcut. They halve the size."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -42,16 +42,16 @@ class _Block(nn.Module):
         self.conv = nn.Conv2d(outside, outside, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features at half the size."""
+        """Returns features at half the size."""
         x = functional.silu(self.norm(self.down(x)))
         return x + functional.silu(self.conv(x))
 
 
 class Judge(nn.Module):
-    """The classifier; ``kinds``, ``colours`` and ``views`` name its outputs."""
+    """The classifier. ``kinds``, ``colours`` and ``views`` name its outputs."""
 
     def __init__(self, kinds: list[str], colours: list[str], views: list[str]) -> None:
-        """An untrained judge of the named classes."""
+        """Makes an untrained judge of the named classes."""
         super().__init__()
         self.kinds, self.colours, self.views = kinds, colours, views
         self.stem = nn.Conv2d(3, 24, 4, stride=2, padding=1)
@@ -60,14 +60,14 @@ class Judge(nn.Module):
         self.head = nn.Linear(128, len(kinds) + 2 * len(colours) + len(views))
 
     def forward(self, images: Tensor) -> Verdict:
-        """Verdict on images ``[B, 3, 64, 64]`` in [0, 1]."""
+        """Judges images ``[B, 3, 64, 64]`` in [0, 1]."""
         features = self.body(self.stem(images * 2 - 1))
         logits = self.head(functional.silu(self.mix(features.flatten(1)))).float()
         sizes = [len(self.kinds), len(self.colours), len(self.colours), len(self.views)]
         return Verdict(*logits.split(sizes, 1))
 
     def save(self, folder: Path) -> None:
-        """Write weights (half precision) and labels."""
+        """Writes weights in half precision, and labels."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {key: value.half().contiguous() for key, value in self.state_dict().items()}
         save_file(weights, str(folder / "judge.safetensors"))
@@ -76,7 +76,7 @@ class Judge(nn.Module):
 
     @classmethod
     def load(cls, folder: Path = HERE) -> Judge:
-        """The trained judge in ``folder``, ready to use."""
+        """Loads the trained judge in ``folder``."""
         labels = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
         judge = cls(labels["kinds"], labels["colours"], labels["views"])
         weights = load_file(str(folder / "judge.safetensors"))
@@ -84,7 +84,7 @@ class Judge(nn.Module):
         return judge.eval().requires_grad_(False)
 
     def accuracy(self, images: Tensor, kind: str, colour: str) -> tuple[Tensor, Tensor]:
-        """Whether each image shows ``kind``, and ``colour``, as booleans ``[B]``."""
+        """Returns whether each image shows ``kind``, and whether it shows ``colour``, as booleans ``[B]``."""
         with torch.no_grad():
             verdict = self(images)
         return verdict.kind.argmax(1) == self.kinds.index(kind), verdict.colour.argmax(1) == self.colours.index(colour)

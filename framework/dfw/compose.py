@@ -187,6 +187,7 @@ def _check_wiring(composition: Composition, provenance: Provenance) -> None:
     for path, loss in chosen.items():
         if path[0] == "losses":
             mistakes += _loss_mistakes(composition, loss, config.losses[path[1]], scene, provenance)
+    mistakes += _format_mistakes([part for path, part in chosen.items() if path[0] == "export"], provenance)
     if composition.reads_text() and not config.prompt:
         mistakes.append(f'{provenance.prefix(("prompt",))}missing; say what to make, e.g. prompt="a red mushroom"')
     if mistakes:
@@ -219,6 +220,20 @@ def _loss_mistakes(
                 f"{provenance.prefix(views.path)}{asked.entry.label} sees {sees} views of one scene at once, and these cameras "
                 f"give {together}; write {views.key}: {{type: orthogonal, count: {sees}, batch_size: {sees}}}"
             )
+
+
+def _format_mistakes(exporters: list[Chosen], provenance: Provenance) -> Iterator[str]:
+    """Every exporter says which endings it writes, and no two write files of one ending, which would have one name."""
+    writers: dict[str, Chosen] = {}
+    for part in exporters:
+        endings: Any = getattr(part.cls, "suffixes", ())
+        if isinstance(endings, str) or not endings or not all(isinstance(one, str) and one[:1] == "." for one in endings):
+            yield f"{provenance.prefix(part.path)}{part.entry.label} does not say what it writes, e.g. suffixes = ('.abc',)"
+            continue
+        for ending in (one for one in endings if one in writers):
+            where, other = provenance.prefix(part.path), writers[ending].key
+            yield f"{where}{part.entry.label} writes {ending} files, as {other} does; leave one of them out"
+        writers |= dict.fromkeys(endings, part)
 
 
 def _number(part: Chosen, question: str) -> int:

@@ -1,7 +1,7 @@
-"""Everything a user can get wrong, as exceptions that carry one clear sentence and an exit code.
+"""Exceptions for everything that a user can get wrong. Each carries one clear sentence and an exit code.
 
-A message says what is wrong, where (config path, file, plugin and version) and what to write instead. The command line
-prints it without a traceback and exits with `exit_code`.
+A message says what is wrong, where (config path, file, plugin and version) and what to write instead. The command line prints it
+without a traceback and exits with `exit_code`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import ClassVar
 
 
 class DfwError(Exception):
-    """Base of all errors that are the user's to fix. Exit code 2 (usage or configuration) unless a subclass says otherwise."""
+    """Base of all errors that the user can fix. The exit code is 2 (usage or configuration) unless a subclass changes it."""
 
     exit_code: ClassVar[int] = 2
 
 
 class ConfigError(DfwError):
-    """A configuration is wrong: an unknown key, a value out of range, parts that do not fit. Exit code 2."""
+    """A configuration is wrong: it has an unknown key, a value out of range, or parts that do not fit. Exit code 2."""
 
 
 class PluginError(DfwError):
@@ -26,13 +26,13 @@ class PluginError(DfwError):
 
 
 class ContractError(PluginError):
-    """What a component gave back is not what its interface promises: a shape, a dtype, a missing gradient. Exit code 2."""
+    """A component broke its interface: it returned a wrong shape or dtype, or no gradient. Exit code 2."""
 
     exit_code: ClassVar[int] = 2
 
 
 class GuidanceError(DfwError):
-    """A guidance model is missing, gated, or cannot do what is asked of it. Exit code 3."""
+    """A guidance model is missing or gated, or cannot do what a run needs. Exit code 3."""
 
     exit_code: ClassVar[int] = 3
 
@@ -46,21 +46,21 @@ class ExportError(DfwError):
 
 
 class CheckpointError(DfwError):
-    """A checkpoint or run directory is missing, incomplete or of another configuration. Exit code 2."""
+    """A checkpoint or run directory is missing, incomplete or made by another configuration. Exit code 2."""
 
 
 class DivergedError(DfwError):
-    """The optimisation left the road: a NaN, an empty scene or an exploded one. Exit code 4."""
+    """The run has diverged: it has a NaN, or its scene is empty or fills every pixel. Exit code 4."""
 
     exit_code: ClassVar[int] = 4
 
 
-_LONGEST = 400
-"""Characters of a foreign message that are shown."""
+_LONGEST = 400  # about three lines of a terminal; some libraries print whole tensors or lists of files
+"""Longest message of another library that is shown, in characters."""
 
 
 def one_line(error: BaseException) -> str:
-    """The class and message of an exception on one line, cut where it is long."""
+    """Returns the class and message of an exception on one line, shortened if it is long."""
     text = " ".join(str(error).split())
     text = text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

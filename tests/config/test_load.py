@@ -261,7 +261,7 @@ def test_a_file_that_is_not_text(tmp_path: Path):
         ("seed", "override 'seed': write key=value"),
         ("=3", "override '=3': write key=value"),
         ("a..b=3", "override 'a..b=3': write key=value"),
-        ("extends=x.yaml", "override 'extends=x.yaml': extends can stand in a file only"),
+        ("extends=x.yaml", "override 'extends=x.yaml': extends works only in a file; name that file instead"),
         ("cameras.fov=[1", "override 'cameras.fov=[1': the value is not valid YAML"),
         ("sed=3", "override 'sed=3': sed: unknown key, did you mean 'seed'?"),
         ("losses.sds=null", "override 'losses.sds=null' would change nothing: mappings merge; write losses.NAME.weight=0"),

@@ -172,7 +172,7 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
 
 def test_a_variant_is_looked_for_by_name(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "plain")
-    with pytest.raises(GuidanceError, match=r"unet/diffusion_pytorch_model\.fp16\.safetensors.*is there a variant 'fp16'"):
+    with pytest.raises(GuidanceError, match=r"unet/diffusion_pytorch_model\.fp16\.safetensors.*check that .* variant 'fp16'"):
         hub.find_model(str(folder), STABLE_DIFFUSION, variant="fp16")
     for part, stem in STABLE_DIFFUSION.weights.items():
         (folder / part / f"{stem}.safetensors").rename(folder / part / f"{stem}.fp16.safetensors")

@@ -137,7 +137,7 @@ def test_the_picture_comes_from_the_render_at_the_models_size(folders: tuple[Pat
     found = load(folders).control_image(render, cameras)
     torch.testing.assert_close(found, torch.ones(1, 3, 16, 16), rtol=1e-5, atol=1e-5)
     normals = load(folders, control="normals")
-    with pytest.raises(ConfigError, match=r"the render has none; write renderer\.shading\.normals: always"):
+    with pytest.raises(ConfigError, match=r"the render has no normals; write renderer\.shading\.normals: always"):
         normals.control_image(render, cameras)
     towards = torch.tensor([1.0, 0, 0]).expand(1, 8, 8, 3)
     shown = normals.control_image(replace(render, normal=towards), cameras)
@@ -179,7 +179,7 @@ def test_score_distillation_of_a_scene_runs_from_yaml(folders: tuple[Path, Path]
 
 
 def test_a_control_network_for_another_model_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(GuidanceError, match=r"texts of width 8, the control network .* of 12: not for this model"):
+    with pytest.raises(GuidanceError, match=r"width 8, and the control network .* reads 12: it was made for another model"):
         load((folders[0], save_tiny_controlnet(tmp_path / "other", width=12)))
     (tmp_path / "empty").mkdir()
     with pytest.raises(GuidanceError, match=r"guidance\.controlnet: .*lacks config\.json, diffusion_pytorch_model\.safetensors"):

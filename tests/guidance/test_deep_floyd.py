@@ -108,7 +108,7 @@ def test_a_file_of_answers_replaces_the_encoder(folder: Path, model: DeepFloyd, 
 def test_answers_of_another_model_are_refused(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     safetensors.torch.save_file({"a red car": torch.zeros(77, 4096)}, path)
-    with pytest.raises(GuidanceError, match=r"is of another model: 'a red car' has shape \(77, 4096\).*\(77, 8\)"):
+    with pytest.raises(GuidanceError, match=r"belongs to another model: 'a red car' has shape \(77, 4096\).*\(77, 8\)"):
         load(folder, embeddings=str(path)).encode_text(["a red car"])
     path.write_bytes(b"no tensors")
     with pytest.raises(GuidanceError, match=r"guidance\.embeddings: cannot read .*other\.safetensors"):
@@ -124,7 +124,7 @@ def test_a_tokenizer_of_sentencepiece_alone_says_what_to_install(tmp_path: Path,
     folder = save_tiny_deep_floyd(tmp_path / "slow")
     (folder / "tokenizer" / "tokenizer.json").rename(folder / "tokenizer" / "spiece.model")
     monkeypatch.setattr(dfw_guidance.t5, "_installed", lambda _name: False)
-    with pytest.raises(GuidanceError, match=r"spiece\.model needs the packages sentencepiece and protobuf; pip install"):
+    with pytest.raises(GuidanceError, match=r"spiece\.model needs the packages sentencepiece and protobuf; run pip install"):
         load(folder).encode_text(["a red car"])
 
 

@@ -90,7 +90,7 @@ def test_flux_shifts_by_the_number_of_tokens(tokens: int, mu: float) -> None:
 
 
 def test_a_scheduler_of_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="its scheduler DDIMScheduler is not one of flow matching"):
+    with pytest.raises(ValueError, match="its scheduler DDIMScheduler is not a flow-matching scheduler"):
         flow_schedule({"_class_name": "DDIMScheduler"}, 1024)
 
 
@@ -169,7 +169,7 @@ def test_t5_is_gone_after_reading_and_not_needed_with_its_answers(sd3: Path, tmp
     folder = save_tiny_sd3(tmp_path / "bare")
     (folder / "text_encoder_3" / "model.safetensors").unlink()
     torch.testing.assert_close(load(folder, embeddings=path).encode_text(["a red car", ""]).embedding, expected.embedding)
-    with pytest.raises(GuidanceError, match=r"lacks text_encoder_3/model\.safetensors: not a complete Stable Diffusion 3"):
+    with pytest.raises(GuidanceError, match=r"lacks text_encoder_3/model\.safetensors: it is not a complete Stable Diffusion 3"):
         load(folder)
 
 
@@ -177,7 +177,7 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GuidanceError, match=r"is a IFPipeline; write guidance\.type=deep-floyd"):
         load(save_tiny_deep_floyd(tmp_path / "if"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(GuidanceError, match=r"none, for want of a model_index\.json; flow reads StableDiffusion3Pipeline"):
+    with pytest.raises(GuidanceError, match=r"unknown \(it has no model_index\.json\); flow reads StableDiffusion3Pipeline"):
         load(tmp_path / "empty")
 
 

@@ -132,7 +132,7 @@ def test_float64_is_exact_and_float32_close() -> None:
 @pytest.mark.parametrize(
     ("means", "message"),
     [
-        ({"a": []}, "an empty list"),
+        ({"a": []}, "the list is empty"),
         ({"a": [{"mean": RED, "weight": 0}]}, "greater than 0"),
         ({"a": {"mean": (2, 0, 0)}}, r"three numbers in \[0, 1\]"),
         ({"a": {"mean": RED, "covariance": [[1, 0], [0, 1]]}}, "covariance is 2 x 2; it must be 3 x 3 or 12 x 12"),

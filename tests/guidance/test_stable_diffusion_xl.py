@@ -116,7 +116,7 @@ def test_gradients_pass_through_the_vae_by_finite_differences(folder: Path) -> N
 def test_a_folder_that_lacks_the_second_encoder_names_it(tmp_path: Path) -> None:
     folder = save_tiny_sdxl(tmp_path / "half")
     (folder / "text_encoder_2" / "model.safetensors").unlink()
-    with pytest.raises(GuidanceError, match=r"lacks text_encoder_2/model\.safetensors: not a complete Stable Diffusion XL"):
+    with pytest.raises(GuidanceError, match=r"lacks text_encoder_2/model\.safetensors: it is not a complete Stable Diffusion XL"):
         load(folder)
 
 

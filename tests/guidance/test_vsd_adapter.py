@@ -180,12 +180,17 @@ def test_the_adapter_descends_the_diffusion_objective_of_the_models_own_parametr
 
 
 def test_cameras_are_dropped_one_by_one(model):
-    text = replace(model.encode_text(["a red car"] * 400), cameras=around(8).select(torch.arange(400) % 8))
-    poses = drop_cameras(text, 0.1, seeded()).cameras.camera_to_world
-    gone = (poses == 0).all((1, 2))
+    cameras = around(8).select(torch.arange(400) % 8)
+    text, other = (replace(model.encode_text([words] * 400), cameras=cameras) for words in ("a red car", ""))
+    nowhere = replace(cameras, camera_to_world=torch.zeros(400, 4, 4))
+    found = drop_cameras(text, replace(other, cameras=nowhere), 0.1, seeded())
+    gone = (found.cameras.camera_to_world == 0).all((1, 2))
     assert 20 < int(gone.sum()) < 60
-    assert torch.equal(poses[~gone], text.cameras.camera_to_world[~gone])
-    assert drop_cameras(replace(text, cameras=None), 0.1, seeded()).cameras is None
+    assert torch.equal(found.cameras.camera_to_world[~gone], cameras.camera_to_world[~gone])
+    assert torch.equal(found.embedding[~gone], text.embedding[~gone])
+    assert torch.equal(found.embedding[gone], other.embedding[gone])
+    assert (text.embedding != other.embedding).any()
+    assert drop_cameras(replace(text, cameras=None), replace(other, cameras=None), 0.1, seeded()).cameras is None
 
 
 @pytest.mark.parametrize(("precision", "off"), [("fp16", 0.01), ("bf16", 0.05)])

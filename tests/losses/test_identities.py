@@ -16,18 +16,38 @@ from dfw.distillation.inversion import invert
 from dfw.plugins.registry import registry
 from dfw_losses.asd import ASD
 from dfw_losses.bridge import Bridge
+from dfw_losses.bsd import BSD
 from dfw_losses.csd import CSD
 from dfw_losses.diffusion import Diffusion
 from dfw_losses.hifa import HiFA
 from dfw_losses.ism import ISM
 from dfw_losses.nfsd import NFSD, UGLY
+from dfw_losses.rfds import RFDS
+from dfw_losses.rfds_rev import RFDSRev
 from dfw_losses.score import Score
+from dfw_losses.sctd import SCTD
 from dfw_losses.sdi import SDI
 from dfw_losses.sds import SDS
 from dfw_losses.sjc import SJC
 
 TEXTS = {"": "none", UGLY: "bad"}
-FAMILY: tuple[type[Distillation], ...] = (SDS, Score, Diffusion, SJC, CSD, NFSD, ISM, SDI, ASD, Bridge, HiFA)
+FAMILY: tuple[type[Distillation], ...] = (
+    SDS,
+    Score,
+    Diffusion,
+    SJC,
+    CSD,
+    NFSD,
+    ISM,
+    SDI,
+    ASD,
+    Bridge,
+    HiFA,
+    BSD,
+    SCTD,
+    RFDS,
+    RFDSRev,
+)
 OPTIONS = {Bridge: {"good": "{prompt}, a", "bad": "{prompt}, b", "switch": 0.0}, HiFA: {"image_weight": 0}}
 
 
@@ -126,9 +146,10 @@ def test_8_the_gradient_of_a_view_is_its_residual_over_the_batch(kind):
 
 @pytest.mark.parametrize("kind", FAMILY)
 def test_8_neither_batch_nor_image_size_changes_a_pixels_mean_gradient(kind):
+    """The share in BSD's mixture is one number for a whole view, so that the size of the view counts there."""
     (loss, texts), colour = make(kind, **at(400)), 0.2
     means = []
-    for side, count in ((1, 8_000), (2, 2_000), (2, 500)):
+    for side, count in ((2 if kind is BSD else 1, 8_000), (2, 2_000), (2, 500)):
         z = torch.full((count, 3, side, side), colour, dtype=torch.float64)
         model = prior(side)
         drawn = z.clone().requires_grad_()

@@ -11,7 +11,12 @@ from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.runs.trainer import Trainer
 
-OBJECTIVES = ("score", "diffusion", "sjc", "csd", "nfsd", "ism", "sdi", "asd", "bridge", "hifa", "vsd")
+OBJECTIVES = (
+    "score", "diffusion", "sjc", "csd", "nfsd", "ism", "sdi", "asd", "bridge", "hifa", "vsd",
+    "esd", "tsm", "bsd", "sctd", "rfds", "rfds-rev",
+)  # fmt: skip
+TYPES = {"esd": "vsd", "tsm": "ism"}
+"""Configuration -> the objective it has, where the names differ."""
 TINY = [
     "device=cpu",
     "trainer.steps=2",
@@ -31,7 +36,7 @@ def test_it_composes_and_takes_two_steps(name, prior):
     config = load_config(name, [*TINY, "losses.entropy.weight=1"])
     composition = compose(config)
     assert config.name == name
-    assert composition.losses["sds"].entry.qualified == f"dreamfw/{name}"
+    assert composition.losses["sds"].entry.qualified == f"dreamfw/{TYPES.get(name, name)}"
     trainer = Trainer(config, composition.build_geometry(), composition.build_renderer(), prior, composition.build_losses(), torch.device("cpu"))  # fmt: skip # noqa: E501
     before = [p.detach().clone() for p in trainer.parameters]
     records = []

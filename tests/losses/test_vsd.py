@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from known_prior import FLOW, STD, agree, ask, at, draw, mu, prior, pull, views
+from known_prior import FLOW, STD, agree, ask, at, coefficients, draw, guided_mu, mu, prior, pull, views
 from torch import Tensor
 from vsd_parts import adapter_of, bound, seeded
 
@@ -52,6 +52,95 @@ def test_its_mean_with_a_trained_adapter_is_the_closed_form(t):
     theirs = sigma * alpha / (alpha**2 * spread**2 + sigma**2)
     expected = pull(model, t) * (views() - mu("y")) - theirs * (views() - mu("y") - moved)
     agree(draw(loss, model), expected, power=5)
+
+
+def esd(model, share, **options):
+    """A bound loss of both predictions, its adapter's Gaussians moved off the model's: "y" by one step, "none" by another."""
+    loss = bound(model, guidance_scale=2, camera_free=share, **options)
+    with torch.no_grad():
+        adapter_of(loss).means[model.texts.index("y")] += MOVED["y"][0]
+        adapter_of(loss).means[model.texts.index("none")] += MOVED["none"][0]
+        adapter_of(loss).log_std.fill_(torch.tensor(SPREAD).log())
+    return loss
+
+
+MOVED = {
+    "y": torch.tensor([0.3, -0.2, 0.1]).double().view(1, 3, 1, 1),
+    "none": torch.tensor([-0.1, 0.4, 0.2]).double().view(1, 3, 1, 1),
+}
+SPREAD, NONE = 0.7, {"": "none"}
+
+
+@pytest.mark.parametrize("schedule", [None, FLOW])
+@pytest.mark.parametrize(("t", "share"), [(100, 0.5), (500, 0.2), (900, 1.0)])
+def test_the_mean_of_esd_is_the_closed_form(t, share, schedule):
+    """c (z - mu_g) - c_phi [(1 - lambda) (z - m_y) + lambda (z - m_none)]."""
+    model = prior(schedule=schedule)
+    alpha, sigma = coefficients(model, t)
+    theirs = sigma * alpha / (alpha**2 * SPREAD**2 + sigma**2)
+    seen, free = (views() - mu(text) - MOVED[text] for text in ("y", "none"))
+    expected = pull(model, t) * (views() - guided_mu(2)) - theirs * ((1 - share) * seen + share * free)
+    agree(draw(esd(model, share, weighting="one", **at(t)), model, NONE), expected, power=5)
+
+
+def test_esd_of_no_share_is_vsd_and_every_other_a_mixture_of_its_ends():
+    """lambda = 0 asks for no other text and the adapter for nothing more: VSD itself, bit by bit."""
+    model, z = prior(), views(20)
+    found = {share: esd(model, share).residual(z, ask(z, model, NONE, seed=3)) for share in (0, 0.25, 1)}
+    assert esd(model, 0).texts() == ()
+    assert esd(model, 0.25).texts() == ("",)
+    plain = bound(model, guidance_scale=2)
+    plain.load_state_dict(esd(model, 0).state_dict())
+    assert torch.equal(plain.residual(z, ask(z, model, seed=3)), found[0])
+    torch.testing.assert_close(found[0.25], 0.75 * found[0] + 0.25 * found[1])
+    assert (found[1] - found[0]).abs().max() > 0.1
+
+
+class Recorder(Omniscient):
+    """One that notes what it is asked."""
+
+    def forward(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        self.noisy, self.timestep, self.conditioning = noisy, timestep, conditioning
+        return super().forward(noisy, timestep, conditioning)
+
+
+def test_esd_asks_for_both_predictions_in_one_call_and_one_knows_nothing_of_the_view():
+    """The same z_t twice: with pose and prompt, and with a pose of zeros and no words, for words name the view, too."""
+    model, z = prior(), views(3)
+    loss, inputs = bound(model, camera_free=0.5), ask(z, model, NONE)
+    prompt = inputs.prompt
+    seen, other, free = (replace(text, cameras=inputs.cameras) for text in (prompt.positive, prompt.negative, prompt.texts[""]))
+    inputs = replace(inputs, prompt=replace(prompt, positive=seen, negative=other, texts={"": free}))
+    loss.adapter = recorder = Recorder(z.repeat(2, 1, 1, 1), model)
+    loss.residual(z, inputs)
+    asked = recorder.conditioning
+    assert len(asked) == 6
+    assert torch.equal(recorder.noisy[:3], recorder.noisy[3:])
+    assert torch.equal(recorder.timestep[:3], recorder.timestep[3:])
+    assert torch.equal(asked.embedding, torch.cat([seen.embedding, prompt.texts[""].embedding]))
+    assert torch.equal(asked.cameras.camera_to_world[:3], inputs.cameras.camera_to_world)
+    assert not asked.cameras.camera_to_world[3:].any()
+
+
+def test_esd_trains_the_prediction_without_the_view_on_the_views_whose_camera_is_dropped():
+    """All dropped: the Gaussian of the empty text follows the renders, the prompt's gets no gradient. In VSD it does."""
+    for share, moves, stays in ((0.5, "none", "y"), (0, "y", "none")):
+        model = prior(1)
+        loss = bound(model, adapter_lr=0.02, camera_dropout=1, camera_free=share)
+        z = torch.tensor([0.4, -0.5, 0.1]).view(1, 3, 1, 1) + 0.5 * torch.randn(256, 3, 1, 1, generator=seeded(2))
+        inputs = replace(ask(z.double(), model, NONE), generator=seeded(3))
+        for _ in range(200):
+            loss.end_step(inputs)
+        means, moved, still = adapter_of(loss).means, model.texts.index(moves), model.texts.index(stays)
+        torch.testing.assert_close(means[moved].float(), z.mean(0), atol=0.06, rtol=0)
+        assert means.grad is not None
+        assert means.grad[moved].all()
+        assert not means.grad[still].any()
+
+
+def test_esd_refuses_to_ask_for_what_is_never_trained():
+    with pytest.raises(ValueError, match=r"camera_dropout: 0 never trains; write e\.g\. camera_dropout: 0\.5"):
+        VSD.Config(camera_free=0.5, camera_dropout=0)
 
 
 def moved_to(z: Tensor, inputs: LossInputs) -> LossInputs:

@@ -52,7 +52,7 @@ def test_only_the_newest_stay_and_nothing_temporary_is_left(tmp_path):
 
 def test_a_half_written_checkpoint_does_not_count(tmp_path):
     (tmp_path / "step-000009").mkdir()
-    with pytest.raises(CheckpointError, match="no checkpoint here"):
+    with pytest.raises(CheckpointError, match="there is no checkpoint here"):
         newest_checkpoint(tmp_path)
 
 

@@ -39,7 +39,7 @@ def test_lines_tell_prompt_progress_and_files(tmp_path):
     listener.dfw_run_ended(RunEnded(Path("runs/x"), "finished", 61.0, {"glb": tmp_path / "mesh.glb"}))
     listener.dfw_run_ended(RunEnded(Path("runs/x"), "interrupted", 61.0, {}))
     text = out.getvalue()
-    assert "go on with: dfw run --resume runs/x" in text
+    assert "to continue: dfw run --resume runs/x" in text
     assert text.count("--resume") == 1
     assert "a [red] mushroom -> runs/x" in text
     assert "step 2/2  0 s left  opacity 0.250  render 75 %" in text

@@ -1,4 +1,4 @@
-"""Sphere tracing of the world's shapes into antialiased buffers that colours and lights are applied to later."""
+"""Traces the world's shapes into antialiased buffers. Colours and lights are applied to them later."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dfw_geometry.shapes import Single, Stack
 CHANNELS = 10
 """First colour, second colour, fixed rgb (3), coverage, normal (3), depth: uint8, premultiplied by coverage."""
 
-_RADIUS = 0.92
+_RADIUS = 0.92  # every shape fits in this ball, so rays that miss it need no tracing
 
 
 def trace(distance: Callable[[Tensor], Tensor], origin: Tensor, direction: Tensor, steps: int = 64) -> Tensor:
-    """Distance along each ray ``[N, 3]`` to the surface, ``inf`` where it misses; finished rays are dropped."""
+    """Returns the distance along each ray ``[N, 3]`` to the surface, ``inf`` if it misses. Drops finished rays on the way."""
     depth = torch.full((len(origin),), float("inf"))
     along = (origin * direction).sum(-1)
     gap = along**2 - (origin * origin).sum(-1) + _RADIUS**2
@@ -38,7 +38,7 @@ def trace(distance: Callable[[Tensor], Tensor], origin: Tensor, direction: Tenso
 
 
 def normals(distance: Callable[[Tensor], Tensor], points: Tensor, eps: float = 2e-3) -> Tensor:
-    """Unit normals ``[N, 3]`` by tetrahedral differences of the distance."""
+    """Returns unit normals ``[N, 3]`` by tetrahedral differences of the distance."""
     total = torch.zeros_like(points)
     for k in ((1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)):
         offset = torch.tensor(k, dtype=points.dtype)
@@ -47,7 +47,7 @@ def normals(distance: Callable[[Tensor], Tensor], points: Tensor, eps: float = 2
 
 
 def render(form: Single | Stack, cameras: dict[str, Tensor], size: int = 64, samples: int = 2) -> Tensor:
-    """Buffers ``[V, CHANNELS, size, size]`` uint8 of ``form`` seen by ``cameras`` (see ``CHANNELS``)."""
+    """Renders ``form`` as seen by ``cameras`` into uint8 buffers ``[V, CHANNELS, size, size]`` (see ``CHANNELS``)."""
     eye, rotation = eye_frame(cameras["azimuth"], cameras["elevation"], cameras["distance"])
     rays = pixel_rays(rotation, cameras["fovy"], size * samples)
     views, full = len(eye), size * samples

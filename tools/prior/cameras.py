@@ -1,4 +1,4 @@
-"""Cameras of the world: z up, azimuth 0 on +x and counter-clockwise from above, looking at the origin."""
+"""The world's cameras look at the origin. z is up; azimuth 0 is on +x and grows counter-clockwise as seen from above."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def eye_frame(azimuth: Tensor, elevation: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions ``[V, 3]`` and rotations ``[V, 3, 3]`` (columns right, up, backward) of angles in degrees ``[V]``."""
+    """Returns positions ``[V, 3]`` and rotations ``[V, 3, 3]`` (columns right, up, backward) for angles in degrees ``[V]``."""
     az, el = torch.deg2rad(azimuth), torch.deg2rad(elevation)
     back = torch.stack((el.cos() * az.cos(), el.cos() * az.sin(), el.sin()), -1)
     right = torch.stack((-az.sin(), az.cos(), torch.zeros_like(az)), -1)
@@ -16,7 +16,7 @@ def eye_frame(azimuth: Tensor, elevation: Tensor, distance: Tensor) -> tuple[Ten
 
 
 def pixel_rays(rotation: Tensor, fovy: Tensor, size: int) -> Tensor:
-    """Unit directions ``[V, size, size, 3]`` through pixel centres (row 0 on top); ``fovy`` ``[V]`` in degrees."""
+    """Returns unit directions ``[V, size, size, 3]`` through pixel centres, row 0 on top. ``fovy`` ``[V]`` is in degrees."""
     grid = (torch.arange(size, dtype=rotation.dtype) + 0.5) * (2.0 / size) - 1.0
     half = torch.tan(torch.deg2rad(fovy) / 2)[:, None, None]
     x = (grid[None, None, :] * half).expand(-1, size, -1)
@@ -27,9 +27,9 @@ def pixel_rays(rotation: Tensor, fovy: Tensor, size: int) -> Tensor:
 
 
 def random_cameras(count: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Cameras of the training distribution: azimuth, elevation, fovy in degrees and distance, each ``[count]``.
+    """Draws cameras of the training distribution: azimuth, elevation and fovy in degrees, and distance, each ``[count]``.
 
-    The framing hardly varies, so that the size of an object in its picture says the size of the object.
+    The framing hardly varies, so that an object's size in its picture tells its true size.
     """
 
     def uniform(low: float, high: float) -> Tensor:

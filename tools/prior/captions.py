@@ -7,25 +7,25 @@ from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS
 from dfw_geometry.shapes import COLOURS, KINDS, SOLIDS, Single, Stack
 
 SECTORS = ("front", "front left", "left side", "back left", "back", "back right", "right side", "front right")
-"""View words of the eight sectors of 45 degrees, the first centred on azimuth 0, counter-clockwise from above."""
+"""View words of the eight sectors of 45 degrees, counter-clockwise as seen from above. The first is centred on azimuth 0."""
 
 COARSE = ("front", "side", "back", "side")
 """View words of the four sectors of 90 degrees."""
 
 OVERHEAD = 60.0
-"""Above this elevation, in degrees, the angle is the overhead one; where no angle is named, every view is the overhead view."""
+"""Above this elevation, in degrees, the angle is overhead. A caption without an angle then says "overhead view"."""
 
 ANGLES = ("low", "medium", "high", "overhead")
 """Words of the elevation up to 12, 36, 60 and 90 degrees, as in "front view, low angle"."""
 
 
 def angle_words(elevation: float) -> str:
-    """The elevation's words, as in "low angle"."""
+    """Returns the elevation's words, as in "low angle"."""
     return f"{ANGLES[0 if elevation <= 12.0 else 1 if elevation <= 36.0 else 2 if elevation <= OVERHEAD else 3]} angle"
 
 
 def sector(azimuth: float, elevation: float) -> int:
-    """Sector number 0 to 7, or 8 for overhead; angles in degrees."""
+    """Returns the sector number 0 to 7, or 8 for overhead. Angles are in degrees."""
     return 8 if elevation > OVERHEAD else _ring(azimuth)
 
 
@@ -34,7 +34,7 @@ def _ring(azimuth: float) -> int:
 
 
 def view_words(azimuth: float, elevation: float, coarse: bool = False, angle: bool = False) -> str:
-    """The view's words, as in "front left view", or with ``angle`` "front left view, low angle"; angles in degrees."""
+    """Returns the view's words: "front left view", or with ``angle`` "front left view, low angle". Angles are in degrees."""
     if elevation > OVERHEAD and not angle:
         return "overhead view"
     side = COARSE[int(((azimuth + 45.0) % 360.0) // 90.0)] if coarse else SECTORS[_ring(azimuth)]
@@ -42,20 +42,20 @@ def view_words(azimuth: float, elevation: float, coarse: bool = False, angle: bo
 
 
 def neighbours(azimuth: float) -> tuple[float, float, float]:
-    """The centres of the two sectors around ``azimuth``, degrees, and the share of the second one in [0, 1)."""
+    """Returns the centres of the two sectors around ``azimuth``, in degrees, and the share of the second in [0, 1)."""
     place = (azimuth % 360.0) / 45.0
     lower = int(place)
     return 45.0 * lower, 45.0 * ((lower + 1) % 8), place - lower
 
 
 def noun(kind: str, colour: str | None) -> str:
-    """The phrase with its article, as in "an orange chair"."""
+    """Returns the phrase with its article, as in "an orange chair"."""
     phrase = f"{colour} {kind}" if colour else kind
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
 def caption(form: Single | Stack, colours: tuple[str | None, ...], view: str | None) -> str:
-    """The whole caption; ``view`` is e.g. "back view", "back view, low angle" or None."""
+    """Returns the whole caption. ``view`` is e.g. "back view", "back view, low angle" or None."""
     if isinstance(form, Single):
         body = noun(form.kind, colours[0])
     else:
@@ -64,13 +64,13 @@ def caption(form: Single | Stack, colours: tuple[str | None, ...], view: str | N
 
 
 def vocabulary() -> list[str]:
-    """Every word of the grammar."""
+    """Returns every word of the grammar."""
     views = sorted({word for phrase in (*SECTORS, *COARSE) for word in phrase.split()})
     return list(dict.fromkeys(["a", "an", "on", ",", "view", "overhead", *views, *COLOURS, *KINDS, "angle", *ANGLES]))
 
 
 def describe() -> dict[str, object]:
-    """What ``vocabulary.json`` beside the model says: words, kinds, colours, views, grammar and what was held out."""
+    """Returns the content of the model's ``vocabulary.json``: words, kinds, colours, views, grammar and what was held out."""
     return {
         "words": [word for word in vocabulary() if word.isalpha()],
         "kinds": list(KINDS),

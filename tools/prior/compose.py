@@ -1,4 +1,4 @@
-"""Buffers become images: named colours, light, and a background, drawn anew every time."""
+"""Composes images from buffers: draws named colours, light and a background anew every time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def backgrounds(avoid: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Backgrounds ``[B, 3, size, size]``: any colours, gradients, greys; plain ones 0.2 or more from ``avoid`` ``[B, 3]``."""
+    """Draws backgrounds ``[B, 3, size, size]``: colours, gradients, greys. Plain ones keep 0.2 from ``avoid`` ``[B, 3]``."""
     count = len(avoid)
     colour = torch.rand(count, 3, generator=generator)
     grey = torch.rand(count, 1, generator=generator)
@@ -16,7 +16,7 @@ def backgrounds(avoid: Tensor, size: int, generator: torch.Generator) -> Tensor:
     kind = torch.rand(count, 1, generator=generator)
     plain = torch.where(kind < 0.25, grey, colour)
     near = (plain - avoid).abs().amax(1, keepdim=True) < 0.3
-    plain = torch.where(near, (plain + 0.5) % 1.0, plain)  # an object that melts into its background has no size
+    plain = torch.where(near, (plain + 0.5) % 1.0, plain)  # else an object could melt into its background
     other = torch.rand(count, 3, generator=generator)
     angle = torch.rand(count, generator=generator) * 2 * torch.pi
     grid = torch.linspace(-0.5, 0.5, size)
@@ -27,12 +27,12 @@ def backgrounds(avoid: Tensor, size: int, generator: torch.Generator) -> Tensor:
 
 
 def unit(vectors: Tensor, dim: int = 1) -> Tensor:
-    """Vectors along ``dim`` scaled to length one (zero stays zero)."""
+    """Scales vectors along ``dim`` to length one. Zero stays zero."""
     return vectors * (vectors * vectors).sum(dim, keepdim=True).clamp_min(1e-12).rsqrt()
 
 
 def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator) -> Tensor:
-    """Lambertian light ``[B, 1, H, W]`` of a point light near the camera; about 30 % are lit flat."""
+    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near the camera. About 30 % of the images are flat."""
     count = len(eye)
     toward = unit(unit(eye) + torch.randn(count, 3, generator=generator))
     light = toward * (2.0 + torch.rand(count, 1, generator=generator) * 1.5)
@@ -44,7 +44,7 @@ def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Gene
 
 
 def compose(buffers: Tensor, cameras: dict[str, Tensor], first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:
-    """Images ``[B, 3, H, W]`` in [0, 1] of uint8 buffers with main colours ``first`` and ``second`` ``[B, 3]``."""
+    """Returns images ``[B, 3, H, W]`` in [0, 1] of uint8 buffers with main colours ``first`` and ``second`` ``[B, 3]``."""
     layers = buffers.float() * (1 / 255.0)
     cover = layers[:, 5:6]
     normal = unit(layers[:, 6:9] * 2 - 1)

@@ -1,4 +1,4 @@
-"""Batches of composed images with captions, drawn from rounds of buffers."""
+"""Draws batches of composed images with captions from rounds of buffers."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ FACING = tuple(kind for kind, shape in KINDS.items() if not shape.turned)
 
 @dataclass(frozen=True)
 class Words:
-    """A caption, or two whose encodings are mixed, ``share`` in [0, 1) of the second one: a view between two sectors' centres."""
+    """A caption, or two captions whose encodings are mixed for a view between two sectors' centres."""
 
     first: str
+    """First caption."""
     second: str
+    """Second caption."""
     share: float = 0.0
+    """Share of the second one, in [0, 1)."""
 
 
 @dataclass
 class Batch:
-    """Images ``[B, 3, S, S]`` in [0, 1], captions, and labels ``[B]`` (``second`` is -1 where there is one object)."""
+    """Images ``[B, 3, S, S]`` in [0, 1], captions, and labels ``[B]``. ``second`` is -1 if there is one object."""
 
     images: Tensor
     words: list[Words]
@@ -43,19 +46,19 @@ class Batch:
     second: Tensor
     view: Tensor
     opposite: list[Words | None]
-    """The same captions with the words of the opposite or the mirrored view; None where no picture tells the two apart."""
+    """The same captions with the words of the opposite or the mirrored view; None if no picture can tell the two apart."""
 
 
 class World:
-    """The procedural world: draws batches from all rounds in a folder; a generator decides everything."""
+    """The procedural world: it draws batches from all rounds in a folder. A generator decides everything."""
 
     def __init__(self, folder: Path, everything: bool = False) -> None:
-        """Load the rounds in ``folder``; ``everything`` lifts the hold-out (for the judge only)."""
+        """Loads the rounds in ``folder``. ``everything`` lifts the hold-out, for the judge only."""
         self.everything = everything
         self.refresh(folder)
 
     def refresh(self, folder: Path) -> None:
-        """Load the rounds again (more may have appeared)."""
+        """Loads the rounds again, because more may have appeared."""
         data = load_rounds(folder)
         shown = [isinstance(f, Single) or self.everything or stack_allowed(f.top, f.bottom) for f in FORMS]
         keep = torch.nonzero(torch.tensor(shown)[data["form"]]).squeeze(1)
@@ -65,7 +68,7 @@ class World:
         self.only(())
 
     def only(self, kinds: tuple[str, ...]) -> None:
-        """Draw nothing but ``kinds`` from now on; everything again if empty."""
+        """Draws only ``kinds`` from now on, or everything if empty."""
         wanted = torch.tensor([isinstance(form, Single) and form.kind in kinds for form in FORMS])
         self.chosen = self.singles[wanted[self.data["form"][self.singles]]]
 
@@ -78,7 +81,7 @@ class World:
         return torch.where(stacked, two, one)
 
     def _colours(self, number: int, generator: torch.Generator) -> tuple[int, int]:
-        """Indices of the colours of one image."""
+        """Draws the indices of one image's colours."""
         form = FORMS[number]
         draw = torch.randint(1 << 30, (2,), generator=generator).tolist()
         if isinstance(form, Single):
@@ -91,10 +94,10 @@ class World:
         return first, seconds[draw[1] % len(seconds)]
 
     def _words(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> Words:
-        """75 % fine view words, 10 % coarse ones, 5 % none, 10 % the empty caption; 8 % name no colour.
+        """Writes a caption: 75 % have fine view words, 10 % coarse ones, 5 % none, and 10 % are empty. 8 % name no colour.
 
-        Of the captions with view words 85 % name the elevation's angle too, and of the fine ones among those 60 % are mixed from
-        the two nearest sectors, as a run with interpolated views writes them.
+        85 % of the captions with view words also name the elevation's angle. 60 % of the fine ones among those are mixed from the
+        two nearest sectors, as a run with interpolated views writes them.
         """
         if roll[0] < 0.10:
             return Words("", "")
@@ -113,7 +116,7 @@ class World:
         return Words(only, only)
 
     def _opposite(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> Words | None:
-        """The words of the view from behind, or (40 % of views over 30 degrees off front and back) of the mirrored view."""
+        """Returns the words of the view from behind, or of the mirrored view (40 % of those over 30 degrees off the axis)."""
         azimuth, elevation = angles
         form = FORMS[number]
         mirrored = roll[3] < 0.4 and abs(math.sin(math.radians(azimuth))) > 0.5
@@ -122,7 +125,7 @@ class World:
         return other if facing and other != self._words(number, colours, angles, roll) else None
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
-        """``count`` images with captions."""
+        """Draws ``count`` images with captions."""
         index = self._indices(count, generator)
         numbers = self.data["form"][index].tolist()
         colours = [self._colours(n, generator) for n in numbers]

@@ -1,4 +1,4 @@
-"""Sample a model and count right kinds, colours and views by the judge, seen and held-out captions apart."""
+"""Samples a model and counts the kinds, colours and views that the judge finds right, for seen and held-out captions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import torch
 from captions import SECTORS, caption
 from diffusers import StableDiffusionPipeline
 from heldout import HELD_OUT, HELD_OUT_STACKS, allowed_colours
-from PIL import Image
 from torch import Tensor
 
+from dfw.export import save_grid
 from dfw_geometry.shapes import COLOURS, KINDS, SOLIDS, Single, Stack
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "judge"))
@@ -26,7 +26,7 @@ from judge import HERE, Judge
 
 @dataclass(frozen=True)
 class Question:
-    """A caption and the answers that the judge should give (``second`` None for one object)."""
+    """A caption and the answers that the judge should give. ``second`` is None for one object."""
 
     text: str
     kind: str
@@ -36,7 +36,7 @@ class Question:
 
 
 def questions(per_kind: int, held_out: bool, generator: torch.Generator) -> list[Question]:
-    """Captions with view words: pairs of kind and colour that training saw, or those that it never did."""
+    """Draws captions with view words, of pairs of kind and colour that training saw, or of held-out pairs."""
     found = []
     for kind in KINDS:
         colours = [c for c in COLOURS if (c, kind) in HELD_OUT] if held_out else allowed_colours(kind)
@@ -49,7 +49,7 @@ def questions(per_kind: int, held_out: bool, generator: torch.Generator) -> list
 
 
 def stack_questions(count: int, held_out: bool, generator: torch.Generator) -> list[Question]:
-    """Captions of solids on solids; held out are combinations of solids that training never saw."""
+    """Draws captions of solids on solids. Held-out ones combine solids that training never stacked."""
     pairs = [(t, b) for t in SOLIDS for b in SOLIDS if t != b and ((t, b) in HELD_OUT_STACKS) == held_out]
     found, names = [], list(COLOURS)
     for number in range(count):
@@ -66,7 +66,7 @@ def stack_questions(count: int, held_out: bool, generator: torch.Generator) -> l
 def sample(
     pipeline: StableDiffusionPipeline, texts: Sequence[str], steps: int, scale: float, seed: int, batch: int = 32
 ) -> Tensor:
-    """Images ``[B, 3, 64, 64]`` in [0, 1] by DDIM."""
+    """Samples images ``[B, 3, 64, 64]`` in [0, 1] by DDIM."""
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for start in range(0, len(texts), batch):
@@ -83,16 +83,16 @@ def sample(
     return torch.cat(parts)
 
 
-def score(judge: Judge, images: Tensor, asked: Sequence[Question]) -> dict[str, float]:
-    """Shares of right kinds, colours, both, and (kinds with a visible view) sectors, exactly and within one."""
+def score(judge: Judge, images: Tensor, group: Sequence[Question]) -> dict[str, float]:
+    """Returns shares of right kinds, colours, both, and of sectors, exactly and within one, for kinds that have a front."""
     verdict = judge(images)
-    kind = verdict.kind.argmax(1) == torch.tensor([judge.kinds.index(q.kind) for q in asked])
-    colour = verdict.colour.argmax(1) == torch.tensor([judge.colours.index(q.colour) for q in asked])
-    pairs = torch.tensor([q.second is not None for q in asked])
-    wanted = torch.tensor([judge.colours.index(q.second) if q.second else -1 for q in asked])
+    kind = verdict.kind.argmax(1) == torch.tensor([judge.kinds.index(q.kind) for q in group])
+    colour = verdict.colour.argmax(1) == torch.tensor([judge.colours.index(q.colour) for q in group])
+    pairs = torch.tensor([q.second is not None for q in group])
+    wanted = torch.tensor([judge.colours.index(q.second) if q.second else -1 for q in group])
     colour &= ~pairs | (verdict.second.argmax(1) == wanted)
-    place = torch.tensor([q.sector for q in asked])
-    seen = torch.tensor([q.kind in KINDS and not KINDS[q.kind].turned for q in asked])
+    place = torch.tensor([q.sector for q in group])
+    seen = torch.tensor([q.kind in KINDS and not KINDS[q.kind].turned for q in group])
     guess = verdict.view.argmax(1)
     apart = (guess - place).abs()
     near = (apart == 0) | ((guess < 8) & (place < 8) & ((apart == 1) | (apart == 7)))
@@ -104,17 +104,8 @@ def score(judge: Judge, images: Tensor, asked: Sequence[Question]) -> dict[str, 
     return figures
 
 
-def sheet(images: Tensor, path: Path, columns: int = 14) -> None:
-    """Write a contact sheet."""
-    blank = torch.ones(-len(images) % columns, *images.shape[1:])
-    images = torch.cat((images, blank))
-    rows = [torch.cat(list(images[i : i + columns]), 2) for i in range(0, len(images), columns)]
-    picture = (torch.cat(rows, 1).permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    Image.fromarray(picture).save(path)
-
-
 def write_card(card: Path, rows: list[dict[str, object]], how: str) -> None:
-    """Replace the table between the two ``figures`` marks of a model card."""
+    """Replaces the table between the two ``figures`` marks of a model card."""
     names = ("group", "images", "kind", "colour", "both", "view", "view within 45")
     lines = [how, "", f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     lines += [f"| {' | '.join(str(row.get(name, '')) for name in names)} |" for row in rows]
@@ -125,7 +116,7 @@ def write_card(card: Path, rows: list[dict[str, object]], how: str) -> None:
 
 
 def load(folder: Path) -> StableDiffusionPipeline:
-    """The model in ``folder`` in single precision, quiet."""
+    """Loads the model in ``folder`` in single precision, without warnings."""
     warnings.filterwarnings("ignore")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     pipeline = StableDiffusionPipeline.from_pretrained(str(folder), torch_dtype=torch.float32)
@@ -134,7 +125,7 @@ def load(folder: Path) -> StableDiffusionPipeline:
 
 
 def main(argv: list[str]) -> None:
-    """Print the figures as JSON lines."""
+    """Prints the figures as JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--judge", type=Path, default=HERE)
@@ -155,18 +146,18 @@ def main(argv: list[str]) -> None:
         "stacks held out": stack_questions(args.stacks // 3, True, generator),
     }
     rows: list[dict[str, object]] = []
-    for name, asked in groups.items():
-        if not asked:
+    for name, group in groups.items():
+        if not group:
             continue
-        images = sample(pipeline, [q.text for q in asked], args.steps, args.scale, args.seed)
-        figures = {key: round(value, 3) for key, value in score(judge, images, asked).items()}
-        rows.append({"group": name, "images": len(asked), **figures})
+        images = sample(pipeline, [q.text for q in group], args.steps, args.scale, args.seed)
+        figures = {key: round(value, 3) for key, value in score(judge, images, group).items()}
+        rows.append({"group": name, "images": len(group), **figures})
         print(json.dumps(rows[-1]), flush=True)
         if args.sheet:
             args.sheet.mkdir(parents=True, exist_ok=True)
-            sheet(images, args.sheet / f"{name.replace(' ', '_')}.png")
+            save_grid(images.permute(0, 2, 3, 1), args.sheet / f"{name.replace(' ', '_')}.png", columns=14)
     if args.card:
-        how = f"DDIM, {args.steps} steps, guidance {args.scale:g}, seed {args.seed}; shares that the judge reads as asked."
+        how = f"DDIM, {args.steps} steps, guidance {args.scale:g}, seed {args.seed}. The judge counts the shares."
         write_card(args.card, rows, how)
 
 

@@ -1,4 +1,4 @@
-"""Writing the model in diffusers' own format."""
+"""Writes the model in diffusers' own format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def export(
     unet: UNet2DConditionModel,
     scheduler: DDIMScheduler,
 ) -> None:
-    """Write a half-precision pipeline to ``folder``; it appears there complete or not at all."""
+    """Writes a half-precision pipeline to ``folder``. It appears there complete or not at all."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     pipeline = StableDiffusionPipeline(

@@ -1,4 +1,4 @@
-"""What training never names: pairs of kind and colour, and combinations of stacked solids."""
+"""The combinations that training never shows: pairs of kind and colour, and of stacked solids."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _COLOURS = tuple(COLOURS)
 
 
 def _pairs() -> list[tuple[str, str]]:
-    """At least a tenth of all pairs, spread evenly over kinds and colours."""
+    """Returns at least a tenth of all pairs, spread evenly over kinds and colours."""
     chosen = []
     for number, kind in enumerate(sorted(KINDS)):
         chosen.append((_COLOURS[3 * number % 10], kind))
@@ -21,19 +21,19 @@ HELD_OUT: frozenset[tuple[str, str]] = frozenset(_pairs())
 """Pairs (colour, kind) of single objects."""
 
 HELD_OUT_STACKS: frozenset[tuple[str, str]] = frozenset({("ball", "cube"), ("cone", "cylinder"), ("donut", "ball")})
-"""Pairs (top, bottom) of solids in no colour at all."""
+"""Pairs (top, bottom) of solids that training shows in no colour."""
 
 HELD_OUT_STACK_COLOURS: frozenset[tuple[str, str]] = frozenset(
     (colour, _COLOURS[(number + 3) % 10]) for number, colour in enumerate(_COLOURS)
 )
-"""Pairs (colour of the top, colour of the bottom) on no stack at all."""
+"""Pairs (colour of the top, colour of the bottom) that training shows on no stack."""
 
 
 def allowed_colours(kind: str) -> list[str]:
-    """Colours in which training shows ``kind``."""
+    """Returns the colours in which training shows ``kind``."""
     return [colour for colour in COLOURS if (colour, kind) not in HELD_OUT]
 
 
 def stack_allowed(top: str, bottom: str) -> bool:
-    """Whether training shows ``top`` on ``bottom``."""
+    """Returns whether training shows ``top`` on ``bottom``."""
     return (top, bottom) not in HELD_OUT_STACKS

@@ -11,13 +11,13 @@ from captions import vocabulary
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-MAX_TOKENS = 16
+MAX_TOKENS = 16  # start, the 14 tokens of the longest caption, end; CLIP's 77 would only cost time
 WIDTH = 128
 """Width of the text encoder."""
 
 
 def build_vae() -> AutoencoderKL:
-    """64x64 images to 16x16x4 latents; narrow at full size since distillation goes back through it every step."""
+    """Makes the autoencoder: 64x64 images to 16x16x4 latents. It is narrow at full size, as each step goes back through it."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
@@ -31,7 +31,7 @@ def build_vae() -> AutoencoderKL:
 
 
 def build_unet(channels: tuple[int, ...] = (64, 96, 128), layers: int = 1) -> UNet2DConditionModel:
-    """Denoiser of 16x16x4 latents; attention only below full size."""
+    """Makes the denoiser of 16x16x4 latents. It has attention only below full size."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
@@ -47,7 +47,7 @@ def build_unet(channels: tuple[int, ...] = (64, 96, 128), layers: int = 1) -> UN
 
 
 def build_text(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Two transformer layers over at most ``MAX_TOKENS`` tokens."""
+    """Makes the text encoder: two transformer layers over at most ``MAX_TOKENS`` tokens."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -64,7 +64,7 @@ def build_text(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def build_scheduler() -> DDIMScheduler:
-    """The noise schedule of Stable Diffusion with v-prediction."""
+    """Makes the noise schedule of Stable Diffusion with v-prediction."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -78,13 +78,13 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def _alphabet() -> list[str]:
-    """The printable stand-ins of the 256 bytes, in CLIP's order."""
+    """Returns the printable stand-ins of the 256 bytes, in CLIP's order."""
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
     return [chr(b) for b in kept] + [chr(256 + n) for n in range(256 - len(kept))]
 
 
 def build_tokenizer(folder: Path) -> CLIPTokenizer:
-    """A CLIP tokenizer in ``folder`` whose byte pairs join every word of the grammar into one token."""
+    """Writes a CLIP tokenizer to ``folder`` whose byte pairs join every word of the grammar into one token."""
     alphabet = _alphabet()
     tokens = [*alphabet, *(c + "</w>" for c in alphabet)]
     merges: list[str] = []
@@ -108,5 +108,5 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def count(module: torch.nn.Module) -> int:
-    """Number of parameters."""
+    """Returns the number of parameters."""
     return sum(p.numel() for p in module.parameters())

@@ -1,4 +1,4 @@
-"""Training's arithmetic: bfloat16 where the processor has instructions for it, single precision elsewhere."""
+"""The arithmetic of training: bfloat16 if the processor has instructions for it, else single precision."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import torch
 
 
 def fast_autocast() -> torch.autocast:
-    """Autocast to bfloat16 if the CPU computes in it; emulated, it is ten times slower than single precision."""
+    """Returns autocast to bfloat16 if the CPU computes in it. Emulated, it is ten times slower than single precision."""
     able = torch.cpu.get_capabilities()
     return torch.autocast("cpu", torch.bfloat16, enabled=bool(able.get("avx512_bf16") or able.get("amx_bf16")))

@@ -1,4 +1,4 @@
-"""Rounds of buffers on disk: every round holds some views of every form, so that training may begin after one."""
+"""Renders rounds of buffers to disk. Every round holds some views of every form, so that training can start after one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMS: list[Single | Stack] = [*SINGLES, *STACKS]
 
 
 def make_round(index: int, seed: int, views: int, stack_views: int, size: int = 64) -> dict[str, Tensor]:
-    """One round: ``buffers`` [N, 10, size, size] uint8, and per view ``form``, angles and distance [N]."""
+    """Renders one round: ``buffers`` [N, 10, size, size] uint8, and per view ``form``, angles and distance [N]."""
     generator = torch.Generator().manual_seed(seed * 1000 + index)
     pieces: dict[str, list[Tensor]] = {}
     for number, form in enumerate(FORMS):
@@ -35,14 +35,14 @@ def make_round(index: int, seed: int, views: int, stack_views: int, size: int = 
 
 
 def load_rounds(folder: Path) -> dict[str, Tensor]:
-    """All rounds found in ``folder``, joined."""
+    """Loads all rounds in ``folder`` and joins them."""
     files = sorted(folder.glob("round_*.safetensors"))
     loaded = [load_file(str(path)) for path in files]
     return {key: torch.cat([part[key] for part in loaded]) for key in loaded[0]}
 
 
 def main(argv: list[str]) -> None:
-    """Write the rounds that are missing in ``--out``."""
+    """Writes the rounds that are missing in ``--out``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)

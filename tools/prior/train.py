@@ -1,7 +1,7 @@
-"""Train the prior from nothing: render the world, then the autoencoder, then denoiser and text encoder together.
+"""Trains the prior from scratch: renders the world, trains the autoencoder, then denoiser and text encoder together.
 
-Every stage leaves its result in ``--out`` and is skipped when it is already there; ``--resume`` also takes up an
-unfinished training of the denoiser. The finished model is ``OUT/model``, a folder that diffusers loads.
+Every stage leaves its result in ``--out`` and is skipped if the result exists. ``--resume`` also continues an unfinished
+training of the denoiser. The finished model is ``OUT/model``, a folder that diffusers loads.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from vae import VaePlan, train_vae
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
-    """The command line."""
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and the model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of rendered views (0: take what is there)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of rendered views (0: use those in OUT)")
     parser.add_argument("--views", type=int, default=96, help="views per kind and round")
     parser.add_argument("--stack-views", type=int, default=24, help="views per pair of solids and round")
     parser.add_argument("--vae-steps", type=int, default=3000)
@@ -38,19 +38,19 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--sharpen-minutes", type=float, default=1e9)
     parser.add_argument("--steps", type=int, default=12000, help="steps of the denoiser")
     parser.add_argument("--minutes", type=float, default=1e9, help="time limit of the denoiser; the rate follows it")
-    parser.add_argument("--start", type=Path, help="a finished model: keep its autoencoder, train its denoiser and words further")
+    parser.add_argument("--start", type=Path, help="a finished model: keep its autoencoder, train the rest further")
     parser.add_argument("--rate", type=float, default=1e-3, help="largest learning rate of the denoiser")
     parser.add_argument("--batch", type=int, default=24, help="images per step and process")
     parser.add_argument("--processes", type=int, default=1, help="processes of one thread that train together")
     parser.add_argument("--pool", type=int, default=16384, help="latents kept in memory, per process")
     parser.add_argument("--snapshot-minutes", type=float, default=8.0)
-    parser.add_argument("--resume", action="store_true", help="take up OUT/checkpoint.pt")
+    parser.add_argument("--resume", action="store_true", help="continue from OUT/checkpoint.pt")
     parser.add_argument("--threads", type=int, default=0)
     return parser.parse_args(argv)
 
 
 def autoencoder(args: argparse.Namespace, world: World) -> AutoencoderKL:
-    """The trained autoencoder, from ``OUT/vae`` if it is there."""
+    """Trains the autoencoder, or loads it from ``OUT/vae`` if it exists."""
     folder = args.out / "vae"
     if folder.exists():
         return AutoencoderKL.from_pretrained(str(folder))
@@ -66,7 +66,7 @@ def autoencoder(args: argparse.Namespace, world: World) -> AutoencoderKL:
 
 
 def main(argv: list[str]) -> None:
-    """Run all stages."""
+    """Runs all stages."""
     args = arguments(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> None:
 
 
 def sharpened(args: argparse.Namespace, world: World) -> AutoencoderKL:
-    """The autoencoder with a decoder trained further on the latents that the denoiser knows, from ``OUT/vae_sharp`` if there."""
+    """Trains the decoder further on the latents that the denoiser knows, or loads ``OUT/vae_sharp`` if it exists."""
     folder = args.out / "vae_sharp"
     if folder.exists():
         return AutoencoderKL.from_pretrained(str(folder))
@@ -96,7 +96,7 @@ def sharpened(args: argparse.Namespace, world: World) -> AutoencoderKL:
 
 
 def finish(args: argparse.Namespace, vae: AutoencoderKL) -> None:
-    """Write ``OUT/model`` from the checkpoint's averaged weights."""
+    """Writes ``OUT/model`` from the checkpoint's averaged weights."""
     tokenizer = build_tokenizer(args.out / "tokenizer_0")
     state = State.fresh(build_unet(), build_text(tokenizer), UnetPlan())
     state.load(args.out / "checkpoint.pt")
@@ -104,7 +104,7 @@ def finish(args: argparse.Namespace, vae: AutoencoderKL) -> None:
 
 
 def denoiser(rank: int, args: argparse.Namespace) -> None:
-    """Train denoiser and text encoder as process ``rank`` of ``--processes``; the first one writes."""
+    """Trains denoiser and text encoder as process ``rank`` of ``--processes``. Only the first process writes files."""
     if args.processes > 1:
         torch.set_num_threads(1)
         store = distributed.FileStore(str(args.out / f"store_{os.getppid()}"), args.processes)

@@ -1,7 +1,7 @@
-"""Train the judge: a classifier of form, colour and view, on images of the world that the prior never draws from.
+"""Trains the judge: a classifier of form, colour and view, on images of the world that the prior never sees.
 
-Its seed differs from the prior's, it sees what the prior has held out, and its images are blurred, noised, shifted
-and dimmed at random, so that it judges generated and distilled images as well as rendered ones.
+Its seed differs from the prior's, and it sees what the prior has held out. Its images are blurred, noised, shifted and dimmed
+at random, so that it judges generated and distilled images as well as rendered ones.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "judge"
 from judge import Judge
 
 SHAPELESS = frozenset(kind for kind, shape in KINDS.items() if shape.turned)
-"""Kinds whose view cannot be seen."""
+"""Kinds that look the same from every azimuth."""
 
 
 def spoil(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images shifted, scaled, blurred, noised and changed in contrast, each at random ``[B, 3, S, S]``."""
+    """Shifts, scales, blurs, noises and changes the contrast of each image at random: ``[B, 3, S, S]``."""
     count = len(images)
 
     def chance(low: float, high: float, *shape: int) -> Tensor:
@@ -51,7 +51,7 @@ def spoil(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def loss_of(judge: Judge, batch: Batch, images: Tensor) -> Tensor:
-    """Sum of the four cross entropies."""
+    """Returns the sum of the four cross entropies."""
     with fast_autocast():
         verdict = judge(images)
     turned = torch.tensor([f.name in SHAPELESS or f.name not in KINDS for f in FORMS])
@@ -62,7 +62,7 @@ def loss_of(judge: Judge, batch: Batch, images: Tensor) -> Tensor:
 
 
 def main(argv: list[str]) -> None:
-    """Train and write the judge."""
+    """Trains and writes the judge."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of rounds (tools/prior/rounds.py)")
     parser.add_argument("--out", type=Path, required=True)
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=1e9, help="time limit; the rate follows it")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--resume", action="store_true", help="begin with the judge in --out")
+    parser.add_argument("--resume", action="store_true", help="start from the judge in --out")
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)

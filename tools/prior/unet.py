@@ -1,4 +1,4 @@
-"""Joint training of the denoiser and the text encoder on latents."""
+"""Trains the denoiser and the text encoder together on latents."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from vae import schedule
 
 CURRICULUM = ((0.03, ("chair",)), (0.08, ("chair", "car", "duck", "airplane")), (0.2, FACING))
-"""Kinds drawn until each share of a training from nothing, then all: left and right are learnt one kind after another."""
+"""Kinds drawn until each share of the training, then all. Left and right are learnt one kind after another."""
 
 
 @dataclass(frozen=True)
 class UnetPlan:
-    """Size of the training; it ends after ``steps`` or ``minutes``, whichever comes first."""
+    """Size of the training. It ends after ``steps`` or ``minutes``, whichever comes first."""
 
     steps: int = 12000
     minutes: float = 1e9
@@ -33,7 +33,7 @@ class UnetPlan:
     rate: float = 1e-3
     ema: float = 0.999
     pool: int = 16384
-    """Latents kept at a time; the oldest are replaced."""
+    """Latents in memory. New ones replace the oldest."""
     uses: int = 4
     """How often a latent is drawn, on average, before it is replaced."""
     contrast: float = 4.0
@@ -45,7 +45,7 @@ class UnetPlan:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Captions in tokens ``first`` and ``second`` ``[B, T]``, and the ``share`` ``[B]`` of the second one's encoding."""
+    """Captions as tokens ``first`` and ``second`` ``[B, T]``, and the ``share`` ``[B]`` of the second one's encoding."""
 
     first: Tensor
     second: Tensor
@@ -53,30 +53,30 @@ class Encoded:
 
     @classmethod
     def empty(cls, count: int) -> Encoded:
-        """Room for ``count`` captions."""
+        """Makes room for ``count`` captions."""
         tokens = torch.zeros(2, count, MAX_TOKENS, dtype=torch.int64)
         return cls(tokens[0], tokens[1], torch.zeros(count))
 
     @classmethod
     def of(cls, tokenizer: CLIPTokenizer, words: list[Words]) -> Encoded:
-        """``words`` in tokens."""
+        """Turns ``words`` into tokens."""
         first, second = (tokenize(tokenizer, [getattr(one, name) for one in words]) for name in ("first", "second"))
         return cls(first, second, torch.tensor([one.share for one in words]))
 
     def put(self, place: Tensor, other: Encoded) -> None:
-        """Write ``other`` over the rows ``place``."""
+        """Writes ``other`` over the rows ``place``."""
         self.first[place], self.second[place], self.share[place] = other.first, other.second, other.share
 
     def at(self, rows: Tensor) -> Encoded:
-        """The rows ``rows``."""
+        """Returns the rows ``rows``."""
         return Encoded(self.first[rows], self.second[rows], self.share[rows])
 
     def join(self, other: Encoded) -> Encoded:
-        """Both, one after the other."""
+        """Joins both, one after the other."""
         return Encoded(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def states(self, text: CLIPTextModel) -> Tensor:
-        """The text encoder's states ``[B, T, D]``, mixed where a share says so."""
+        """Returns the text encoder's states ``[B, T, D]``, mixed by their share."""
         mixed = torch.nonzero(self.share > 0).squeeze(1)
         count = len(self.first)
         found = text(torch.cat((self.first, self.second[mixed]))).last_hidden_state
@@ -95,7 +95,7 @@ class Drawn:
 
 
 class LatentPool:
-    """A ring of encoded images with their tokens, renewed a little at every step."""
+    """A ring of encoded images with their tokens. Every step replaces a few."""
 
     def __init__(self, vae: AutoencoderKL, world: World, tokenizer: CLIPTokenizer, plan: UnetPlan, seed: int) -> None:
         self.vae, self.world, self.tokenizer, self.plan = vae, world, tokenizer, plan
@@ -106,13 +106,13 @@ class LatentPool:
         self.filled, self.cursor = 0, 0
 
     def restrict(self, kinds: tuple[str, ...]) -> None:
-        """Begin anew with nothing but ``kinds``; with everything if empty."""
+        """Empties the pool and draws only ``kinds``, or everything if empty."""
         self.world.only(kinds)
         self.filled = self.cursor = 0
 
     @torch.no_grad()
     def add(self, count: int) -> None:
-        """Encode ``count`` new images over the oldest entries."""
+        """Encodes ``count`` new images over the oldest entries."""
         batch = self.world.draw(count, self.generator)
         with fast_autocast():
             mean, logvar = self.vae.encode(batch.images * 2 - 1).latent_dist.parameters.float().chunk(2, 1)
@@ -128,7 +128,7 @@ class LatentPool:
         self.filled = min(self.plan.pool, self.filled + count)
 
     def draw(self) -> Drawn:
-        """A batch of what was kept, after a few new images."""
+        """Adds a few new images, then draws a batch of the pool."""
         size, uses = self.plan.batch, self.plan.uses
         self.add(min(self.plan.pool, max(1, size // uses if self.filled >= 8 * size else size)))
         index = torch.randint(self.filled, (self.plan.batch,), generator=self.generator)
@@ -137,7 +137,7 @@ class LatentPool:
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Token numbers ``[B, T]``."""
+    """Returns token numbers ``[B, T]``."""
     found = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
     return found["input_ids"]
 
@@ -155,14 +155,14 @@ class State:
 
     @classmethod
     def fresh(cls, unet: UNet2DConditionModel, text: CLIPTextModel, plan: UnetPlan) -> State:
-        """Before the first step."""
+        """Makes the state before the first step."""
         parameters = [*unet.parameters(), *text.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.01)
         slow = copy.deepcopy(nn.ModuleList([unet, text])).requires_grad_(False)
         return cls(unet, text, slow, optimizer)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, never leaving half a file."""
+        """Writes a checkpoint atomically."""
         live = nn.ModuleList([self.unet, self.text]).state_dict()
         part = path.with_suffix(".part")
         record = {"live": live, "slow": self.slow.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -170,7 +170,7 @@ class State:
         part.rename(path)
 
     def load(self, path: Path) -> None:
-        """Take up a checkpoint."""
+        """Restores a checkpoint."""
         record: dict[str, Any] = torch.load(path, weights_only=True)
         nn.ModuleList([self.unet, self.text]).load_state_dict(record["live"])
         self.slow.load_state_dict(record["slow"])
@@ -178,7 +178,7 @@ class State:
         self.step, self.seconds = record["step"], record["seconds"]
 
     def start_from(self, folder: Path, tokenizer: CLIPTokenizer) -> None:
-        """Begin from the finished model in ``folder``; words that only ``tokenizer`` has start at random."""
+        """Starts from the finished model in ``folder``. Words that only ``tokenizer`` has start at random."""
         unet = UNet2DConditionModel.from_pretrained(str(folder / "unet"), torch_dtype=torch.float32).state_dict()
         text = CLIPTextModel.from_pretrained(str(folder / "text_encoder"), torch_dtype=torch.float32)
         known, words = CLIPTokenizer.from_pretrained(str(folder / "tokenizer")).get_vocab(), tokenizer.get_vocab()
@@ -195,7 +195,7 @@ class State:
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
-        """Move the slow weights towards the live ones."""
+        """Moves the averaged weights towards the live ones."""
         decay = min(decay, (1 + self.step) / (10 + self.step))
         live = [*self.unet.parameters(), *self.text.parameters()]
         torch._foreach_lerp_(list(self.slow.parameters()), live, 1 - decay)
@@ -209,15 +209,15 @@ def step_loss(
     contrast: float,
     margin: float,
 ) -> Tensor:
-    """Mean squared error of the predicted velocity, plus ``contrast`` times a comparison of captions.
+    """Returns the mean squared error of the predicted velocity, plus ``contrast`` times a comparison of captions.
 
-    Whether left is left depends on the kind, so that a denoiser for which both words mean the same is at a saddle: neither the
-    words nor what answers to them can gain alone. The comparison leaves it: with the opposite view's words the same picture
-    should be predicted worse, by ``margin``, where the noise hides it.
+    What "left" looks like depends on the kind. So a denoiser for which left and right mean the same sits at a saddle: neither
+    the words nor the layers that read them can improve alone. The comparison leaves the saddle. With the opposite view's words
+    the same picture should be predicted worse, by ``margin``, where noise hides the view.
     """
     latents = drawn.latents
     noise = torch.randn(latents.shape, generator=generator)
-    # one time from every stratum keeps the loss steady
+    # one timestep from every stratum keeps the loss steady
     count = len(latents)
     place = (torch.arange(count) + torch.rand(count, generator=generator)) / count
     times = (place * noise_levels.config["num_train_timesteps"]).long()
@@ -236,7 +236,7 @@ def step_loss(
 
 
 def average(parameters: list[nn.Parameter], seconds: float) -> float:
-    """Average all gradients, and the time passed, over the processes that train together; returns the time."""
+    """Averages all gradients and the time passed over the processes that train together. Returns the time."""
     if not distributed.is_initialized():
         return seconds
     grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
@@ -256,7 +256,7 @@ def train_unet(
     seed: int,
     every: Callable[[State], None] | None = None,
 ) -> None:
-    """Train in place; ``every`` is called after each step (checkpoints, snapshots)."""
+    """Trains in place. Calls ``every`` after each step, for checkpoints and snapshots."""
     generator = torch.Generator().manual_seed(seed + state.step)
     parameters = [*state.unet.parameters(), *state.text.parameters()]
     # the sequences are so short that plain attention is a quarter faster on a CPU

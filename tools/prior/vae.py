@@ -1,4 +1,4 @@
-"""Training of the autoencoder: sharp reconstructions from a smooth, cheap encoder."""
+"""Trains the autoencoder, for sharp reconstructions from a smooth, cheap encoder."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class VaePlan:
-    """Size and weights of the autoencoder's training; it ends after ``steps`` or ``minutes``."""
+    """Size and weights of the autoencoder's training. It ends after ``steps`` or ``minutes``."""
 
     steps: int = 3000
     minutes: float = 1e9
     crops: float = 0.6
-    """Share of the training that sees random quarters of images, at a quarter of the cost."""
+    """Share of the training on random quarters of images, at a quarter of the cost."""
     batch: int = 32
     rate: float = 2e-3
     kl: float = 5e-4
     edge: float = 0.5
     decoder_only: bool = False
-    """Sharpen the decoder and leave latents as they are."""
+    """Whether to train only the decoder, so that latents stay as they are."""
     noise: float = 0.03
-    """Largest standard deviation of noise added to the encoder's input, which keeps its gradient smooth."""
+    """Largest standard deviation of the noise on the encoder's input. It keeps the encoder's gradient smooth."""
 
 
 def edges(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Horizontal and vertical differences."""
+    """Returns horizontal and vertical differences."""
     return image[..., :, 1:] - image[..., :, :-1], image[..., 1:, :] - image[..., :-1, :]
 
 
 def loss_of(vae: AutoencoderKL, images: Tensor, plan: VaePlan, generator: torch.Generator) -> tuple[Tensor, float]:
-    """Loss on images ``[B, 3, S, S]`` in [-1, 1], and the mean absolute error in [0, 1] units."""
+    """Returns the loss on images ``[B, 3, S, S]`` in [-1, 1], and the mean absolute error in [0, 1] units."""
     level = plan.noise * torch.rand(len(images), 1, 1, 1, generator=generator)
     noisy = images + 2 * level * torch.randn(images.shape, generator=generator)
     with fast_autocast():
@@ -52,28 +52,28 @@ def loss_of(vae: AutoencoderKL, images: Tensor, plan: VaePlan, generator: torch.
 
 
 def schedule(step: int, steps: int, warm: int) -> float:
-    """Warm-up, then half a cosine."""
+    """Returns the rate's factor: a linear warm-up, then half a cosine."""
     if step < warm:
         return (step + 1) / warm
     return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm)))
 
 
 def crop(images: Tensor, generator: torch.Generator) -> Tensor:
-    """A random quarter ``[B, 3, S / 2, S / 2]``, the same for the whole batch."""
+    """Cuts out a random quarter ``[B, 3, S / 2, S / 2]``, the same for the whole batch."""
     half = images.shape[-1] // 2
     row, column = torch.randint(half + 1, (2,), generator=generator).tolist()
     return images[..., row : row + half, column : column + half]
 
 
 def train_vae(vae: AutoencoderKL, world: World, plan: VaePlan, seed: int) -> None:
-    """Train in place and set ``scaling_factor`` to one over the latents' standard deviation."""
+    """Trains in place and sets ``scaling_factor`` to one over the latents' standard deviation."""
     generator = torch.Generator().manual_seed(seed)
     vae.requires_grad_(not plan.decoder_only)
     if plan.decoder_only:
         vae.decoder.requires_grad_(True)
         vae.post_quant_conv.requires_grad_(True)
     else:
-        torch.nn.init.constant_(vae.quant_conv.bias[4:], -6.0)  # begin with nearly noiseless latents
+        torch.nn.init.constant_(vae.quant_conv.bias[4:], -6.0)  # start with nearly noiseless latents
     trained = [p for p in vae.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01)
     start, shown, step, progress = time.monotonic(), 1.0, 0, 0.0
@@ -99,7 +99,7 @@ def train_vae(vae: AutoencoderKL, world: World, plan: VaePlan, seed: int) -> Non
 
 @torch.no_grad()
 def latent_scale(vae: AutoencoderKL, world: World, generator: torch.Generator, count: int) -> float:
-    """One over the standard deviation of latents."""
+    """Returns one over the standard deviation of latents."""
     images = world.draw(count, generator).images * 2 - 1
     latents = torch.cat([vae.encode(part).latent_dist.mean for part in images.split(64)])
     return float(1.0 / latents.std())

@@ -20,6 +20,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 """A file, which need not exist."""
 FOLDER = click.Path(path_type=Path, file_okay=False)
 """A folder, which need not exist."""
+ANY = click.Path(path_type=Path)
+"""A file or a folder, which need not exist."""
 
 
 def config_arguments(command: Command) -> Command:

@@ -1,9 +1,9 @@
-"""A run's configuration: YAML with `extends`, interpolation and overrides, checked into a RunConfig. Imports no torch.
+"""Loads a run's configuration: YAML with `extends`, interpolation and overrides, checked into a RunConfig. Imports no torch.
 
-`extends: base.yaml` (relative to the file, or the name of a shipped configuration) takes another file as the base. Mappings merge
-key by key, everything else replaces. Where a mapping names another `type` than the base's, the base's other keys (options of the
-old type) are dropped; of a loss `weight`, `of`, `views` and `guidance` stay. A loss of weight 0 takes no part in the run.
-Overrides (`geometry.radius=2`) merge last, by the same rules.
+`extends: base.yaml` takes another file as the base: a path relative to the file, or the name of a shipped configuration. Mappings
+merge key by key; any other value replaces the base's. If a mapping names another `type` than the base's, the base's other keys
+are dropped, because they are options of the old type. A loss then keeps only `weight`, `of`, `views` and `guidance`. A loss of
+weight 0 takes no part in the run. Overrides (`geometry.radius=2`) merge last, by the same rules.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ from dfw.errors import ConfigError
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A checked configuration, where each of its values was written, and the files that took part, base first."""
+    """A checked configuration and its sources."""
 
     config: RunConfig
+    """The configuration."""
     provenance: Provenance
+    """Where each value was written."""
     files: tuple[Path, ...]
+    """The files that took part, base first."""
 
 
 Source = str | Path | Mapping[str, Any]
@@ -45,9 +48,9 @@ def load_config(source: Source, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def load_with_provenance(source: Source, overrides: Sequence[str] = (), changes: Tree | None = None) -> LoadedConfig:
-    """As `load_config`, with the origin of every value for the messages of later checks.
+    """Like `load_config`, and keeps the origin of every value for the messages of later checks.
 
-    `overrides`: `key=value` texts. `changes`: values that merge after them, as a nested mapping.
+    overrides: `key=value` texts. changes: values that merge after them, as a nested mapping.
     """
     read = _read(source)
     if "stages" in read.tree:
@@ -56,10 +59,10 @@ def load_with_provenance(source: Source, overrides: Sequence[str] = (), changes:
 
 
 def load_stages(source: Source, overrides: Sequence[str] = (), changes: Tree | None = None) -> dict[str, LoadedConfig]:
-    """The stages of a configuration by name, in order; one without `stages` is a single stage called "".
+    """Returns the stages of a configuration by name, in order. One without `stages` is a single stage called "".
 
-    A stage is a run's configuration. It merges over what it `extends` (a file, a shipped name, or a stage before it) and over
-    the keys beside `stages`. An override `stages.NAME.key=value` concerns that stage, any other all of them.
+    A stage is a run's configuration. It merges over what it `extends` (a file, a shipped name, or an earlier stage) and over the
+    keys next to `stages`. An override `stages.NAME.key=value` changes that stage; any other override changes all stages.
     """
     read = _read(source)
     if "stages" not in read.tree:
@@ -119,7 +122,7 @@ def _read(source: Source) -> _Read:
 
 
 def _origins_of(tree: Tree, path: KeyPath = ()) -> Origins:
-    """Says of every value that it was given in Python."""
+    """Returns an origin for each value that was given in Python."""
     origins: Origins = {path: f"argument {'.'.join(path)}"} if path else {}
     for key, value in tree.items():
         origins |= (
@@ -145,7 +148,7 @@ def _checked(read: _Read, overrides: Sequence[str], changes: Tree, own: Sequence
 
 
 def _overrides_of(stages: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Stage -> its own overrides, and those of all stages."""
+    """Returns stage -> its own overrides, and the overrides of all stages."""
     own: dict[str, list[str]] = {name: [] for name in stages}
     shared: list[str] = []
     for text in overrides:
@@ -160,7 +163,7 @@ def _overrides_of(stages: Mapping[str, Any], overrides: Sequence[str]) -> tuple[
 
 
 def _base_of(node: Tree, origins: Origins, earlier: Mapping[str, _Read], read: _Read) -> _Read:
-    """What a stage extends: an earlier stage without its start, a file, or nothing."""
+    """Reads what a stage extends: an earlier stage without its start, a file, or nothing."""
     base = node.get("extends")
     if base is None:
         return _Read({}, {}, read.files, read.shown)
@@ -181,26 +184,26 @@ def _base_of(node: Tree, origins: Origins, earlier: Mapping[str, _Read], read: _
 
 
 def _below(origins: Origins, path: KeyPath) -> Origins:
-    """The origins of what stands below `path`, as paths from there."""
+    """Returns the origins of all values below `path`, as paths from there."""
     return {key[len(path) :]: origin for key, origin in origins.items() if key[: len(path)] == path and key != path}
 
 
 def shipped_directory() -> Path:
-    """Where the shipped configurations are: inside the installed package, or beside the checkout of an editable install."""
+    """Returns the folder of the shipped configurations: in the installed package, or in the checkout of an editable install."""
     package = Path(__file__).parents[1]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parents[1] / "configs"
 
 
 def shipped_names() -> list[str]:
-    """Names of the shipped configurations, for `dfw run NAME`."""
+    """Returns the names of the shipped configurations, for `dfw run NAME`."""
     return sorted(path.stem for path in shipped_directory().glob("*.yaml"))
 
 
 def find_config(source: str | Path, relative_to: Path | None = None) -> Path:
-    """The file that `source` means: a path (relative to `relative_to`), or the bare name of a shipped configuration.
+    """Returns the file that `source` means: a path (relative to `relative_to`), or the bare name of a shipped configuration.
 
-    Raises ConfigError when there is no such file, with the nearest names.
+    Raises ConfigError with the nearest names if there is no such file.
     """
     path = Path(source).expanduser()
     bare = isinstance(source, str) and path.suffix not in (".yaml", ".yml") and not any(c in source for c in ("/", os.sep))
@@ -218,7 +221,7 @@ def find_config(source: str | Path, relative_to: Path | None = None) -> Path:
 
 
 def _read_chain(path: Path, files: list[Path], seen: tuple[Path, ...] = ()) -> tuple[Tree, Origins]:
-    """A file merged over what it extends."""
+    """Reads a file and merges it over the files that it extends."""
     if path.resolve() in seen:
         chain = " -> ".join(_display(p) for p in (*seen, path.resolve()))
         raise ConfigError(f"extends: the files extend each other in a circle: {chain}")
@@ -264,7 +267,7 @@ def _read_file(path: Path) -> tuple[Tree, Origins]:
 
 
 def _with_text_keys(value: Any) -> Any:
-    """YAML reads `1:` or `on:` as a number or a truth value; keys here are words."""
+    """Turns keys into text, because YAML reads `1:` or `on:` as a number or a truth value."""
     if isinstance(value, dict):
         return {str(key): _with_text_keys(item) for key, item in value.items()}
     return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
@@ -283,14 +286,14 @@ def _interpolate(tree: Tree, provenance: Provenance) -> Tree:
 
 
 def to_yaml(config: RunConfig) -> str:
-    """The configuration as YAML that `load_config` reads back to an equal RunConfig."""
+    """Writes the configuration as YAML that `load_config` reads back to an equal RunConfig."""
     data = _escape(config.model_dump(mode="json", by_alias=True))
     text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
     return text
 
 
 def _escape(value: Any) -> Any:
-    """Text that looks like an interpolation is escaped, so that it stays text."""
+    """Escapes text that looks like an interpolation, so that it stays text."""
     if isinstance(value, Mapping):
         return {key: _escape(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -299,7 +302,7 @@ def _escape(value: Any) -> Any:
 
 
 def _display(path: Path) -> str:
-    """The path as a user would write it: relative to the working directory where it lies below it."""
+    """Returns the path as a user would write it: relative if it lies below the working directory."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except (ValueError, OSError):

@@ -1,4 +1,4 @@
-"""How configurations merge: `extends` and overrides, with the origin of every value. Imports no torch."""
+"""Merges configurations, for `extends` and overrides, with the origin of every value. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dfw.errors import ConfigError
 Tree = dict[str, Any]
 """A configuration as plain values."""
 Origins = dict[KeyPath, str]
-"""Path -> where its value was written."""
+"""KeyPath -> the place where its value was written."""
 
 
 def merge(base: Tree, over: Tree, base_origins: Origins, over_origins: Origins, path: KeyPath = ()) -> tuple[Tree, Origins]:
-    """`over` on top of `base`, by the rules of `dfw.config.load`; origins follow the values."""
+    """Merges `over` onto `base` by the rules of `dfw.config.load`. Origins follow the values."""
     merged = dict(base)
     origins = base_origins | {where: origin for where, origin in over_origins.items() if where}
     for key, value in over.items():
@@ -31,13 +31,13 @@ def merge(base: Tree, over: Tree, base_origins: Origins, over_origins: Origins, 
         if isinstance(old, dict) and isinstance(value, dict):
             kept = old if same_type(old, value, here) else _of_the_run(old, kind)
             merged[key], origins = merge(kept, value, origins, over_origins, here)
-        elif not (value is None and isinstance(old, dict) and default_type(here)):  # `sds:` alone asks for nothing new
+        elif not (value is None and isinstance(old, dict) and default_type(here)):  # `sds:` alone changes nothing
             merged[key] = value
     return merged, origins
 
 
 def same_type(old: Tree, new: Tree, path: KeyPath) -> bool:
-    """Whether `new` speaks of the component that `old` names: no type of its own, the same, or the same with its distribution."""
+    """Returns whether `new` means the component of `old`: it names no type, the same, or the same with its distribution."""
     if "type" not in new:
         return True
     before, after = old.get("type", default_type(path)), new["type"]
@@ -48,15 +48,16 @@ def same_type(old: Tree, new: Tree, path: KeyPath) -> bool:
 
 
 def _of_the_run(node: Tree, kind: Kind | None) -> Tree:
-    """What stays of a component that another type replaces: the keys that belong to the run and not to the component."""
+    """Returns the keys that stay when another type replaces a component: those of the run, not of the component."""
     stays = set() if kind is None else {*kind.reserved} - {"type"}
     return {key: value for key, value in node.items() if key in stays}
 
 
 def parse_overrides(overrides: Sequence[str], known: Origins, prefix: KeyPath = ()) -> tuple[Tree, Origins]:
-    """`key=value` texts as one mapping, and the origin of its values, and of parents that are not `known`. Raises ConfigError.
+    """Reads `key=value` texts as one mapping. Returns it with the origins of its values, and of parents that are not `known`.
 
-    `prefix`: what every key begins with (`stages.refine`), which is left out of the mapping.
+    prefix: the beginning of every key (`stages.refine`), which the mapping leaves out. Raises ConfigError if a text is malformed
+    or would change nothing.
     """
     tree: Tree = {}
     origins: Origins = {}
@@ -66,7 +67,7 @@ def parse_overrides(overrides: Sequence[str], known: Origins, prefix: KeyPath = 
         if not equals or not path or not all(path) or path[0] == "extends":
             remedy = "write key=value, e.g. geometry.radius=2"
             if equals and path and path[0] == "extends":
-                remedy = "extends can stand in a file only"
+                remedy = "extends works only in a file; name that file instead"
             raise ConfigError(f"override {text!r}: {remedy}")
         node = tree
         for depth, part in enumerate(path[:-1], start=1):
@@ -86,7 +87,7 @@ def parse_overrides(overrides: Sequence[str], known: Origins, prefix: KeyPath = 
 
 
 def _joined(path: KeyPath) -> KeyPath:
-    """Names of parameter groups have dots: optimizer.groups.geometry.means.lr is the `lr` of the group `geometry.means`."""
+    """Joins the dotted name of a parameter group: optimizer.groups.geometry.means.lr is `lr` of the group `geometry.means`."""
     if path[:2] == ("optimizer", "groups"):
         for index in range(3, len(path)):
             if path[index] in GroupSettings.model_fields:
@@ -99,7 +100,7 @@ def _parse_value(override: str, value: str) -> Any:
 
     try:
         yaml.safe_load(value)
-        # as the value of one key, so that OmegaConf's rules for YAML decide (1e-3 is a number) and it may be a list or a mapping
+        # as the value of a key, so that OmegaConf's YAML rules apply (1e-3 is a number) and a list or a mapping works
         tree: Any = OmegaConf.to_container(OmegaConf.create("value: " + (value.strip() or "''")), resolve=False)
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or error
@@ -109,12 +110,12 @@ def _parse_value(override: str, value: str) -> Any:
 
 
 def _unquoted(value: str) -> str:
-    """Text as it stands; quotes around all of it are YAML's, as in `'prompt="a blue car"'`, and no part of it."""
+    """Strips quotes around the whole text, as in `'prompt="a blue car"'`: they belong to YAML, not to the text."""
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
 
 
 def _is_text(path: KeyPath) -> bool:
-    """Whether the run's configuration wants plain text there (`prompt`): taken as it stands, colons and commas included."""
+    """Returns whether the field is plain text (`prompt`). Such a value is taken literally, with colons and commas."""
     model: Any = RunConfig
     for key in path[:-1]:
         field = model.model_fields.get(key)

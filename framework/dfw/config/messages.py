@@ -1,4 +1,4 @@
-"""pydantic's complaints as sentences: what, where (file, line, path) and what to write instead. Imports no torch."""
+"""Turns pydantic's errors into sentences: what, where (file, line, path) and what to write instead. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PATH_IN_FRONT = re.compile(r"^([A-Za-z_][\w-]*(?:\.[\w-]+)*): ")
 def explain(
     error: ValidationError, data: Any, model: type[BaseModel], provenance: Provenance, at: KeyPath = (), owner: str = ""
 ) -> list[str]:
-    """One sentence per mistake in `data`, which was checked against `model` and stands at path `at` of the configuration.
+    """Returns one sentence per mistake in `data`, which was checked against `model`.
 
-    `owner` names the component whose options they are, e.g. `dreamfw/nerf`.
+    `data` stands at path `at` of the configuration. `owner` names the component whose options they are, e.g. `dreamfw/nerf`.
     """
-    if isinstance(data, Mapping):  # a default that is refused stands in no data, and is named all the same
+    if isinstance(data, Mapping):  # a wrong default does not stand in the data, and has a path all the same
         data = {info.alias or name: info.default for name, info in model.model_fields.items() if not info.is_required()} | dict(
             data
         )
@@ -31,7 +31,7 @@ def explain(
     for path, details, words in _one_per_place(error, data):
         problem = _problem(path, details, words, model)
         named = _PATH_IN_FRONT.match(problem) if not path and not at else None
-        if named:  # a check of the whole configuration names the path itself
+        if named:  # a validator of the whole configuration writes the path itself
             where = tuple(named[1].split("."))
             problem = problem[named.end() :]
         else:
@@ -41,7 +41,7 @@ def explain(
 
 
 def field_names(model: Any, path: KeyPath) -> list[str]:
-    """The keys that `model` knows at `path` below it, as they are written in YAML."""
+    """Returns the keys that `model` knows at `path` below it, as they are written in YAML."""
     return list(dict.fromkeys(key for found in _models_at(model, path) for key in _keys(found)))
 
 
@@ -68,9 +68,9 @@ def _models_at(annotation: Any, path: KeyPath) -> Iterator[type[BaseModel]]:
 
 
 def _one_per_place(error: ValidationError, data: Any) -> Iterator[tuple[KeyPath, ErrorDetails, list[str]]]:
-    """Drops the names of union branches from the locations, and the branches that the value was not meant for.
+    """Yields, for each place, its path, the most useful error, and words that would also be valid.
 
-    Gives path, the complaint, and the words that would have done as well.
+    Drops the names of union branches from the locations, and the branches that the value was not meant for.
     """
     chosen: dict[KeyPath, list[tuple[int, ErrorDetails]]] = {}
     for details in error.errors():
@@ -80,21 +80,21 @@ def _one_per_place(error: ValidationError, data: Any) -> Iterator[tuple[KeyPath,
     for path, candidates in chosen.items():
         branches = [details for _, details in candidates]
         if path in deeper and all(details["type"] != "extra_forbidden" and depth for depth, details in candidates):
-            continue  # a mapping was meant for the branch that complains about what is inside it
+            continue  # the value is a mapping, so it was meant for the branch whose errors lie inside it
         best = min(branches, key=_vagueness)
         words = [d["ctx"]["expected"] for d in branches if d["type"] == "literal_error" and d is not best and "ctx" in d]
         yield path, best, words if best["type"].endswith("_parsing") else []
 
 
 def _vagueness(details: ErrorDetails) -> int:
-    """What is said of a value itself tells more than what is said of its type; that it is no mapping tells least."""
+    """Ranks pydantic's errors for a union: errors about the value first, about its type next, 'not a mapping' last."""
     if details["type"] in ("model_type", "dict_type", "model_attributes_type"):
         return 2
     return 1 if details["type"].endswith(("_type", "literal_error")) else 0
 
 
 def _real_path(details: ErrorDetails, data: Any) -> tuple[KeyPath, int]:
-    """The location as written in the data, and how many branch names were dropped from it."""
+    """Returns the location as written in the data, and how many branch names were dropped from it."""
     path: list[str] = []
     dropped = 0
     value = data
@@ -113,7 +113,7 @@ def _real_path(details: ErrorDetails, data: Any) -> tuple[KeyPath, int]:
 def _problem(path: KeyPath, details: ErrorDetails, words: list[str], model: type[BaseModel]) -> str:
     kind, message = details["type"], details["msg"]
     if kind == "extra_forbidden":
-        complaining = [m for m in _models_at(model, path[:-1]) if path[-1] not in _keys(m)]  # of a union, not all members
+        complaining = [m for m in _models_at(model, path[:-1]) if path[-1] not in _keys(m)]  # others of a union may know it
         known = list(dict.fromkeys(key for m in complaining for key in _keys(m)))
         near = get_close_matches(path[-1], known, n=1, cutoff=0.6)
         return f"unknown key, did you mean '{near[0]}'?" if near else f"unknown key; known: {', '.join(known) or 'none'}"

@@ -1,4 +1,4 @@
-"""Where each value of a configuration was written: file and line, or an override of the command line. Imports no torch."""
+"""Records where each value of a configuration was written: file and line, or a command-line override. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Provenance:
     origins: Mapping[KeyPath, str] = field(default_factory=dict)
 
     def where(self, path: KeyPath) -> str:
-        """The origin of `path`, or of the nearest parent that has one; empty when nothing is known."""
+        """Returns the origin of `path`, or of the nearest parent that has one. Returns "" if none is known."""
         for length in range(len(path), -1, -1):
             origin = self.origins.get(path[:length])
             if origin:
@@ -26,13 +26,13 @@ class Provenance:
         return ""
 
     def prefix(self, path: KeyPath) -> str:
-        """`configs/x.yaml:4: geometry.radius: `, the beginning of a message about `path`."""
+        """Returns the beginning of a message about `path`, e.g. `configs/x.yaml:4: geometry.radius: `."""
         origin, dotted = self.where(path), ".".join(path)
         return "".join(f"{part}: " for part in (origin, dotted) if part)
 
 
 def lines_of(node: yaml.Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
-    """(path, line counted from 1) of every key and list item below a YAML node; the root is at the document's first line."""
+    """Yields (path, line counted from 1) of every key and list item below a YAML node. The root is at the first line."""
     if not path:
         yield (), node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):

@@ -1,4 +1,4 @@
-"""A number as a function of the step: a constant, or a ramp written as `{from, to, start, end, unit, ease}`. Imports no torch."""
+"""Schedules: a number as a function of the step, constant or a ramp `{from, to, start, end, unit, ease}`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: `step` in [0, total), counted from 0, of `total` steps."""
+    """Position in a run."""
 
     step: int
+    """Step in [0, total), counted from 0."""
     total: int
+    """Steps of the run."""
 
     @property
     def fraction(self) -> float:
@@ -23,7 +25,7 @@ class Progress:
 
 
 class Ramp(BaseModel):
-    """A value that moves from `from` to `to` between `start` and `end`, and is constant before and after."""
+    """A value that moves from `from` to `to` between `start` and `end`. It is constant before and after."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
@@ -38,7 +40,7 @@ class Ramp(BaseModel):
     unit: Literal["fraction", "step"] = "fraction"
     """`fraction` of the run's length, or `step`."""
     ease: Literal["linear", "cosine", "sqrt", "log"] = "linear"
-    """Shape of the ramp; `log` interpolates exponents and needs positive values."""
+    """Shape of the ramp. `log` interpolates exponents and needs positive values."""
 
     @model_validator(mode="after")
     def _check(self) -> Ramp:
@@ -51,7 +53,7 @@ class Ramp(BaseModel):
         return self
 
     def at(self, progress: Progress) -> float:
-        """The value at `progress`."""
+        """Returns the value at `progress`."""
         now = progress.fraction if self.unit == "fraction" else float(progress.step)
         if now >= self.end:
             return self.to
@@ -65,14 +67,14 @@ class Ramp(BaseModel):
 
 
 Schedule = float | Ramp
-"""A constant or a ramp, as a configuration field's type."""
+"""Type of a configuration field that may be a constant or a ramp."""
 
 
 def value_at(schedule: Schedule, progress: Progress) -> float:
-    """The schedule's value at `progress`."""
+    """Returns the schedule's value at `progress`."""
     return schedule.at(progress) if isinstance(schedule, Ramp) else float(schedule)
 
 
 def last_step(schedule: Schedule) -> float:
-    """The last step a schedule in steps speaks of (0 for constants and fractions): checked against the run's length."""
+    """Returns the last step at which a step-based schedule still changes; 0 for constants and fractions."""
     return schedule.end if isinstance(schedule, Ramp) and schedule.unit == "step" else 0.0

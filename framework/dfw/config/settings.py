@@ -41,7 +41,7 @@ def at_least(value: Schedule, least: float, what: str) -> Schedule:
 
 
 class ComponentSettings(BaseModel):
-    """A component by name: `type`, and the fields of its own `Config` beside it."""
+    """A component by name: `type`, and the fields of its own `Config` next to it."""
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
 

@@ -1,4 +1,7 @@
-"""A trainable predictor on top of a frozen U-Net: low-rank weights in its attention and a camera embedding, no second network."""
+"""A trainable predictor on top of a frozen U-Net.
+
+It adds low-rank weights to the attention and a camera embedding. There is no second network.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +21,25 @@ from dfw.interfaces.guidance import Adapter, Guidance
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 """The projections of every attention layer, self and cross."""
 _POSE = 16
-"""Numbers of a camera_to_world."""
+"""Numbers of one camera_to_world matrix, 4 x 4."""
 
 Place = tuple[nn.Module, str, nn.Module]
 """A module, one of its children's names, and the child."""
 
 
 class LowRankAdapter(Adapter):
-    """LoRA (Hu et al. 2022), through peft, of a model with a U-Net, plus a camera embedding added to the timestep's.
+    """LoRA (Hu et al. 2022) for a model with a U-Net, plus a camera embedding that is added to the timestep's embedding.
 
-    The low-rank layers stand in the U-Net during `forward` alone: at any other time the model is as it was loaded. The second
-    matrices and the embedding's last layer start at 0, so it begins as the model itself. Added weights are float32, whatever
-    the model's precision. ProlificDreamer (Wang et al. 2023), section 3.2.
+    peft makes the low-rank layers. They stand in the U-Net only during `forward`; at any other time the model is as loaded. The
+    second matrices and the embedding's last layer start at 0, so the adapter starts as the model itself. Added weights are
+    float32, whatever the model's precision. ProlificDreamer (Wang et al. 2023), section 3.2.
     """
 
     def __init__(self, model: Guidance, unet: nn.Module, rank: int, generator: torch.Generator) -> None:
-        """For `model`, whose `predict` asks `unet`, a diffusers UNet2DConditionModel. Weights are drawn from `generator`."""
+        """Adapts `model`, whose `predict` calls `unet`, a diffusers UNet2DConditionModel. Draws weights from `generator`."""
         super().__init__()
         device = next(unet.parameters()).device
-        self._asked = (model, unet)  # a tuple: the model is no part of what is added
+        self._model = (model, unet)  # a tuple, so that torch does not register them as sub-modules
         self._places = _low_rank_layers(unet, rank)
         self.layers = nn.ModuleDict({_key(name): _added(layer) for name, (_, _, layer) in self._places.items()})
         width = int(unet.time_embedding.linear_2.out_features)  # type: ignore[union-attr,arg-type]
@@ -51,11 +54,11 @@ class LowRankAdapter(Adapter):
                 parameter.zero_()
 
     def forward(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """The model's `predict` (B, C, h, w) with what was added: low-rank weights, and the cameras where they are known.
+        """Returns the model's `predict` (B, C, h, w) with the low-rank weights, and with the cameras if they are known.
 
-        A camera is its camera_to_world, 16 numbers; one of zeros stands for any camera.
+        A camera is given by the 16 numbers of its camera_to_world. Sixteen zeros stand for any camera.
         """
-        model, unet = self._asked
+        model, unet = self._model
         with ExitStack() as stack:
             stack.enter_context(_in_place(self._places.values()))
             if conditioning.cameras is not None:
@@ -65,9 +68,9 @@ class LowRankAdapter(Adapter):
 
 
 def _low_rank_layers(unet: nn.Module, rank: int) -> dict[str, Place]:
-    """peft's layers for every attention projection, by the projection's name; `unet` itself is left as it was."""
+    """Makes peft's layer for every attention projection, keyed by the projection's name. Leaves `unet` as it was."""
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS)
-    inject_adapter_in_model(config, unet, low_cpu_mem_usage=True)  # on the meta device: nothing is drawn
+    inject_adapter_in_model(config, unet, low_cpu_mem_usage=True)  # on the meta device, so that peft draws nothing
     del unet.peft_config
     found: dict[str, Any] = {name: layer for name, layer in unet.named_modules() if isinstance(layer, LoraLayer)}
     places: dict[str, Place] = {}
@@ -79,18 +82,18 @@ def _low_rank_layers(unet: nn.Module, rank: int) -> dict[str, Place]:
 
 
 def _added(layer: Any) -> nn.ModuleDict:
-    """The two matrices that peft adds, without the layer they are added to."""
+    """Returns the two matrices that peft adds, without the layer under them."""
     (name,) = layer.active_adapters
     return nn.ModuleDict({"A": layer.lora_A[name], "B": layer.lora_B[name]})
 
 
 def _key(name: str) -> str:
-    """A module's path as the name of one module."""
+    """Turns a module's path into a name that ModuleDict accepts."""
     return name.replace(".", "_")
 
 
 def _draw(layer: Any, generator: torch.Generator) -> None:
-    """nn.Linear's own initial values, U(-1, 1) / sqrt(inputs), from `generator`."""
+    """Fills `layer` with nn.Linear's own initial values, U(-1, 1) / sqrt(inputs), from `generator`."""
     bound = 1 / math.sqrt(layer.in_features)
     for parameter in layer.parameters():
         values = torch.empty(parameter.shape, device=generator.device)
@@ -99,7 +102,7 @@ def _draw(layer: Any, generator: torch.Generator) -> None:
 
 @contextmanager
 def _in_place(places: Any) -> Iterator[None]:
-    """Each layer stands where it was made for while the block runs; then what stood there before."""
+    """Puts each layer in its place while the block runs, then restores what stood there before."""
     before = [(parent, name, getattr(parent, name)) for parent, name, _ in places]
     try:
         for parent, name, layer in places:
@@ -112,7 +115,7 @@ def _in_place(places: Any) -> Iterator[None]:
 
 @contextmanager
 def _added_to(module: Any, embedding: Tensor) -> Iterator[None]:
-    """`embedding` (B, D) is added to what `module` puts out while the block runs."""
+    """Adds `embedding` (B, D) to the output of `module` while the block runs."""
 
     def add(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         return output + embedding.to(output.dtype)

@@ -1,4 +1,4 @@
-"""How well an exported mesh shows what the renderer showed: silhouettes and colours, view by view."""
+"""Measures how well an exported mesh agrees with the renders, in silhouettes and colours, view by view."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ from dfw.interfaces.mesh import Floats, Ints, TexturedMesh
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mesh against renders.
-
-    silhouette: mean over views of the IoU between the mesh's outline and opacity > 0.5. colour: mean absolute difference in
-    [0, 1] between the texture and the rendered albedo where both are, None for a renderer that gives no samples.
-    """
+    """Agreement of a mesh with renders."""
 
     silhouette: float
+    """Mean over views of the IoU between the mesh's outline and opacity > 0.5."""
     colour: float | None
+    """Mean absolute difference in [0, 1] between texture and rendered albedo in pixels of both; None without samples."""
 
 
 def project(vertices: Floats, camera: CameraBatch) -> tuple[Floats, Floats]:
-    """`vertices` (V, 3) in the image of `camera`, a batch of one: pixels (V, 2) as (column, row), depth (V,) along its axis."""
+    """Projects `vertices` (V, 3) into `camera`, a batch of one: pixels (V, 2) as (column, row), depth (V,) along its axis."""
     pose = camera.camera_to_world[0].double().cpu().numpy()
     local = (vertices - pose[:3, 3]) @ pose[:3, :3]
     depth = np.maximum(-local[:, 2], 1e-6)
@@ -38,7 +36,7 @@ def project(vertices: Floats, camera: CameraBatch) -> tuple[Floats, Floats]:
 
 
 def visible(vertices: Floats, faces: Ints, camera: CameraBatch) -> Fragments:
-    """The nearest face of each pixel in the view of `camera`, a batch of one; barycentric coordinates are perspective-correct."""
+    """Returns each pixel's nearest face as seen by `camera`, a batch of one. Barycentric coordinates are perspective-correct."""
     pixels, depth = project(vertices, camera)
     fragments = rasterise(pixels[faces], camera.height, camera.width)
     inverse = fragments.barycentric / depth[faces[fragments.face]]
@@ -48,7 +46,7 @@ def visible(vertices: Floats, faces: Ints, camera: CameraBatch) -> Fragments:
 
 
 def lookup(textured: TexturedMesh, fragments: Fragments) -> Floats:
-    """The texture's colour (P, 3) in [0, 1] at `fragments` of the textured faces, nearest texel."""
+    """Returns the nearest texel's colour (P, 3) in [0, 1] at `fragments` of the textured faces."""
     uv = (textured.uv[textured.faces[fragments.face]] * fragments.barycentric[..., None]).sum(axis=1)
     side = textured.texture.shape[0]
     column = np.clip((uv[:, 0] * side).astype(np.int64), 0, side - 1)
@@ -58,7 +56,7 @@ def lookup(textured: TexturedMesh, fragments: Fragments) -> Floats:
 
 @torch.no_grad()
 def rendered_albedo(field: DensityField, cameras: CameraBatch, output: RenderOutput) -> Tensor | None:
-    """Albedo as rendered (B, H, W, 3), unlit, no background: sum of w_i c_i over sum of w_i per ray. None without samples."""
+    """Returns unlit albedo without background (B, H, W, 3): sum w_i c_i / sum w_i per ray. Returns None without samples."""
     samples = output.samples
     if samples is None:
         return None
@@ -72,7 +70,7 @@ def rendered_albedo(field: DensityField, cameras: CameraBatch, output: RenderOut
 
 
 def compare(textured: TexturedMesh, cameras: CameraBatch, opacity: Tensor, albedo: Tensor | None = None) -> Agreement:
-    """`textured` against rendered views of `cameras`: opacity (K, H, W) and, where known, albedo (K, H, W, 3)."""
+    """Compares `textured` with rendered views of `cameras`: opacity (K, H, W) and, if known, albedo (K, H, W, 3)."""
     overlaps, errors = [], []
     for index in range(len(cameras)):
         camera = cameras.select(slice(index, index + 1))

@@ -1,4 +1,4 @@
-"""Fewer triangles for the same shape."""
+"""Decimation keeps the shape with fewer triangles."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dfw.interfaces.mesh import Mesh
 
 
 def decimate(mesh: Mesh, faces: int) -> Mesh:
-    """`mesh` with at most about `faces` triangles: edges of least quadric error collapse first. Garland and Heckbert 1997.
+    """Returns `mesh` with at most about `faces` triangles. Edges of least quadric error collapse first (Garland, Heckbert 1997).
 
-    A closed mesh stays closed: where sheets have come to touch, they are cut apart.
+    A closed mesh stays closed: sheets that have come to touch are cut apart.
     """
     if len(mesh.faces) <= faces:
         return mesh

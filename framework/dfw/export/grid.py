@@ -1,4 +1,4 @@
-"""Density on a regular grid over the scene's cube: what the isosurface and the choice of its level are computed from."""
+"""The density on a regular grid over the scene's cube. The isosurface and its level are computed from it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from torch import Tensor
 
 from dfw.interfaces.geometry import DensityField, Geometry
 
-CHUNK = 2**18  # points per query of the field
+CHUNK = 2**18  # points per query of the field, which bounds its memory
 
 
 @dataclass(frozen=True)
 class DensityGrid:
-    """Density (n, n, n) at nodes, 1/unit, indexed [x, y, z]; node (i, j, k) lies at -radius + spacing (i, j, k), world units."""
+    """Density at the nodes of a grid. Node (i, j, k) lies at -radius + spacing (i, j, k), world units."""
 
     values: Tensor
+    """(n, n, n), 1/unit, indexed [x, y, z]."""
     radius: float
+    """Half-width of the cube, world units."""
 
     @property
     def cells(self) -> int:
@@ -37,7 +39,7 @@ class DensityGrid:
 
 
 def home_of(field: Geometry) -> tuple[torch.device, torch.dtype]:
-    """Device and dtype that `field` takes points in: those of its first floating parameter or buffer, else CPU and float32."""
+    """Returns the device and dtype of the points that `field` takes: its first floating tensor's, else CPU and float32."""
     for tensor in (*field.parameters(), *field.buffers()):
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype if tensor.dtype in (torch.float32, torch.float64) else torch.float32
@@ -46,17 +48,18 @@ def home_of(field: Geometry) -> tuple[torch.device, torch.dtype]:
 
 @torch.no_grad()
 def density_at(field: DensityField, points: Tensor) -> Tensor:
-    """Density (P,) at `points` (P, 3), queried in chunks; zero outside the cube, as the contract says."""
+    """Returns the density (P,) at `points` (P, 3), queried in chunks. It is 0 outside the cube, as the contract says."""
     inside = points.abs().amax(dim=-1) <= field.radius * (1 + 1e-6)
     parts = [field.density(part) for part in torch.split(points, CHUNK)]
     return torch.where(inside, torch.cat(parts), 0)
 
 
 def softened(grid: DensityGrid, level: float, deviation: float) -> DensityGrid:
-    """What lies within, s^4 / (s^4 + level^4) of the density s, in [0, 1], under a Gaussian of `deviation` world units.
+    """Blurs the inside, s^4 / (s^4 + level^4) of the density s, in [0, 1], with a Gaussian of `deviation` world units.
 
-    0.5 on an even surface. Of a wave on it, of wave number k, exp(-k^2 deviation^2 / 2) is left: pits and bumps smaller than the
-    Gaussian go, larger shapes stay. Densities far above the level all count as 1, so that dense cells do not swell.
+    The result is 0.5 on a plane surface. A wave of wave number k on it shrinks to exp(-k^2 deviation^2 / 2) of its height: pits
+    and bumps smaller than the Gaussian go, larger shapes stay. Densities far above the level all count as 1, so that dense cells
+    do not swell.
     """
     inside = 1 / (1 + (level / grid.values.clamp(min=1e-9)) ** 4)
     blurred = gaussian_filter(inside.cpu().numpy(), deviation / grid.spacing, mode="constant")
@@ -65,7 +68,7 @@ def softened(grid: DensityGrid, level: float, deviation: float) -> DensityGrid:
 
 @torch.no_grad()
 def sample_density(field: DensityField, resolution: int) -> DensityGrid:
-    """Density at the (resolution + 1)^3 nodes of the cube [-radius, radius]^3."""
+    """Samples the density at the (resolution + 1)^3 nodes of the cube [-radius, radius]^3."""
     device, dtype = home_of(field)
     axis = torch.linspace(-field.radius, field.radius, resolution + 1, device=device, dtype=dtype)
     slab = max(1, CHUNK // (resolution + 1) ** 2)

@@ -1,4 +1,4 @@
-"""Which density is the surface: the level whose silhouettes agree best with the rendered views."""
+"""Chooses the density of the surface: the level whose silhouettes agree best with the rendered views."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from dfw.errors import ExportError
 from dfw.export.grid import DensityGrid
 from dfw.interfaces.data import CameraBatch
 
-CANDIDATES = 64
-SIDE = 64  # larger views are looked at on every second pixel, every third ...
-PLATEAU = 0.005  # levels whose agreement is this close to the best count as equally good
+CANDIDATES = 64  # in each half; 64 logarithmic steps over four decades are 15 % apart
+SIDE = 64  # larger views are read on every second pixel, every third ...: silhouettes need no more
+PLATEAU = 0.005  # levels this close to the best IoU count as equal: a few pixels of an outline are noise
 
 
 @dataclass(frozen=True)
 class LevelChoice:
-    """A density `level`, 1/unit, and `iou` in [0, 1], the agreement of its silhouettes with the rendered ones."""
+    """A level, and how well its silhouettes agree with the rendered ones."""
 
     level: float
+    """Density, 1/unit."""
     iou: float
+    """In [0, 1]."""
 
 
 @torch.no_grad()
 def largest_density(grid: DensityGrid, cameras: CameraBatch, stride: int = 1) -> Tensor:
-    """The largest density along each pixel's ray, trilinear, a sample a cell: (B, h, w) of every `stride`-th row and column.
+    """Returns the largest density along each pixel's ray (B, h, w), for every `stride`-th row and column.
 
-    Rays that miss the cube have 0. A ray meets the surface of level L exactly when its largest density is above L, so one march
-    serves all levels.
+    It reads the grid trilinearly, about one sample per cell. Rays that miss the cube have 0. A ray meets the surface of level L
+    exactly if its largest density is above L, so one march serves all levels.
     """
     device = grid.values.device
     volume = grid.values.permute(2, 1, 0)[None, None]  # grid_sample reads (z, y, x)
@@ -50,7 +52,7 @@ def largest_density(grid: DensityGrid, cameras: CameraBatch, stride: int = 1) ->
 
 
 def _cube_interval(origin: Tensor, direction: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-    """Distances (R,) where rays enter and leave the cube; far <= near where they miss it. Kay and Kajiya 1986."""
+    """Returns distances (R,) where rays enter and leave the cube; far <= near where they miss it. Kay and Kajiya 1986."""
     safe = torch.where(direction.abs() < 1e-9, torch.full_like(direction, 1e-9), direction)
     one, other = (-radius - origin) / safe, (radius - origin) / safe
     near = torch.minimum(one, other).amax(dim=-1).clamp(min=0)
@@ -59,9 +61,9 @@ def _cube_interval(origin: Tensor, direction: Tensor, radius: float) -> tuple[Te
 
 @torch.no_grad()
 def choose_level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch) -> LevelChoice:
-    """The level whose silhouettes have the largest IoU with `opacity` (K, H, W) > 0.5, of about 128 candidates.
+    """Returns the level whose silhouettes have the largest IoU with `opacity` (K, H, W) > 0.5, among about 128 candidates.
 
-    Of several that agree equally well, the geometric middle. Raises ExportError when no pixel is more than half opaque.
+    If several agree equally well, it returns their geometric middle. Raises ExportError if no pixel is more than half opaque.
     """
     low, high = grid.range
     stride = max(1, cameras.height // SIDE)
@@ -81,7 +83,7 @@ def choose_level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch) -> Le
 
 
 def _candidates(device: torch.device) -> Tensor:
-    """Levels as shares of the largest density, in order: spaced evenly from 1e-4 on in log, and evenly as they are."""
+    """Returns sorted levels as shares of the largest density: half of them log-spaced from 1e-4, half linearly spaced."""
     log = torch.logspace(-4, 0, CANDIDATES + 1, device=device, dtype=torch.float64)
     even = torch.linspace(0, 1, CANDIDATES + 1, device=device, dtype=torch.float64)
     return torch.cat([log[:-1], even[1:-1]]).sort().values
@@ -92,7 +94,7 @@ def _iou(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _run_around_best(good: Tensor, best: int) -> slice:
-    """The unbroken run of `good` around index `best`."""
+    """Returns the unbroken run of `good` around index `best`."""
     bad = (~good).nonzero().flatten().tolist()
     start = max((index + 1 for index in bad if index < best), default=0)
     return slice(start, min((index for index in bad if index > best), default=len(good)))

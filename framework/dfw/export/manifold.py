@@ -1,8 +1,8 @@
-"""A closed mesh whose sheets touch, cut apart where they do, so that every edge has two faces and every vertex one fan of them.
+"""Makes a mesh manifold: splits edges shared by more than two faces and vertices shared by several sheets.
 
-Decimation may let two sheets of a surface meet in an edge or a vertex. Nothing is missing then, the faces only share too much:
-cutting as in Gueziec et al. 1998 ("Converting sets of polygons to manifold surfaces by cutting and stitching"). At an edge of
-more than two faces those are partners that have the solid between them.
+Decimation may let two sheets of a surface meet in an edge or a vertex. No face is missing then; faces only share too much. The
+cut follows Gueziec et al. 1998 ("Converting sets of polygons to manifold surfaces by cutting and stitching"). At an edge of more
+than two faces, two faces are partners if they have the solid between them.
 
 Legend: V vertices, F faces, H = 3 F half-edges (half-edge h leaves corner h of face h // 3).
 """
@@ -19,14 +19,14 @@ from scipy.sparse.csgraph import connected_components
 from dfw.interfaces.mesh import Mesh
 
 Ints = NDArray[np.int64]
-APART = 0.01
-"""How far a vertex that was cut moves into its own faces, as a share of their size: sheets no longer touch."""
-ROUNDS = 8
-"""How often edges that a cut cannot part are divided."""
+APART = 0.01  # large enough that float32 files keep the sheets apart, too small to see
+"""How far a cut vertex moves into its own faces, as a share of their size."""
+ROUNDS = 8  # a division may create another shared edge, so it repeats, but not for ever
+"""How often edges are divided that a cut cannot part."""
 
 
 def cut_apart(mesh: Mesh) -> Mesh:
-    """`mesh` with shared edges and vertices cut; the same object when there are none. An open mesh keeps its holes."""
+    """Returns `mesh` with shared edges and vertices cut, or `mesh` itself if it has none. An open mesh keeps its holes."""
     mesh = _without_flaps(mesh)
     for _ in range(ROUNDS):
         pairs, crowded = _partners(mesh)
@@ -39,12 +39,12 @@ def cut_apart(mesh: Mesh) -> Mesh:
 
 
 def _next(half: Ints) -> Ints:
-    """The half-edge after each one in its face."""
+    """Returns the half-edge after each one in its face."""
     return half - half % 3 + (half + 1) % 3
 
 
 def _without_flaps(mesh: Mesh) -> Mesh:
-    """Without faces that lie back to back on the same three vertices: they enclose nothing."""
+    """Drops faces that lie back to back on the same three vertices, because they enclose nothing."""
     faces = mesh.faces.astype(np.int64)
     order = np.argsort(faces, axis=1)
     odd = np.array([[0, 2, 1], [1, 0, 2], [2, 1, 0]])
@@ -60,7 +60,7 @@ def _without_flaps(mesh: Mesh) -> Mesh:
 
 
 def _partners(mesh: Mesh) -> tuple[Ints, NDArray[np.bool_]]:
-    """Pairs of opposite half-edges (P, 2), the first running from the lower vertex to the higher; and which share their edge."""
+    """Returns pairs of opposite half-edges (P, 2), the one from the lower vertex first, and which pairs share their edge."""
     start = mesh.faces.astype(np.int64).ravel()
     end = start[_next(np.arange(len(start)))]
     edge = np.minimum(start, end) * len(mesh.vertices) + np.maximum(start, end)
@@ -75,7 +75,7 @@ def _partners(mesh: Mesh) -> tuple[Ints, NDArray[np.bool_]]:
 
 
 def _around(mesh: Mesh, half: Ints) -> Ints:
-    """Partners (P, 2) among the half-edges of one edge: sorted by angle, those that enclose the solid, like brackets."""
+    """Returns partners (P, 2) among the half-edges of one edge. Sorted by angle, they close like brackets around the solid."""
     corner = mesh.faces.astype(np.int64).ravel()
     ends = np.sort([corner[half[0]], corner[_next(half[:1])[0]]])
     low, high = mesh.vertices[ends[0]], mesh.vertices[ends[1]]
@@ -98,7 +98,7 @@ def _around(mesh: Mesh, half: Ints) -> Ints:
 
 
 def _cut(mesh: Mesh, pairs: Ints) -> Mesh:
-    """A vertex for each fan of faces that partners connect; those that were one vertex before move a little apart."""
+    """Gives each fan of faces that partners connect its own vertex, and moves vertices that were one a little apart."""
     corners = mesh.faces.size
     forward, backward = pairs.T
     a = np.concatenate([forward, _next(forward)])
@@ -119,7 +119,7 @@ def _cut(mesh: Mesh, pairs: Ints) -> Mesh:
 
 
 def _doubled(faces: Ints, pairs: Ints) -> Ints:
-    """Those of `pairs` (P, 2) that still run along the same two vertices as an earlier one; at most one in each face."""
+    """Returns those of `pairs` (P, 2) that still share both vertices with an earlier pair, at most one in each face."""
     start = faces.ravel()
     ends = np.sort(np.stack([start[pairs[:, 0]], start[_next(pairs[:, 0])]], axis=1), axis=1)
     _, first = np.unique(ends, axis=0, return_index=True)
@@ -133,7 +133,7 @@ def _doubled(faces: Ints, pairs: Ints) -> Ints:
 
 
 def _divide(mesh: Mesh, pairs: Ints) -> Mesh:
-    """The edges of `pairs` with a vertex of their own in the middle, moved a little into the two faces."""
+    """Gives each edge of `pairs` its own vertex in the middle, moved a little into the two faces."""
     faces = mesh.faces.astype(np.int64).copy()
     start = mesh.faces.ravel()
     middle = len(mesh.vertices) + np.arange(len(pairs))

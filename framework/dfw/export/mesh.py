@@ -1,7 +1,7 @@
-"""The surface where the density crosses a level, as a closed triangle mesh.
+"""Extracts the surface where the density crosses a level, as a closed triangle mesh.
 
-Marching cubes (Lorensen and Cline 1987) finds the triangles on a grid; every vertex then moves along its grid edge to where the
-field itself crosses the level, so a sharp field is met far below the grid's spacing.
+Marching cubes (Lorensen and Cline 1987) finds the triangles on a grid. Every vertex then moves along its grid edge to the point
+where the field itself crosses the level. So the surface of a sharp field is found far below the grid's spacing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dfw.interfaces.geometry import DensityField, Surface
 from dfw.interfaces.mesh import Floats, Ints, Mesh
 
 BISECTIONS = 10  # a vertex ends within spacing / 2^10 of the crossing
-MARGIN = 0.01  # of a cell: how close a vertex may come to a node, so that no triangle collapses
+MARGIN = 0.01  # cells between a vertex and the next node, so that no triangle collapses
 
 
 def extract_mesh(
@@ -32,11 +32,11 @@ def extract_mesh(
     lowest_view: float | None = None,
     refine: bool = True,
 ) -> Mesh:
-    """The closed surface density = `level` (1/unit) of `field`, from a grid of `resolution` cells along each axis.
+    """Returns the closed surface density = `level` (1/unit) of `field`, from a grid of `resolution` cells along each axis.
 
-    Parts below `min_share` of the occupied volume (floaters) are dropped; enclosed voids are filled, and so is what no view from
-    an elevation of `lowest_view` degrees upwards looks into (see `unseen`).
-    Raises ExportError when the level lies outside the field's densities.
+    It drops parts below `min_share` of the occupied volume (floaters). It fills enclosed voids, and everything that no view from
+    an elevation of `lowest_view` degrees upwards can see (`unseen`). Raises ExportError if the level lies outside the field's
+    densities.
     """
     return surface_of(sample_density(field, resolution), field if refine else None, level, min_share, fill_cavities, lowest_view)
 
@@ -49,7 +49,7 @@ def surface_of(
     fill_cavities: bool = True,
     lowest_view: float | None = None,
 ) -> Mesh:
-    """`extract_mesh` from an already sampled `grid`; vertices are refined on `field` where one is given."""
+    """Like `extract_mesh`, from an already sampled `grid`. Refines the vertices on `field` if one is given."""
     low, high = grid.range
     if not low <= level < high:
         raise ExportError(_no_surface(low, high, level))
@@ -72,7 +72,7 @@ def _no_surface(low: float, high: float, level: float) -> str:
 
 
 def _clean(values: Floats, level: float, min_share: float, fill_cavities: bool, lowest_view: float | None) -> Floats:
-    """The padded grid without small separate parts, without enclosed voids, and solid where no view looks."""
+    """Returns the padded grid without small separate parts or enclosed voids, and solid where no view looks."""
     occupied = values > level
     labels, count = ndimage.label(occupied, structure=np.ones((3, 3, 3)))
     if count > 1:
@@ -90,7 +90,7 @@ def _clean(values: Floats, level: float, min_share: float, fill_cavities: bool, 
 
 
 def _marching_cubes(values: Floats, level: float) -> tuple[Floats, Ints]:
-    """Vertices (V, 3) in node indices and faces (F, 3)."""
+    """Returns vertices (V, 3) in node indices and faces (F, 3)."""
     try:
         import mcubes
     except ImportError:
@@ -101,7 +101,7 @@ def _marching_cubes(values: Floats, level: float) -> tuple[Floats, Ints]:
 
 
 def _refine(middles: Floats, values: Floats, field: DensityField, grid: DensityGrid, level: float) -> Floats:
-    """Vertices at the `middles` (V, 3) of crossed grid edges, moved along them to density = level by bisection. Node indices."""
+    """Moves vertices from the `middles` (V, 3) of crossed grid edges to density = level, by bisection. Units: node indices."""
     node = np.floor(middles).astype(np.int64)
     along = middles - node > 0.25  # (V, 3), true on the edge's axis
     device, dtype = home_of(field)
@@ -119,7 +119,7 @@ def _refine(middles: Floats, values: Floats, field: DensityField, grid: DensityG
 
 @torch.no_grad()
 def triangles_of(scene: Surface) -> Mesh:
-    """The triangles of a surface as they are now. Raises ExportError where there are none."""
+    """Returns the triangles of a surface as they are now. Raises ExportError if there are none."""
     found = scene.surface()
     mesh = Mesh(found.vertices.double().cpu().numpy(), found.faces.cpu().numpy()).without_unused_vertices()
     if not len(mesh.faces):

@@ -1,4 +1,4 @@
-"""From an optimised field to files, in one call: level, surface, decimation, texture, files, agreement with the renders."""
+"""Exports an optimised field in one call: level, surface, decimation, texture, files, agreement with the renders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dfw.config.settings import ExportSettings
 from dfw.errors import ExportError
 from dfw.export.agreement import Agreement, compare
 from dfw.export.decimate import decimate
-from dfw.export.files import write_files
+from dfw.export.files import STEM, write_files
 from dfw.export.grid import DensityGrid, sample_density, softened
 from dfw.export.level import LevelChoice, choose_level
 from dfw.export.mesh import surface_of, triangles_of
@@ -27,27 +27,27 @@ from dfw.interfaces.mesh import Mesh
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written, and how good it is."""
+    """The files of an export, and how good the mesh is."""
 
     paths: dict[str, Path]
     """Format -> file."""
     level: float | None
     """Density of the surface, 1/unit; None for a scene that is a surface."""
     agreement: Agreement
-    """The mesh against the renders."""
+    """Agreement of the mesh with the renders."""
     vertices: int
-    """Of the mesh after decimation."""
+    """Vertices after decimation."""
     faces: int
-    """Of the mesh after decimation."""
+    """Triangles after decimation."""
     volume: float
-    """Units^3."""
+    """Volume, units^3."""
     watertight: bool
     """Whether the mesh is closed."""
     seconds: dict[str, float]
-    """Part -> wall time."""
+    """Part of the export -> wall time."""
 
     def facts(self) -> dict[str, str]:
-        """Label -> text, for a report."""
+        """Returns label -> text, for a report."""
         colour = {} if self.agreement.colour is None else {"Colour error": f"{self.agreement.colour:.3f} of 1"}
         return {
             "Triangles": f"{self.faces:,}",
@@ -59,7 +59,7 @@ class ExportResult:
         }
 
     def summary(self) -> str:
-        """One line for the terminal."""
+        """Returns one line for the terminal."""
         colour = "" if self.agreement.colour is None else f", colour error {self.agreement.colour:.3f}"
         closed = "closed" if self.watertight else "not closed"
         level = "" if self.level is None else f"density level {self.level:.3g}, "
@@ -70,7 +70,7 @@ class ExportResult:
 
 
 class _Stopwatch:
-    """Seconds per part, each counted from the end of the part before."""
+    """Seconds per part, each counted from the end of the part before it."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -90,15 +90,16 @@ def export_mesh(
     directory: Path,
     *,
     title: str = "object",
+    stem: str = STEM,
     albedo: Tensor | None = None,
     lowest_view: float | None = None,
 ) -> ExportResult:
-    """Writes the surface of `scene`, textured, into `directory` with each of `exporters`.
+    """Writes the surface of `scene`, textured, into `directory` with each of `exporters`, as files called `stem`.
 
-    opacity (K, H, W): rendered views of `cameras`, which choose the level where it is `auto` and which the mesh is compared
-    with; albedo (K, H, W, 3): the same views without light and background (`rendered_albedo`), to compare colours too. title: the
-    object's name inside the files. lowest_view: degrees; the mesh is solid where no view from this elevation upwards looks.
-    Raises ExportError when there is no surface or the directory cannot be written.
+    opacity (K, H, W): rendered views of `cameras`. They choose the level if it is `auto`, and the mesh is compared with them.
+    albedo (K, H, W, 3): the same views without light and background (`rendered_albedo`), to compare colours. title: the object's
+    name inside the files. lowest_view: degrees; the mesh is solid wherever no view from this elevation upwards can look. Raises
+    ExportError if there is no surface, or if the directory cannot be written.
     """
     watch = _Stopwatch()
     level = None
@@ -116,7 +117,7 @@ def export_mesh(
         watch.lap("surface")
         textured = bake(partial(surface_albedo, scene, cell=grid.spacing), mesh, settings.texture)
     watch.lap("texture")
-    paths = write_files(textured, directory, exporters, title)
+    paths = write_files(textured, directory, exporters, title, stem)
     watch.lap("files")
     agreement = compare(textured, cameras, opacity, albedo)
     watch.lap("agreement")
@@ -133,7 +134,7 @@ def _level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch, settings: E
 def _smooth(
     grid: DensityGrid, level: float, opacity: Tensor, cameras: CameraBatch, settings: ExportSettings, lowest_view: float | None
 ) -> Mesh | None:
-    """The smoothed shape's surface; None without smoothing, and for a level that the field does not reach."""
+    """Returns the smoothed shape's surface. Returns None without smoothing, and for a level that the field does not reach."""
     low, high = grid.range
     if settings.smoothing == 0 or not low <= level < high:
         return None

@@ -1,4 +1,4 @@
-"""Which triangle covers which pixel: one vectorised rasteriser for texture baking and for silhouettes."""
+"""Finds which triangle covers which pixel: one vectorised rasteriser for texture baking and silhouettes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
-BATCH = 2**21  # candidate pixels looked at together
+BATCH = 2**21  # candidate pixels tested together, which bounds the memory
 
 
 @dataclass(frozen=True)
 class Fragments:
-    """Pixel centres covered by triangles: `face` (P,), `pixel` (P,) as row * width + column, `barycentric` (P, 3)."""
+    """Pixel centres that triangles cover."""
 
     face: Ints
+    """(P,) index of the triangle."""
     pixel: Ints
+    """(P,), row * width + column."""
     barycentric: Floats
+    """(P, 3) coordinates of the centre in the triangle."""
 
 
 def rasterise(triangles: Floats, height: int, width: int, slack: float = 1e-9) -> Fragments:
-    """The pixel centres (column + 0.5, row + 0.5) inside each of `triangles` (F, 3, 2), given in pixels; either orientation.
+    """Returns the pixel centres (column + 0.5, row + 0.5) inside each of `triangles` (F, 3, 2), in pixels.
 
-    Triangles without area cover nothing. A centre on a shared edge belongs to both faces. `slack` widens triangles by that
-    much in barycentric units.
+    Triangles may have either orientation. One without area covers nothing. A centre on a shared edge belongs to both faces.
+    `slack` widens the triangles, in barycentric units.
     """
     a, b, c = np.moveaxis(triangles.astype(np.float64), 1, 0)
     area = _cross(b - a, c - a)
@@ -47,7 +50,7 @@ def _cross(u: Floats, v: Floats) -> Floats:
 
 
 def _batches(candidates: Ints) -> Iterator[Ints]:
-    """Runs of faces with about BATCH candidate pixels together."""
+    """Splits faces into runs with about BATCH candidate pixels each."""
     faces = np.flatnonzero(candidates)
     if len(faces):
         cuts = np.flatnonzero(np.diff(np.cumsum(candidates[faces]) // BATCH)) + 1
@@ -57,7 +60,7 @@ def _batches(candidates: Ints) -> Iterator[Ints]:
 def _covered(
     faces: Ints, corners: tuple[Floats, Floats, Floats], boxes: Ints, width: int, slack: float
 ) -> tuple[Ints, Ints, Floats]:
-    """Faces, pixels and barycentric coordinates among the candidates in `boxes` (F, 4): left, top, width, height."""
+    """Returns faces, pixels and barycentric coordinates among the candidates in `boxes` (F, 4): left, top, width, height."""
     low, size = boxes[:, :2], boxes[:, 2:]
     count = size[faces].prod(axis=1)
     face = np.repeat(faces, count)
@@ -73,7 +76,7 @@ def _covered(
 
 
 def nearest(fragments: Fragments, depth: Floats) -> Fragments:
-    """Of fragments that share a pixel, the one of least `depth` (P,): a z-buffer. Sorted by pixel."""
+    """Keeps, among fragments that share a pixel, the one of least `depth` (P,), like a z-buffer. Sorts by pixel."""
     order = np.lexsort((depth, fragments.pixel))
     first = order[np.unique(fragments.pixel[order], return_index=True)[1]]
     return Fragments(fragments.face[first], fragments.pixel[first], fragments.barycentric[first])

@@ -1,4 +1,4 @@
-"""UVs and a baked texture: the field's albedo on the surface, as an image.
+"""Makes UVs and bakes a texture: the field's albedo on the surface, as an image.
 
 Albedo is display-referred: values in [0, 1] are what a screen shows (sRGB encoded), the space that diffusion models see.
 glTF's base colour texture is sRGB encoded too, so texels are written as they are, without a transfer curve.
@@ -20,15 +20,15 @@ from dfw.interfaces.geometry import DensityField, Surface
 from dfw.interfaces.mesh import Floats, Ints, Mesh, TexturedMesh
 
 PADDING = 2  # texels between charts, so that bilinear lookups stay in their chart
-OUTSIDE, INSIDE, SAMPLES = 1.0, 4.0, 6  # the bake looks from so many cells outside to so many inside, at so many points
+OUTSIDE, INSIDE, SAMPLES = 1.0, 4.0, 6  # of a ray through the surface: cells outside it, cells inside it, points
 
 
 def unwrap(mesh: Mesh, size: int) -> tuple[Ints, Ints, Floats]:
-    """Charts of `mesh` packed into one image of `size` pixels by xatlas: source (W,), faces (F, 3), uv (W, 2)."""
+    """Packs the charts of `mesh` into one image of `size` pixels with xatlas: source (W,), faces (F, 3), uv (W, 2)."""
     import xatlas
 
     charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
-    charts.max_iterations = 1
+    charts.max_iterations = 1  # of growing and seeding; more make better charts and take longer
     packing.resolution, packing.padding, packing.bilinear = size, PADDING, True
     atlas = xatlas.Atlas()
     atlas.add_mesh(
@@ -42,9 +42,9 @@ def unwrap(mesh: Mesh, size: int) -> tuple[Ints, Ints, Floats]:
 
 
 def bake(albedo: Callable[[Floats, Floats], Floats], mesh: Mesh, size: int) -> TexturedMesh:
-    """`mesh` with UVs and a texture of `size` pixels.
+    """Returns `mesh` with UVs and a texture of `size` pixels.
 
-    `albedo` gives colours (P, 3) in [0, 1] at points (P, 3) of the surface with outward normals (P, 3).
+    `albedo` returns colours (P, 3) in [0, 1] at points (P, 3) of the surface with outward normals (P, 3).
     """
     source, faces, uv = unwrap(mesh, size)
     corners = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1)[faces] * size
@@ -63,16 +63,16 @@ def bake(albedo: Callable[[Floats, Floats], Floats], mesh: Mesh, size: int) -> T
 
 
 def mesh_faces(source: Ints, faces: Ints) -> Ints:
-    """The textured faces (F, 3) as indices into the mesh's shared vertices."""
+    """Returns the textured faces (F, 3) as indices of the mesh's shared vertices."""
     return np.asarray(source[faces])
 
 
 @torch.no_grad()
 def surface_albedo(field: DensityField, points: Floats, normals: Floats, cell: float) -> Floats:
-    """Albedo (P, 3) of `field` as seen from outside at surface `points` (P, 3) with outward `normals` (P, 3).
+    """Returns the albedo (P, 3) of `field` as seen from outside at surface `points` (P, 3) with outward `normals` (P, 3).
 
-    A short ray along -normal is composited as a renderer would: sum of T_i alpha_i c_i over sum of T_i alpha_i (NeRF, Mildenhall
-    et al. 2020, eq. 3), so a soft surface keeps the colour it shows. Where the ray meets no density, the albedo at the point.
+    It composites a short ray along -normal as a renderer would: sum of T_i alpha_i c_i over sum of T_i alpha_i (NeRF, Mildenhall
+    et al. 2020, eq. 3). So a soft surface keeps the colour that it shows. If the ray meets no density, its points count alike.
     """
     device, dtype = home_of(field)
     edges = torch.linspace(OUTSIDE, -INSIDE, SAMPLES + 1, device=device, dtype=dtype) * cell
@@ -96,7 +96,7 @@ def surface_albedo(field: DensityField, points: Floats, normals: Floats, cell: f
 
 @torch.no_grad()
 def albedo_at(scene: Surface, points: Floats) -> Floats:
-    """Albedo (P, 3) of a surface at `points` (P, 3) on it."""
+    """Returns the albedo (P, 3) of a surface at `points` (P, 3) on it."""
     device, dtype = home_of(scene)
     parts = [
         scene.albedo(torch.as_tensor(part, device=device, dtype=dtype))
@@ -110,7 +110,7 @@ def _bytes(colour: Floats) -> NDArray[Any]:
 
 
 def _dilate(image: NDArray[np.uint8], covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Uncovered texels take the nearest covered one's colour, so that lookups at chart borders and mipmaps never see the gap."""
+    """Fills uncovered texels with the nearest covered one's colour, so that lookups at chart borders and mipmaps see no gap."""
     if covered.all() or not covered.any():
         return image
     index = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)

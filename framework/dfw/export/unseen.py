@@ -1,7 +1,7 @@
-"""Which empty places no view looks into: the inside of shells, which nothing in the optimisation ever made solid.
+"""Finds empty cells that no training view can see, so that hollow shells are exported solid.
 
-A field that is optimised from views has matter where views need it: a thin shell, often open where no camera stood. Whatever no
-camera saw empty may as well be solid, so the exported object has a volume (the visual hull's argument, Laurentini 1994).
+A field that is optimised from views has matter only where views need it. That is a thin shell, often open where no camera stood.
+A cell that no camera saw empty may as well be solid, and then the object has a volume (the visual hull, Laurentini 1994).
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-AZIMUTHS = 24
+AZIMUTHS = 24  # every 15 degrees
 ELEVATIONS = 6  # from the lowest to 75 degrees; then straight down
-ENOUGH = 3  # directions that must see a place: a crack in a shell lets in one or two
+ENOUGH = 3  # directions that must see a cell, because a crack in a shell lets in one or two
 
 Bools = NDArray[np.bool_]
 
 
 def unseen(occupied: Bools, lowest: float) -> Bools:
-    """Empty nodes of a grid (X, Y, Z), z up, that fewer than 3 of 145 directions see; those spread over all azimuths.
+    """Returns the empty nodes of a grid (X, Y, Z), z up, that fewer than 3 of 145 directions see.
 
-    lowest: degrees, the elevation below which nobody looks. Each direction is parallel light that occupied nodes stop; it moves
-    by whole nodes, so it is straight to half a node.
+    The directions cover all azimuths, and elevations from `lowest` degrees upwards. Each one is parallel light that occupied
+    nodes stop. It moves by whole nodes, so it is straight to half a node.
     """
     count = np.zeros(occupied.shape, dtype=np.uint8)
     for direction in _directions(lowest):
@@ -38,12 +38,12 @@ def unseen(occupied: Bools, lowest: float) -> Bools:
 
 
 def _shine(occupied: Bools, count: NDArray[np.uint8], slope: NDArray[np.floating[Any]]) -> None:
-    """Adds 1 to `count` where light reaches; it enters at slice 0, and a slice further it has moved by -`slope` nodes."""
+    """Adds 1 to `count` where light reaches. It enters at slice 0 and moves by -`slope` nodes per slice."""
     depth, rows, columns = occupied.shape
     moves = np.round(-np.arange(depth)[:, None] * slope).astype(int)
     moves -= moves.min(axis=0)
     light = np.ones((rows + moves[:, 0].max(), columns + moves[:, 1].max()), dtype=np.bool_)
-    first, second = moves.max(axis=0)[:, None] - moves.T  # the light's own coordinates stand still, the slices move
+    first, second = moves.max(axis=0)[:, None] - moves.T  # the light's coordinates stand still and the slices move
     for index in range(depth):
         window = light[first[index] : first[index] + rows, second[index] : second[index] + columns]
         window &= ~occupied[index]
@@ -51,7 +51,7 @@ def _shine(occupied: Bools, count: NDArray[np.uint8], slope: NDArray[np.floating
 
 
 def _directions(lowest: float) -> Iterator[NDArray[np.floating[Any]]]:
-    """Unit vectors from the object to the eye."""
+    """Yields unit vectors from the object to the eye."""
     for degrees in np.linspace(min(lowest, 60.0), 75.0, ELEVATIONS):
         height = math.sin(math.radians(degrees))
         for turn in range(AZIMUTHS):

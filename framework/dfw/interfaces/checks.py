@@ -113,7 +113,7 @@ def check_groups(component: Any) -> dict[str, list[nn.Parameter]]:
 
 
 def check_guidance(guidance: Any) -> None:
-    """That a guidance has said all that losses ask about it, in words they know."""
+    """Checks that a guidance has set every attribute the losses read, with a valid value."""
     for fact in GUIDANCE_FACTS:
         if not hasattr(guidance, fact):
             raise broken(guidance, f"it does not set self.{fact}, which every guidance does in __init__")

@@ -23,12 +23,12 @@ class Mesh:
 
     @property
     def corners(self) -> Floats:
-        """The triangles' corners (F, 3, 3): face, corner, coordinate."""
+        """Corners of the triangles (F, 3, 3): face, corner, coordinate."""
         return self.vertices[self.faces]
 
     @property
     def volume(self) -> float:
-        """Signed volume, units^3, positive when faces point outward: sum of a . (b x c) / 6 (divergence theorem)."""
+        """Signed volume, units^3, positive if faces point outward: the sum of a . (b x c) / 6 (divergence theorem)."""
         a, b, c = np.moveaxis(self.corners.astype(np.float64), 1, 0)
         return float(np.einsum("fi,fi->", a, np.cross(b, c)) / 6)
 
@@ -42,7 +42,7 @@ class Mesh:
         return len(edges) > 0 and bool((np.diff(forward) > 0).all()) and bool((forward == backward).all())
 
     def vertex_normals(self) -> Floats:
-        """Unit normals (V, 3), the faces' normals averaged by area."""
+        """Returns unit normals (V, 3): the faces' normals averaged by area."""
         a, b, c = np.moveaxis(self.corners.astype(np.float64), 1, 0)
         area = np.cross(b - a, c - a)
         total = np.stack(
@@ -52,7 +52,7 @@ class Mesh:
         return np.where(length > 0, total / np.where(length > 0, length, 1), np.array([0.0, 0.0, 1.0]))
 
     def without_unused_vertices(self) -> Mesh:
-        """The same faces over only the vertices they use, in their order."""
+        """Returns the same faces over only the vertices that they use, in their order."""
         used, faces = np.unique(self.faces, return_inverse=True)
         return Mesh(self.vertices[used], faces.reshape(-1, 3))
 

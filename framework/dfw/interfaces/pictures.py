@@ -1,4 +1,4 @@
-"""The rendered shape as a picture, in the conventions of the annotators that control networks were trained with.
+"""Draws the rendered shape as a picture, in the conventions of the annotators that control networks were trained with.
 
 Legend: B views of H x W pixels.
 """
@@ -37,8 +37,8 @@ def depth_picture(distance: Tensor, opacity: Tensor, cameras: CameraBatch) -> Te
 def normal_picture(normal: Tensor, opacity: Tensor, cameras: CameraBatch) -> Tensor:
     """Normals seen from the camera: red left, green up, blue towards it, each (n + 1)/2. (B, H, W, 3) in [0, 1].
 
-    The colours of NYU-V2's normals, which ControlNet 1.1's Normal-BAE model reads. normal (B, H, W, 3): in world space, of any
-    length; opacity O (B, H, W): what is missing to 1 is a wall that faces the camera.
+    These are the colours of NYU-V2's normals, which ControlNet 1.1's Normal-BAE model reads. normal (B, H, W, 3): in world
+    space, of any length. opacity O (B, H, W): the share 1 - O shows a wall that faces the camera.
     """
     axes = cameras.camera_to_world[:, :3, :3]
     right, up, back = torch.einsum("bji,bhwj->bhwi", axes, F.normalize(normal, dim=-1)).unbind(-1)

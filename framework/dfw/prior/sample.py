@@ -14,7 +14,7 @@ from dfw.compose import Composition
 from dfw.config.schedules import Progress
 from dfw.config.settings import RunConfig
 from dfw.errors import ConfigError
-from dfw.export.turntable import save_grid
+from dfw.export.pictures import save_grid
 from dfw.interfaces.checks import check_guidance
 from dfw.interfaces.data import CameraBatch, PromptBatch
 from dfw.interfaces.guidance import Guidance

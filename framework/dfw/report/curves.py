@@ -1,4 +1,4 @@
-"""Curves as inline SVG: axes, ticks, a raw and a smoothed line, and the numbers for the page's read-out. Imports no torch."""
+"""Draws curves as inline SVG: axes, ticks, a raw and a smoothed line, and numbers for the read-out. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,34 +11,44 @@ from dfw.report.data import Series
 
 WIDTH, HEIGHT = 360.0, 180.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 10.0, 24.0  # margins of the plot area
-POINTS = 400  # a longer series is thinned to about so many points
-SMOOTH = 25  # the smoothed line averages over 1 / SMOOTH of the series
+POINTS = 400  # a longer series is thinned to about this many points: the plot is 298 units wide
+SMOOTH = 25  # the smoothed line averages over 1 / SMOOTH of the series to each side
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: `at` in the SVG's units, `label` as text."""
+    """A mark on an axis."""
 
     at: float
+    """Position in the SVG's units."""
     label: str
+    """Text of the mark."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A chart, ready for the template. raw, smooth: SVG path data. points: JSON [[x, y, step, value], ...] in the SVG's units."""
+    """A chart, ready for the template."""
 
     name: str
+    """Name of the quantity."""
     summary: str
+    """One sentence for screen readers."""
     raw: str
+    """SVG path data of the values."""
     smooth: str
+    """SVG path data of the smoothed values; empty for a short series."""
     x_ticks: list[Tick]
+    """Marks of the steps."""
     y_ticks: list[Tick]
+    """Marks of the values."""
     points: str
+    """JSON [[x, y, step, value], ...], x and y in the SVG's units."""
     gap: str
+    """Says where the first value is not finite; else empty."""
 
 
 def curve(series: Series) -> Curve | None:
-    """The chart of `series`; None where no value is finite."""
+    """Returns the chart of `series`, or None if no value is finite."""
     finite = [value for value in series.values if math.isfinite(value)]
     if not finite:
         return None
@@ -68,7 +78,7 @@ def curve(series: Series) -> Curve | None:
 
 
 def number(value: float) -> str:
-    """A short decimal: 4 significant digits, no exponent for everyday sizes, a true minus sign."""
+    """Formats a number with 4 significant digits, no exponent for everyday sizes, and a true minus sign."""
     if value == 0:
         return "0"
     text = f"{value:.4g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.2e}"
@@ -79,7 +89,7 @@ def number(value: float) -> str:
 
 
 def _nice_range(low: float, high: float) -> tuple[float, float, list[float]]:
-    """Bounds that are multiples of a round step around [low, high], and the multiples between: three to seven ticks."""
+    """Returns bounds around [low, high] that are multiples of a round step, and the three to seven multiples between."""
     if high == low:
         margin = abs(high) / 2 or 1.0
         low, high = low - margin, high + margin
@@ -106,7 +116,7 @@ def _thin(series: Series) -> Series:
 
 
 def _smoothed(values: list[float]) -> list[float]:
-    """Centred moving average over the finite values, over fewer at the ends; NaN stays NaN."""
+    """Returns the centred moving average over the finite values, over fewer at the ends. NaN stays NaN."""
     reach = max(1, len(values) // SMOOTH)
     result = []
     for index, value in enumerate(values):
@@ -117,7 +127,7 @@ def _smoothed(values: list[float]) -> list[float]:
 
 
 def _path(steps: list[float], values: list[float], place: Callable[[float, float], tuple[float, float]]) -> str:
-    """SVG path data through the finite points; a non-finite value leaves a gap."""
+    """Returns SVG path data through the finite points. A non-finite value leaves a gap."""
     words, pen_down = [], False
     for step, value in zip(steps, values, strict=True):
         if math.isfinite(value):

@@ -1,4 +1,4 @@
-"""What a report is made from, and how it is put in order. Imports no torch."""
+"""The data of a report, and how it is put in order. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,30 +11,37 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything a report shows.
-
-    status: `finished`, `interrupted`, `diverged` or `failed`; diagnosis: why, in a sentence. seconds: wall time. artifacts: name
-    (`glb`, `obj`, `ply`, `turntable` ...) -> file. metrics: rows of metrics.jsonl, {"step", "loss", "losses": {...}, "seconds":
-    {...}, ...}. previews: (step, picture). resolved_config: YAML. manifest: versions, components ..., nested. facts: label
-    -> text about the export.
-    """
+    """Everything that a report shows."""
 
     prompt: str
+    """The run's prompt."""
     seed: int
+    """The run's seed."""
     status: str
+    """`finished`, `interrupted`, `diverged` or `failed`."""
     seconds: float
+    """Wall time of the run."""
     diagnosis: str = ""
+    """One sentence that says why the run did not finish."""
     artifacts: Mapping[str, Path] = field(default_factory=dict)
+    """Name (`glb`, `obj`, `ply`, `turntable` ...) -> file, or folder of frames."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Label -> relative URL of the report of another stage."""
     metrics: Sequence[Mapping[str, Any]] = ()
+    """Rows of metrics.jsonl: `step`, `loss`, `losses`, `seconds`, and numbers that components logged under dotted names."""
     previews: Sequence[tuple[int, Path]] = ()
+    """Pairs of step and picture."""
     resolved_config: str = ""
+    """The configuration as YAML, with every default."""
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    """Versions, components and listeners, nested."""
     facts: Mapping[str, str] = field(default_factory=dict)
+    """Label -> text about the export."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One quantity over the run: `steps` and `values`, equally long; values may be NaN or infinite."""
+    """One quantity over the run. `steps` and `values` are equally long; values may be NaN or infinite."""
 
     name: str
     steps: list[float]
@@ -51,7 +58,7 @@ class Part:
 
 
 def series(rows: Sequence[Mapping[str, Any]]) -> list[Series]:
-    """Every numeric quantity in `rows` but the step and the seconds, nested ones with dotted names, in order of appearance."""
+    """Collects every number in `rows` except the step and the seconds, in order of appearance. Nested ones get dotted names."""
     found: dict[str, Series] = {}
     for row in rows:
         for name, value in _flat(row):
@@ -63,7 +70,7 @@ def series(rows: Sequence[Mapping[str, Any]]) -> list[Series]:
 
 
 def time_split(rows: Sequence[Mapping[str, Any]], seconds: float) -> list[Part]:
-    """Where the time went, by the rows' `seconds`; `other` is what of `seconds`, the wall time, no row accounts for."""
+    """Splits the wall time `seconds` by the rows' own `seconds`. `other` is wall time not accounted for by any row."""
     sums: dict[str, float] = {}
     for row in rows:
         for name, value in _flat(row):
@@ -79,7 +86,7 @@ def time_split(rows: Sequence[Mapping[str, Any]], seconds: float) -> list[Part]:
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """Dotted name and number of every number in a nested row."""
+    """Returns the dotted name and value of every number in a nested row."""
     pairs: list[tuple[str, float]] = []
     for key, value in row.items():
         if isinstance(value, Mapping):
@@ -90,7 +97,7 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
 
 
 def thinned(items: Sequence[tuple[int, Path]], most: int) -> list[tuple[int, Path]]:
-    """At most `most` of `items`, evenly spread, the first and the last among them."""
+    """Returns at most `most` of `items`, evenly spread, with the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]

@@ -1,4 +1,4 @@
-"""A chart of several lines as a stand-alone SVG, the vertical axis logarithmic. Imports no torch."""
+"""Draws several lines as a stand-alone SVG with a logarithmic vertical axis. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from dfw.report.curves import number
 WIDTH, HEIGHT = 720.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 70.0, 190.0, 44.0, 48.0  # margins of the plot area; the right one holds the legend
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555")
-"""Okabe and Ito's, told apart by colour-blind readers."""
+"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line: its name in the legend, and a value for each x; values that are not above 0 or not finite are left out."""
+    """One line of the chart."""
 
     name: str
+    """Name in the legend."""
     values: Sequence[float]
+    """One value for each x. Values that are not finite and above 0 are left out."""
 
 
 def log_plot(title: str, x_label: str, y_label: str, x: Sequence[float], lines: Sequence[Line]) -> str:
-    """The chart as SVG text. `x` ascends. Raises ValueError when there is nothing to show, or more lines than colours."""
+    """Returns the chart as SVG text. `x` ascends. Raises ValueError if there is nothing to show, or more lines than colours."""
     shown = [value for line in lines for value in line.values if math.isfinite(value) and value > 0]
     if not shown or len(lines) > len(COLOURS):
         raise ValueError(f"nothing to plot, or more than {len(COLOURS)} lines")

@@ -21,14 +21,15 @@ from dfw.errors import ExportError
 from dfw.report.curves import Curve, curve
 from dfw.report.data import ReportData, series, thinned, time_split
 
-PICTURES = 24  # previews shown at most
-NAMES = {"glb": "Mesh, GLB", "obj": "Mesh, OBJ", "ply": "Mesh, PLY", "turntable": "Turntable, WebP"}
+PICTURES = 24  # previews shown at most, because each one is embedded in the page
+MOVING = {".webp": "image/webp", ".gif": "image/gif", ".mp4": "video/mp4"}
+"""Ending of a turntable that the page shows -> its type."""
 PART_NAMES = {"optimizer": "optimiser", "other": "other (start, previews, export)"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside the page: its step and a data: URI."""
+    """A picture inside the page: its step, and its data: URI."""
 
     step: int
     source: str
@@ -36,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Link:
-    """A file beside the report: label, relative URL and size as text."""
+    """A file next to the report: label, relative URL, and size as text."""
 
     label: str
     url: str
@@ -44,10 +45,10 @@ class Link:
 
 
 def write_report(run_directory: Path, data: ReportData) -> Path:
-    """Writes `run_directory`/report.html, whole, in place of an older one, and returns its path.
+    """Writes `run_directory`/report.html atomically, replaces an older one, and returns its path.
 
-    Shows what there is: without a GLB the turntable or the newest preview takes the viewer's place. Raises ExportError when the
-    directory cannot be written.
+    Without a GLB, the turntable or the newest preview takes the viewer's place. Raises ExportError if the directory cannot be
+    written.
     """
     path = run_directory / "report.html"
     page = render_page(run_directory, data)
@@ -63,7 +64,7 @@ def write_report(run_directory: Path, data: ReportData) -> Path:
 
 
 def render_page(run_directory: Path, data: ReportData) -> str:
-    """The page's HTML. All text is escaped; scripts run only when their hash is in the page's own content security policy."""
+    """Returns the page's HTML with all text escaped. Its content security policy allows only its own scripts, by their hash."""
     glb, turntable = _existing(data, "glb"), _existing(data, "turntable")
     previews = thinned([(step, path) for step, path in data.previews if path.is_file()], PICTURES)
     charts = [chart for one in series(data.metrics) if (chart := curve(one)) is not None]
@@ -75,14 +76,14 @@ def render_page(run_directory: Path, data: ReportData) -> str:
         .render(
             data=data,
             model=_data_uri(glb, "model/gltf-binary") if glb else "",
-            turntable=_data_uri(turntable, "image/webp") if turntable else "",
+            turntable=_data_uri(turntable, MOVING[turntable.suffix]) if turntable and turntable.suffix in MOVING else "",
             pictures=[Picture(step, _picture(path)) for step, path in previews],
             curves=_ordered(charts),
             parts=time_split(data.metrics, data.seconds),
             part_names=PART_NAMES,
             duration=_duration(data.seconds),
             steps=int(data.metrics[-1]["step"]) + 1 if data.metrics else 0,
-            links=[_link(run_directory, name, path) for name, path in data.artifacts.items() if path.is_file()],
+            links=[_link(run_directory, path) for path in data.artifacts.values() if path.exists()],
             tables=_tables(data.manifest),
             style=Markup(_resource("page.css")),
             viewer_script=Markup(viewer),
@@ -101,12 +102,12 @@ def _resource(name: str) -> str:
 
 
 def _viewer_script() -> str:
-    """model-viewer without its pointer to a source map, which is not there."""
+    """Returns model-viewer without its reference to a source map, which is not shipped."""
     return _resource("viewer/model-viewer-umd.min.js").split("\n//# sourceMappingURL=")[0]
 
 
 def _hash(script: str) -> str:
-    """A Content-Security-Policy source that allows exactly `script`."""
+    """Returns a Content-Security-Policy source that allows exactly `script`."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
@@ -120,7 +121,7 @@ def _data_uri(path: Path, mime: str) -> str:
 
 
 def _picture(path: Path) -> str:
-    """The picture at `path` as a data: URI, recompressed as WebP."""
+    """Returns the picture at `path` as a data: URI, recompressed as WebP."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -129,23 +130,23 @@ def _picture(path: Path) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _link(run_directory: Path, name: str, path: Path) -> Link:
-    """A link from the report to `path`, relative where both are on one drive."""
+def _link(run_directory: Path, path: Path) -> Link:
+    """Returns a link from the report to `path`, relative if both are on one drive."""
     try:
         url = quote(Path(os.path.relpath(path, run_directory)).as_posix())
     except ValueError:
         url = path.resolve().as_uri()
-    size = path.stat().st_size
-    return Link(NAMES.get(name, name), url, f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(1, round(size / 1e3))} kB")
+    size = sum(one.stat().st_size for one in (path.iterdir() if path.is_dir() else [path]))
+    return Link(path.name, url, f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(1, round(size / 1e3))} kB")
 
 
 def _ordered(charts: Sequence[Curve]) -> list[Curve]:
-    """The sum of the losses first, then each loss, then the rest, in order of appearance."""
+    """Sorts the charts: the sum of the losses, then each loss, then the rest in order of appearance."""
     return sorted(charts, key=lambda chart: 0 if chart.name == "loss" else 1 if chart.name.startswith("losses.") else 2)
 
 
 def _duration(seconds: float) -> str:
-    """Seconds as text: 8.3 s, 4 min 05 s, 1 h 02 min."""
+    """Formats seconds: 8.3 s, 4 min 05 s, 1 h 02 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -155,7 +156,7 @@ def _duration(seconds: float) -> str:
 
 
 def _tables(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The manifest as titled tables: each mapping one, single values together under `run`."""
+    """Turns the manifest into titled tables: one per mapping, and one `run` for all single values."""
     single = [(str(key), _text(value)) for key, value in manifest.items() if not isinstance(value, Mapping)]
     tables = [("run", single)] if single else []
     for key, value in manifest.items():

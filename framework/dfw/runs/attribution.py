@@ -1,4 +1,4 @@
-"""Which component an exception comes out of: so that a crash inside a plugin is one sentence that names it."""
+"""Finds the component that raised an exception, so that a crash in a plugin becomes one sentence that names it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dfw.interfaces.component import Component, name_of
 
 
 def culprit(error: BaseException, components: Iterable[Component]) -> Component | None:
-    """The component in whose method `error` was raised, the innermost if they call each other; None when it was in none.
+    """Returns the component whose method raised `error`, the innermost if they call each other, or None.
 
-    A function without a `self` (the backward of an autograd function, say) counts for the component whose package it is in.
+    A function without `self`, such as the backward of an autograd function, counts for the component of the same package.
     """
     parts = list(components)
     frames = [frame for frame, _ in walk_tb(error.__traceback__)][::-1]
@@ -31,9 +31,9 @@ def culprit(error: BaseException, components: Iterable[Component]) -> Component 
 
 @contextmanager
 def naming(components: Iterable[Component], when: Callable[[], str], hint: str = "") -> Iterator[None]:
-    """Turns what comes out of a component, other than a DfwError, into a PluginError: who, `when()`, what was raised, `hint`.
+    """Turns an exception from a component into a PluginError that says who, `when()`, what was raised, and `hint`.
 
-    Ctrl-C passes, and so does what comes out of no component. The cause keeps the traceback.
+    A DfwError, Ctrl-C, and exceptions from no component pass unchanged. The cause keeps the traceback.
     """
     parts = list(components)
     try:

@@ -1,6 +1,6 @@
-"""Checkpoints: a directory of safetensors and JSON, complete or absent.
+"""Checkpoints: a directory of safetensors and JSON that is complete or absent.
 
-Everything is written to a temporary name in the same folder, flushed to disk, and renamed; nothing is pickled.
+Everything is written under a temporary name in the same folder, flushed to disk, and renamed. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dfw.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 1  # raised whenever older checkpoints can no longer be read
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -31,7 +31,7 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The optimiser's state as named tensors, and its groups as plain values."""
+    """Returns the optimiser's state as named tensors, and its groups as plain values."""
     state = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
@@ -45,7 +45,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    """Puts back what `optimizer_tensors` gave."""
+    """Restores the state that `optimizer_tensors` returned."""
     state: dict[int, dict[str, Any]] = {}
     for source in (tensors, plain["scalars"]):
         for name, value in source.items():
@@ -90,28 +90,28 @@ def save_checkpoint(
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints in `folder`, oldest first."""
+    """Returns the complete checkpoints in `folder`, oldest first."""
     return sorted(
         (p for p in folder.glob("step-*") if (p / "state.json").is_file()), key=lambda p: int(p.name.removeprefix("step-"))
     )
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """The newest complete checkpoint. Raises CheckpointError when there is none."""
+    """Returns the newest complete checkpoint. Raises CheckpointError if there is none."""
     found = list_checkpoints(folder)
     if not found:
-        raise CheckpointError(f"{folder}: no checkpoint here; start the run anew with `dfw run`")
+        raise CheckpointError(f"{folder}: there is no checkpoint here; start the run again with `dfw run`")
     return found[-1]
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, as text."""
+    """Returns the SHA-256 of a file, as text."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def step_of(path: Path) -> int:
-    """The step at which a checkpoint was written. Raises CheckpointError."""
+    """Returns the step at which a checkpoint was written. Raises CheckpointError if it cannot be read."""
     return int(_state(path)["step"])
 
 
@@ -119,14 +119,17 @@ def _state(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((path / "state.json").read_text())
         if state["format"] != FORMAT:
-            raise CheckpointError(f"{path}: checkpoint format {state['format']}, this version reads {FORMAT}")
+            raise CheckpointError(
+                f"{path}: it has checkpoint format {state['format']}, and this version of dfw reads {FORMAT}; "
+                "use the version that wrote it"
+            )
     except (OSError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be restored: {error}") from error
     return state
 
 
 def load_modules(path: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Restores `modules`. Raises CheckpointError, naming the one that does not fit."""
+    """Restores `modules`. Raises CheckpointError that names the one that does not fit."""
     for name, module in modules.items():
         try:
             file = path / f"{name}.safetensors"
@@ -140,7 +143,7 @@ def load_modules(path: Path, modules: Mapping[str, nn.Module]) -> None:
 
 
 def load_optimizers(path: Path, optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
-    """Restores the state of `optimizers`. Raises CheckpointError, naming the one that does not fit."""
+    """Restores the state of `optimizers`. Raises CheckpointError that names the one that does not fit."""
     state = _state(path)
     for name, optimizer in optimizers.items():
         try:
@@ -152,7 +155,10 @@ def load_optimizers(path: Path, optimizers: Mapping[str, torch.optim.Optimizer])
 def load_checkpoint(
     path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
 ) -> tuple[int, dict[str, Tensor]]:
-    """Restores `modules` and `optimizers` (possibly none); returns the step and the random streams' state."""
+    """Restores `modules` and `optimizers`. Returns the step and the state of the random streams.
+
+    Raises CheckpointError if a file is missing, broken or of another configuration.
+    """
     step = step_of(path)
     load_modules(path, modules)
     load_optimizers(path, optimizers)

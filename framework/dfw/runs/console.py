@@ -1,4 +1,4 @@
-"""What a run says: a listener like any other. A progress bar on a terminal, plain lines elsewhere. Imports no torch."""
+"""The console listener prints a progress bar on a terminal, and plain lines elsewhere. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ PARTS = ("render", "guidance", "backward", "optimizer")
 
 
 def split_text(seconds: Mapping[str, float]) -> str:
-    """`render 41 %, guidance 33 %, ...` of the time a step took."""
+    """Formats shares of a step's time: `render 41 %, guidance 33 %, ...`."""
     total = sum(seconds.values()) or 1.0
     return ", ".join(f"{part} {100 * seconds.get(part, 0.0) / total:.0f} %" for part in PARTS)
 
 
 def duration_text(seconds: float) -> str:
-    """`42 s` or `3 min 07 s`."""
+    """Formats seconds: `42 s` or `3 min 07 s`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 class _Patient(Console):
-    """A console that falls silent when nobody reads it any more (`dfw run ... | head`): the run goes on."""
+    """A console that goes quiet when its pipe is closed (`dfw run ... | head`), so that the run goes on."""
 
     def on_broken_pipe(self) -> None:
-        """Sends what is still printed nowhere, the interpreter's own last flush included."""
+        """Sends all further output to the null device, including the interpreter's last flush."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class ConsoleListener:
-    """Progress with the time left and where the time goes; at the end the paths of what was made."""
+    """Prints progress, the time left and the time split, and at the end the paths of all files."""
 
     def __init__(self, console: Console | None = None, lines_every: float = 10.0) -> None:
         self._console = console or _Patient(highlight=False, soft_wrap=True)
@@ -52,7 +52,7 @@ class ConsoleListener:
 
     @hookimpl
     def dfw_run_started(self, run: RunStarted) -> None:
-        """Says what is made and where."""
+        """Prints the prompt and the run directory."""
         self._console.print(f"{run.config.prompt} -> {run.directory}", markup=False)
         if self._console.is_terminal:
             columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
@@ -82,14 +82,14 @@ class ConsoleListener:
 
     @hookimpl
     def dfw_run_ended(self, run: RunEnded) -> None:
-        """The summary: status, time, time split, and every file that was made."""
+        """Prints the summary: status, time, time split and every file."""
         if self._bar is not None:
             self._bar.stop()
         self._console.print(f"{run.status} after {duration_text(run.seconds)}; {split_text(self._seconds)}", markup=False)
         for name, path in run.artifacts.items():
             self._console.print(f"  {name:<10} {_shown(path)}", markup=False)
         if run.status == "interrupted":
-            self._console.print(f"go on with: dfw run --resume {_shown(run.directory)}", markup=False)
+            self._console.print(f"to continue: dfw run --resume {_shown(run.directory)}", markup=False)
 
 
 def _shown(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The run directory: made once, never overwritten; every file in it is written whole or not at all."""
+"""The run directory is made once and never overwritten. Every file in it is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LIBRARIES = ("dreamfw", "torch", "diffusers", "transformers", "accelerate", "war
 
 
 def slug(prompt: str) -> str:
-    """A prompt as a file name: lower case, words joined by dashes, at most 40 characters."""
+    """Turns a prompt into a file name: lower case, words joined by dashes, at most 40 characters."""
     return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
 
 
 def unused(path: Path) -> Path:
-    """`path`, or `path` with -2, -3 ... before its suffix: the first that does not exist."""
+    """Returns the first of `path`, and `path` with -2, -3 ... before its suffix, that does not exist."""
     candidate, number = path, 2
     while candidate.exists():
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
@@ -34,12 +34,12 @@ def unused(path: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole."""
+    """Writes a text file atomically."""
     write_whole(path, text.encode())
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide a result."""
+    """Returns the versions of Python and of the libraries that influence a result."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for library in LIBRARIES:
         try:
@@ -64,7 +64,10 @@ class RunDirectory:
 
     @staticmethod
     def create(output: str, name: str, prompt: str, seed: int, path: Path | None = None) -> RunDirectory:
-        """A new directory `output/name/<prompt>-<seed>-<time>`, or `path`; a number is added where that exists."""
+        """Makes a new directory `output/name/<prompt>-<seed>-<time>`, or `path`, with a number added if that exists.
+
+        Raises ConfigError if the directory cannot be made.
+        """
         base = path or Path(output) / name / f"{slug(prompt or name)}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         number = 1
         while True:
@@ -75,7 +78,7 @@ class RunDirectory:
             except FileExistsError:
                 number += 1
             except OSError as error:
-                raise ConfigError(f"output: cannot make {made}: {error.strerror}; write a folder you may write to") from error
+                raise ConfigError(f"output: cannot make {made}: {error.strerror}; name a folder that you may write to") from error
         run = RunDirectory(made)
         for folder in (run.checkpoints, run.images, run.export):
             folder.mkdir()
@@ -83,7 +86,10 @@ class RunDirectory:
 
     @staticmethod
     def open(path: Path) -> RunDirectory:
-        """An existing run; of a run with stages the last stage that has begun. Raises CheckpointError for other paths."""
+        """Opens an existing run. Of a run with stages it opens the last one that has started.
+
+        Raises CheckpointError if `path` is not a run directory.
+        """
         run = RunDirectory(path)
         begun = stage_directories(path)
         if begun and not run.resolved.is_file():
@@ -95,45 +101,45 @@ class RunDirectory:
         return run
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Writes `name` (manifest.json, status.json) whole."""
+        """Writes `name` (manifest.json, status.json) atomically."""
         write_text(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     def update_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Writes `name` anew with the keys of `value` added or replaced."""
+        """Adds or replaces the keys of `value` in `name`."""
         self.write_json(name, self.read_json(name) | dict(value))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Reads `name`; an empty mapping where it does not exist."""
+        """Reads `name`. Returns an empty mapping if it does not exist."""
         path = self.path / name
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All rows of metrics.jsonl; an unfinished last line (a killed process) is left out."""
+        """Returns all rows of metrics.jsonl. Skips an unfinished last line, which a killed process leaves."""
         if not self.metrics.is_file():
             return []
         text = self.metrics.read_text(encoding="utf-8")
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def truncate_metrics(self, step: int) -> None:
-        """Drops the rows from `step` on, before a resumed run writes them again."""
+        """Drops the rows from `step` on, because a resumed run writes them again."""
         rows = [row for row in self.read_metrics() if row["step"] < step]
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
     def previews(self) -> list[tuple[int, Path]]:
-        """(step, path) of the preview images, in order."""
+        """Returns (step, path) of the preview images, in order."""
         return [(int(path.stem.split("-")[1]), path) for path in sorted(self.images.glob("step-*.png"))]
 
 
 STAGES = "stages.yaml"
-"""In the directory of a run with stages: stage -> its resolved configuration, in order."""
+"""File in the directory of a run with stages: stage -> its resolved configuration, in order."""
 
 
 def stage_directories(path: Path) -> list[Path]:
-    """The directories `1-coarse`, `2-refine` ... of the stages that have begun, in order."""
+    """Returns the directories of the stages that have started, in order: `1-coarse`, `1-coarse-2` (tried again), `2-refine`."""
     if not (path / STAGES).is_file():
         return []
     found = [below for below in path.glob("*-*") if (below / "resolved.yaml").is_file() and below.name.split("-")[0].isdigit()]
-    return sorted(found, key=lambda below: (int(below.name.split("-")[0]), below.stat().st_mtime))
+    return sorted(found, key=lambda below: (int(below.name.split("-")[0]), len(below.name), below.name))
 
 
 class LogFile:

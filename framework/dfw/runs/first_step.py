@@ -1,7 +1,7 @@
-"""A look at values, where somebody waits for them anyway: in a run's first step, and in pictures that are to be shown.
+"""Checks for NaN and infinity at the two points where the run reads the device anyway: the first step and every preview.
 
-A number that is not finite before anything was learned is a component's own doing, and it is named. Between such looks the
-watchdog reads the numbers that each step gives.
+A NaN in the first step cannot come from training, so the error names the component that produced it. In all other steps the
+watchdog checks the step's numbers.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dfw.interfaces.geometry import DensityField, Geometry
 from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.loss import LossInputs
 
-_UNTOUCHED = "before the first update, when nothing was learned yet; look at its options and its code, not at the learning rate"
+_UNTOUCHED = "before the first update, so training did not cause it; check its options and its code, not the learning rate"
 
 
 def look_at_geometry(geometry: Geometry, device: torch.device) -> None:
-    """Asks a density field at a few points: shapes, gradients, finite values, no negative density. Other geometries pass.
+    """Checks a density field at a few points: shapes, gradients, finite values, no negative density. Other geometries pass.
 
-    Raises ContractError, and DivergedError for what is not finite.
+    Raises ContractError, and DivergedError if a value is not finite.
     """
     if not isinstance(geometry, DensityField):
         return
@@ -40,16 +40,16 @@ def look_at_geometry(geometry: Geometry, device: torch.device) -> None:
     _finite(geometry, {"density": found.density, "albedo": found.albedo})
     lowest = float(found.density.detach().min())
     if lowest < 0:
-        raise broken(geometry, f"density is {lowest:g} somewhere; it is 0 or more everywhere")
+        raise broken(geometry, f"density is {lowest:g} somewhere; it must be 0 or more everywhere")
 
 
 def look_at_render(renderer: Component, render: RenderOutput, step: int) -> None:
-    """Raises DivergedError when pixels of a picture made at `step` are not finite."""
+    """Raises DivergedError if pixels of a picture made at `step` are not finite."""
     _finite(renderer, {"colour": render.colour, "opacity": render.opacity, "depth": render.depth}, step)
 
 
 def look_at_losses(losses: Mapping[str, tuple[Component, Tensor, LossInputs]]) -> None:
-    """Raises DivergedError for a loss that is not finite: names the guidance where that is what gave the loss such numbers."""
+    """Raises DivergedError if a loss is not finite. Names the guidance if the numbers came from it."""
     for loss, value, inputs in losses.values():
         if not bool(torch.isfinite(value.detach())):
             if inputs.guidance is not None:

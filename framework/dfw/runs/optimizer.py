@@ -1,4 +1,4 @@
-"""The optimiser: named parameter groups, each with settings of its own; rates are functions of the step."""
+"""The optimiser: named parameter groups, each with its own settings. Learning rates may change with the step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Groups = dict[str, list[nn.Parameter]]
 
 
 def merge_groups(parts: Iterable[Groups]) -> Groups:
-    """All parts' groups with at least one parameter; a parameter named twice stays in its first group."""
+    """Joins the groups of all parts and drops empty ones. A parameter that occurs twice stays in its first group."""
     merged: Groups = {}
     seen: set[int] = set()
     for groups in parts:
@@ -30,7 +30,7 @@ def merge_groups(parts: Iterable[Groups]) -> Groups:
 
 
 def _settings_of(settings: OptimizerSettings, group: str) -> list[GroupSettings]:
-    """The entries that concern `group`, the longest dotted prefix first."""
+    """Returns the entries for `group`, the longest dotted prefix first."""
     found, name = [], group
     while name:
         if name in settings.groups:
@@ -40,14 +40,17 @@ def _settings_of(settings: OptimizerSettings, group: str) -> list[GroupSettings]
 
 
 def learning_rate_of(settings: OptimizerSettings, group: str) -> Schedule:
-    """The schedule of `group`: of its own entry, else of its longest dotted prefix that has one, else the common one."""
+    """Returns the schedule of `group`: its own, else that of its longest dotted prefix, else the common one."""
     return next((one.lr for one in _settings_of(settings, group) if one.lr is not None), settings.lr)
 
 
 def make_optimizer(settings: OptimizerSettings, groups: Groups) -> torch.optim.Optimizer:
-    """The optimiser over `groups`, fused into one kernel call. Raises ConfigError for a setting that names no group."""
+    """Makes the optimiser over `groups`, fused into one kernel call. Raises ConfigError if a setting names an unknown group."""
     if not groups:
-        raise ConfigError("nothing to train: no component of this run gives trainable parameters in parameter_groups()")
+        raise ConfigError(
+            "nothing to train: no component of this run gives trainable parameters in parameter_groups(); "
+            "choose a geometry with parameters"
+        )
     for name in settings.groups:
         if not any(group == name or group.startswith(f"{name}.") for group in groups):
             raise ConfigError(f"optimizer.groups.{name}: no such parameter group; this run has {', '.join(sorted(groups))}")
@@ -59,7 +62,7 @@ def make_optimizer(settings: OptimizerSettings, groups: Groups) -> torch.optim.O
 
 
 def _options(settings: OptimizerSettings, group: str) -> dict[str, Any]:
-    """What torch's optimiser takes for a group besides its rate."""
+    """Returns the options of torch's optimiser for a group, except the rate."""
     found: dict[str, Any] = {}
     for name in ("betas", "eps", "weight_decay"):
         own = (getattr(one, name) for one in _settings_of(settings, group))
@@ -70,16 +73,16 @@ def _options(settings: OptimizerSettings, group: str) -> dict[str, Any]:
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, settings: OptimizerSettings, progress: Progress) -> None:
-    """Gives every group its learning rate of this step."""
+    """Sets every group's learning rate for this step."""
     for group in optimizer.param_groups:
         group["lr"] = value_at(learning_rate_of(settings, group["name"]), progress)
 
 
 @torch.no_grad()
 def carry_over(optimizer: torch.optim.Optimizer, resized: Resized) -> None:
-    """Puts a parameter's new values in place, and gives each new row the optimiser's state of the row that it continues.
+    """Puts a parameter's new values in place. Each new row takes the optimiser's state of the row that it continues.
 
-    Rows of index -1 begin with a state of zeros. Raises ContractError for an index that does not fit.
+    Rows of index -1 start with a state of zeros. Raises ContractError if the index does not fit.
     """
     parameter, values, index = resized.parameter, resized.values, resized.index
     rows = len(parameter)

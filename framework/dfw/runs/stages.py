@@ -49,7 +49,9 @@ def run_stages(compositions: Mapping[str, Composition], listeners: Sequence[obje
 def resume_stages(root: Path, overrides: Sequence[str] = (), listeners: Sequence[object] | None = None) -> RunResult:
     """Goes on with the first stage that is not finished. Raises CheckpointError where all are."""
     if overrides:
-        raise ConfigError(f"{root}: a run with stages goes on as it was composed; give --resume {root}/N-STAGE to change one stage")
+        raise ConfigError(
+            f"{root}: a run with stages goes on as it was composed; give --resume {root}/N-STAGE to change one of them"
+        )
     trees: dict[str, Any] = yaml.safe_load((root / STAGES).read_text(encoding="utf-8"))["stages"]
     return _go_on(root, {name: load_config(tree) for name, tree in trees.items()}, listeners, resumed=True)
 

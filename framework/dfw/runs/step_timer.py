@@ -1,4 +1,4 @@
-"""Where the time of a step goes, without making the host wait for the device."""
+"""Measures where the time of a step goes, without making the host wait for the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Mark = tuple[float, torch.cuda.Event | None]
 
 
 class Clock:
-    """Seconds per named part of a step. On CUDA it records events and reads them only in `collect`."""
+    """Records the time of the named parts of a step. On CUDA it records events, which `seconds_of` reads later."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -27,7 +27,7 @@ class Clock:
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Times the body as `part`; parts of one name add up."""
+        """Times the body as `part`. Times of the same part add up."""
         start = self._mark()
         try:
             yield
@@ -35,13 +35,13 @@ class Clock:
             self._spans.append((part, start, self._mark()))
 
     def take(self) -> list[tuple[str, Mark, Mark]]:
-        """The spans since the last `take`, still unread."""
+        """Returns the spans since the last `take`, still unread."""
         spans, self._spans = self._spans, []
         return spans
 
 
 def seconds_of(spans: list[tuple[str, Mark, Mark]]) -> dict[str, float]:
-    """Part -> seconds. On CUDA the caller has synchronised since the spans were recorded."""
+    """Returns part -> seconds. On CUDA the caller must have synchronised after the spans were recorded."""
     seconds: dict[str, float] = {}
     for part, (start, start_event), (end, end_event) in spans:
         if start_event is not None and end_event is not None:

@@ -1,4 +1,4 @@
-"""Density blobs: where matter is at the start, so that the first renders show something in the middle.
+"""Density blobs: they place matter in the middle at the start, so that the first renders show something.
 
 Legend: points (..., 3), world units, centred at the origin; r = |x|.
 """
@@ -17,11 +17,11 @@ Placement = Literal["before", "after"]
 
 
 class GaussianBlob(ComponentConfig):
-    """scale exp(-r^2/(2 width^2)). DreamFusion (Poole et al. 2023), appendix A.2: 5 and 0.2, added to the density itself."""
+    """scale exp(-r^2/(2 width^2)). DreamFusion (Poole et al. 2023), appendix A.2, adds it to the density, with 5 and 0.2."""
 
     form: Literal["gaussian"] = "gaussian"
     scale: PositiveFloat = 5.0
-    """Height at the centre: 1/unit when placed after the activation, dimensionless before it."""
+    """Height at the centre: 1/unit if placed after the activation, dimensionless before it."""
     width: PositiveFloat = 0.2
     """Standard deviation, world units."""
     placement: Placement = "after"
@@ -29,32 +29,32 @@ class GaussianBlob(ComponentConfig):
 
 
 class LinearBlob(ComponentConfig):
-    """scale (1 - r/width): negative beyond `width`, so that space starts empty.
+    """scale (1 - r/width). It is negative beyond `width`, so that space starts empty.
 
-    Magic3D (Lin et al. 2023): 10 and 0.5, before softplus.
+    Magic3D (Lin et al. 2023) adds it before softplus, with 10 and 0.5.
     """
 
     form: Literal["linear"] = "linear"
     scale: PositiveFloat = 10.0
     """Height at the centre: dimensionless before the activation, 1/unit after it."""
     width: PositiveFloat = 0.5
-    """Distance of the zero from the centre, world units."""
+    """Distance from the centre at which the blob is 0, world units."""
     placement: Placement = "before"
-    """`before` or `after` the density's activation; after it, negative values are cut off."""
+    """`before` or `after` the density's activation. After it, negative values become 0."""
 
 
 def _expand(value: Any) -> Any:
-    """A mapping without `form` is a linear blob."""
+    """Reads a mapping without `form` as a linear blob."""
     return {"form": "linear", **value} if isinstance(value, dict) else value
 
 
 _Blobs = Annotated[GaussianBlob | LinearBlob, Field(discriminator="form")]
 BlobConfig = Annotated[_Blobs, BeforeValidator(_expand, json_schema_input_type=_Blobs)]
-"""A blob by its `form`; linear if that is not given."""
+"""A blob by its `form`; the default is linear."""
 
 
 def blob(config: GaussianBlob | LinearBlob, points: Tensor) -> Tensor:
-    """The blob's value at `points` (..., 3) -> (...)."""
+    """Returns the blob's value (...) at `points` (..., 3)."""
     squared = points.square().sum(-1)
     if isinstance(config, GaussianBlob):
         return config.scale * torch.exp(-squared / (2 * config.width**2))
@@ -63,7 +63,7 @@ def blob(config: GaussianBlob | LinearBlob, points: Tensor) -> Tensor:
 
 
 def blob_gradient(config: GaussianBlob | LinearBlob, points: Tensor) -> Tensor:
-    """The gradient of `blob` at `points` (..., 3) -> (..., 3); 0 where a linear blob is cut off, and at its tip."""
+    """Returns the gradient (..., 3) of `blob` at `points` (..., 3). It is 0 where a linear blob is cut off, and at its tip."""
     squared = points.square().sum(-1, keepdim=True)
     if isinstance(config, GaussianBlob):
         return points * (-config.scale / config.width**2 * torch.exp(-squared / (2 * config.width**2)))

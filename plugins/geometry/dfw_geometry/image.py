@@ -1,4 +1,4 @@
-"""A plane of pixels or latents in place of a scene: tries any guidance and loss in 2D, in seconds.
+"""A plane of pixels or latents in place of a scene, to try any guidance and loss in 2D within seconds.
 
 Legend: P particles (independent planes), H, W their size, C channels.
 """
@@ -15,10 +15,10 @@ from dfw import ComponentConfig, ImagePlanes
 
 
 class Image(ImagePlanes):
-    """P planes of values that are the parameters themselves. Feature `image`.
+    """P planes whose values are the parameters themselves. Provides `image`.
 
-    Pixels are clamped to [0, 1] straight through: the image is in range, and the gradient passes as if nothing were clamped, so
-    that a pixel at the border can come back. Latents are unbounded.
+    Pixels are clamped to [0, 1] with a straight-through gradient. The image is in range, and a pixel at the border can come
+    back. Latents are unbounded.
     """
 
     class Config(ComponentConfig):
@@ -31,18 +31,18 @@ class Image(ImagePlanes):
         space: Literal["pixel", "latent"] = "pixel"
         """`pixel`: colours in [0, 1]; `latent`: the guidance's own space, unbounded."""
         channels: PositiveInt | None = None
-        """3 for pixels; 4 for latents if not given."""
+        """Channels; by default 3 for pixels and 4 for latents."""
         count: PositiveInt = 1
         """Independent planes (particles)."""
         mean: float | None = None
-        """Mean of the initial values; 0.5 for pixels and 0 for latents if not given."""
+        """Mean of the initial values; by default 0.5 for pixels and 0 for latents."""
         deviation: NonNegativeFloat | None = None
-        """Standard deviation of the initial values; 0.1 for pixels and 1 for latents if not given."""
+        """Standard deviation of the initial values; by default 0.1 for pixels and 1 for latents."""
 
         @model_validator(mode="after")
         def _check(self) -> Image.Config:
             if self.space == "pixel" and self.channels not in (None, 3):
-                raise ValueError(f"channels: {self.channels} for space: pixel; write 3, or space: latent")
+                raise ValueError(f"channels: pixels have 3 channels, not {self.channels}; write 3, or space: latent")
             return self
 
     config: Config
@@ -55,7 +55,7 @@ class Image(ImagePlanes):
 
     @classmethod
     def provides(cls, config: Config) -> frozenset[str]:
-        """A plane of values."""
+        """Provides an image plane."""
         return frozenset({"image"})
 
     @property
@@ -64,7 +64,7 @@ class Image(ImagePlanes):
         return self.config.space == "latent"
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Independent normal values with the configured mean and deviation."""
+        """Draws independent normal values with the configured mean and deviation."""
         pixel = self.config.space == "pixel"
         mean = self.config.mean if self.config.mean is not None else (0.5 if pixel else 0.0)
         deviation = self.config.deviation if self.config.deviation is not None else (0.1 if pixel else 1.0)
@@ -73,7 +73,7 @@ class Image(ImagePlanes):
             self.values.copy_(mean + deviation * values)
 
     def image(self, batch: int | None = None) -> Tensor:
-        """The first `batch` planes, starting over when there are fewer, (B, H, W, C); all P if not given."""
+        """Returns the first `batch` planes (B, H, W, C), repeated if there are fewer. Returns all P planes by default."""
         values: Tensor = self.values
         if batch is not None:
             index = torch.arange(batch, device=values.device) % values.shape[0]
@@ -81,5 +81,5 @@ class Image(ImagePlanes):
         return values if self.latent else values + (values.detach().clamp(0, 1) - values.detach())
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """One group, `geometry`."""
+        """Returns one group, `geometry`."""
         return {"geometry": [self.values]}

@@ -105,7 +105,7 @@ class NeRF(DensityField):
 
     @classmethod
     def provides(cls, config: Config) -> frozenset[str]:
-        """A density and an albedo over space."""
+        """Provides density and albedo over space."""
         return frozenset({"density-field", "albedo"})
 
     @property

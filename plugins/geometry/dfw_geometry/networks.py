@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def draw_uniform(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
-    """Fills `parameter` with U(-bound, bound), drawn in float32 on the generator's device: the same numbers on every device."""
+    """Fills `parameter` with U(-bound, bound), drawn in float32 on the generator's device: every device gets the same numbers."""
     values = torch.empty(parameter.shape, device=generator.device, dtype=torch.float32).uniform_(
         -bound, bound, generator=generator
     )
@@ -21,14 +21,14 @@ def draw_uniform(parameter: Tensor, bound: float, generator: torch.Generator) ->
 
 
 def draw_linear(layer: nn.Linear, generator: torch.Generator, gain: float = 1.0) -> None:
-    """He's uniform weights times `gain` (He et al. 2015), and zero bias."""
+    """Draws He's uniform weights times `gain` (He et al. 2015), and sets the bias to zero."""
     draw_uniform(layer.weight, gain * math.sqrt(6 / layer.in_features), generator)
     with torch.no_grad():
         layer.bias.zero_()
 
 
 def empty_linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer of zeros: unlike torch's own start, it draws nothing from the global generator."""
+    """Makes a linear layer of zeros. Unlike torch's own constructor it draws nothing from the global generator."""
     layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
     with torch.no_grad():
         layer.weight.zero_()
@@ -46,13 +46,13 @@ class MLP(nn.Module):
         self.last = empty_linear(sizes[-1], outputs)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """He's initialisation; the last layer at a tenth of it, so that the output starts near zero."""
+        """Initialises as He et al.; the last layer gets a tenth of that, so that the output starts near zero."""
         for layer in self.hidden:
             draw_linear(layer, generator)  # type: ignore[arg-type]
         draw_linear(self.last, generator, gain=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The network's output, unbounded."""
+        """Returns the network's output, unbounded."""
         for layer in self.hidden:
             x = F.relu(layer(x), inplace=True)
         out: Tensor = self.last(x)
@@ -60,7 +60,7 @@ class MLP(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + W2 silu(W1 silu(LayerNorm(x))), pre-normalised."""
+    """A pre-normalised residual block: x + W2 silu(W1 silu(LayerNorm(x)))."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class ResidualMLP(nn.Module):
         self.blocks = nn.ModuleList([ResidualBlock(width) for _ in range(blocks)])
 
     def initialise(self, generator: torch.Generator) -> None:
-        """He's initialisation; each block's last layer at a tenth of it, so that blocks start near the identity."""
+        """Initialises as He et al.; each block's last layer gets a tenth of that, so that blocks start near the identity."""
         draw_linear(self.first, generator, gain=1 / math.sqrt(2))
         for block in self.blocks:
             assert isinstance(block, ResidualBlock)
@@ -94,7 +94,7 @@ class ResidualMLP(nn.Module):
             draw_linear(block.second, generator, gain=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The trunk's features."""
+        """Returns the trunk's features."""
         x = self.first(x)
         for block in self.blocks:
             x = block(x)
@@ -105,7 +105,7 @@ class _TruncatedExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return torch.exp(x.clamp(max=80))
+        return torch.exp(x.clamp(max=80))  # exp(88.8) overflows float32
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
@@ -114,14 +114,14 @@ class _TruncatedExp(torch.autograd.Function):
 
 
 def truncated_exp(x: Tensor) -> Tensor:
-    """exp(x), finite up to x = 80 and constant above; its gradient is exp(clamp(x, -15, 15)), so that no step explodes.
+    """Returns exp(x), constant above x = 80 so that it stays finite. Its gradient is exp(clamp(x, -15, 15)), so no step explodes.
 
-    Instant-NGP's activation (Mueller et al. 2022). Differentiable twice.
+    This is Instant-NGP's activation (Mueller et al. 2022). It is differentiable twice.
     """
     out: Tensor = _TruncatedExp.apply(x)  # type: ignore[no-untyped-call]
     return out
 
 
 def truncated_exp_slope(x: Tensor) -> Tensor:
-    """exp(clamp(x, -15, 15)): the derivative that `truncated_exp` has by definition."""
+    """Returns exp(clamp(x, -15, 15)), the derivative that `truncated_exp` has by definition."""
     return torch.exp(x.clamp(-15, 15))

@@ -1,4 +1,4 @@
-"""An exact procedural scene as a density field: ground truth for tests, scores and renderers. It has nothing to train."""
+"""An exact procedural scene as a density field. It is the ground truth of tests and scores, and has nothing to train."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .shapes import parse_prompt
 
 
 class SdfScene(DensityField):
-    """density = density_scale * sigmoid(-sharpness d(x)), d the signed distance of the named shape; 0 outside the cube."""
+    """density = density_scale * sigmoid(-sharpness d(x)), where d is the signed distance of the shape; 0 outside the cube."""
 
     class Config(ComponentConfig):
         """Which shape, and how hard its surface is."""
@@ -41,7 +41,7 @@ class SdfScene(DensityField):
 
     @classmethod
     def provides(cls, config: Config) -> frozenset[str]:
-        """A density and an albedo over space."""
+        """Provides density and albedo over space."""
         return frozenset({"density-field", "albedo"})
 
     @property
@@ -50,11 +50,11 @@ class SdfScene(DensityField):
         return self.config.radius
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """None: nothing is trained."""
+        """Returns no group: the scene has no parameters."""
         return {}
 
     def distance(self, points: Tensor) -> Tensor:
-        """Signed distance (...), world units, negative inside, at `points` (..., 3)."""
+        """Returns the signed distance (...) at `points` (..., 3), world units, negative inside."""
         return self.scene.distance(points)
 
     def density(self, points: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class SdfScene(DensityField):
         return torch.where(inside, density, torch.zeros_like(density))
 
     def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
-        """As `DensityField`. The normal is the distance's normalised gradient, exact up to the shape's creases."""
+        """As `DensityField`. The normal is the distance's normalised gradient. It is exact except at creases."""
         albedo = self.scene.colour(points)
         if not normals:
             return FieldSample(self.density(points), albedo)

@@ -1,1 +1,1 @@
-"""Guidance that come with dfw. Imports no torch: a component's module loads when a configuration names it."""
+"""The guidances that ship with dfw. Imports no torch: a component's module loads when a configuration names it."""

@@ -1,4 +1,4 @@
-"""Short names of models, the repositories that keep them, and repositories that are gone. Imports no torch."""
+"""Short names of models, their repositories, and repositories that are gone. Imports no torch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "flow": ("sd3-medium", "sd35-medium", "flux-schnell", "flux-dev"),
     "controlnet": ("depth", "normals"),
 }
-"""Guidance -> the short names it can load; for `controlnet`, those of its control networks."""
+"""Guidance -> the short names it can load. `controlnet` lists its control networks."""
 
 REMOVED: dict[str, str] = {
     "runwayml/stable-diffusion-v1-5": "sd15",
@@ -48,9 +48,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def candidates(model: str, family: str = "stable-diffusion") -> tuple[str, ...]:
-    """What `model` stands for in `family`, a key of FAMILIES: folders or hub repositories, to be tried in order.
+    """Returns the folders or hub repositories that `model` may stand for, to be tried in order.
 
-    Raises ValueError for a name that is none, and for one of another family.
+    `family` is a key of FAMILIES. Raises ValueError if the name is unknown, or known only to another family.
     """
     known = FAMILIES[family]
     if model in known:

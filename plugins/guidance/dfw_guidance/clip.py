@@ -1,4 +1,4 @@
-"""Texts through CLIP's text encoders (Radford et al. 2021), as the Stable Diffusion family reads them."""
+"""Encodes texts with CLIP's text encoders (Radford et al. 2021), as the Stable Diffusion family reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dfw import PromptError
 
 
 def tokenise(tokenizer: Any, texts: Sequence[str], length: int) -> Any:
-    """Token ids (B, `length`) and their attention mask, padded. Raises PromptError for a text that has more tokens."""
+    """Returns token ids (B, `length`) and their attention mask, padded. Raises PromptError if a text has more tokens."""
     for text in texts:
         own = len(tokenizer("").input_ids)
         count = len(tokenizer(text).input_ids)
@@ -21,12 +21,12 @@ def tokenise(tokenizer: Any, texts: Sequence[str], length: int) -> Any:
 
 
 def context_length(tokenizer: Any, encoder: Any) -> int:
-    """Tokens that both can hold."""
+    """Returns the number of tokens that both tokenizer and encoder can hold."""
     return int(min(tokenizer.model_max_length, encoder.config.max_position_embeddings))
 
 
 def last_hidden(tokenizer: Any, encoder: Any, texts: Sequence[str]) -> Tensor:
-    """Output of the last layer (B, L, D), float32: what Stable Diffusion 1 and 2 read."""
+    """Returns the last layer's output (B, L, D), float32. Stable Diffusion 1 and 2 read it."""
     tokens = tokenise(tokenizer, texts, context_length(tokenizer, encoder)).to(encoder.device)
     masked = getattr(encoder.config, "use_attention_mask", False)
     hidden: Tensor = encoder(tokens.input_ids, attention_mask=tokens.attention_mask if masked else None)[0]
@@ -34,10 +34,10 @@ def last_hidden(tokenizer: Any, encoder: Any, texts: Sequence[str]) -> Tensor:
 
 
 def penultimate_hidden(tokenizer: Any, encoder: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Output of the layer before the last (B, L, D) and the encoder's pooled output (B, P), float32.
+    """Returns the output of the layer before the last (B, L, D) and the pooled output (B, P), float32.
 
-    What Stable Diffusion XL (Podell et al. 2023) and 3 (Esser et al. 2024) read. Pooled: the projection of an encoder that has
-    one, else the last layer's output at the end of the text.
+    Stable Diffusion XL (Podell et al. 2023) and 3 (Esser et al. 2024) read both. The pooled output is the encoder's projection
+    if it has one, else the last layer's output at the end of the text.
     """
     tokens = tokenise(tokenizer, texts, context_length(tokenizer, encoder)).to(encoder.device)
     output = encoder(tokens.input_ids, output_hidden_states=True)

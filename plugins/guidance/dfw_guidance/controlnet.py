@@ -1,4 +1,4 @@
-"""Stable Diffusion that is shown the rendered shape: its depth or its normals, through a ControlNet."""
+"""Stable Diffusion that sees the rendered shape: its depth or its normals, through a ControlNet."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from dfw_guidance.stable_diffusion import StableDiffusion
 
 
 class ControlNet(StableDiffusion):
-    """Stable Diffusion with a ControlNet (Zhang et al. 2023): its noise is predicted for the shape that is there.
+    """Stable Diffusion with a ControlNet (Zhang et al. 2023): it predicts noise for the rendered shape.
 
-    A prediction for a conditioning without a control picture, as when sampling in 2D, is the plain model's.
+    Without a control picture, for example when sampling in 2D, the prediction is the plain model's.
     """
 
     class Config(StableDiffusion.Config):
-        """Which model and control network, and what of the render they are shown."""
+        """Which model and control network, and what they see of the render."""
 
         model: str = "sd15"
-        """`sd15`, or what else the control network was trained on: a hub id or a folder in diffusers' layout."""
+        """`sd15`, or the model that the control network was trained on: a hub id, or a folder in diffusers' layout."""
         control: Literal["depth", "normals"] = "depth"
-        """What of the render is shown: `depth` as disparity, near white; `normals` as seen from the camera."""
+        """What the control network sees: `depth` as disparity with near white, or `normals` as seen from the camera."""
         controlnet: str | None = None
-        """Control network: a hub id or a folder; by default ControlNet 1.1's for SD 1.5 and `control`."""
+        """Control network: a hub id or a folder. The default is ControlNet 1.1's for SD 1.5 and `control`."""
         control_scale: NonNegativeFloat = 1.0
-        """Factor of what the control network adds to the U-Net; 0 is the plain model."""
+        """Factor of the control network's contribution to the U-Net; 0 gives the plain model."""
 
         @field_validator("controlnet")
         @classmethod
@@ -47,7 +47,7 @@ class ControlNet(StableDiffusion):
 
     @classmethod
     def requires(cls, config: ControlNet.Config) -> frozenset[str]:
-        """The render's depth or normals, and its opacity."""
+        """Requires the render's depth or normals, and its opacity."""
         return frozenset({config.control, "opacity"})
 
     def _load(self, files: Files) -> None:
@@ -59,20 +59,21 @@ class ControlNet(StableDiffusion):
         own, theirs = self.unet.config.cross_attention_dim, self.controlnet.config.cross_attention_dim
         if own != theirs:
             raise ValueError(
-                f"its U-Net reads texts of width {own}, the control network {name!r} of {theirs}: not for this model"
+                f"its U-Net reads texts of width {own}, and the control network {name!r} reads {theirs}: "
+                "it was made for another model"
             )
 
     def control_image(self, render: RenderOutput, cameras: CameraBatch) -> Tensor:
-        """The depth or normal picture (B, 3, H, W) of the render, at the model's resolution."""
+        """Returns the depth or normal picture (B, 3, H, W) of the render, at the model's resolution."""
         if self.config.control == "normals" and render.normal is None:
-            raise ConfigError("guidance.control: normals, and the render has none; write renderer.shading.normals: always")
+            raise ConfigError("guidance.control: the render has no normals; write renderer.shading.normals: always")
         of = "depth" if self.config.control == "depth" else "camera-normal"
         picture = render.picture(of, cameras).permute(0, 3, 1, 2)
         side = (self.resolution, self.resolution)
         return F.interpolate(picture, size=side, mode="bilinear", align_corners=False, antialias=picture.shape[-1] > side[1])
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """The U-Net's output (B, C, h, w) in `noisy`'s dtype, for the shape in `conditioning.control` where there is one."""
+        """Returns the U-Net's output (B, C, h, w) in `noisy`'s dtype, for the shape in `conditioning.control` if there is one."""
         if conditioning.control is None:
             return super().predict(noisy, timestep, conditioning)
         dtype, text = self.unet.dtype, conditioning.embedding.to(self.unet.dtype)

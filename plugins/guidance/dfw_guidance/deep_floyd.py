@@ -1,4 +1,4 @@
-"""DeepFloyd IF's first stage as a frozen score model: a diffusion of 64x64 pixels that reads T5."""
+"""DeepFloyd IF's first stage as a frozen score model: it works in 64x64 pixels and reads T5."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from dfw_guidance.pretrained import Files, Pretrained, ddpm_schedule
 from dfw_guidance.t5 import T5Config, TransientT5, exists
 
 TEXT_LENGTH = 77
-"""Tokens that IF was trained with; T5 itself could read more."""
+"""IF was trained with this many tokens; T5 itself can read more."""
 
 
 class DeepFloyd(Pretrained):
-    """A pixel-space diffusion (DeepFloyd IF 2023, after Imagen, Saharia et al. 2022): the kind of prior DreamFusion used.
+    """A pixel-space diffusion model (DeepFloyd IF 2023, after Imagen, Saharia et al. 2022), the kind of prior DreamFusion used.
 
-    Its U-Net predicts noise and a variance; score distillation has no use for the latter. Its T5 text encoder, larger than the
-    U-Net, is in memory only while it reads new texts.
+    Its U-Net predicts noise and a variance; score distillation does not use the variance. Its T5 text encoder is larger than the
+    U-Net, and is in memory only while it reads new texts.
     """
 
     class Config(T5Config):
-        """Which model, how it is held in memory, and where its text encoder's answers are kept."""
+        """Which model, how it is held in memory, and where its text embeddings are kept."""
 
         family: ClassVar[str] = "deep-floyd"
 
         model: str = "if-xl"
-        """`if-xl`, `if-l`, `if-m` (their licence must be accepted on the hub), a hub id, or a folder in diffusers' layout."""
+        """`if-xl`, `if-l`, `if-m` (accept their licence on the hub first), a hub id, or a folder in diffusers' layout."""
 
     layout = DEEP_FLOYD
     config: DeepFloyd.Config
@@ -59,19 +59,19 @@ class DeepFloyd(Pretrained):
         return Files(folder, config.variant)
 
     def _embed(self, texts: Sequence[str]) -> Conditioning:
-        """T5's hidden states of the texts in lower case, as the pipeline has them."""
+        """Returns T5's hidden states of the texts in lower case, as diffusers' pipeline does."""
         return Conditioning(self.t5([text.lower().strip() for text in texts], self.device, self.dtype))
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Images (B, 3, h, h) in [0, 1] -> the same in [-1, 1]."""
+        """Maps images (B, 3, h, h) from [0, 1] to [-1, 1]."""
         return 2 * image - 1
 
     def decode_image(self, encoded: Tensor) -> Tensor:
-        """Images (B, 3, h, h) in [-1, 1] -> the same in [0, 1], clipped."""
+        """Maps images (B, 3, h, h) from [-1, 1] to [0, 1], clipped."""
         return (encoded / 2 + 0.5).clamp(0, 1)
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """The noise (B, 3, h, h) of the U-Net's output, its learned variance left out, in `noisy`'s dtype."""
+        """Returns the noise (B, 3, h, h) of the U-Net's output in `noisy`'s dtype. Drops the learned variance."""
         dtype = self.unet.dtype
         with self._own_precision():
             output: Tensor = self.unet(noisy.to(dtype), timestep, encoder_hidden_states=conditioning.embedding.to(dtype)).sample

@@ -1,4 +1,4 @@
-"""Rectified flow models (Stable Diffusion 3, Flux) as frozen score models: their velocity, told as noise."""
+"""Rectified flow models (Stable Diffusion 3, Flux) as frozen score models: converts their velocity to a noise prediction."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from dfw_guidance.pretrained import Files
 from dfw_guidance.t5 import T5Config, TransientT5, exists
 
 NETWORKS: dict[str, type[FlowNetwork]] = {"StableDiffusion3Pipeline": SD3Network, "FluxPipeline": FluxNetwork}
-"""Pipeline that a model's `model_index.json` names -> how its transformer and its texts are read."""
+"""Pipeline named in a model's `model_index.json` -> the class that reads its transformer and its texts."""
 
 
 class Flow(Latent):
-    """A latent rectified flow (Liu et al. 2023; Esser et al. 2024): z_t = (1 - s) z + s eps, and the network says v = eps - z.
+    """A latent rectified flow (Liu et al. 2023; Esser et al. 2024): z_t = (1 - s) z + s eps; the network predicts v = eps - z.
 
-    The noise that every objective asks for is eps = z_t + (1 - s) v. Timestep t of T = 1,000 stands for the noise level
-    s = shift((t + 1)/T), shifted as the model's own sampler does; the last one is shift((T - 1/2)/T), since at s = 1 a noise
-    prediction says nothing about the picture. T5, the largest text encoder, is in memory only while it reads new texts.
+    Every objective needs the noise eps = z_t + (1 - s) v. Timestep t of T = 1,000 stands for the noise level
+    s = shift((t + 1)/T), with the shift of the model's own sampler. The last level is shift((T - 1/2)/T), because at s = 1 a
+    noise prediction says nothing about the picture. T5, the largest text encoder, is in memory only while it reads new texts.
     """
 
     class Config(T5Config):
@@ -40,11 +40,11 @@ class Flow(Latent):
         model: str = "sd3-medium"
         """`sd3-medium`, `sd35-medium`, `flux-schnell`, `flux-dev`, a hub id, or a folder in diffusers' layout."""
         resolution: PositiveInt | None = None
-        """Side of the images it looks at, pixels; by default what it was trained on, 1024. Smaller is faster, and less sure."""
+        """Side of the images that the model sees, pixels; by default 1024, its training size. Smaller is faster and less sure."""
         t5: bool = True
-        """Stable Diffusion 3: whether its third and largest text encoder reads the prompt; zeros stand for it otherwise."""
+        """Stable Diffusion 3: whether the third and largest text encoder reads the prompt. If false, zeros replace its output."""
         embedded_guidance: NonNegativeFloat = 3.5
-        """Flux-dev: the guidance scale that its network is told, as it was distilled; the loss's guidance_scale is apart."""
+        """Flux-dev: the guidance scale that its distilled network takes as an input. The loss's guidance_scale is separate."""
 
     half_dtype = torch.bfloat16
     prediction_type = "flow"
@@ -52,7 +52,7 @@ class Flow(Latent):
 
     def _find(self) -> Path:
         index = read_index(self._folder(INDEX))
-        pipeline = index.get("_class_name", "none, for want of a model_index.json")
+        pipeline = index.get("_class_name", "unknown (it has no model_index.json)")
         if pipeline not in NETWORKS:
             raise GuidanceError(
                 f"guidance.model: the pipeline of {self.config.model!r} is {pipeline}; flow reads {' and '.join(NETWORKS)}"
@@ -89,23 +89,23 @@ class Flow(Latent):
         return self.network.embed(texts, states)
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """The transformer's velocity (B, C, h, w) in `noisy`'s dtype; needs `conditioning.pooled`."""
+        """Returns the transformer's velocity (B, C, h, w) in `noisy`'s dtype. Needs `conditioning.pooled`."""
         level = self.schedule.sigma[timestep.to(self.schedule.sigma.device)].to(noisy.device)
         if conditioning.pooled is None:
-            raise GuidanceError("guidance: flow models read a pooled embedding beside the text's; take both from encode_text")
+            raise GuidanceError("guidance: flow models also read a pooled text embedding; take both embeddings from encode_text")
         with self._own_precision():
             velocity = self.network.velocity(noisy, level, conditioning.embedding, conditioning.pooled)
         return velocity.to(noisy.dtype)
 
 
 def flow_schedule(settings: dict[str, Any], tokens: int) -> NoiseSchedule:
-    """Noise levels s_t (T,) of diffusers' flow-matching scheduler for a picture of so many `tokens`, rising.
+    """Returns the rising noise levels s_t (T,) of diffusers' flow-matching scheduler for a picture of `tokens` tokens.
 
-    shift(s) = k s/(1 + (k - 1) s), k fixed, or k = exp(mu) with mu linear in the tokens. Esser et al. 2024, section 5.3.2.
-    Raises ValueError for schedulers of another kind.
+    shift(s) = k s/(1 + (k - 1) s), where k is fixed, or k = exp(mu) with mu linear in the tokens. Esser et al. 2024, section
+    5.3.2. Raises ValueError if the scheduler is of another kind.
     """
     if not str(settings.get("_class_name", "")).startswith("FlowMatch"):
-        raise ValueError(f"its scheduler {settings.get('_class_name')} is not one of flow matching")
+        raise ValueError(f"its scheduler {settings.get('_class_name')} is not a flow-matching scheduler")
     scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(settings)  # type: ignore[no-untyped-call]
     config = scheduler.config
     count = int(config.num_train_timesteps)

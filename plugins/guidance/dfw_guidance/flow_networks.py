@@ -1,4 +1,4 @@
-"""How the transformers of rectified flow models are read: Stable Diffusion 3 and Flux.
+"""The transformers of rectified flow models and their texts: Stable Diffusion 3 and Flux.
 
 Legend: B images, C channels and side h of the latents, L tokens, D width of the text, P of the pooled text.
 """
@@ -22,41 +22,45 @@ from dfw_guidance.pretrained import Files
 
 
 class FlowNetwork(ABC):
-    """A transformer and its CLIP text encoders (`parts`, by name), and what they expect.
-
-    layout: of the model's folder. t5_parts: sub-folders of T5 and its tokenizer. text_length: tokens that T5 reads, as in the
-    model's pipeline. channels, side, patch: C, the h it was trained on, and latent pixels along a token's side. text_width: D.
-    """
+    """A transformer with its CLIP text encoders."""
 
     layout: ClassVar[Layout]
+    """Layout of the model's folder."""
     t5_parts: ClassVar[tuple[str, str]]
+    """Sub-folders of T5 and of its tokenizer."""
     text_length: ClassVar[int]
+    """Tokens that T5 reads, as in the model's pipeline."""
 
     parts: dict[str, Any]
+    """Name -> transformer or text encoder."""
     channels: int
+    """C."""
     side: int
+    """The h that the model was trained on."""
     patch: int
+    """Latent pixels along a token's side."""
     text_width: int
+    """D."""
 
     @abstractmethod
     def __init__(self, files: Files, embedded_guidance: float) -> None: ...
 
     @classmethod
     def lacks_t5(cls, files: Files) -> bool:
-        """Whether the model says that it comes without T5."""
+        """Returns whether the model's index says that it comes without T5."""
         return not absent_parts(files.folder).isdisjoint(cls.t5_parts)
 
     @abstractmethod
     def embed(self, texts: Sequence[str], states: Tensor) -> Conditioning:
-        """Embeddings (B, L, D) and pooled (B, P), float32; `states` (B, text_length, D) are T5's."""
+        """Returns embeddings (B, L, D) and pooled embeddings (B, P), float32. `states` (B, text_length, D) come from T5."""
 
     @abstractmethod
     def velocity(self, noisy: Tensor, level: Tensor, text: Tensor, pooled: Tensor) -> Tensor:
-        """v = eps - z (B, C, h, w), in the network's precision, at noise levels s = `level` (B,)."""
+        """Returns v = eps - z (B, C, h, w), in the network's precision, at noise levels s = `level` (B,)."""
 
 
 class SD3Network(FlowNetwork):
-    """Stable Diffusion 3 and 3.5 (Esser et al. 2024): tokens of two CLIP encoders, then those of T5."""
+    """Stable Diffusion 3 and 3.5 (Esser et al. 2024): it reads the tokens of two CLIP encoders, then those of T5."""
 
     layout = STABLE_DIFFUSION_3
     t5_parts = ("text_encoder_3", "tokenizer_3")
@@ -73,14 +77,14 @@ class SD3Network(FlowNetwork):
         self.text_width = int(config.joint_attention_dim)
 
     def embed(self, texts: Sequence[str], states: Tensor) -> Conditioning:
-        """CLIP's states side by side, widened with zeros to T5's width, and T5's after them; both pooled outputs side by side."""
+        """Joins both CLIP encoders' states, pads them with zeros to T5's width, and appends T5's. Joins both pooled outputs."""
         pairs = [penultimate_hidden(words, encoder, texts) for words, encoder in zip(self.tokenizers, self.encoders, strict=True)]
         hidden = torch.cat([hidden for hidden, _ in pairs], -1)
         hidden = F.pad(hidden, (0, self.text_width - hidden.shape[-1]))
         return Conditioning(torch.cat([hidden, states], 1), torch.cat([pooled for _, pooled in pairs], -1))
 
     def velocity(self, noisy: Tensor, level: Tensor, text: Tensor, pooled: Tensor) -> Tensor:
-        """The transformer's output; it counts noise levels from 0 to 1,000."""
+        """Returns the transformer's output. It counts noise levels from 0 to 1,000."""
         dtype = self.transformer.dtype
         output: Tensor = self.transformer(
             noisy.to(dtype),
@@ -92,7 +96,7 @@ class SD3Network(FlowNetwork):
 
 
 class FluxNetwork(FlowNetwork):
-    """Flux (Black Forest Labs 2024): tokens of T5, CLIP's pooled output, and each 2x2 of latent pixels one token with a place."""
+    """Flux (Black Forest Labs 2024): it reads T5's tokens and CLIP's pooled output. Each 2x2 latent pixels are one token."""
 
     layout = FLUX
     t5_parts = ("text_encoder_2", "tokenizer_2")
@@ -110,17 +114,17 @@ class FluxNetwork(FlowNetwork):
         self.guidance = embedded_guidance if config.guidance_embeds else None
 
     def embed(self, texts: Sequence[str], states: Tensor) -> Conditioning:
-        """T5's states, and CLIP's output at the end of the text."""
+        """Returns T5's states, and CLIP's output at the end of the text."""
         return Conditioning(states, penultimate_hidden(self.tokenizer, self.encoder, texts)[1])
 
     def velocity(self, noisy: Tensor, level: Tensor, text: Tensor, pooled: Tensor) -> Tensor:
-        """The transformer's output for the packed latents, unpacked."""
+        """Packs the latents into tokens, runs the transformer and unpacks its output."""
         dtype, side = self.transformer.dtype, noisy.shape[-1] // self.patch
-        told = None if self.guidance is None else torch.full_like(level, self.guidance)
+        scale = None if self.guidance is None else torch.full_like(level, self.guidance)
         output: Tensor = self.transformer(
             F.pixel_unshuffle(noisy.to(dtype), self.patch).flatten(2).transpose(1, 2),
             timestep=level,
-            guidance=told,
+            guidance=scale,
             encoder_hidden_states=text.to(dtype),
             pooled_projections=pooled.to(dtype),
             txt_ids=torch.zeros(text.shape[1], 3, device=noisy.device),
@@ -130,7 +134,7 @@ class FluxNetwork(FlowNetwork):
 
 
 def places(side: int, device: torch.device) -> Tensor:
-    """0, row and column (side^2, 3) of each token of a square picture, row by row."""
+    """Returns (0, row, column) of each token of a square picture, row by row: (side^2, 3)."""
     along = torch.arange(side, device=device, dtype=torch.float32)
     row, column = torch.meshgrid(along, along, indexing="ij")
     return torch.stack([torch.zeros_like(row), row, column], -1).flatten(0, 1)

@@ -1,6 +1,6 @@
-"""A score model in closed form: each prompt is a mixture of Gaussians. The exact answer to every question a loss can ask.
+"""A score model in closed form: each prompt is a mixture of Gaussians, so every prediction is exact.
 
-Legend: that of `dfw_guidance.mixture`.
+The legend of shapes is that of `dfw_guidance.mixture`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dfw_guidance.mixture import GaussianAdapter, ideal_noise
 
 Colour = tuple[float, float, float]
 
-LARGEST = 768
-"""Most numbers of an image (3 x 16 x 16) over which a full covariance may be given."""
+LARGEST = 768  # a full covariance has the square of this many numbers, and costs its cube to decompose
+"""Largest image (3 x 16 x 16 numbers) that may have a full covariance."""
 
 
 class Component(ComponentConfig):
@@ -31,12 +31,12 @@ class Component(ComponentConfig):
     mean: Colour | str
     """A colour [r, g, b] in [0, 1], or an image file."""
     weight: PositiveFloat = 1.0
-    """Its share beside the prompt's other components; shares are divided by their sum."""
+    """Its share among the prompt's components; shares are divided by their sum."""
     std: PositiveFloat | None = None
-    """Standard deviation of each pixel, black -1 to white 1; none: the guidance's `std`. Not together with `covariance`."""
+    """Standard deviation of each pixel, where black is -1 and white 1; by default the guidance's `std`. Excludes `covariance`."""
     covariance: tuple[tuple[float, ...], ...] | None = None
-    """Full covariance instead: 3 x 3 over red, green, blue, alike at every pixel, or d x d over all d = 3 h h numbers (channels,
-    then rows, then columns); symmetric and positive definite."""
+    """Full covariance instead, symmetric and positive definite. 3 x 3: over red, green and blue, the same at every pixel. d x d:
+    over all d = 3 h h numbers (channels, then rows, then columns)."""
 
     @field_validator("mean")
     @classmethod
@@ -52,7 +52,7 @@ class Component(ComponentConfig):
         if self.std is not None:
             raise ValueError("give either std or covariance, not both")
         if any(len(row) != len(self.covariance) for row in self.covariance):
-            raise ValueError("covariance must be square: as many numbers in each row as there are rows")
+            raise ValueError("covariance must be square; give each row as many numbers as there are rows")
         matrix = torch.tensor(self.covariance, dtype=torch.float64)
         if not torch.allclose(matrix, matrix.T, rtol=1e-9, atol=1e-12) or not bool((torch.linalg.eigvalsh(matrix) > 0).all()):
             raise ValueError(
@@ -62,21 +62,22 @@ class Component(ComponentConfig):
 
 
 class Gaussian(Guidance):
-    """The ideal noise predictor for data that is a mixture of Gaussians given a prompt, and all prompts' mixture given none.
+    """The ideal noise predictor for data that is a mixture of Gaussians for each prompt.
 
-    For one N(mu, S): eps(z, t) = sigma_t (alpha_t^2 S + sigma_t^2 I)^-1 (z - alpha_t mu); for a mixture the components'
-    predictions, weighted with their posterior probabilities at z. Pixels, with colours from [0, 1] spread to [-1, 1]. Diffuses
-    as DDPM (Ho et al. 2020): 1,000 steps, variances from 1e-4 to 0.02.
+    The empty prompt stands for the mixture of all prompts. For one N(mu, S) it is
+    eps(z, t) = sigma_t (alpha_t^2 S + sigma_t^2 I)^-1 (z - alpha_t mu). A mixture weights its components' predictions with their
+    posterior probabilities at z. It works in pixels, with colours mapped from [0, 1] to [-1, 1]. Noise is DDPM's (Ho et al.
+    2020): 1,000 steps, variances from 1e-4 to 0.02.
     """
 
     class Config(ComponentConfig):
         """Which prompts it knows, and what they look like."""
 
         means: dict[str, Colour | str | Component | tuple[Component, ...]] = Field(min_length=1)
-        """Prompt -> its mean: a colour [r, g, b] in [0, 1] or an image file; or {mean, std, covariance}; or a list of those with
-        a weight each, a mixture. View words may follow a prompt after a comma."""
+        """Prompt -> its mean: a colour [r, g, b] in [0, 1], an image file, or {mean, std, covariance}. A list of those, each
+        with a weight, is a mixture. View words may follow a prompt after a comma."""
         std: PositiveFloat = 0.1
-        """s: standard deviation of each pixel around its mean, in units where black is -1 and white is 1."""
+        """Standard deviation s of each pixel around its mean, in units where black is -1 and white is 1."""
         resolution: PositiveInt = 16
         """Side of the images, pixels."""
 
@@ -87,7 +88,7 @@ class Gaussian(Guidance):
                 if not text.strip():
                     raise ValueError("the empty prompt is the mixture of all others; give means for prompts with words")
                 if mean == ():
-                    raise ValueError(f"{text!r}: an empty list; give one component or more")
+                    raise ValueError(f"{text!r}: the list is empty; give one component or more")
                 if isinstance(mean, tuple) and not isinstance(mean[0], Component) and not all(0 <= part <= 1 for part in mean):
                     raise ValueError(f"{text!r}: {list(mean)} must have three numbers in [0, 1]")
             return value
@@ -103,7 +104,7 @@ class Gaussian(Guidance):
             return self
 
         def mixtures(self) -> dict[str, tuple[Component, ...]]:
-            """`means`, each as a list of components."""
+            """Returns `means`, each as a tuple of components."""
             return {text: _components(mean) for text, mean in self.means.items()}
 
     config: Gaussian.Config
@@ -133,9 +134,9 @@ class Gaussian(Guidance):
             self.register_buffer(name, value.float(), persistent=False)
 
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
-        """Probabilities (B, 1, K) of the components: those of a known prompt, for the empty text the even mixture of all prompts.
+        """Returns the probabilities (B, 1, K) of the components: a known prompt's own, or the even mixture of all for "".
 
-        Raises PromptError for other texts.
+        Raises PromptError if a text is neither.
         """
         distinct = list(dict.fromkeys(texts))
         table = torch.stack([self._probabilities(text) for text in distinct]).to(self.means)
@@ -158,26 +159,26 @@ class Gaussian(Guidance):
         return row / row.sum()
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Images (B, 3, h, h) in [0, 1] -> the same in [-1, 1]."""
+        """Maps images (B, 3, h, h) from [0, 1] to [-1, 1]."""
         return 2 * image - 1
 
     def decode_image(self, encoded: Tensor) -> Tensor:
-        """Images (B, 3, h, h) in [-1, 1] -> the same in [0, 1], clipped."""
+        """Maps images (B, 3, h, h) from [-1, 1] to [0, 1], clipped."""
         return (encoded / 2 + 0.5).clamp(0, 1)
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """The ideal eps(z_t; y, t) (B, 3, h, h): -sigma_t times the score of the diffused density."""
+        """Returns the ideal eps(z_t; y, t) (B, 3, h, h): -sigma_t times the score of the diffused density."""
         alpha_sigma = self.schedule.at(timestep, noisy)
         return ideal_noise(noisy, alpha_sigma, conditioning.embedding[:, 0], self.means, self.axes, self.variances)
 
     def adapter(self, rank: int, generator: torch.Generator) -> Adapter:
-        """The same formula with trainable means and standard deviations (`GaussianAdapter`); `rank` has no meaning here."""
+        """Makes the same formula with trainable means and standard deviations (`GaussianAdapter`). Ignores `rank`."""
         return GaussianAdapter(self.schedule, self.means, self.axes, self.variances)
 
     def mean_residual(self, clean: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor | None:
-        """sigma_t alpha_t (alpha_t^2 S + sigma_t^2 I)^-1 (z - mu) where each row of `conditioning` is one Gaussian, else None.
+        """Returns sigma_t alpha_t (alpha_t^2 S + sigma_t^2 I)^-1 (z - mu) if each row of `conditioning` is one Gaussian.
 
-        A mixture's prediction is not linear in the noise, and its mean has no closed form.
+        Otherwise it returns None: a mixture's prediction is not linear in the noise, and its mean has no closed form.
         """
         row = conditioning.embedding[:, 0]
         if not bool(((row > 0).sum(-1) == 1).all()):
@@ -186,7 +187,7 @@ class Gaussian(Guidance):
         return self.predict(alpha * clean, timestep, conditioning)  # the prediction is linear in z_t, and E z_t = alpha z
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Gaussian:
-        """Moves with `.to(device)`, the schedule included; in float64 its numbers are not those once rounded to float32."""
+        """Moves the schedule along with `.to(device)`. Takes float64 buffers from exact values, not from rounded ones."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, value in self._exact.items():
             setattr(self, name, value.to(dtype=self.means.dtype).to(self.means.device))
@@ -195,7 +196,7 @@ class Gaussian(Guidance):
 
 
 def _components(mean: Colour | str | Component | tuple[Component, ...]) -> tuple[Component, ...]:
-    """A prompt's mixture, however it was written."""
+    """Returns a prompt's mixture as components, in whatever form it was written."""
     if isinstance(mean, Component):
         return (mean,)
     if isinstance(mean, tuple) and isinstance(mean[0], Component):
@@ -204,12 +205,12 @@ def _components(mean: Colour | str | Component | tuple[Component, ...]) -> tuple
 
 
 def _exact(config: Gaussian.Config) -> dict[str, Tensor]:
-    """Means (K, 3, h, h), axes (K, n, n) and variances (K, n) of all components, float64."""
+    """Returns means (K, 3, h, h), axes (K, n, n) and variances (K, n) of all components, float64."""
     parts = [part for mixture in config.mixtures().values() for part in mixture]
     size = 3 * config.resolution**2
     full = any(part.covariance is not None and len(part.covariance) == size for part in parts)
     spectra = [_spectrum(part, config.std) for part in parts]
-    if full:  # the channels' matrices as such over all numbers
+    if full:  # all components need one size, so 3 x 3 matrices are extended to all numbers
         eye = torch.eye(config.resolution**2, dtype=torch.float64)
         spectra = [
             (values, axes) if len(values) == size else (values.repeat_interleave(len(eye)), torch.kron(axes, eye))
@@ -223,7 +224,7 @@ def _exact(config: Gaussian.Config) -> dict[str, Tensor]:
 
 
 def _spectrum(part: Component, std: float) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (n,) and, as rows, eigenvectors (n, n) of a component's covariance."""
+    """Returns the eigenvalues (n,) and, as rows, the eigenvectors (n, n) of a component's covariance."""
     if part.covariance is None:
         return torch.full((3,), (part.std or std) ** 2, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
     values, vectors = torch.linalg.eigh(torch.tensor(part.covariance, dtype=torch.float64))
@@ -231,7 +232,7 @@ def _spectrum(part: Component, std: float) -> tuple[Tensor, Tensor]:
 
 
 def _mean_image(mean: Colour | str, side: int) -> Tensor:
-    """(3, side, side) in [0, 1], float64, from a colour or an image file."""
+    """Returns (3, side, side) in [0, 1], float64, from a colour or an image file. Raises GuidanceError if it cannot be read."""
     if not isinstance(mean, str):
         return torch.tensor(mean, dtype=torch.float64)[:, None, None].expand(3, side, side)
     path = Path(mean).expanduser()

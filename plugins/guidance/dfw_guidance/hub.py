@@ -1,6 +1,6 @@
-"""From a model's name to a complete folder on this machine, or to an error that says what to do. Imports no torch.
+"""Finds the folder of a model by its name, or raises an error that says what to do. Imports no torch.
 
-The hub's own settings are honoured: HF_HOME (cache), HF_HUB_OFFLINE, HF_TOKEN, HF_ENDPOINT.
+The hub's own settings apply: HF_HOME (cache), HF_HUB_OFFLINE, HF_TOKEN, HF_ENDPOINT.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def find_model(
     family: str = "stable-diffusion",
     field: str = "guidance.model",
 ) -> Path:
-    """The folder that holds `model` (alias of `family`, folder or hub id), complete as `layout` says; downloads what is missing.
+    """Returns the folder that holds `model`, complete as `layout` says. Downloads what is missing.
 
-    Raises GuidanceError, which names the configuration's `field`, when nothing that `model` stands for can be had, with the
-    reason and the remedy.
+    `model` is an alias of `family`, a folder or a hub id. Raises GuidanceError if no such model can be found. The message names
+    the configuration's `field`, the reason and the remedy.
     """
     try:
         places = candidates(model, family)
@@ -48,7 +48,7 @@ def find_model(
             return _checked(Path(folder), place, layout, variant, family, field)
         except DfwError:
             raise
-        except Exception as error:  # the hub's client also raises its transport's own classes; all end in the message below
+        except Exception as error:  # the hub's client also raises its transport's own classes, so no narrower list is complete
             refused.append(_reason(place, revision, error))
     raise GuidanceError(
         f"{field}: cannot get {model!r}: {'; '.join(refused)}. A local folder in diffusers' layout works as well "
@@ -57,16 +57,16 @@ def find_model(
 
 
 def _checked(folder: Path, model: str, layout: Layout, variant: str | None, family: str, field: str) -> Path:
-    """The folder, if every file that will be read is there. Raises GuidanceError naming those that are not."""
+    """Returns `folder` if every file that will be read is there. Raises GuidanceError that names the missing files."""
     pipeline = read_index(folder).get("_class_name", "")
     owner = GUIDANCE_OF.get(pipeline, family)
     if owner != family:
         raise GuidanceError(f"{field}: {model!r} ({folder}) is a {pipeline}; write guidance.type={owner}")
     missing = layout.missing(folder, variant)
     if missing:
-        hint = f"; is there a variant {variant!r}?" if variant else ""
+        hint = f"; check that it has a variant {variant!r}" if variant else ""
         raise GuidanceError(
-            f"{field}: {model!r} ({folder}) lacks {', '.join(missing)}: not a complete {layout.name} "
+            f"{field}: {model!r} ({folder}) lacks {', '.join(missing)}: it is not a complete {layout.name} "
             f"in diffusers' layout with safetensors weights{hint}"
         )
     return folder

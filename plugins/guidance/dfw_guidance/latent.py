@@ -17,9 +17,10 @@ class Latent(Pretrained):
     vae: Any
 
     def _load_vae(self, files: Files, channels: int, side: int, resolution: int | None = None, patch: int = 1) -> None:
-        """The VAE, and the sizes of both spaces: latents of `channels` x `side` x `side`, or fit for images of `resolution`.
+        """Loads the VAE and sets the sizes of both spaces.
 
-        Raises ValueError unless the latents' side is a multiple of `patch`.
+        Latents are `channels` x `side` x `side`, or fit images of side `resolution` if that is given. Raises ValueError unless
+        the latents' side is a multiple of `patch`.
         """
         self.vae = files.network(AutoencoderKL, "vae")
         factor = int(2 ** (len(self.vae.config.block_out_channels) - 1))
@@ -32,9 +33,9 @@ class Latent(Pretrained):
             raise ValueError(f"its network reads {channels} channels and its VAE makes {self.vae.config.latent_channels}")
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """The mean of the VAE's posterior, as the network expects it: (B, 3, H, W) in [0, 1] -> (B, C, h, w), in its dtype.
+        """Returns the mean of the VAE's posterior, scaled for the network: (B, 3, H, W) in [0, 1] -> (B, C, h, w), same dtype.
 
-        Nothing is drawn: the posterior of these VAEs is narrow beside the noise that a loss adds.
+        It draws no sample: the posterior of these VAEs is narrow compared with the noise that a loss adds.
         """
         scaled, memory = fit_gradient(2 * image - 1, self.vae.dtype)
         with self._own_precision():
@@ -42,7 +43,7 @@ class Latent(Pretrained):
         return (unfit_gradient(mean, image.dtype, memory) - self._shift) * float(self.vae.config.scaling_factor)
 
     def decode_image(self, encoded: Tensor) -> Tensor:
-        """Latents (B, C, h, w) -> images (B, 3, H, W) in [0, 1], in the latents' dtype."""
+        """Decodes latents (B, C, h, w) to images (B, 3, H, W) in [0, 1], in the latents' dtype."""
         plain = encoded / float(self.vae.config.scaling_factor) + self._shift
         with self._own_precision():
             image: Tensor = self.vae.decode(plain.to(self.vae.dtype)).sample

@@ -1,4 +1,4 @@
-"""What the folder of a model must hold, for each of diffusers' pipelines that a guidance reads. Imports no torch.
+"""The files that a model's folder must hold, for each diffusers pipeline that a guidance reads. Imports no torch.
 
 Every such folder has a `model_index.json` that names the pipeline and its parts, and one sub-folder for each part.
 """
@@ -19,31 +19,31 @@ ENCODER = "model"
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts of one kind of model that are read.
-
-    name: of the kind, for messages. weights: sub-folder ("" for the folder itself) -> stem of its weights' files. tokenizers:
-    sub-folders. scheduler: whether a noise schedule is read. optional: sub-folders that a model may do without, by saying null
-    in its `model_index.json`.
-    """
+    """The parts of one kind of model that are read."""
 
     name: str
+    """Name of the kind, for messages."""
     weights: Mapping[str, str]
+    """Sub-folder ("" for the folder itself) -> stem of its weight files."""
     tokenizers: tuple[str, ...] = ()
+    """Sub-folders of tokenizers."""
     scheduler: bool = True
+    """Whether a noise schedule is read."""
     optional: frozenset[str] = frozenset()
+    """Sub-folders that a model may lack if its `model_index.json` says null for them."""
 
     def without(self, *parts: str) -> Layout:
-        """The same, some sub-folders left alone."""
+        """Returns the layout without some sub-folders."""
         weights = {part: stem for part, stem in self.weights.items() if part not in parts}
         return replace(self, weights=weights, tokenizers=tuple(part for part in self.tokenizers if part not in parts))
 
     def only(self, *parts: str) -> Layout:
-        """The same, cut down to some sub-folders."""
+        """Returns the layout with only some sub-folders."""
         others = {*self.weights, *self.tokenizers} - set(parts)
         return replace(self.without(*others), scheduler=False)
 
     def patterns(self, variant: str | None) -> list[str]:
-        """Names of the files to download, as the hub's client takes them."""
+        """Returns the patterns of the files to download, as the hub's client takes them."""
         suffix = f".{variant}" if variant else ""
         names = ["model_index.json", "vocabulary.json", *(["scheduler/*.json"] if self.scheduler else [])]
         names += [f"{part}/*" for part in self.tokenizers]
@@ -57,7 +57,7 @@ class Layout:
         return names
 
     def missing(self, folder: Path, variant: str | None) -> list[str]:
-        """Files that `folder` lacks, relative to it, of those that will be read."""
+        """Returns the files that will be read and that `folder` lacks, relative to it."""
         absent = self.optional & absent_parts(folder)
         names = ["scheduler/scheduler_config.json"] if self.scheduler else []
         names += [f"{part}/tokenizer_config.json" for part in self.tokenizers if part not in absent]
@@ -76,21 +76,21 @@ class Layout:
 
 
 def _missing_words(folder: Path, part: str) -> list[str]:
-    """A tokenizer is one file, tokenizer.json or T5's spiece.model, or CLIP's two."""
+    """Returns the tokenizer files that `part` lacks. It needs tokenizer.json, or T5's spiece.model, or CLIP's two files."""
     if any((folder / part / name).is_file() for name in ("tokenizer.json", "spiece.model")):
         return []
     return [f"{part}/{name}" for name in ("vocab.json", "merges.txt") if not (folder / part / name).is_file()]
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The table in `model_index.json`; empty where there is none."""
+    """Reads the table in `model_index.json`. Returns an empty one if the file does not exist."""
     path = folder / "model_index.json"
     table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return table
 
 
 def absent_parts(folder: Path) -> frozenset[str]:
-    """The parts that the model in `folder` says it does without."""
+    """Returns the parts that the model's index declares absent."""
     return frozenset(part for part, value in read_index(folder).items() if isinstance(value, list) and value[:1] == [None])
 
 
@@ -101,7 +101,7 @@ GUIDANCE_OF = {
     "StableDiffusion3Pipeline": "flow",
     "FluxPipeline": "flow",
 }
-"""Pipeline that `model_index.json` names -> the guidance that reads it."""
+"""Pipeline named in `model_index.json` -> the guidance that reads it."""
 
 STABLE_DIFFUSION = Layout(
     "Stable Diffusion",
@@ -133,4 +133,4 @@ FLUX = Layout(
 )
 CONTROLNET = Layout("ControlNet", {"": NETWORK}, scheduler=False)
 INDEX = Layout("model", {}, scheduler=False)
-"""Only what names the pipeline: `model_index.json`."""
+"""Only `model_index.json`, which names the pipeline."""

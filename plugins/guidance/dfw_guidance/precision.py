@@ -1,4 +1,4 @@
-"""Half-precision weights between single-precision images: casts that neither overflow nor flush gradients to zero."""
+"""Casts around half-precision networks that neither overflow gradients nor flush them to zero."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class GradientScale:
-    """What the gradient is divided by between `unfit_gradient` and `fit_gradient`, known once backward has passed the former."""
+    """The factor that divides the gradient between `unfit_gradient` and `fit_gradient`. Backward sets it at the former."""
 
     def __init__(self) -> None:
         self.factor: Tensor | None = None
@@ -45,7 +45,7 @@ class _Unfit(torch.autograd.Function):
 
 
 def fit_gradient(value: Tensor, dtype: torch.dtype) -> tuple[Tensor, GradientScale | None]:
-    """`value` in `dtype`, and what its gradient will have been scaled by on the way back; a plain cast where nothing narrows."""
+    """Casts `value` to `dtype`. Returns it with the scale that its gradient will have, or None if a plain cast is enough."""
     if value.dtype == dtype or not value.requires_grad:
         return value.to(dtype), None
     scale = GradientScale()
@@ -53,7 +53,7 @@ def fit_gradient(value: Tensor, dtype: torch.dtype) -> tuple[Tensor, GradientSca
 
 
 def unfit_gradient(value: Tensor, dtype: torch.dtype, scale: GradientScale | None) -> Tensor:
-    """`value` back in `dtype`; in backward the gradient's largest entry is made 1 before it enters the narrow type."""
+    """Casts `value` back to `dtype`. In backward it scales the gradient's largest entry to 1 before the narrow type."""
     if scale is None:
         return value.to(dtype)
     result: Tensor = _Unfit.apply(value, dtype, scale)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What all models from files have in common: found, loaded, frozen, cast, and each text embedded once."""
+"""The common part of all models from files: it finds, loads, freezes and casts them, and embeds each text once."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class PretrainedConfig(ComponentConfig):
     revision: str | None = None
     """Branch, tag or commit of the hub repository."""
     variant: str | None = None
-    """Weight files' variant, e.g. fp16 for diffusion_pytorch_model.fp16.safetensors."""
+    """Variant of the weight files, e.g. fp16 for diffusion_pytorch_model.fp16.safetensors."""
     precision: Precision = "auto"
-    """Of the frozen weights: fp32, fp16, bf16; auto: fp16 on CUDA (bf16 for flow models), fp32 elsewhere."""
+    """Precision of the frozen weights: fp32, fp16 or bf16. auto: fp16 on CUDA (bf16 for flow models), fp32 elsewhere."""
     channels_last: bool = False
-    """Convolution weights in channels-last memory order: often faster on recent GPUs in fp16."""
+    """Stores convolution weights in channels-last memory order, which is often faster on recent GPUs in fp16."""
 
     @field_validator("model")
     @classmethod
@@ -57,30 +57,30 @@ class Files:
     variant: str | None
 
     def network(self, kind: Any, part: str, **options: Any) -> Any:
-        """Sub-folder `part` as diffusers' or transformers' class `kind`, from safetensors alone."""
+        """Loads sub-folder `part` as diffusers' or transformers' class `kind`, from safetensors only."""
         return kind.from_pretrained(
             str(self.folder), subfolder=part or None, variant=self.variant, use_safetensors=True, local_files_only=True, **options
         )
 
     def tokenizer(self, kind: Any, part: str) -> Any:
-        """Sub-folder `part` as tokenizer of class `kind`."""
+        """Loads sub-folder `part` as a tokenizer of class `kind`."""
         return kind.from_pretrained(str(self.folder), subfolder=part, local_files_only=True)
 
     def scheduler(self) -> dict[str, Any]:
-        """The settings of its noise schedule."""
+        """Reads the settings of the noise schedule."""
         text = (self.folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
         settings: dict[str, Any] = json.loads(text)
         return settings
 
     def index(self) -> dict[str, Any]:
-        """The table in its `model_index.json`."""
+        """Reads the table in `model_index.json`."""
         return read_index(self.folder)
 
 
 def ddpm_schedule(settings: dict[str, Any]) -> tuple[NoiseSchedule, Any]:
-    """Noise schedule and prediction type of a variance-preserving diffusion, from diffusers' scheduler settings.
+    """Returns noise schedule and prediction type of a variance-preserving diffusion, from diffusers' scheduler settings.
 
-    Raises ValueError for schedulers of another kind.
+    Raises ValueError if the scheduler is of another kind.
     """
     if "beta_schedule" not in settings:
         raise ValueError(
@@ -92,7 +92,7 @@ def ddpm_schedule(settings: dict[str, Any]) -> tuple[NoiseSchedule, Any]:
 
 @contextmanager
 def loading(model: str, folder: Path) -> Iterator[None]:
-    """Loads without a progress bar among the run's own output; what goes wrong is a GuidanceError that names the folder."""
+    """Hides the library's progress bar while a model loads, and turns failures into a GuidanceError that names the folder."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -105,16 +105,16 @@ def loading(model: str, folder: Path) -> Iterator[None]:
 
 
 class Pretrained(Guidance):
-    """A frozen model from files. Its networks are its direct sub-modules; a subclass says which in `_load`."""
+    """A frozen model from files. Its networks are its direct sub-modules; a subclass sets them in `_load`."""
 
     config: PretrainedConfig
     layout: ClassVar[Layout]
     half_dtype: ClassVar[torch.dtype] = torch.float16
-    """What `auto` means on CUDA."""
+    """Precision that `auto` takes on CUDA."""
 
     @classmethod
     def provides(cls, config: Any) -> frozenset[str]:
-        """It predicts noise, and reads text."""
+        """Provides noise prediction and text."""
         return frozenset({"noise-prediction", "text"})
 
     def __init__(self, config: PretrainedConfig) -> None:
@@ -137,32 +137,35 @@ class Pretrained(Guidance):
 
     @abstractmethod
     def _load(self, files: Files) -> None:
-        """Sets the networks, and all that `Guidance` asks for. ValueError, OSError, KeyError and RuntimeError are reported."""
+        """Sets the networks and every attribute that `Guidance` requires.
+
+        ValueError, OSError, KeyError and RuntimeError become a GuidanceError.
+        """
 
     @abstractmethod
     def _embed(self, texts: Sequence[str]) -> Conditioning:
-        """Embeddings, float32, of new texts, without gradients. Raises PromptError for texts longer than it can read."""
+        """Returns embeddings of new texts, float32, without gradients. Raises PromptError if a text is too long."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of the denoising network, by `precision` and device."""
+        """Precision of the denoising network, from `precision` and the device."""
         precision = self.config.precision
         automatic = self.half_dtype if self.device.type == "cuda" else torch.float32
         return automatic if precision == "auto" else DTYPES[precision]
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Stays in evaluation mode: the model is frozen, its dropout off."""
+        """Stays in evaluation mode: the model is frozen and its dropout is off."""
         return super().train(False)
 
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
-        """Embeddings (B, L, D), float32, of B texts; each distinct text is embedded once in the life of the model.
+        """Returns embeddings (B, L, D), float32, of B texts. Embeds each distinct text once in the model's life.
 
-        Raises PromptError for words outside the model's vocabulary, when it ships one, and for texts longer than it can read.
+        Raises PromptError if a text is longer than the model can read, or has words outside the vocabulary that it ships.
         """
         new = [text for text in dict.fromkeys(texts) if text not in self._rows]
         if new:
@@ -174,11 +177,11 @@ class Pretrained(Guidance):
         return Conditioning.cat([self._rows[text] for text in texts]).to(self.device)
 
     def _own_precision(self) -> torch.autocast:
-        """The frozen weights' precision is this component's own: a surrounding autocast does not reach into it."""
+        """Switches a surrounding autocast off: this component chooses the precision of its frozen weights itself."""
         return torch.autocast(self.device.type, enabled=False)
 
     def _dtype_of(self, name: str, dtype: torch.dtype) -> torch.dtype:
-        """Precision of the network `name` where the model's is `dtype`."""
+        """Returns the precision of the network `name` if the model's is `dtype`."""
         return dtype
 
     def _cast(self, device: torch.device) -> None:
@@ -188,10 +191,10 @@ class Pretrained(Guidance):
         for name, part in self.named_children():
             dtype = self._dtype_of(name, chosen)
             if part.dtype != dtype:
-                nn.Module.to(part, dtype=dtype)  # diffusers' own .to() warns about modules it has none of
+                nn.Module.to(part, dtype=dtype)  # diffusers' own .to() warns about modules that this model does not have
 
     def _apply(self: Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Moves with `.to(device)`; the weights' dtype follows `precision`, the schedule stays in float32."""
+        """Moves everything with `.to(device)`. The weights' dtype follows `precision`; the schedule stays in float32."""
         device = fn(torch.empty(0, device=self.device)).device
         self._cast(device)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -18,7 +18,7 @@ from dfw_guidance.pretrained import Files, PretrainedConfig, ddpm_schedule
 
 
 class StableDiffusion(Latent):
-    """A latent diffusion model (Rombach et al. 2022): CLIP text encoder, U-Net, VAE and noise schedule, none of them trained."""
+    """A latent diffusion model (Rombach et al. 2022) with a CLIP text encoder, a U-Net and a VAE. All of them are frozen."""
 
     class Config(PretrainedConfig):
         """Which model, and how it is held in memory."""
@@ -35,7 +35,7 @@ class StableDiffusion(Latent):
 
     @classmethod
     def provides(cls, config: Any) -> frozenset[str]:
-        """It predicts noise, reads text, and can be adapted."""
+        """Provides noise prediction, text and an adapter."""
         return super().provides(config) | {"adapter"}
 
     def _load(self, files: Files) -> None:
@@ -49,14 +49,14 @@ class StableDiffusion(Latent):
         return Conditioning(last_hidden(self.tokenizer, self.text_encoder, texts))
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """The U-Net's output (B, C, h, w) in `noisy`'s dtype; differentiable unless the caller says otherwise."""
+        """Returns the U-Net's output (B, C, h, w) in `noisy`'s dtype. It is differentiable."""
         dtype = self.unet.dtype
         with self._own_precision():
             output: Tensor = self.unet(noisy.to(dtype), timestep, encoder_hidden_states=conditioning.embedding.to(dtype)).sample
         return output.to(noisy.dtype)
 
     def adapter(self, rank: int, generator: torch.Generator) -> Adapter:
-        """Low-rank weights in the U-Net's attention and an embedding of the camera (`LowRankAdapter`)."""
+        """Makes low-rank weights for the U-Net's attention and an embedding of the camera (`LowRankAdapter`)."""
         from dfw import LowRankAdapter  # peft takes a second to import
 
         return LowRankAdapter(self, self.unet, rank, generator)

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL as a frozen score model: two text encoders, and a U-Net told the size and crop of the picture."""
+"""Stable Diffusion XL as a frozen score model: it has two text encoders, and its U-Net reads the picture's size and crop."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from dfw_guidance.pretrained import Files, PretrainedConfig, ddpm_schedule
 
 
 class StableDiffusionXL(Latent):
-    """SDXL's base model (Podell et al. 2023). Its VAE stays in fp32 where its configuration says that fp16 overflows."""
+    """SDXL's base model (Podell et al. 2023). Its VAE stays in fp32 if its configuration says that fp16 overflows."""
 
     class Config(PretrainedConfig):
-        """Which model, how it is held in memory, and what it is told of the picture (Podell et al. 2023, section 2.2)."""
+        """Which model, how it is held in memory, and the size inputs of its U-Net (Podell et al. 2023, section 2.2)."""
 
         family: ClassVar[str] = "stable-diffusion-xl"
 
         model: str = "sdxl"
         """`sdxl`, a hub id, or a folder in diffusers' layout."""
         resolution: PositiveInt | None = None
-        """Side of the images it looks at, pixels; by default what it was trained on, 1024. Smaller is faster, and less sure."""
+        """Side of the images that the model sees, pixels; by default 1024, its training size. Smaller is faster and less sure."""
         original_size: tuple[PositiveInt, PositiveInt] | None = None
-        """Height and width the picture had before it was resized, pixels; by default `resolution`. Small ones mean blurred."""
+        """Height and width of the picture before it was resized, pixels; by default `resolution`. Small means blurred."""
         crop: tuple[NonNegativeInt, NonNegativeInt] = (0, 0)
-        """Top and left of the crop, pixels; (0, 0) means a centred object."""
+        """Top and left of the crop, pixels. (0, 0) means a centred object."""
         target_size: tuple[PositiveInt, PositiveInt] | None = None
-        """Height and width the picture has now, pixels; by default `resolution`."""
+        """Height and width of the picture now, pixels; by default `resolution`."""
 
     layout = STABLE_DIFFUSION_XL
     config: StableDiffusionXL.Config
@@ -61,9 +61,9 @@ class StableDiffusionXL(Latent):
         return torch.float32 if overflows else dtype
 
     def _embed(self, texts: Sequence[str]) -> Conditioning:
-        """Both encoders' states side by side (B, L, D1 + D2), and the second one's pooled output (B, D2).
+        """Returns both encoders' states side by side (B, L, D1 + D2), and the second encoder's pooled output (B, D2).
 
-        The empty text is zeros where the model's index asks for it, as the pipeline has it without a negative prompt.
+        The empty text becomes zeros if the model's index asks for it, as in the pipeline without a negative prompt.
         """
         first, _ = penultimate_hidden(self.tokenizer, self.text_encoder, texts)
         second, pooled = penultimate_hidden(self.tokenizer_2, self.text_encoder_2, texts)
@@ -71,7 +71,7 @@ class StableDiffusionXL(Latent):
         return Conditioning(torch.cat([first, second], -1) * kept[:, None, None], pooled * kept[:, None])
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """The U-Net's output (B, C, h, w) in `noisy`'s dtype; needs `conditioning.pooled`."""
+        """Returns the U-Net's output (B, C, h, w) in `noisy`'s dtype. Needs `conditioning.pooled`."""
         dtype = self.unet.dtype
         time_ids = torch.tensor([self.time_ids] * len(noisy), device=noisy.device, dtype=dtype)
         assert conditioning.pooled is not None, "encode_text gives both"

@@ -1,4 +1,4 @@
-"""Texts through a T5 encoder (Raffel et al. 2020) that is in memory only while it reads: the large ones have 4.7 billion weights.
+"""Encodes texts with T5 (Raffel et al. 2020). The encoder is in memory only while it reads: a large one has 4.7 billion weights.
 
 Legend: B texts, L tokens, D width of the encoder.
 """
@@ -23,20 +23,23 @@ from dfw_guidance.pretrained import Files, PretrainedConfig
 
 
 class T5Config(PretrainedConfig):
-    """Which model, how it is held in memory, and where the large text encoder's answers are kept."""
+    """Which model, how it is held in memory, and where the large text encoder's embeddings are kept."""
 
     embeddings: str | None = None
-    """A .safetensors file of the T5 encoder's answers: texts found in it need no encoder, others are encoded and added to it."""
+    """A .safetensors file of T5 embeddings. A text in the file needs no encoder; other texts are encoded and added to it."""
 
 
 class EmbeddingFile:
-    """T5's answers by text, in one safetensors file: each text is the name of a tensor (L, D)."""
+    """T5's embeddings in one safetensors file. Each text is the name of a tensor (L, D)."""
 
     def __init__(self, path: Path, length: int, width: int) -> None:
         self.path, self.length, self.width = path, length, width
 
     def read(self) -> dict[str, Tensor]:
-        """All answers; none where there is no file yet. Raises GuidanceError for a file that is none, or another model's."""
+        """Returns all embeddings, or none if there is no file yet.
+
+        Raises GuidanceError if the file is not safetensors, or belongs to another model.
+        """
         if not self.path.is_file():
             return {}
         try:
@@ -46,13 +49,13 @@ class EmbeddingFile:
         for text, rows in table.items():
             if rows.shape != (self.length, self.width):
                 raise GuidanceError(
-                    f"guidance.embeddings: {str(self.path)!r} is of another model: {text!r} has shape {tuple(rows.shape)}, "
-                    f"and this model reads {(self.length, self.width)}; name a file of its own"
+                    f"guidance.embeddings: {str(self.path)!r} belongs to another model: {text!r} has shape {tuple(rows.shape)}, "
+                    f"and this model reads {(self.length, self.width)}; write the name of another file"
                 )
         return table
 
     def add(self, answers: dict[str, Tensor]) -> None:
-        """Writes the file anew with `answers` added, in one go."""
+        """Adds `answers` and writes the file again, atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent)
         os.close(handle)
@@ -65,11 +68,7 @@ class EmbeddingFile:
 
 
 class TransientT5:
-    """T5's hidden states. The encoder is loaded when a text is new, reads all new ones at once, and is dropped.
-
-    find: the files, complete with encoder and tokenizer, called when they are needed. encoder, tokenizer: their sub-folders.
-    length, width: L and D. masked: whether the encoder is told which tokens are padding. path: of the file of answers, or None.
-    """
+    """T5's hidden states. The encoder is loaded when a text is new, reads all new texts at once, and is dropped."""
 
     def __init__(
         self,
@@ -81,14 +80,20 @@ class TransientT5:
         masked: bool,
         path: str | None,
     ) -> None:
+        """Keeps what loading will need, and loads nothing.
+
+        find: returns the files, with encoder and tokenizer; called only when a text is new. encoder, tokenizer: their
+        sub-folders. length, width: L and D. masked: whether the encoder gets a mask of padding tokens. path: the file of
+        embeddings, or None.
+        """
         self.find, self.encoder, self.tokenizer = find, encoder, tokenizer
         self.length, self.masked = length, masked
         self.file = None if path is None else EmbeddingFile(Path(path).expanduser(), length, width)
 
     def __call__(self, texts: Sequence[str], device: torch.device, dtype: torch.dtype) -> Tensor:
-        """Hidden states (B, L, D), float32, on `device`; the encoder works in `dtype`.
+        """Returns hidden states (B, L, D), float32, on `device`. The encoder works in `dtype`.
 
-        Raises PromptError for a text of more than L tokens and GuidanceError where the encoder is needed and cannot be had.
+        Raises PromptError if a text has more than L tokens, and GuidanceError if the encoder is needed and cannot be loaded.
         """
         known = {} if self.file is None else self.file.read()
         new = [text for text in dict.fromkeys(texts) if text not in known]
@@ -119,17 +124,17 @@ class TransientT5:
 
 
 def exists(path: str | None) -> bool:
-    """Whether there is a file of answers already, so that the encoder may not be needed."""
+    """Returns whether the file of embeddings exists. If it does, the encoder may not be needed."""
     return path is not None and Path(path).expanduser().is_file()
 
 
 def _check_tokenizer(folder: Path) -> None:
-    """Raises GuidanceError where only SentencePiece's own file is there, and what reads it is not."""
+    """Raises GuidanceError if the tokenizer needs SentencePiece and the packages that read it are not installed."""
     packages = [name for name in ("sentencepiece", "google.protobuf") if not _installed(name)]
     if packages and not (folder / "tokenizer.json").is_file():
         raise GuidanceError(
             f"guidance.model: {folder / 'spiece.model'} needs the packages sentencepiece and protobuf; "
-            "pip install 'dreamfw[t5]', or name a model that has a tokenizer.json"
+            "run pip install 'dreamfw[t5]', or name a model that has a tokenizer.json"
         )
 
 

@@ -1,4 +1,4 @@
-"""The words a small model knows, from the `vocabulary.json` in its folder. Imports no torch."""
+"""The words that a small model knows, from the `vocabulary.json` in its folder. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ _WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All `words` a model was trained on, and those worth telling a user.
-
-    `kinds` of object, `colours`, and `solids`, the kinds that can stand one on another.
-    """
+    """The words that a model was trained on, and the groups that a message lists."""
 
     words: frozenset[str]
+    """All words."""
     kinds: tuple[str, ...]
+    """Kinds of object."""
     colours: tuple[str, ...]
+    """Colours."""
     solids: tuple[str, ...]
+    """Kinds that can stand on one another."""
 
     @staticmethod
     def read(folder: Path) -> Vocabulary | None:
-        """The vocabulary of the model in `folder`; None for models that ship none, and so accept any words."""
+        """Reads the vocabulary of the model in `folder`. Returns None if the model ships no vocabulary and accepts any words."""
         path = folder / "vocabulary.json"
         if not path.is_file():
             return None
@@ -38,9 +39,9 @@ class Vocabulary:
         return Vocabulary(frozenset(words), kinds, colours, solids)
 
     def check(self, texts: Sequence[str]) -> None:
-        """Raises PromptError naming the unknown words of `texts`, what is known, and how to choose a model that knows more."""
-        said = dict.fromkeys(word.lower() for text in texts for word in _WORD.findall(text))
-        unknown = [word for word in said if word not in self.words]
+        """Raises PromptError if `texts` have unknown words. The message lists them, the known words, and a larger model."""
+        used = dict.fromkeys(word.lower() for text in texts for word in _WORD.findall(text))
+        unknown = [word for word in used if word not in self.words]
         if not unknown:
             return
         near = {word: difflib.get_close_matches(word, sorted(self.words), n=1) for word in unknown}

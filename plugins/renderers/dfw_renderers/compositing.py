@@ -1,4 +1,4 @@
-"""From densities along rays to weights and pixels: emission and absorption over packed samples, in plain torch.
+"""Compositing turns densities along rays into weights and pixels: emission and absorption over packed samples, in plain torch.
 
 Legend: R rays, N samples packed (sorted by ray, then by distance), C channels.
 """
@@ -13,22 +13,22 @@ from torch.autograd.function import once_differentiable
 
 from .marching import Samples
 
-_THICKEST = 80.0
-"""Largest optical thickness of one sample: exp(-80) is 0 in any use, and one dense sample cannot drown the sum over all rays."""
+_THICKEST = 80.0  # exp(-80) is 0 in practice; without the bound one dense sample would swamp the sum over all rays
+"""Largest optical thickness of one sample."""
 
 
 def transmittance(thickness_N: Tensor, ray_N: Tensor) -> Tensor:
-    """T_i = exp(-sum of sigma_j delta_j over the samples j before i on the same ray), (N,). NeRF (Mildenhall 2020), eq. 3.
+    """Returns T_i = exp(-sum of sigma_j delta_j over samples j before i on the same ray), (N,). NeRF (Mildenhall 2020), eq. 3.
 
-    thickness_N: sigma_i delta_i >= 0, dimensionless, float64. One cumulative sum over all rays: in float32 the difference of two
-    of its values would have lost three digits.
+    thickness_N: sigma_i delta_i >= 0, dimensionless, float64. One cumulative sum runs over all rays, and in float32 the
+    difference of two of its values would lose three digits.
     """
     before = thickness_N.cumsum(0) - thickness_N
     return torch.exp(before[first_of_ray(ray_N)] - before)
 
 
 def first_of_ray(ray_N: Tensor) -> Tensor:
-    """For each sample the index (N,) of the first one on its ray, in sorted order. Nothing waits for the device."""
+    """Returns, for each sorted sample, the index (N,) of the first sample on its ray. Does not wait for the device."""
     place = torch.arange(len(ray_N), device=ray_N.device)
     place[1:] *= ray_N[1:] != ray_N[:-1]
     first: Tensor = place.cummax(0).values
@@ -36,28 +36,28 @@ def first_of_ray(ray_N: Tensor) -> Tensor:
 
 
 def optical_thickness(density_N: Tensor, length_N: Tensor) -> Tensor:
-    """sigma_i delta_i (N,), cut off at 80; in float64, or float32 on Apple's devices, which have nothing wider."""
+    """Returns sigma_i delta_i (N,), at most 80, in float64; in float32 on Apple's devices, which have no float64."""
     wide = torch.float32 if density_N.device.type == "mps" else torch.float64
     return (density_N.to(wide) * length_N.to(wide)).clamp(max=_THICKEST)
 
 
 def weights_twin(density_N: Tensor, samples: Samples) -> Tensor:
-    """`weights` as the formulas read, differentiated by autograd."""
+    """Returns `weights` by the plain formulas, differentiated by autograd. Tests compare the two."""
     thickness = optical_thickness(density_N, samples.length)
     return (transmittance(thickness, samples.ray) * -torch.expm1(-thickness)).to(density_N.dtype)
 
 
 def weights(density_N: Tensor, samples: Samples) -> Tensor:
-    """w_i = T_i (1 - exp(-sigma_i delta_i)), (N,), in density's dtype. NeRF (Mildenhall 2020), eq. 3.
+    """Returns w_i = T_i (1 - exp(-sigma_i delta_i)), (N,), in density's dtype. NeRF (Mildenhall 2020), eq. 3.
 
-    density_N: 1/unit, >= 0. The weights of a ray sum to at most 1. Differentiable once, in the densities.
+    density_N: 1/unit, >= 0. The weights of a ray sum to at most 1. The result is differentiable once, in the densities.
     """
     out: Tensor = _Weights.apply(density_N, samples.length, samples.ray)  # type: ignore[no-untyped-call]
     return out
 
 
 class _Weights(torch.autograd.Function):
-    """With tau_i the thickness: dw_i/dtau_i = T_i - w_i and dw_j/dtau_i = -w_j for j behind i, 0 before it."""
+    """The gradient in closed form. With thickness tau_i: dw_i/dtau_i = T_i - w_i; dw_j/dtau_i = -w_j for j behind i, else 0."""
 
     @staticmethod
     def forward(ctx: Any, density_N: Tensor, length_N: Tensor, ray_N: Tensor) -> Tensor:
@@ -81,10 +81,10 @@ class _Weights(torch.autograd.Function):
 
 
 def sum_per_ray(values: Tensor, ray_N: Tensor, rays: int) -> Tensor:
-    """Sums `values` (N,) or (N, C) over each ray's samples: (R,) or (R, C), 0 for rays without samples; sequential on the CPU."""
+    """Sums `values` (N,) or (N, C) over each ray's samples: (R,) or (R, C), 0 for rays without samples. Sequential on the CPU."""
     return values.new_zeros(rays, *values.shape[1:]).index_add(0, ray_N, values)
 
 
 def expected_distance(total_R: Tensor, opacity_R: Tensor) -> Tensor:
-    """sum_i w_i t_i / sum_i w_i per ray (R,), world units, from both sums; goes to 0 where opacity does (below 1e-5)."""
+    """Returns sum_i w_i t_i / sum_i w_i per ray (R,), world units, from both sums. Below an opacity of 1e-5 it goes to 0."""
     return total_R / opacity_R.clamp(min=1e-5)

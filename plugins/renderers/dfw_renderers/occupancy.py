@@ -1,6 +1,6 @@
-"""The occupancy grid: a coarse memory of where matter is, so that empty space costs nothing. Instant-NGP (Mueller et al. 2022).
+"""The occupancy grid remembers coarsely where matter is, so that empty space costs nothing. Instant-NGP (Mueller et al. 2022).
 
-Legend: G cells per side, N cells that are looked at.
+Legend: G cells per side, N cells that an update evaluates.
 """
 
 from __future__ import annotations
@@ -17,36 +17,35 @@ from dfw import ComponentConfig, DensityField, Progress
 
 from .marching import Occupancy
 
-_SLICE = 2**18  # points per call to the field, so that a fine grid needs little memory
+_SLICE = 2**18  # points per call of the field, so that a fine grid needs little memory
 
 
 class OccupancyConfig(ComponentConfig):
     """How empty space is found."""
 
     enabled: bool = True
-    """False: every sample in the cube is evaluated."""
+    """Whether empty cells are skipped. If false, every sample in the cube is evaluated."""
     resolution: Annotated[int, Field(ge=4, le=256)] = 64
     """Cells per side of the scene's cube."""
     update_every: PositiveInt = 16
     """Steps between updates."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of the unoccupied cells looked at in one update, in turn; occupied ones are looked at in each."""
+    """Share of the unoccupied cells that one update evaluates, in turn. Every update evaluates the occupied cells."""
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.7
-    """Factor of a cell's remembered density each time it is looked at; it never falls below what is found there."""
+    """Factor of a cell's remembered density at each evaluation. The memory never falls below the density just found."""
     threshold: PositiveFloat = 0.01
-    """Optical thickness of one sample (density times step) below which a cell is empty; or the mean over all cells, if less."""
+    """A cell is empty if the optical thickness of one sample (density times step) is below this, or below the mean if less."""
     warmup: NonNegativeInt = 32
-    """Steps during which every update looks at all cells."""
+    """Steps during which every update evaluates all cells."""
 
 
 class OccupancyGrid(nn.Module):
-    """Two memories of the density in each cell: `peak`, a decaying maximum, and `recent`, a running mean.
-
-    A cell that was never looked at has an infinite peak: it is occupied. Both are buffers: a restored run has the same bits.
-    """
+    """Two memories of the density in each cell. Both are buffers, so that a restored run has the same bits."""
 
     peak: Tensor
+    """Decaying maximum (G, G, G). It is infinite in cells that were never evaluated, so that they count as occupied."""
     recent: Tensor
+    """Running mean (G, G, G)."""
 
     def __init__(self, config: OccupancyConfig) -> None:
         super().__init__()
@@ -57,7 +56,7 @@ class OccupancyGrid(nn.Module):
         self._read: tuple[tuple[object, ...], Occupancy] | None = None
 
     def update(self, field: DensityField, step: float, progress: Progress, generator: torch.Generator) -> None:
-        """Looks at one random point of some cells, where `progress` says that an update is due; `step` as in `occupancy`."""
+        """Evaluates the field at one random point of some cells if an update is due at `progress`. `step`: as in `occupancy`."""
         config = self.config
         if progress.step % config.update_every and progress.step > 0:
             return
@@ -72,7 +71,7 @@ class OccupancyGrid(nn.Module):
             peak[cell] = torch.where(new, found, torch.maximum(old * config.decay, found))
 
     def _due(self, progress: Progress, step: float) -> Tensor:
-        """Flat indices (N,) of the cells to look at: all while warming up; then the occupied ones and every n-th of the rest."""
+        """Returns flat indices (N,) of the cells to evaluate: all in the warm-up, then the occupied ones and every n-th other."""
         index = torch.arange(self.peak.numel(), device=self.peak.device)
         if progress.step < self.config.warmup:
             return index
@@ -82,7 +81,7 @@ class OccupancyGrid(nn.Module):
         return (due | occupied_cells(self.peak, step, self.config.threshold).flatten()).nonzero()[:, 0]
 
     def occupancy(self, radius: float, step: float) -> Occupancy:
-        """The grid as marching reads it; `step` is the distance between samples, world units. Made anew after an update."""
+        """Returns the grid as marching reads it, rebuilt after an update. `step` is the distance between samples, world units."""
         key = (radius, step, *((id(t), t.data_ptr(), t._version) for t in (self.peak, self.recent)))
         if self._read is None or self._read[0] != key:
             self._read = key, Occupancy(radius, occupied_cells(self.peak, step, self.config.threshold), self.recent)
@@ -90,19 +89,19 @@ class OccupancyGrid(nn.Module):
 
 
 def occupied_cells(peak: Tensor, step: float, threshold: float) -> Tensor:
-    """Cells (G, G, G) whose `peak` density times `step` exceeds the lower of `threshold` and its mean over all cells.
+    """Returns cells (G, G, G) whose `peak` density times `step` exceeds `threshold`, or its mean over all cells if less.
 
-    So a scene that is thin everywhere is not lost, and a density that is no number is seen.
+    The mean keeps a scene that is thin everywhere. Cells with a NaN density count as occupied, so that the run sees the NaN.
     """
     thickness = peak * step
     return ~(thickness <= thickness.mean().clamp(max=threshold))
 
 
 def survey(field: DensityField, config: OccupancyConfig, step: float, like: Tensor) -> Occupancy:
-    """The occupancy of `field` as it is now, on `like`'s device: nothing drawn, nothing remembered.
+    """Returns the occupancy of `field` as it is now, on `like`'s device. Draws nothing and remembers nothing.
 
-    Looks at the centre and a corner of every cell; takes the highest density of a cell and its 26 neighbours for what may be
-    there, and the lowest for what hides. Finds all that is thicker than half a cell.
+    It evaluates the centre and a corner of every cell. Occupied cells follow from the highest density of a cell and its 26
+    neighbours, occlusion from the lowest. It finds everything thicker than half a cell.
     """
     size = config.resolution
     with torch.no_grad():
@@ -115,7 +114,7 @@ def survey(field: DensityField, config: OccupancyConfig, step: float, like: Tens
 
 
 class Surveyor:
-    """`survey`, done again only when the field is another one or has changed."""
+    """`survey` with a memory: it runs again only if the field is another one or has changed."""
 
     def __init__(self, config: OccupancyConfig) -> None:
         self.config = config
@@ -124,7 +123,7 @@ class Surveyor:
         self._found: Occupancy | None = None
 
     def __call__(self, field: DensityField, step: float, like: Tensor) -> Occupancy:
-        """The occupancy of `field` in `like`'s device and dtype; `step` as in `OccupancyGrid.occupancy`."""
+        """Returns the occupancy of `field` on `like`'s device, in its dtype. `step` is as in `OccupancyGrid.occupancy`."""
         state = [*field.parameters(), *field.buffers()]
         key = (step, like.device, like.dtype, *((id(tensor), tensor._version) for tensor in state))
         same = self._field is not None and self._field() is field and self._key == key
@@ -134,7 +133,7 @@ class Surveyor:
         return self._found
 
     def forget(self) -> None:
-        """Looks anew the next time, for fields that change without their parameters."""
+        """Surveys again at the next call, for fields that change without their parameters."""
         self._field, self._found = None, None
 
     def __deepcopy__(self, memo: dict[int, object]) -> Surveyor:
@@ -145,11 +144,11 @@ class Surveyor:
 
 
 def _places(cell: Tensor, within: Tensor, size: int, radius: float) -> Tensor:
-    """World points (N, 3) in cells of flat index (N,), at the fraction `within` (N or 1, 3) of each."""
+    """Returns world points (N, 3) in cells of flat index (N,), at the fraction `within` (N or 1, 3) of each cell."""
     corner = torch.stack([cell // size**2, cell // size % size, cell % size], dim=-1)
     return (corner + within) * (2 * radius / size) - radius
 
 
 def _density(field: DensityField, points: Tensor) -> Tensor:
-    """The field's density (N,) at `points` (N, 3), float32, in slices."""
+    """Returns the field's density (N,) at `points` (N, 3), float32, evaluated in slices."""
     return torch.cat([field.density(part).float() for part in torch.split(points, _SLICE)])

@@ -1,4 +1,4 @@
-"""How albedo becomes colour: as it is, lit by a point light, without texture, or replaced by the normal.
+"""Shading turns albedo into colour: unchanged, lit by a point light, without texture, or replaced by the normal.
 
 Legend: B views, N samples packed.
 """
@@ -22,25 +22,25 @@ class ShadingConfig(ComponentConfig):
     """Albedo alone, or the paper's mixture of albedo, lit and textureless views."""
 
     mode: Literal["albedo", "lambertian", "normal"] = "albedo"
-    """While training: `albedo` as it is (cheapest); `lambertian`, the mixture described below; `normal`, normals as colours."""
+    """In training. `albedo`: unchanged (cheapest). `lambertian`: the mixture described below. `normal`: normals as colours."""
     start: Annotated[float, Field(ge=0, le=1)] = 1 / 15
-    """lambertian: fraction of the run before which all views show albedo. The paper's 1,000 of 15,000 steps."""
+    """lambertian: all views show albedo before this fraction of the run. The paper has 1,000 of 15,000 steps."""
     probability: Schedule = 0.75
-    """lambertian: share of the views that are lit, in [0, 1]; the others show albedo."""
+    """lambertian: share of the views that are lit, in [0, 1]. The others show albedo."""
     textureless: Schedule = 0.5
-    """lambertian: share of the lit views whose albedo is replaced by white, so that shape must explain the picture."""
+    """lambertian: share of the lit views with white in place of the albedo, so that the shape must explain the picture."""
     ambient: Range = (0.1, 0.1)
     """Ambient light, drawn uniformly for each lit view."""
     diffuse: Range = (0.9, 0.9)
     """Strength of the point light, drawn uniformly for each lit view."""
     light_distance: tuple[PositiveFloat, PositiveFloat] = (2.4, 4.5)
-    """Range of the light's distance from the origin, world units. The paper's 0.8-1.5, for its cameras at 1-1.5, times 3."""
+    """Range of the light's distance from the origin, world units: 3 times the paper's 0.8-1.5, which suits cameras at 1-1.5."""
     light_deviation: NonNegativeFloat = 2.5
     """Standard deviation of the light's offset from the camera, world units, before its distance is set; 0: in line with it."""
     normals: Literal["auto", "always", "never"] = "auto"
-    """`auto`: computed when shading uses them; `always`: in every step, for losses that need them; `never`: not at all."""
+    """When normals are computed. `auto`: if shading uses them. `always`: in every step, for losses that need them. `never`."""
     eval_shading: Literal["albedo", "lambertian", "normal"] = "albedo"
-    """What previews and turntables show; the light is then the camera's."""
+    """What previews and turntables show. Their light stands at the camera."""
 
     @model_validator(mode="after")
     def _check(self) -> ShadingConfig:
@@ -53,7 +53,7 @@ class ShadingConfig(ComponentConfig):
             ends = (value.from_, value.to) if not isinstance(value, float | int) else (value,)
             if not all(0 <= end <= 1 for end in ends):
                 worst = max(ends, key=lambda end: abs(end - 0.5))
-                raise ValueError(f"{name}: {worst:g} is no probability; write a number in [0, 1]")
+                raise ValueError(f"{name}: {worst:g} is not a probability; write a number in [0, 1]")
         if self.normals == "never" and (self.mode != "albedo" or self.eval_shading != "albedo"):
             raise ValueError("normals: never, but shading needs them; write normals: auto, or albedo for mode and eval_shading")
         return self
@@ -61,47 +61,48 @@ class ShadingConfig(ComponentConfig):
 
 @dataclass(frozen=True)
 class Lighting:
-    """One point light per view: `position` (B, 3), world units; `ambient`, `diffuse` (B,); `textureless` (B,), 1 for white.
-
-    A view that shows its albedo has ambient 1 and diffuse 0.
-    """
+    """One point light per view. A view that shows its albedo has ambient 1 and diffuse 0."""
 
     position: Tensor
+    """(B, 3), world units."""
     ambient: Tensor
+    """(B,)."""
     diffuse: Tensor
+    """(B,)."""
     textureless: Tensor
+    """(B,), 1 for views with white in place of the albedo, else 0."""
 
 
 def lambertian(albedo: Tensor, normal: Tensor, to_light: Tensor, ambient: Tensor, diffuse: Tensor) -> Tensor:
-    """rho (l_p max(0, n . l) + l_a), (N, 3): DreamFusion (Poole et al. 2023), eq. 7.
+    """Returns rho (l_p max(0, n . l) + l_a), (N, 3). DreamFusion (Poole et al. 2023), eq. 7.
 
-    albedo, normal (N, 3); to_light (N, 3): unit vectors from the points to the light; ambient l_a and diffuse l_p (N,).
+    albedo rho and normal n: (N, 3). to_light l: (N, 3), unit vectors towards the light. ambient l_a, diffuse l_p: (N,).
     """
     cosine = (normal * to_light).sum(-1).clamp(min=0)
     return albedo * (diffuse * cosine + ambient)[:, None]
 
 
 def shade(albedo: Tensor, normal: Tensor, points: Tensor, view: Tensor, lighting: Lighting) -> Tensor:
-    """Colours (N, 3) of samples at `points` (N, 3) of `view` (N,) under each view's own light."""
+    """Returns colours (N, 3) of samples at `points` (N, 3) of `view` (N,) under each view's own light."""
     to_light = F.normalize(lighting.position[view] - points, dim=-1, eps=1e-8)
     white = lighting.textureless[view][:, None]
     return lambertian(albedo + white * (1 - albedo), normal, to_light, lighting.ambient[view], lighting.diffuse[view])
 
 
 def normal_colours(normal: Tensor) -> Tensor:
-    """(n + 1)/2, in [0, 1]."""
+    """Returns (n + 1)/2, in [0, 1]."""
     return (normal + 1) / 2
 
 
 def draw_light(camera: Tensor, config: ShadingConfig, generator: torch.Generator | None) -> Tensor:
-    """Positions (B, 3) near the cameras' (B, 3): d normalize(camera + N(0, s^2 I)), d uniform. DreamFusion, appendix A.2."""
+    """Draws positions (B, 3) near the cameras (B, 3): d normalize(camera + N(0, s^2 I)), d uniform. DreamFusion, app. A.2."""
     noise = torch.randn(camera.shape, generator=generator, device=camera.device).to(camera.dtype)
     distance = _uniform(config.light_distance, camera, generator)
     return distance[:, None] * F.normalize(camera + config.light_deviation * noise, dim=-1, eps=1e-8)
 
 
 def draw_lighting(camera: Tensor, config: ShadingConfig, progress: Progress, generator: torch.Generator | None) -> Lighting:
-    """Lights and modes of B training views with cameras at `camera` (B, 3): each lit or not, textured or not, by chance."""
+    """Draws lights of B training views with cameras at `camera` (B, 3), and which views are lit or textureless."""
     position = draw_light(camera, config, generator)
     chance = torch.rand(2, camera.shape[0], generator=generator, device=camera.device)
     lit = (chance[0] < value_at(config.probability, progress)).to(camera.dtype)
@@ -111,12 +112,12 @@ def draw_lighting(camera: Tensor, config: ShadingConfig, progress: Progress, gen
 
 
 def camera_lighting(camera: Tensor, config: ShadingConfig) -> Lighting:
-    """The light of evaluation: at the camera (B, 3), in the middle of the configured ranges."""
+    """Returns the light for evaluation: at the camera (B, 3), in the middle of the configured ranges."""
     one = torch.ones_like(camera[:, 0])
     return Lighting(camera, sum(config.ambient) / 2 * one, sum(config.diffuse) / 2 * one, 0 * one)
 
 
 def _uniform(bounds: tuple[float, float], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """U(low, high), one for each row of `like` (B, ...): (B,)."""
+    """Draws U(low, high) once for each row of `like` (B, ...): (B,)."""
     drawn = torch.rand(like.shape[0], generator=generator, device=like.device).to(like.dtype)
     return bounds[0] + (bounds[1] - bounds[0]) * drawn

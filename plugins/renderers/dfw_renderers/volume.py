@@ -162,7 +162,7 @@ class Volume(Renderer):
     def forward(self, geometry: Geometry, cameras: CameraBatch, generator: torch.Generator | None = None) -> RenderOutput:
         """As `Renderer`. In evaluation mode it depends on geometry and cameras alone, and leaves no trace.
 
-        Training mode needs a `generator` (ValueError without). Raises ConfigError for a geometry that is no density field.
+        Training mode needs a `generator` (ValueError without). Raises ConfigError for a geometry that is not a density field.
         """
         if self.training and generator is None:
             raise ValueError("rendering in training mode draws random numbers; pass a generator, or call eval() first")

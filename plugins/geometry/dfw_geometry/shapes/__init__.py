@@ -1,4 +1,4 @@
-"""Signed distance functions of the kinds in the vocabulary: exact ground truth in pure torch."""
+"""Signed distance functions of the kinds in the vocabulary. They are exact ground truth in pure torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Things found in a house; all face +x."""
+"""Things found in a house. All face +x."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Signed distance functions of simple solids, and the operators that join them.
 
-Points are tensors ``[..., 3]`` in world units; every function returns ``[...]`` in the same units, negative inside.
-All are exact distances or 1-Lipschitz bounds of them, so that sphere tracing never oversteps.
+Points are tensors ``[..., 3]`` in world units. Every function returns ``[...]`` in the same units, negative inside.
+All results are exact distances or 1-Lipschitz bounds of them, so that sphere tracing never oversteps.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ Vec = Sequence[float]
 
 
 def vector(values: Vec, like: Tensor) -> Tensor:
-    """The tuple ``values`` as a tensor of ``like``'s type and device."""
+    """Returns the tuple ``values`` as a tensor of ``like``'s type and device."""
     return torch.tensor(tuple(values), dtype=like.dtype, device=like.device)
 
 
 def length(p: Tensor) -> Tensor:
-    """Euclidean norm ``[...]`` of ``[..., 3]`` (faster here than torch's, with a finite gradient at zero)."""
+    """Returns the Euclidean norm ``[...]`` of ``[..., 3]``. Its gradient is finite at zero, and it is faster than torch's."""
     return (p * p).sum(-1).clamp_min(1e-20).sqrt()
 
 
 def planar(a: Tensor, b: Tensor) -> Tensor:
-    """Hypotenuse of ``a`` and ``b``, with a finite gradient at zero."""
+    """Returns the hypotenuse of ``a`` and ``b``, with a finite gradient at zero."""
     return (a * a + b * b).clamp_min(1e-20).sqrt()
 
 
 def move(p: Tensor, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Tensor:
-    """Points in the frame of an object whose origin stands at ``(x, y, z)``."""
+    """Moves points into the frame of an object whose origin stands at ``(x, y, z)``."""
     return p - vector((x, y, z), p)
 
 
 def turn(p: Tensor, axis: str, degrees: float) -> Tensor:
-    """Points in the frame of an object turned about ``axis`` by ``degrees`` counter-clockwise."""
+    """Turns points into the frame of an object that is turned about ``axis`` by ``degrees`` counter-clockwise."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y, z = p.unbind(-1)
     if axis == "x":
@@ -45,11 +45,11 @@ def turn(p: Tensor, axis: str, degrees: float) -> Tensor:
         return torch.stack((c * x - s * z, y, s * x + c * z), -1)
     if axis == "z":
         return torch.stack((c * x + s * y, c * y - s * x, z), -1)
-    raise ValueError(f"axis must be x, y or z, got {axis!r}")
+    raise ValueError(f"axis must be x, y or z, not {axis!r}")
 
 
 def mirror(p: Tensor, axes: str) -> Tensor:
-    """Points folded into the positive half space of each axis named in ``axes`` (copies a part to both sides)."""
+    """Folds points into the positive half space of each axis in ``axes``. This copies a part to both sides."""
     return torch.stack([v.abs() if name in axes else v for name, v in zip("xyz", p.unbind(-1), strict=True)], -1)
 
 
@@ -59,13 +59,13 @@ def sphere(p: Tensor, radius: float) -> Tensor:
 
 
 def box(p: Tensor, half: Vec, rounding: float = 0.0) -> Tensor:
-    """Box of half sizes ``half``, its edges rounded by ``rounding`` (the outer size stays)."""
+    """Box of half sizes ``half``. Its edges are rounded by ``rounding``; the outer size stays."""
     q = p.abs() - vector([h - rounding for h in half], p)
     return length(q.clamp_min(0.0)) + q.amax(-1).clamp_max(0.0) - rounding
 
 
 def _outside(a: Tensor, b: Tensor) -> Tensor:
-    """Distance of a two-dimensional corner from its two face distances."""
+    """Returns the distance to a two-dimensional corner from the distances to its two faces."""
     return planar(a.clamp_min(0.0), b.clamp_min(0.0)) + torch.maximum(a, b).clamp_max(0.0)
 
 
@@ -113,7 +113,7 @@ def capsule(p: Tensor, a: Vec, b: Vec, radius: float) -> Tensor:
 
 
 def ellipsoid(p: Tensor, radii: Vec) -> Tensor:
-    """Ellipsoid with half axes ``radii`` (a 1-Lipschitz bound)."""
+    """Ellipsoid with half axes ``radii``. The result is a 1-Lipschitz bound."""
     return (length(p / vector(radii, p)) - 1.0) * min(radii)
 
 
@@ -126,7 +126,7 @@ def union(*parts: Tensor) -> Tensor:
 
 
 def blend(a: Tensor, b: Tensor, width: float) -> Tensor:
-    """Union whose seam is filleted over ``width`` (quadratic smooth minimum, keeps the Lipschitz bound)."""
+    """Union with a seam filleted over ``width``: a quadratic smooth minimum, which keeps the Lipschitz bound."""
     h = (0.5 + 0.5 * (b - a) / width).clamp(0.0, 1.0)
     return b + (a - b) * h - width * h * (1.0 - h)
 

@@ -1,4 +1,4 @@
-"""What a caption describes: one object, or one simple solid on another."""
+"""The scene that a caption describes: one object, or one simple solid on another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .library import COLOURS, KINDS, SOLIDS
 from .primitives import move, vector
 from .shape import RADIUS
 
-# half height, half width below, half width above of each solid's model
+# Half height, half width below and half width above of each solid's model in `solids`: they bound the stack.
 _SIZES = {
     "cube": (0.5, 0.72, 0.72),
     "ball": (0.5, 0.36, 0.36),
@@ -21,7 +21,9 @@ _SIZES = {
     "pyramid": (0.5, 0.92, 0.1),
     "donut": (0.26, 0.7, 0.7),
 }
+# Half widths by which the upper solid is scaled to the lower one.
 _WIDTH = {"cube": 0.5, "ball": 0.5, "cylinder": 0.45, "cone": 0.6, "pyramid": 0.6, "donut": 0.75}
+# How far the upper solid sinks into a lower one with a tip, a round top or a hole, so that the two touch over an area.
 _SINK = {"cone": 0.2, "pyramid": 0.2, "ball": 0.06, "donut": 0.06}
 
 
@@ -37,11 +39,11 @@ class Single:
         return self.kind
 
     def distance(self, points: Tensor) -> Tensor:
-        """Signed distance (or bound) ``[...]`` of points ``[..., 3]``."""
+        """Returns the signed distance (or a bound) ``[...]`` of points ``[..., 3]``."""
         return KINDS[self.kind].distance(points)
 
     def paint(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights ``[..., 2]`` of the caption's first and second colour, and fixed colours ``[..., 3]``."""
+        """Returns weights ``[..., 2]`` of the caption's first and second colour, and fixed colours ``[..., 3]``."""
         main, fixed = KINDS[self.kind].paint(points)
         return torch.stack((main, torch.zeros_like(main)), -1), fixed
 
@@ -59,7 +61,7 @@ class Stack:
         return f"{self.top} on {self.bottom}"
 
     def _layout(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Height of the centre and scale of the top's and of the bottom's model, together filling the ball."""
+        """Returns (height of the centre, scale) of the top's and the bottom's model. Together they fill the ball."""
         low, high = _SIZES[self.bottom], _SIZES[self.top]
         scale = 0.85 * min(1.0, _WIDTH[self.bottom] / _WIDTH[self.top] * 1.2)
         upper = low[0] + scale * high[0] - _SINK.get(self.bottom, 0.0)
@@ -77,11 +79,11 @@ class Stack:
         return top, bottom
 
     def distance(self, points: Tensor) -> Tensor:
-        """Signed distance (or bound) ``[...]`` of points ``[..., 3]``."""
+        """Returns the signed distance (or a bound) ``[...]`` of points ``[..., 3]``."""
         return torch.minimum(*self._distances(points))
 
     def paint(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights ``[..., 2]`` of the caption's first and second colour, and fixed colours ``[..., 3]`` (none)."""
+        """Returns weights ``[..., 2]`` of the caption's first and second colour. Fixed colours ``[..., 3]`` are zero."""
         top, bottom = self._distances(points)
         first = (top <= bottom).to(points.dtype)
         return torch.stack((first, 1.0 - first), -1), torch.zeros_like(points)
@@ -89,26 +91,26 @@ class Stack:
 
 @dataclass(frozen=True)
 class Scene:
-    """A form with its colours; the exact solid that a caption describes."""
+    """A form with its colours: the exact solid that a caption describes."""
 
     form: Single | Stack
     colours: tuple[str, ...]
 
     def distance(self, points: Tensor) -> Tensor:
-        """Signed distance (or 1-Lipschitz bound) ``[...]`` of world points ``[..., 3]``, negative inside."""
+        """Returns the signed distance (or a 1-Lipschitz bound) ``[...]`` of world points ``[..., 3]``, negative inside."""
         return self.form.distance(points)
 
     def colour(self, points: Tensor) -> Tensor:
-        """Albedo ``[..., 3]`` in [0, 1] of the surface nearest to each point."""
+        """Returns the albedo ``[..., 3]`` in [0, 1] of the surface nearest to each point."""
         weights, fixed = self.form.paint(points)
         named = torch.stack([vector(COLOURS[c], points) for c in (self.colours * 2)[:2]])
         return weights @ named + fixed
 
 
 def parse_prompt(text: str) -> Scene:
-    """The scene of "a red mushroom" or "a red cube on a blue cylinder"; a trailing ", ... view" is ignored.
+    """Reads the scene of "a red mushroom" or "a red cube on a blue cylinder". Ignores a trailing ", ... view".
 
-    Raises ``ValueError`` that names the words it does not know.
+    Raises ``ValueError`` that names the unknown words.
     """
     body = re.sub(r",[\w\s-]*\bview(\s*,\s*\w+\s+angle)?\s*$", "", text.strip().lower()).strip(" .")
     objects = []

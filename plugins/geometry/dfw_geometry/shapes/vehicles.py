@@ -1,4 +1,4 @@
-"""Vehicles, buildings and creatures; all face +x."""
+"""Vehicles, buildings and creatures. All face +x."""
 
 from __future__ import annotations
 
