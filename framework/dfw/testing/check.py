@@ -21,12 +21,17 @@ from dfw.interfaces.guidance import Guidance
 from dfw.plugins.discovery import BUILT_IN, scan
 from dfw.plugins.parts import Chooser
 from dfw.plugins.registry import Entry, Registry
+from dfw.testing.background import BackgroundTests
 from dfw.testing.base import ComponentTests
+from dfw.testing.cameras import CamerasTests
 from dfw.testing.configs import undocumented
+from dfw.testing.exporter import ExporterTests
 from dfw.testing.geometry import GeometryTests
 from dfw.testing.guidance import GuidanceTests
 from dfw.testing.loss import LossTests
+from dfw.testing.noise import NoiseTests
 from dfw.testing.outcomes import Outcome, outcome_of
+from dfw.testing.prompter import PrompterTests
 from dfw.testing.renderer import RendererTests
 
 KITS: dict[str, type[ComponentTests[Any]]] = {
@@ -34,6 +39,11 @@ KITS: dict[str, type[ComponentTests[Any]]] = {
     "renderer": RendererTests,
     "guidance": GuidanceTests,
     "loss": LossTests,
+    "cameras": CamerasTests,
+    "prompter": PrompterTests,
+    "noise": NoiseTests,
+    "background": BackgroundTests,
+    "exporter": ExporterTests,
 }
 """Kind -> its kit."""
 

@@ -14,7 +14,7 @@ from clouds import camera, gaussians, renderer, stacked
 from dreamfw_gaussians import rasteriser
 
 from dfw import Progress
-from dfw.testing import stand_in
+from dfw.testing.experimental_device import stand_in
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real second device")
 
