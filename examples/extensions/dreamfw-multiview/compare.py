@@ -2,7 +2,7 @@
 
 python compare.py --out compare.png
 
-Each row of the sheet is two scenes of four views (front, left, back, right): across the views, and each view by itself.
+Each row of the sheet is one prompt, four views (front, left, back, right): across the views, then each view by itself.
 """
 
 from __future__ import annotations
@@ -47,19 +47,17 @@ def ddim(guidance: Inflated, prompt: Conditioning, noisy: Tensor) -> Tensor:
 
 
 def unlike(images: Tensor) -> tuple[float, float]:
-    """Returns how far views of a scene are apart in colour: root mean squares of the middle's and the border's mean colours.
+    """Returns how far apart the views of a scene are in colour: of the thing, and of what is behind it.
 
-    Of the middle third, where the thing is, and of a border of a tenth; each from the mean over its scene's views.
+    The colour of the thing is the mean of the middle third, that of the background the mean of the upper tenth. From each the
+    mean over its scene's views is taken; the figure is the root mean square of what is left.
     """
     side = images.shape[-1]
-    third, tenth = side // 3, side // 10
-    middle = images[..., third:-third, third:-third].mean((2, 3))
-    corner = torch.cat([images[..., :tenth, :].mean((2, 3), keepdim=True), images[..., -tenth:, :].mean((2, 3), keepdim=True)], -1)
-    found = []
-    for colour in (middle, corner.mean((2, 3))):
-        scenes = colour.view(SCENES, VIEWS, 3)
-        found.append(float((scenes - scenes.mean(1, keepdim=True)).square().mean().sqrt()))
-    return found[0], found[1]
+    third, tenth = slice(side // 3, -(side // 3)), slice(0, side // 10)
+    colours = (images[..., third, third].mean((2, 3)), images[..., tenth, :].mean((2, 3)))
+    scenes = torch.stack(colours).view(2, SCENES, VIEWS, 3)
+    thing, behind = (scenes - scenes.mean(2, keepdim=True)).square().mean((1, 2, 3)).sqrt().tolist()
+    return thing, behind
 
 
 @torch.no_grad()
@@ -71,20 +69,19 @@ def main() -> None:
     guidance = dfw.build("guidance", "dreamfw-multiview/inflated")
     assert isinstance(guidance, Inflated)
     unet = next(part for part in guidance.prior.modules() if isinstance(part, UNet2DConditionModel))
-    rows = []
+    side, rows = guidance.latent_resolution, []
     for prompt in PROMPTS:
-        words = described(guidance, prompt)
-        side = guidance.latent_resolution
+        words, row = described(guidance, prompt), []
         start = torch.randn(SCENES * VIEWS, guidance.channels, side, side, generator=torch.Generator().manual_seed(0))
-        for name, together in (("across the views", VIEWS), ("by themselves", 1)):
+        for name, together in (("across the views", VIEWS), ("each view by itself", 1)):
             inflate(unet, together)
             images = ddim(guidance, words, start)
-            middle, border = unlike(images)
-            print(f"{prompt}, {name}: colours differ by {middle:.3f} in the middle, {border:.3f} at the border")
-            rows.append(torch.cat(list(images[: 2 * VIEWS].permute(0, 2, 3, 1)), dim=1))
+            thing, behind = unlike(images)
+            print(f"{prompt}, {name}: colours of the thing differ by {thing:.3f}, behind it by {behind:.3f}")
+            row += list(images[:VIEWS].permute(0, 2, 3, 1))
+        rows.append(torch.cat(row, dim=1))
     asked.out.parent.mkdir(parents=True, exist_ok=True)
-    pixels = torch.cat([torch.cat(rows[index : index + 2]) for index in range(0, len(rows), 2)])
-    Image.fromarray((255 * pixels).round().byte().numpy()).save(asked.out)
+    Image.fromarray((255 * torch.cat(rows)).round().byte().numpy()).save(asked.out)
 
 
 if __name__ == "__main__":

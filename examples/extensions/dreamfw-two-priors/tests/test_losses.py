@@ -74,8 +74,6 @@ def test_without_a_mask_all_of_the_picture_counts() -> None:
         (Picture, {"colour": torch.zeros(1, 2, 2, 3)}, "depth", r"picture: compares colours, not depth; leave `of` out"),
     ],
 )
-def test_what_cannot_be_compared_is_said(
-    kind: type[Picture | Mask], targets: Mapping[str, Tensor], of: str, told: str
-) -> None:
+def test_what_cannot_be_compared_is_said(kind: type[Picture | Mask], targets: Mapping[str, Tensor], of: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         kind(ComponentConfig())(inputs(torch.zeros(1, 2, 2, 3), torch.zeros(1, 2, 2), targets, of))

@@ -106,13 +106,15 @@ def test_the_same_seed_makes_the_same_model(files: Path, tmp_path: Path) -> None
     before = torch.random.get_rng_state()
     make(tmp_path / "again")
     assert torch.equal(torch.random.get_rng_state(), before)
-    one, other = (load_file(where / "unet" / "diffusion_pytorch_model.safetensors") for where in (files / "model", tmp_path / "again"))
+    one, other = (
+        load_file(where / "unet" / "diffusion_pytorch_model.safetensors") for where in (files / "model", tmp_path / "again")
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_without_cameras_it_cannot_answer(files: Path) -> None:
     made = guidance(files)
-    with pytest.raises(GuidanceError, match="asked without their cameras"):
+    with pytest.raises(GuidanceError, match="needs the cameras of the views"):
         made.predict(noisy(1), torch.tensor([1]), made.conditional())
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 class AcrossViews:
     """An attention processor of diffusers, for self-attention: each pixel attends to those of all views of its scene.
 
-    It changes no weight: B pictures of N pixels become B / V pictures of V N. MVDream (Shi et al. 2024), section 3.2.
+    It changes no weight: B pictures of N pixels become B / V pictures of V N. MVDream (Shi et al. 2024), section 3.1.
     """
 
     def __init__(self, views: int) -> None:
@@ -21,7 +21,7 @@ class AcrossViews:
         self._attend = AttnProcessor2_0()
 
     def __call__(self, attention: Any, pixels: Tensor, *unused: Any, **others: Any) -> Tensor:
-        """Maps pixels (B, N, C) to the same shape. The layer attends to the pixels themselves, so there is nothing else to read."""
+        """Maps pixels (B, N, C) to the same shape. The layer attends to the pixels themselves and reads nothing else."""
         batch, count, width = pixels.shape
         joined = pixels.reshape(batch // self.views, self.views * count, width)
         found: Tensor = self._attend(attention, joined)

@@ -102,7 +102,7 @@ class MultiView(Inflated):
     """A network of MVDream's shape: attention across the views, and the cameras' poses added to the timestep's embedding.
 
     The prior reads the text and encodes the pictures; the network is another. Without a folder its weights are random: it has
-    the shape of a multi-view prior, and teaches nothing. MVDream, section 3.2.
+    the shape of a multi-view prior, and teaches nothing. MVDream, section 3.1.
     """
 
     class Config(Inflated.Config):
@@ -121,7 +121,7 @@ class MultiView(Inflated):
 
     def _answer(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         if conditioning.cameras is None:
-            raise GuidanceError("multiview: it answers for views, and was asked without their cameras")
+            raise GuidanceError("multiview needs the cameras of the views, and the conditioning has none")
         dtype = self.unet.dtype
         output: Tensor = self.unet(
             noisy.to(dtype),

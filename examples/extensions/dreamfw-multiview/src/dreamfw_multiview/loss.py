@@ -16,7 +16,7 @@ class MVDream(Distillation):
 
     x0 is the clean estimate of the guided prediction, its contrast corrected: x0 = r x0_s std(x0_1) / std(x0_s) + (1 - r) x0_s,
     where x0_s is guided with scale s and x0_1 follows the prompt alone. Standard deviations are over all views of a scene.
-    MVDream (Shi et al. 2024), section 3.3; the correction is that of Lin et al. 2024, section 3.4, applied to x0.
+    MVDream (Shi et al. 2024), section 3.2; the correction is that of Lin et al. 2024, section 3.4, applied to x0.
     """
 
     class Config(GuidedConfig):

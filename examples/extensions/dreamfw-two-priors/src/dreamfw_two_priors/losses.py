@@ -1,4 +1,6 @@
-"""Losses that hold a scene to a posed picture: its colours inside the mask, and the mask itself. Magic123 (Qian et al. 2024).
+"""Losses that hold a scene to a posed picture: its colours inside the mask, and the mask itself.
+
+They are the reference view's reconstruction loss of Magic123 (Qian et al. 2024).
 
 Legend: B views of H x W pixels; M the picture's mask (B, H, W) in [0, 1].
 """
@@ -13,7 +15,7 @@ from dfw import ComponentConfig, ConfigError, Loss, LossInputs
 
 
 class Picture(Loss):
-    """Mean over views, pixels and channels of (M (I - I'))^2, I the render and I' the picture. Magic123, section 3.1.
+    """Mean over views, pixels and channels of (M (I - I'))^2, I the render and I' the picture (Magic123).
 
     A pixel outside the mask is 0 on both sides, so what the picture shows behind the object does not count. It is still one of
     the pixels of the mean: a small object weighs little. A view set that gives no mask is compared everywhere.
@@ -37,7 +39,7 @@ class Picture(Loss):
 
 
 class Mask(Loss):
-    """Mean over views and pixels of (O - M)^2, O the opacity of the render. Magic123, section 3.1."""
+    """Mean over views and pixels of (O - M)^2, O the opacity of the render (Magic123)."""
 
     class Config(ComponentConfig):
         """Nothing to choose; weight and views belong to the run."""
@@ -62,7 +64,7 @@ def _target(loss: Loss, inputs: LossInputs, name: str, rendered: Tensor) -> Tens
     who = loss.dfw_name or type(loss).__name__.lower()
     if name not in inputs.views.targets:
         raise ConfigError(
-            f"{who}: its views have no {name} to compare with; write views: NAME, of one of view_sets with type picture or dataset"
+            f"{who}: its views have no {name} to compare with; write views: NAME, a set in view_sets of type picture or dataset"
         )
     target = inputs.views.targets[name].to(rendered)
     if target.shape != rendered.shape:

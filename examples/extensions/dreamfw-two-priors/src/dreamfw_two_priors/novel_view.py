@@ -140,7 +140,7 @@ class NovelView(Guidance):
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Returns the U-Net's output (B, C, h, h). Raises GuidanceError if the conditioning has no cameras."""
         if conditioning.cameras is None:
-            raise GuidanceError("novel-view: it answers for views, and was asked without their cameras")
+            raise GuidanceError("novel-view needs the cameras of the views, and the conditioning has none")
         dtype = self.unet.dtype
         known = conditioning.extras["known"].to(dtype)
         pose = self.relative_pose(conditioning.cameras).to(dtype)[:, None]
@@ -175,12 +175,12 @@ def _for_clip(picture: Tensor, side: int) -> Tensor:
 
 @contextmanager
 def _loading(folder: Path) -> Iterator[None]:
-    """Hides the library's progress bar while a model loads, and turns what it raises into a GuidanceError that names the folder."""
+    """Hides the library's progress bar while a model loads, and turns failures into a GuidanceError that names the folder."""
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing:
         raise GuidanceError(
-            f"model: the folder {folder} lacks {', '.join(missing)}; give one in diffusers' layout, or make one of random weights "
-            f"with `python -m dreamfw_two_priors.random_model --out {folder}`"
+            f"model: the folder {folder} lacks {', '.join(missing)}; give one in diffusers' layout, or make one of random "
+            f"weights with `python -m dreamfw_two_priors.random_model --out {folder}`"
         )
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
