@@ -25,6 +25,7 @@ def judge() -> Judge:
 
 def test_every_shipped_objective_is_compared() -> None:
     known = {"dreamfusion", "score", "diffusion", "sjc", "csd", "nfsd", "bridge", "hifa", "asd", "ism", "sdi"}
+    known |= {"vsd", "esd", "tsm", "bsd", "sctd", "rfds", "rfds-rev"}
     assert set(objectives()) >= known
     assert not {"dreamfusion-sd", "playground-2d"} & set(objectives())
 

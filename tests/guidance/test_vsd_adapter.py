@@ -14,7 +14,7 @@ from tiny_diffusion import save_tiny_model
 from torch import Tensor, nn
 from vsd_parts import adapter_of, bound, seeded
 
-from dfw import CameraBatch, Conditioning, ConfigError, Guidance, LossInputs
+from dfw import CameraBatch, Conditioning, ConfigError, Guidance, LossInputs, PromptBatch, Views
 from dfw.compose import compose
 from dfw.config.settings import RunConfig
 from dfw.interfaces.poses import orbit
@@ -54,8 +54,9 @@ def ask_model(model: Guidance, seed: int = 0, batch: int = 2) -> LossInputs:
     inputs = loss_inputs.of_image(image, model, "a red car", seed=seed)
     assert inputs.prompt is not None
     cameras = around(batch)
-    prompt = replace(inputs.prompt, positive=replace(inputs.prompt.positive, cameras=cameras))
-    return replace(inputs, cameras=cameras, prompt=prompt)
+    positive, negative = (replace(one, cameras=cameras) for one in (inputs.prompt.positive, inputs.prompt.negative))
+    prompt = PromptBatch(positive, negative)
+    return replace(inputs, views=Views(cameras), prompt=prompt)
 
 
 def probe(model: Guidance, cameras: CameraBatch | None = None) -> tuple[Tensor, Tensor, Conditioning]:
@@ -180,12 +181,17 @@ def test_the_adapter_descends_the_diffusion_objective_of_the_models_own_parametr
 
 
 def test_cameras_are_dropped_one_by_one(model):
-    text = replace(model.encode_text(["a red car"] * 400), cameras=around(8).select(torch.arange(400) % 8))
-    poses = drop_cameras(text, 0.1, seeded()).cameras.camera_to_world
-    gone = (poses == 0).all((1, 2))
+    cameras = around(8).select(torch.arange(400) % 8)
+    text, other = (replace(model.encode_text([words] * 400), cameras=cameras) for words in ("a red car", ""))
+    nowhere = replace(cameras, camera_to_world=torch.zeros(400, 4, 4))
+    found = drop_cameras(text, replace(other, cameras=nowhere), 0.1, seeded())
+    gone = (found.cameras.camera_to_world == 0).all((1, 2))
     assert 20 < int(gone.sum()) < 60
-    assert torch.equal(poses[~gone], text.cameras.camera_to_world[~gone])
-    assert drop_cameras(replace(text, cameras=None), 0.1, seeded()).cameras is None
+    assert torch.equal(found.cameras.camera_to_world[~gone], cameras.camera_to_world[~gone])
+    assert torch.equal(found.embedding[~gone], text.embedding[~gone])
+    assert torch.equal(found.embedding[gone], other.embedding[gone])
+    assert (text.embedding != other.embedding).any()
+    assert drop_cameras(replace(text, cameras=None), replace(other, cameras=None), 0.1, seeded()).cameras is None
 
 
 @pytest.mark.parametrize(("precision", "off"), [("fp16", 0.01), ("bf16", 0.05)])
@@ -237,7 +243,7 @@ def run_config(tmp_path: Path, folder: Path, **changes: object) -> RunConfig:
         "renderer": {"type": "plane"},
         "guidance": {"type": "stable-diffusion", "model": str(folder), "precision": "fp32"},
         "losses": {"vsd": {"adapter_lr": 0.01}},
-        "views": {"mode": "none"},
+        "prompter": "plain",
         "cameras": {"width": 16, "batch_size": 2},
         "trainer": {"steps": 6},
     }

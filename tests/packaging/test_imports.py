@@ -32,7 +32,7 @@ def command(*arguments: str) -> str:
         "import dfw",
         "import dfw.plugins.registry, dfw.plugins.listeners, dfw.interfaces.hooks, dfw.interfaces.events",
         "import dfw.interfaces.component, dfw.config.settings, dfw.config.load",
-        "import dfw.runs.directory, dfw.runs.console, dfw.errors, dfw.config.schedules, dfw.plugins.discovery, dfw.config.origins",
+        "import dfw.runs.directory, dfw.runs.console, dfw.errors, dfw.config.schedules, dfw.config.kinds, dfw.config.origins",
         "import dfw; dfw.register, dfw.hookimpl, dfw.ComponentConfig, dfw.DfwError, dfw.Progress, dfw.value_at",
         "import dfw_geometry, dfw_renderers, dfw_guidance, dfw_losses",
         "from dfw.config.load import load_config\nload_config('dreamfusion')",
@@ -63,7 +63,7 @@ def test_listing_plugins_imports_no_plugin():
 SURFACE = {
     *("Geometry", "DensityField", "Renderer", "Guidance", "Loss", "LossInputs", "Adapter", "ComponentConfig"),
     *("CameraBatch", "Rays", "RaySamples", "RenderOutput", "FieldSample", "Conditioning", "PromptBatch", "NoiseSchedule"),
-    *("Schedule", "Ramp", "Progress", "value_at", "register"),
+    *("Schedule", "Ramp", "Progress", "value_at", "register", "load_warp"),
     *("hookimpl", "RunStarted", "StepEnded", "RunEnded"),
     *("DfwError", "ConfigError", "GuidanceError", "PromptError", "DivergedError"),
 }

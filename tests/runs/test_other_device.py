@@ -39,6 +39,7 @@ def places(there: StandIn) -> Counter[str]:
 
 OBJECTIVES = (
     "dreamfusion", "asd", "bridge", "csd", "diffusion", "hifa", "ism", "nfsd", "score", "sdi", "sjc", "vsd", "playground-2d",
+    "bsd", "esd", "rfds", "rfds-rev", "sctd", "tsm",
 )  # fmt: skip
 
 

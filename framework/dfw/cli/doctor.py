@@ -86,11 +86,9 @@ def machine() -> dict[str, str]:
 
 def kernels() -> dict[str, str]:
     """Whether the CUDA backends of warp and nerfacc are there; without them the portable paths run."""
-    import warp
+    from dfw.interfaces.warp_kernels import load_warp
 
-    warp.config.log_level = warp.LOG_ERROR
-    warp.init()  # type: ignore[no-untyped-call]
-    lines = {"warp": "CPU and CUDA" if warp.is_cuda_available() else "CPU"}
+    lines = {"warp": "CPU and CUDA" if load_warp().is_cuda_available() else "CPU"}
     if find_spec("nerfacc.csrc") is not None:
         lines["nerfacc"] = "CUDA backend installed"
     else:

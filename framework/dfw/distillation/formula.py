@@ -43,7 +43,7 @@ def compile_formula(text: str, names: Sequence[str]) -> Value:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise ValueError(f"{text!r} is no formula: {reason}; write one as 'sigma**2 * alpha'") from None
+        raise ValueError(f"{text!r} is not a formula: {reason}; write one as 'sigma**2 * alpha'") from None
     return _read(tree.body, text, tuple(names))
 
 

@@ -20,7 +20,7 @@ class Cameras(Component, nn.Module, ABC):
 
     @classmethod
     def together(cls, config: Any) -> int:
-        """How many consecutive views show one scene at one moment, for models that see several views at once: 1 unless said.
+        """How many consecutive views show one scene at one moment, for models that see several views at once: 1 by default.
 
         The same number stands in `CameraBatch.together`; the number of views a step is a multiple of it.
         """

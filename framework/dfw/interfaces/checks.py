@@ -113,7 +113,7 @@ def check_groups(component: Any) -> dict[str, list[nn.Parameter]]:
 
 
 def check_guidance(guidance: Any) -> None:
-    """That a guidance has said all that losses ask about it, in words they know."""
+    """Checks that a guidance has set every attribute the losses read, with a valid value."""
     for fact in GUIDANCE_FACTS:
         if not hasattr(guidance, fact):
             raise broken(guidance, f"it does not set self.{fact}, which every guidance does in __init__")
@@ -140,6 +140,15 @@ def check_conditioning(guidance: Component, texts: Sequence[str], found: object)
     shape = tuple(found.embedding.shape)
     if len(shape) != 3 or len(found) != len(texts):
         raise broken(guidance, f"encode_text gave an embedding of shape {shape} for {len(texts)} texts, not (B, L, D)")
+
+
+def check_condition(guidance: Component, method: str, found: object) -> None:
+    """What `conditional` or `unconditional` gave: one row, which is repeated for every view."""
+    if not isinstance(found, Conditioning) or not isinstance(found.embedding, Tensor):
+        raise broken(guidance, f"{method}() gave a {type(found).__name__}, not a Conditioning of one row")
+    shape = tuple(found.embedding.shape)
+    if len(shape) != 3 or len(found) != 1:
+        raise broken(guidance, f"{method}() gave an embedding of shape {shape}, not one row (1, L, D)")
 
 
 def check_texts(prompter: Component, given: object) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What listeners are told about a run: plain numbers, text and paths, never a tensor. Imports no torch."""
+"""Events that listeners receive about a run: plain numbers, text and paths, never a tensor. Imports no torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StepEnded:
-    """One optimiser step is done; on a GPU several steps may be told at once, in order.
+    """One optimiser step is done; on a GPU several steps may arrive at once, in order.
 
     `loss`: the weighted sum of the losses, None where it was not read from the device. `metrics`: name -> number: `losses.<name>`
     (unweighted), `opacity`, `lr` ... `seconds`: part of the step (`render`, `guidance`, `backward`, `optimizer`) -> wall time.

@@ -115,7 +115,7 @@ class _Look:
         return self.inputs(use.views, use.of, self._trainer.config.guidance_of(loss))
 
     def forget(self) -> None:
-        """Lets go of the step's graph. Inputs point here and are kept here: without this only the garbage collector would end it."""
+        """Lets go of the step's graph. Inputs point here and are kept here, so only the garbage collector would free it."""
         self.views, self.renders, self._inputs = {}, {}, {}
 
     def inputs(self, views: str, of: str, guidance: str | None) -> LossInputs:
@@ -296,7 +296,8 @@ class Trainer:
                 for render in look.renders.values():
                     look_at_render(self.renderer, render, self.step)
                 look_at_losses({name: (self.losses[name], value, look.of(name)) for name, value in values.items()})
-            start = sum(((render.colour * 0).sum() for render in look.renders.values()), start=torch.zeros((), device=self.device))
+            nothing = torch.zeros((), device=self.device)
+            start = sum(((render.colour * 0).sum() for render in look.renders.values()), start=nothing)
             total = sum((weights[name] * value for name, value in values.items()), start=start)
         look.numbers |= {"loss": total.detach()} | {f"losses.{name}": value.detach() for name, value in values.items()}
         if MAIN in look.renders:

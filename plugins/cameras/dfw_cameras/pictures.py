@@ -1,4 +1,4 @@
-"""Pictures from files as tensors, with what is said of a file that cannot be used."""
+"""Reads pictures from files as tensors, with one sentence for a file that cannot be used."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The view's words at the end of the prompt: front, side, back, overhead. DreamFusion (Poole et al. 2023), section 3.2.
 
 Legend: B views, V texts: sectors of azimuth at each height, low ones first. Where heights have no words these are the sectors and
-then overhead. Left and right are told apart when `sectors` is 8, heights when `angles` is 4.
+then overhead. Left and right have words of their own when `sectors` is 8, heights when `angles` is 4.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Directional(Prompter):
         mode: Literal["discrete", "interpolated"] = "discrete"
         """`discrete`: the nearest view's words; `interpolated`: the nearest two views mixed."""
         sectors: Literal[4, 8] = 4
-        """4: front, side, back as in the paper. 8: left and right told apart, as the embedded prior has learned."""
+        """4: front, side, back as in the paper. 8: left and right have words of their own, as the embedded prior has learned."""
         angles: Literal[1, 4] = 1
-        """4: the elevation is named beside the sector, low angle up to 12 degrees, medium to 36, high, overhead, as the embedded
+        """4: the elevation is named after the sector, low angle up to 12 degrees, medium to 36, high, overhead, as the embedded
         prior has learned."""
         overhead: float = Field(default=60.0, ge=0, le=90)
         """Elevation in degrees above which a view is called overhead; with 4 angles more than 36."""

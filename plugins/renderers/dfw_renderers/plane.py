@@ -30,7 +30,7 @@ class Plane(Renderer):
         return frozenset({"colour", "opacity", "depth"})
 
     def forward(self, geometry: Geometry, cameras: CameraBatch, generator: torch.Generator | None = None) -> RenderOutput:
-        """The geometry's planes for B views. Raises ConfigError for a geometry that is no image."""
+        """The geometry's planes for B views. Raises ConfigError for a geometry that is not an image."""
         if not isinstance(geometry, ImagePlanes):
             raise ConfigError(
                 "renderer: plane shows an image; write geometry: {type: dreamfw/image}, or renderer: {type: dreamfw/volume}"

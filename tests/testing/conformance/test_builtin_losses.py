@@ -11,6 +11,7 @@ from dfw import LossInputs
 from dfw.testing import LossTests
 from dfw_losses.asd import ASD
 from dfw_losses.bridge import Bridge
+from dfw_losses.bsd import BSD
 from dfw_losses.csd import CSD
 from dfw_losses.diffusion import Diffusion
 from dfw_losses.entropy import Entropy
@@ -19,7 +20,10 @@ from dfw_losses.ism import ISM
 from dfw_losses.nfsd import NFSD
 from dfw_losses.opacity import Opacity
 from dfw_losses.orientation import Orientation
+from dfw_losses.rfds import RFDS
+from dfw_losses.rfds_rev import RFDSRev
 from dfw_losses.score import Score
+from dfw_losses.sctd import SCTD
 from dfw_losses.sdi import SDI
 from dfw_losses.sds import SDS
 from dfw_losses.sjc import SJC
@@ -47,7 +51,10 @@ class TestSDS(LossTests):
             sigma * (z_t - alpha * text.embedding.to(z).view(-1, 3, 1, 1)) / variance
             for text in (prompt.positive, prompt.negative)
         )
-        return sigma**2 * (without + 7.5 * (with_prompt - without) - eps) / len(z)
+        return self.weight(alpha, sigma) * (without + 7.5 * (with_prompt - without) - eps) / len(z)
+
+    def weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return sigma**2
 
 
 class TestOpacity(LossTests):
@@ -107,6 +114,11 @@ class TestISM(LossTests):
     component = ISM
 
 
+class TestTSM(LossTests):
+    component = ISM
+    options: ClassVar[dict[str, Any]] = {"gamma": 0.3}
+
+
 class TestSDI(LossTests):
     component = SDI
     options: ClassVar[dict[str, Any]] = {"inversion_steps": 2}
@@ -121,6 +133,28 @@ class TestBridge(LossTests):
     options: ClassVar[dict[str, Any]] = {"good": "{prompt}", "bad": "", "switch": 0}
 
 
+class TestBSD(LossTests):
+    component = BSD
+
+
+class TestSCTD(LossTests):
+    component = SCTD
+
+
+class TestRFDS(TestSDS):
+    """(1 + sigma_t / alpha_t) (eps_u + s (eps_c - eps_u) - eps) / B, at SDS's draws."""
+
+    component = RFDS
+
+    def weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return 1 + sigma / alpha
+
+
+class TestRFDSRev(LossTests):
+    component = RFDSRev
+    options: ClassVar[dict[str, Any]] = {"guidance_scale": 7.5}
+
+
 class TestHiFA(LossTests):
     component = HiFA
 
@@ -129,6 +163,7 @@ class TestVSD(LossTests):
     """Before the adapter has learned anything: sigma_t^2 (7.5 - 1) (eps_c - eps_u) / B, at the z_t of SDS's draws."""
 
     component = VSD
+    factor: ClassVar[float] = 6.5
 
     def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
         guidance, prompt = inputs.guidance, inputs.prompt
@@ -138,7 +173,14 @@ class TestVSD(LossTests):
         t = torch.randint(20, 981, (len(z),), generator=inputs.generator)
         alpha, sigma = (part[t].to(z).view(-1, 1, 1, 1) for part in (guidance.schedule.alpha, guidance.schedule.sigma))
         apart = (prompt.negative.embedding - prompt.positive.embedding).to(z).view(-1, 3, 1, 1)
-        return (sigma**2 * 6.5 * sigma * alpha * apart / (alpha**2 * 0.5**2 + sigma**2) / len(z)).expand_as(z)
+        return (sigma**2 * self.factor * sigma * alpha * apart / (alpha**2 * 0.5**2 + sigma**2) / len(z)).expand_as(z)
+
+
+class TestESD(TestVSD):
+    """Its share of the prediction without text adds to the guidance: 7.5 - 1 + 0.5 for 7.5 - 1."""
+
+    options: ClassVar[dict[str, Any]] = {"camera_free": 0.5}
+    factor: ClassVar[float] = 7
 
 
 class TestZVariance(LossTests):
