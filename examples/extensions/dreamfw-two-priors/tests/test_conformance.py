@@ -19,7 +19,7 @@ from dfw.testing import GuidanceTests, LossTests
 
 @cache
 def files() -> TemporaryDirectory[str]:
-    """A model and a picture, until the end of the process. No fixture: `dfw plugins check --tests` has none."""
+    """A model and a picture, until the end of the process; a kit's `make` takes no fixture."""
     folder = TemporaryDirectory()
     make(Path(folder.name) / "model")
     drawn = torch.rand(32, 32, 4, generator=torch.Generator().manual_seed(0))

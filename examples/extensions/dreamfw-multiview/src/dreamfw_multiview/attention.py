@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import Tensor
 
@@ -18,7 +17,7 @@ class AcrossViews:
     def __init__(self, views: int) -> None:
         """`views`: V, how many consecutive pictures are one scene."""
         self.views = views
-        self._attend = AttnProcessor2_0()
+        self._attend = AttnProcessor2_0()  # type: ignore[no-untyped-call]
 
     def __call__(self, attention: Any, pixels: Tensor, *unused: Any, **others: Any) -> Tensor:
         """Maps pixels (B, N, C) to the same shape. The layer attends to the pixels themselves and reads nothing else."""
@@ -28,8 +27,11 @@ class AcrossViews:
         return found.reshape(batch, count, width)
 
 
-def inflate(unet: UNet2DConditionModel, views: int) -> None:
-    """Lets every self-attention layer of `unet` look across `views` consecutive pictures; its weights stay as they are."""
+def inflate(unet: Any, views: int) -> None:
+    """Lets every self-attention layer of `unet` look across `views` consecutive pictures. Its weights stay as they are.
+
+    unet: a UNet2DConditionModel.
+    """
     unet.set_attn_processor(
         {
             name: AcrossViews(views) if name.endswith("attn1.processor") else processor

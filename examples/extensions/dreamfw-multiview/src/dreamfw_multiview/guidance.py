@@ -142,11 +142,11 @@ def poses(cameras: CameraBatch) -> Tensor:
     return pose.flatten(1)
 
 
-def small_network(like: UNet2DConditionModel, seed: int = 0) -> UNet2DConditionModel:
+def small_network(like: Any, seed: int = 0) -> UNet2DConditionModel:
     """Returns a small U-Net of random weights that fits the prior's latents and text, and reads poses."""
     with torch.random.fork_rng(devices=[]):  # the constructor draws from torch's global generator and takes no other
-        torch.random.default_generator.manual_seed(seed)
-        return UNet2DConditionModel(
+        torch.default_generator.manual_seed(seed)
+        return UNet2DConditionModel(  # type: ignore[no-untyped-call]
             sample_size=like.config.sample_size,
             in_channels=like.config.in_channels,
             out_channels=like.config.out_channels,
@@ -162,10 +162,10 @@ def small_network(like: UNet2DConditionModel, seed: int = 0) -> UNet2DConditionM
         )
 
 
-def _read(folder: Path, prior: UNet2DConditionModel) -> UNet2DConditionModel:
+def _read(folder: Path, prior: Any) -> Any:
     """Loads a network from `folder`. Raises GuidanceError for one that does not load, or does not fit the prior."""
     try:
-        unet: UNet2DConditionModel = UNet2DConditionModel.from_pretrained(folder, local_files_only=True)
+        unet: Any = UNet2DConditionModel.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise GuidanceError(f"unet: {folder} does not load: {' '.join(str(error).split())}") from error
     wanted = {name: prior.config[name] for name in ("sample_size", "in_channels", "out_channels", "cross_attention_dim")}

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, ConfigMixin, DDPMScheduler, ModelMixin, UNet2DConditionModel
-from diffusers.configuration_utils import register_to_config
+from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DConditionModel
+from diffusers.configuration_utils import ConfigMixin, register_to_config
 from PIL import Image
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
@@ -31,12 +31,12 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-class CCProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class CCProjection(ModelMixin, ConfigMixin):
     """The linear layer from a picture's embedding and a relative pose to what the U-Net attends to."""
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, in_channel: int = 772, out_channel: int = 768) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.projection = nn.Linear(in_channel, out_channel)
 
     def forward(self, known: Tensor) -> Tensor:
@@ -85,11 +85,11 @@ class NovelView(Guidance):
         self.config = config
         folder = Path(config.model).expanduser()
         with _loading(folder):
-            self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True)
-            self.vae = AutoencoderKL.from_pretrained(folder / "vae", local_files_only=True)
-            self.cc_projection = CCProjection.from_pretrained(folder / "cc_projection", local_files_only=True)
-            encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", local_files_only=True)
-            scheduler: Any = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+            self.unet = _read(UNet2DConditionModel, folder / "unet")
+            self.vae = _read(AutoencoderKL, folder / "vae")
+            self.cc_projection = _read(CCProjection, folder / "cc_projection")
+            encoder = _read(CLIPVisionModelWithProjection, folder / "image_encoder").eval()
+            scheduler = _read(DDPMScheduler, folder / "scheduler")
             _check_fit(self.unet.config, self.vae.config, self.cc_projection.config, encoder.config.projection_dim)
         self.schedule = NoiseSchedule.from_alphas_cumprod(scheduler.alphas_cumprod)
         self.prediction_type = scheduler.config.prediction_type
@@ -99,7 +99,7 @@ class NovelView(Guidance):
         self.requires_grad_(False).eval()
         with torch.no_grad():  # the picture never changes, so the image encoder is asked once and not kept
             picture = read_reference(Path(config.image).expanduser(), self.resolution, config.background)
-            embedding = encoder.eval()(_for_clip(picture, encoder.config.image_size)).image_embeds
+            embedding = encoder(_for_clip(picture, encoder.config.image_size)).image_embeds
             # not scaled for the U-Net, unlike the latents that are denoised: so was Zero-1-to-3 trained
             latents = self.vae.encode(2 * picture - 1).latent_dist.mode()
         self.register_buffer("embedding", embedding[:, None], persistent=False)
@@ -171,6 +171,11 @@ def _for_clip(picture: Tensor, side: int) -> Tensor:
     resized = F.interpolate(picture, size=(side, side), mode="bicubic", align_corners=True)
     mean, std = (picture.new_tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     return (resized - mean) / std
+
+
+def _read(part: Any, folder: Path) -> Any:
+    """Loads a part, a class of diffusers or transformers, from its folder; never from the hub."""
+    return part.from_pretrained(folder, local_files_only=True)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -27,11 +27,11 @@ def make(folder: Path, seed: int = 0) -> Path:
 
     What such a model says of a view is noise: it shows that the parts fit together, and teaches nothing.
     """
-    vae = autoencoder()
+    vae: Any = autoencoder()
     side, channels = 16, int(vae.config["latent_channels"])
     with torch.random.fork_rng(devices=[]):  # the libraries' constructors draw from torch's global generator and take no other
-        torch.random.default_generator.manual_seed(seed)
-        unet = UNet2DConditionModel(
+        torch.default_generator.manual_seed(seed)
+        unet = UNet2DConditionModel(  # type: ignore[no-untyped-call]
             sample_size=side,
             in_channels=2 * channels,
             out_channels=channels,
@@ -57,7 +57,13 @@ def make(folder: Path, seed: int = 0) -> Path:
         projection = CCProjection(WIDTH + 4, WIDTH)
     # Zero-1-to-3's own schedule
     scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")  # type: ignore[no-untyped-call]
-    parts = {"unet": unet, "vae": vae, "image_encoder": encoder, "cc_projection": projection, "scheduler": scheduler}
+    parts: dict[str, Any] = {
+        "unet": unet,
+        "vae": vae,
+        "image_encoder": encoder,
+        "cc_projection": projection,
+        "scheduler": scheduler,
+    }
     for name, part in parts.items():
         part.save_pretrained(folder / name)
     return folder
