@@ -18,11 +18,16 @@ SHORT = (
 )  # fmt: skip
 NEEDS = {
     "dreamfw-views": (
-        ("python", "-m", "dreamfw_views.render_targets", "a red ball", "--count", "2", "--rings", "10", "--side", "16"),
+        [("dreamfw_views.render_targets", "a red ball", "--count", "2", "--rings", "10", "--side", "16")],
         ("guidance.resolution=16", "renderer.samples=16"),
-    )
+    ),
+    "dreamfw-two-priors": (
+        [("dreamfw_two_priors.reference", "a purple mushroom", "--side", "32"), ("dreamfw_two_priors.random_model",)],
+        ("view_sets.reference.width=16", "renderer.samples=16"),
+    ),
+    "dreamfw-multiview": ([], ("cameras.batch_size=4", "renderer.samples=16")),
 }
-"""Extension -> a command to run before its configuration, in the same folder, and overrides of its own fields."""
+"""Extension -> modules to run before its configuration, in the same folder, and overrides of its own fields."""
 
 pytestmark = pytest.mark.slow
 
@@ -103,9 +108,9 @@ def test_the_list_shows_each_with_version_and_provenance(fresh: Fresh, tmp_path:
 
 @each
 def test_its_configurations_run_and_the_manifest_says_whose_it_is(fresh: Fresh, tmp_path: Path, extension: Extension) -> None:
-    before, overrides = NEEDS.get(extension.name, ((), ()))
-    if before:
-        fresh.run(*before, cwd=tmp_path)
+    before, overrides = NEEDS.get(extension.name, ([], ()))
+    for module in before:
+        fresh.run("python", "-m", *module, cwd=tmp_path)
     assert extension.configs
     for config in extension.configs:
         said = fresh.run("dfw", "run", config, *SHORT, *overrides, cwd=tmp_path, DFW_TRACKERS="tensorboard,wandb")
