@@ -155,9 +155,7 @@ def scene(folders: tuple[Path, Path], control: str, normals: str) -> dict[str, A
 
 def test_a_render_without_normals_is_refused_before_anything_loads(folders: tuple[Path, Path]) -> None:
     table = {"prompt": "a red car", "losses": {"sds": {"type": "dreamfw/sds"}}, **scene(folders, "normals", "auto")}
-    with pytest.raises(
-        ConfigError, match=r"controlnet .*needs normals; renderer .*provides them when renderer\.shading"
-    ):
+    with pytest.raises(ConfigError, match=r"controlnet .*needs normals; renderer .*provides them when renderer\.shading"):
         compose(RunConfig.model_validate(table))
 
 

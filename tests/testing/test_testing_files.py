@@ -1,8 +1,7 @@
-"""Test files of kits: the command line runs them as pytest does, or says what it leaves to pytest. And the page of all checks."""
+"""Test files of kits: the command line runs them as pytest does, or says what it leaves to pytest."""
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -11,14 +10,12 @@ from pathlib import Path
 import pytest
 from test_testing import PLUGIN, raising
 
-from dfw.testing import ComponentTests, GeometryTests, GuidanceTests, LossTests, RendererTests, checks_of, run_checks
+from dfw.testing import run_checks
 from dfw.testing.files import kits_in
 from dfw.testing.outcomes import expecting_failure, plain
-from dfw.testing.trained import GroupChecks
 
 pytest_plugins = ["pytester"]
 
-PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 LOSS = PLUGIN.format(reduce="mean", default=" = 1.0").replace('dfw.register("loss", "bright", Bright)', "")
 
 
@@ -142,18 +139,3 @@ def test_the_check_under_an_expected_failure_is_kept() -> None:
     check = raising(ValueError())
     assert plain(expecting_failure(check, "known")) is check
     assert plain(check) is check
-
-
-def test_the_page_lists_every_check() -> None:
-    """Each under its kind, those for every kind under theirs, and none that is not there."""
-    page = PAGE.read_text(encoding="utf-8")
-    sections = {part.partition("\n")[0]: part for part in page.split("\n## ")[1:]}
-    listed = {
-        title: set(re.findall(r"test_\w+", "".join(re.findall(r"^\| `test_.*?\|", part, re.M))))
-        for title, part in sections.items()
-    }
-    common = set(checks_of(ComponentTests)) | set(checks_of(GroupChecks))
-    assert listed["Every kind"] == common
-    kits = {"Geometry": GeometryTests, "Renderer": RendererTests, "Guidance": GuidanceTests, "Loss": LossTests}
-    for title, kit in kits.items():
-        assert listed[title] == set(checks_of(kit)) - common, title

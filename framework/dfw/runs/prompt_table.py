@@ -53,7 +53,9 @@ class PromptTable:
     def _encode(
         self, guidance: Guidance, prompt: str, negative_prompt: str, shared: Sequence[str], by_view: Sequence[str]
     ) -> None:
-        written = {text: self._written(text, prompt) for text in shared} | {text: self._texts(text) for text in by_view}
+        written = {text: self._written(text, prompt) for text in shared} | {
+            text: self._texts(text.replace("{prompt}", prompt)) for text in by_view
+        }
         texts = self._texts(prompt)
         wanted = dict.fromkeys([*texts, negative_prompt, *(row for rows in written.values() for row in rows)])
         own = type(guidance).unconditional is not Guidance.unconditional
