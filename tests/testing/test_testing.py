@@ -16,7 +16,6 @@ from dfw.plugins.discovery import Entry
 from dfw.plugins.registry import Registry, registry
 from dfw.testing import LossTests, Skip, checks_of, run_checks
 from dfw.testing.check import Request, find, kit_for, survey
-from dfw.testing.files import kits_in
 from dfw.testing.outcomes import outcome_of
 from dfw_renderers.plane import Plane
 
@@ -128,17 +127,6 @@ def test_check_names_what_a_wrong_loss_breaks(capsys: pytest.CaptureFixture[str]
     assert line.split()[0] == "test_any_batch_size"
     assert "1/B" in line
     assert "divide by the batch's size" in line
-
-
-def test_check_runs_the_kits_of_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    write(tmp_path / "bright.py", "sum")
-    Path("test_bright.py").write_text(KIT, encoding="utf-8")
-    with on_path(tmp_path):
-        code, out, _ = run_dfw("plugins", "check", "--tests", "test_bright.py", capsys=capsys)
-    assert code == 0
-    assert "expected failure  adds up views, on purpose" in out
-    with pytest.raises(PluginError, match=r"--tests .*no such Python file"):
-        kits_in(Path("nothing.py"))
 
 
 def test_options_come_from_set_or_from_a_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,12 +27,6 @@ _KIND = max(map(len, KINDS))
 @click.option("--config", metavar="RUN.yaml", help="A run whose options for NAME, and whose other parts, are used.")
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="For guidance: give two that it can tell apart.")
 @click.option("--device", default="cpu", show_default=True, help="Where the checks run, e.g. cuda.")
-@click.option(
-    "--tests",
-    type=click.Path(path_type=Path),
-    metavar="FILE.py",
-    help="Run the kits that a test file subclasses, in place of NAME.",
-)
 @plugin_options
 def check(
     name: str | None,
@@ -41,7 +35,6 @@ def check(
     config: str | None,
     prompts: tuple[str, ...],
     device: str,
-    tests: Path | None,
     plugin_files: tuple[Path, ...],
     blocked: tuple[str, ...],
 ) -> int:
@@ -50,17 +43,8 @@ def check(
     Exit code 0 when nothing failed, else 2.
     """
     use_plugins(plugin_files, blocked)
-    about_one = kind or overrides or config or prompts or device != "cpu"
-    if tests is not None:
-        if name is not None or about_one:
-            raise click.UsageError("--tests says what to check and how: give no NAME and none of its options beside it")
-        from dfw.testing.files import kits_in
-        from dfw.testing.run import run_checks
-
-        totals = [_print(f"{kit.__name__} ({tests})", run_checks(kit)) for kit in kits_in(tests)]
-        return 2 if any(total["failed"] for total in totals) else 0
     if name is None:
-        if about_one:
+        if kind or overrides or config or prompts or device != "cpu":
             raise click.UsageError("--kind, --set, --config, --prompt and --device belong to one component: give its NAME")
         return _survey()
     from dfw.plugins.registry import registry

@@ -48,6 +48,7 @@ def validate(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, 
 @plugin_options
 def schema(out: Path | None, plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
     """Print the JSON Schema of configurations, installed plugins included, for editors that understand YAML."""
+    from dfw.atomic import write_text
     from dfw.errors import ConfigError
     from dfw.plugins.registry import registry
     from dfw.plugins.schema import schema as make_schema
@@ -58,7 +59,7 @@ def schema(out: Path | None, plugin_files: tuple[Path, ...], blocked: tuple[str,
         click.echo(text, nl=False)
         return
     try:
-        out.write_text(text, encoding="utf-8")
+        write_text(out, text)
     except OSError as error:
         raise ConfigError(
             f"--out {out}: cannot be written: {error.strerror}; name a file in a folder you may write to"

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from dfw.atomic import unused, write_text
 from dfw.compose import Composition, Parts, compose
 from dfw.config.load import load_config, to_yaml
 from dfw.config.schedules import Progress
@@ -29,7 +30,7 @@ from dfw.plugins.registry import registry
 from dfw.runs.attribution import naming
 from dfw.runs.checkpoint import newest_checkpoint
 from dfw.runs.console import ConsoleListener
-from dfw.runs.directory import LogFile, RunDirectory, unused, versions, write_text
+from dfw.runs.directory import LogFile, RunDirectory, versions
 from dfw.runs.outputs import export_assets, export_scene, exporters_of, finish, preview, turntable, turntable_path
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.start import Start, find_start

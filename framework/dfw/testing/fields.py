@@ -29,7 +29,7 @@ class _Field(DensityField):
     @classmethod
     def provides(cls, config: object) -> frozenset[str]:
         """A density and an albedo over space."""
-        return frozenset({"density-field", "albedo"})
+        return frozenset({"density-field"})
 
     @property
     def radius(self) -> float:
