@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfw import Loss, LossInputs, Progress, RenderOutput, plugins
+from dfw import Loss, LossInputs, Progress, RenderOutput
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.errors import ConfigError
+from dfw.plugins import listeners
 from dfw.plugins.listeners import load_plugin_file
 from dfw.plugins.registry import registry
 
@@ -27,7 +28,7 @@ def loss() -> Iterator[Loss]:
     try:
         yield cls(cls.Config())  # type: ignore[call-arg]
     finally:
-        plugins._files.clear()
+        listeners._files.clear()
         registry()._entries = [entry for entry in registry().entries() if entry.distribution != "local"]
 
 
@@ -82,5 +83,5 @@ def test_without_normals_the_user_is_told_what_to_turn_on(loss: Loss) -> None:
 
 def test_the_shown_configuration_fits_together(loss: Loss) -> None:
     made = compose(load_config(FOLDER / "total_variation.yaml"))
-    assert made.losses["total-variation"].cls is type(loss)
+    assert made.chosen["losses", "total-variation"].cls is type(loss)
     assert made.origins()["losses.total-variation"].distribution == "local"
