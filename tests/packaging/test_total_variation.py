@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfw import Loss, LossInputs, Progress, RenderOutput
+from dfw import Loss, LossInputs, Progress, RenderOutput, Views
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.errors import ConfigError
@@ -36,7 +36,8 @@ def inputs(normal: Tensor | None, opacity: Tensor) -> LossInputs:
     """Of normals (B, H, W, 3) and opacities (B, H, W)."""
     colour = opacity[..., None].expand(*opacity.shape, 3)
     render = RenderOutput(colour, opacity, opacity, normal)
-    return LossInputs(render, loss_inputs.cameras(len(opacity), 4), None, None, Progress(0, 1), torch.Generator())
+    views = Views(loss_inputs.cameras(len(opacity), 4))
+    return LossInputs(render, views, None, None, Progress(0, 1), torch.Generator())
 
 
 def test_a_ramp_of_normals_has_its_slope_on_half_of_the_pairs(loss: Loss) -> None:

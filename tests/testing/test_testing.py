@@ -217,10 +217,10 @@ def test_the_survey_tells_what_does_not_import_or_build(tmp_path: Path) -> None:
 
 def test_check_says_how_to_name_prompts_that_a_guidance_knows(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--set", "means={sunset: [1,0,0], forest: [0,1,0]}", "--set", "resolution=8"]
-    code, out, _ = run_dfw("plugins", "check", "dreamfw/gaussian", *options, capsys=capsys)
+    code, out, _ = run_dfw("plugins", "check", "dreamfw/gaussian", "--kind", "guidance", *options, capsys=capsys)
     assert code == 2
     assert "no mean for 'a red cube'; known: sunset, forest" in out
     assert "--prompt A --prompt B on the command line" in out
     known = "--prompt", "sunset", "--prompt", "forest"
-    code, out, _ = run_dfw("plugins", "check", "dreamfw/gaussian", *options, *known, capsys=capsys)
+    code, out, _ = run_dfw("plugins", "check", "dreamfw/gaussian", "--kind", "guidance", *options, *known, capsys=capsys)
     assert code == 0, out

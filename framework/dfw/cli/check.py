@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dfw.testing.outcomes import Outcome
 
 _WIDEST = len("expected failure")
+_KIND = max(map(len, KINDS))
 
 
 @click.command("check", cls=rich_click.RichCommand)
@@ -78,10 +79,10 @@ def _survey() -> int:
         failed += outcome.status == "failed"
         words = {"passed": "builds from its defaults", "skipped": "imports"}.get(outcome.status, f"{outcome.check} failed")
         reason = f"  {' '.join(outcome.reason.split())}" if outcome.reason else ""
-        click.echo(f"{entry.kind:<9} {entry.label:<36} {words}{reason}")
+        click.echo(f"{entry.kind:<{_KIND}} {entry.label:<36} {words}{reason}")
     for listener in listeners.active:
         hooks = ", ".join(listener.hooks)
-        click.echo(f"{'listener':<9} {f'{listener.name} ({listener.provider})':<36} {hooks}")
+        click.echo(f"{'listener':<{_KIND}} {f'{listener.name} ({listener.provider})':<36} {hooks}")
     for problem in unreadable:
         click.echo(f"problem: {problem}")
     return 2 if failed or unreadable else 0

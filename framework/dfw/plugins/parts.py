@@ -67,11 +67,12 @@ class Chosen:
         with plugin_code(self.who, "cannot write its options, which must be numbers, text, lists, mappings or Configs"):
             tree: dict[str, Any] = self.config.model_dump(mode="json", by_alias=True)
         for one in self.inside:
-            _put(tree, one.path[len(self.path) :], one.written())
+            put(tree, one.path[len(self.path) :], one.written())
         return {"type": self.entry.qualified} | tree
 
 
-def _put(tree: Any, path: KeyPath, value: Any) -> None:
+def put(tree: Any, path: KeyPath, value: Any) -> None:
+    """Replaces what stands at `path` of plain nested values."""
     *parents, last = path
     for key in parents:
         tree = tree[int(key)] if isinstance(tree, list) else tree[key]
@@ -102,6 +103,13 @@ class Part(ComponentSettings, Generic[Interface]):
     def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
         """Names the kind, so that `dfw.plugins.schema` and `describe` can tell what may stand here."""
         return {"x-dfw-kind": cls.kind().name, "type": ["object", "string"]}
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both name one component with the same options; whether they were checked already makes no difference."""
+        return isinstance(other, Part) and (self.type, self.options) == (other.type, other.options)
+
+    def __hash__(self) -> int:
+        return hash(self.type)
 
     def build(self) -> Interface:
         """The component. Raises ConfigError and PluginError where it was not checked by a run and cannot be found or built."""

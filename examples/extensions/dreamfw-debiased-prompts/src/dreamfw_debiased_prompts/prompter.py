@@ -17,7 +17,7 @@ log = logging.getLogger("dfw.debiased")
 
 
 class Debiased(Prompter):
-    """Another prompter's texts, each without the words that contradict its view. Prompt debiasing of D-SDS (Hong et al., NeurIPS 2023).
+    """Another prompter's texts, each without the words that contradict its view. D-SDS (Hong et al., NeurIPS 2023).
 
     "a smiling dog" is hardly ever seen from behind, so that its back view gets a face; "a dog, back view" does not.
     """

@@ -1,4 +1,4 @@
-"""Cameras by closed-form positions, exact distributions, and points that must land on known pixels."""
+"""Random cameras by their exact distributions, and rays that agree with the pinhole formula."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import math
 import numpy as np
 import pytest
 import torch
-from dfw.config.camera_settings import CameraSettings
 from scipy import stats
 from torch import Tensor
 
 from dfw import CameraBatch, Progress
-from dfw.interfaces.poses import angles_of, elevation_range, look_at, orbit, sample_cameras, spherical_position, width_at
+from dfw.interfaces.poses import angles_of, cameras_at
+from dfw_cameras.random import Random
+from dfw_cameras.ranges import size
 
 LATE = Progress(99, 100)
 
 
-def settings(**options: object) -> CameraSettings:
-    return CameraSettings.model_validate(options)
+def random(**options: object) -> Random:
+    return Random(Random.Config.model_validate(options))
 
 
 def draw(count: int = 20_000, seed: int = 0, progress: Progress = LATE, **options: object) -> CameraBatch:
-    return sample_cameras(settings(batch_size=count, **options), progress, torch.Generator().manual_seed(seed))
+    views = random(batch_size=count, **options).sample(progress, torch.Generator().manual_seed(seed))
+    assert views.targets == {}
+    return views.cameras
 
 
 def fits(values: Tensor, cdf: object) -> bool:
@@ -43,54 +46,6 @@ def project(cameras: CameraBatch, point: Tensor) -> Tensor:
     return torch.stack([x, y], -1)
 
 
-def test_positions_by_hand() -> None:
-    az, el = torch.tensor([0.0, 90.0, 180.0, -90.0, 0.0, 45.0]), torch.tensor([0.0, 0.0, 0.0, 0.0, 90.0, 45.0])
-    found = spherical_position(az, el, torch.full((6,), 2.0))
-    expected = [[2, 0, 0], [0, 2, 0], [-2, 0, 0], [0, -2, 0], [0, 0, 2], [1, 1, math.sqrt(2)]]
-    torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-6)
-
-
-def test_angles_undo_positions() -> None:
-    az, el = torch.tensor([-170.0, -45.0, 0.0, 30.0, 179.0]), torch.tensor([-80.0, -10.0, 0.0, 45.0, 89.0])
-    distance = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
-    for found, expected in zip(angles_of(spherical_position(az, el, distance)), (az, el, distance), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
-
-
-def test_front_camera_axes() -> None:
-    """From +x: the image's right is the world's +y, its top the world's +z."""
-    pose = look_at(torch.tensor([[3.0, 0, 0]]), torch.zeros(1, 3), torch.tensor([[0.0, 0, 1]]))[0]
-    expected = torch.tensor([[0.0, 0, 1, 3], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
-    torch.testing.assert_close(pose, expected)
-
-
-@pytest.mark.parametrize("elevation", [-90.0, -89.9999, 0.0, 60.0, 89.9999, 90.0])
-def test_poses_are_rotations_that_look_at_the_centre(elevation: float) -> None:
-    cameras = orbit(5, elevation, 3.0, 40.0, 8, 8)
-    rotation = cameras.camera_to_world[:, :3, :3]
-    torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(5, 3, 3), rtol=0, atol=1e-5)
-    torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(5), rtol=0, atol=1e-5)
-    torch.testing.assert_close(-rotation[:, :, 2] * 3, -cameras.position, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_straight_above_and_below_have_the_roll_of_azimuth_zero(sign: float) -> None:
-    up = torch.tensor([[0.0, 0, 1]])
-    pole = look_at(torch.tensor([[0.0, 0, 3 * sign]]), torch.zeros(1, 3), up)
-    near = look_at(spherical_position(torch.zeros(1), torch.tensor([sign * 89.99]), torch.full((1,), 3.0)), torch.zeros(1, 3), up)
-    torch.testing.assert_close(pole, near, rtol=0, atol=2e-3)
-
-
-def test_turntable_goes_once_around_counter_clockwise() -> None:
-    cameras = orbit(8, 15.0, 2.5, 40.0, 32, 48)
-    assert cameras.azimuth.tolist() == [0, 45, 90, 135, 180, 225, 270, 315]
-    assert (cameras.height, cameras.width, len(cameras)) == (32, 48, 8)
-    rise, reach = 2.5 * math.sin(math.radians(15)), 2.5 * math.cos(math.radians(15))
-    turn = torch.deg2rad(cameras.azimuth)
-    expected = torch.stack([reach * turn.cos(), reach * turn.sin(), torch.full((8,), rise)], -1)
-    torch.testing.assert_close(cameras.position, expected)
-
-
 def test_the_centre_lands_on_the_middle_and_points_where_the_formula_says() -> None:
     """Rays and projection agree: walking each pixel's ray some way and projecting back gives the pixel's centre."""
     cameras = draw(6, position_jitter=0.1, look_at_jitter=0.2, up_jitter=0.02, width=16)
@@ -101,15 +56,6 @@ def test_the_centre_lands_on_the_middle_and_points_where_the_formula_says() -> N
         torch.testing.assert_close(pixel, torch.tensor([[column + 0.5, row + 0.5]]).expand(6, 2), rtol=0, atol=1e-3)
     centred = project(draw(6, width=16), torch.zeros(3))
     torch.testing.assert_close(centred, torch.full((6, 2), 8.0), rtol=0, atol=1e-3)
-
-
-def test_a_known_point_in_a_known_pixel() -> None:
-    """From the front at distance 3 with 90 degrees and 9 pixels, a pixel is 2/9 of the half-width 3."""
-    cameras = orbit(1, 0.0, 3.0, 90.0, 9, 9)
-    rays = cameras.rays()
-    hit = rays.origin + rays.direction * (3 / -rays.direction[..., :1])  # where x = 0
-    torch.testing.assert_close(hit[0, 4, 4], torch.zeros(3), rtol=0, atol=1e-6)
-    torch.testing.assert_close(hit[0, 0, 8], torch.tensor([0.0, 3 * 8 / 9, 3 * 8 / 9]), rtol=0, atol=1e-5)
 
 
 def test_distance_and_field_of_view_are_uniform() -> None:
@@ -134,9 +80,9 @@ def test_elevation_is_the_stated_mix_of_angle_and_area(mix: float) -> None:
 
 @pytest.mark.parametrize("stratified", [True, False])
 def test_azimuth_is_uniform(stratified: bool) -> None:
-    settings_ = settings(batch_size=4, stratified_azimuth=stratified)
+    cameras = random(batch_size=4, stratified_azimuth=stratified)
     generator = torch.Generator().manual_seed(3)
-    drawn = torch.stack([sample_cameras(settings_, LATE, generator).azimuth for _ in range(2_000)])
+    drawn = torch.stack([cameras.sample(LATE, generator).cameras.azimuth for _ in range(2_000)])
     assert fits(drawn.flatten(), uniform(-180, 180))
     quarter = torch.floor((drawn + 180) / 90)
     one_each = bool((quarter.sort(dim=1).values == torch.arange(4)).all())
@@ -187,24 +133,23 @@ def test_a_jitter_moves_no_other_draw() -> None:
 
 
 def test_elevation_opens_from_the_horizon() -> None:
-    opening = settings(elevation=[-10, 60], horizontal_warmup=0.5)
-    found = [elevation_range(opening, Progress(step, 100)) for step in (0, 25, 50, 99)]
+    opening = random(elevation=[-10, 60], horizontal_warmup=0.5)
+    found = [opening.elevation_range(Progress(step, 100)) for step in (0, 25, 50, 99)]
     assert found == [(0, 0), (-5, 30), (-10, 60), (-10, 60)]
-    assert elevation_range(settings(elevation=[20, 60], horizontal_warmup=0.5), Progress(0, 100)) == (20, 20)
+    assert random(elevation=[20, 60], horizontal_warmup=0.5).elevation_range(Progress(0, 100)) == (20, 20)
     start = draw(50, elevation=[-10, 60], horizontal_warmup=0.5, progress=Progress(0, 100))
     assert start.elevation.abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(("step", "side"), [(0, 16), (33, 32), (50, 40), (99, 64)])
 def test_a_growing_width_is_a_multiple_of_eight(step: int, side: int) -> None:
-    growing = settings(width={"from": 16, "to": 64})
-    assert width_at(growing, Progress(step, 100)) == side
-    cameras = sample_cameras(growing, Progress(step, 100), torch.Generator())
+    cameras = draw(1, progress=Progress(step, 100), width={"from": 16, "to": 64})
     assert (cameras.height, cameras.width) == (side, side)
 
 
 def test_a_constant_width_is_taken_as_it_is() -> None:
-    assert width_at(settings(width=100), LATE) == 100
+    assert size(100, None, LATE) == (100, 100)
+    assert size(100, 60, LATE) == (60, 100)
 
 
 def test_same_generator_same_cameras() -> None:
@@ -219,7 +164,45 @@ def test_same_generator_same_cameras() -> None:
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cameras_come_where_they_are_asked() -> None:
-    found = sample_cameras(settings(), LATE, torch.Generator().manual_seed(0), "cuda")
-    here = sample_cameras(settings(), LATE, torch.Generator().manual_seed(0))
+    """The device is the generator's; without jitters the poses are those of the angles reported."""
+    found = random().sample(LATE, torch.Generator("cuda").manual_seed(0)).cameras
     assert found.camera_to_world.is_cuda
-    torch.testing.assert_close(found.camera_to_world.cpu(), here.camera_to_world)
+    here = cameras_at(*(part.cpu() for part in (found.azimuth, found.elevation, found.distance, found.fov_y)), 64, 64)
+    torch.testing.assert_close(found.camera_to_world.cpu(), here.camera_to_world, rtol=0, atol=1e-4)
+
+
+def test_the_number_of_views_and_every_range_may_move() -> None:
+    """By hand at the start, in the middle and at the end of 100 steps."""
+    ramp = {"from": 1, "to": 5}
+    moving = {"batch_size": ramp, "distance": [2, {"from": 2, "to": 4}], "azimuth": [{"from": -90, "to": 0}, 0]}
+    cameras = random(**moving, stratified_azimuth=False)
+    for step, count, far, left in ((0, 1, 2, -90), (50, 3, 3, -45), (100, 5, 4, 0)):
+        drawn = [cameras.sample(Progress(step, 100), torch.Generator().manual_seed(seed)).cameras for seed in range(300)]
+        assert {len(one) for one in drawn} == {count}
+        distance, azimuth = (torch.cat([getattr(one, name) for one in drawn]) for name in ("distance", "azimuth"))
+        assert 2 - 1e-4 <= distance.min() <= distance.max() <= far + 1e-4
+        assert left - 1e-3 <= azimuth.min() <= azimuth.max() <= 1e-3
+        assert far - distance.max() < 0.05
+        assert azimuth.min() - left < 2
+
+
+def test_the_scene_is_shown_from_the_middle_of_the_last_ranges() -> None:
+    options = {"distance": [1, {"from": 1, "to": 3}], "fov": [40, 60], "elevation": [{"from": 0, "to": -20}, 60]}
+    found = random(**options).orbit()
+    assert (found.distance, found.fov, found.lowest) == (2, 50, -20)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"distance": [2, 1]}, r"\[2, 1\] runs backwards; write \[low, high\]"),
+        ({"elevation": [{"from": 0, "to": 70}, 60]}, r"\[70, 60\] runs backwards"),
+        ({"distance": [0, 1]}, "must lie above 0"),
+        ({"fov": [40, 180]}, r"inside \(0, 180\) degrees"),
+        ({"elevation": [-91, 0]}, r"inside \[-90, 90\] degrees"),
+        ({"batch_size": 0}, "0 is too small; write 1 or more"),
+    ],
+)
+def test_a_wrong_range_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        random(**options)

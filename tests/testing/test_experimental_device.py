@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from dfw.testing import Skip
-from dfw.testing.stand_in import NAME, StandInTensor, stand_in
+from dfw.testing.experimental_device import NAME, StandInTensor, stand_in
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real second device")
 
@@ -230,7 +230,7 @@ LATE = """
 import torch
 torch.ones(3, requires_grad=True).sum().backward()
 from dfw.testing import Skip
-from dfw.testing.stand_in import stand_in
+from dfw.testing.experimental_device import stand_in
 try:
     with stand_in():
         print("there")

@@ -1,5 +1,8 @@
 """A device that stands in for a GPU, on any machine: what goes wrong between a CPU and a GPU goes wrong on it too.
 
+Experimental: it rests on private parts of torch, so a new torch may break it. The kits use it for `test_other_device`, and skip
+that check where it does not work. Its names may change at any time.
+
 Its tensors keep their numbers on the CPU, and every operator is computed there. What a second device forbids is forbidden: to
 mix tensors of both, to draw from the other's generator, to read memory. Where the program waits for the device is written down.
 Kernels of a component's own cannot run on it: it takes its plain-torch path, as on any device that it has no kernels for.

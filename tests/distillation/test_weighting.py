@@ -10,7 +10,7 @@ from known_prior import prior
 
 from dfw import NoiseSchedule
 from dfw.distillation.formula import compile_formula
-from dfw.distillation.weighting import NAMED, check_weighting, weight_at
+from dfw.distillation.weighting import NAMED, Weighting, check_weighting, weight_at
 from dfw_losses.sds import SDS
 
 
@@ -86,3 +86,14 @@ def test_a_weight_below_zero_or_not_finite_is_refused(formula, message):
 def test_a_misspelt_name_is_told_the_names_and_the_form():
     with pytest.raises(ValueError, match=r"'sigma3' in 'sigma3' is not understood; .*alpha, sigma.*sqrt\(x\).*names sigma2, one"):
         SDS.Config.model_validate({"weighting": "sigma3"})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("sigma2", 0.64), ("one", 1.0), ("alpha-sigma2", 0.384), ("sigma-over-alpha", 4 / 3)]
+)
+def test_weights_by_hand(name: Weighting, expected: float) -> None:
+    schedule = NoiseSchedule.from_alphas_cumprod(torch.tensor([0.9, 0.36]))  # alpha = 0.6, sigma = 0.8 at t = 1
+    weight = weight_at(name, schedule, torch.tensor([1, 1]), torch.zeros(2, 3, 4, 4, dtype=torch.float64))
+    assert weight.shape == (2, 1, 1, 1)
+    assert weight.dtype == torch.float64
+    torch.testing.assert_close(weight, torch.full_like(weight, expected), rtol=1e-6, atol=0)
