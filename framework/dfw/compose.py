@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel
-
 from dfw.config.kinds import KINDS
 from dfw.config.origins import KeyPath, Provenance
 from dfw.config.schedules import Ramp, last_step
@@ -23,7 +21,7 @@ from dfw.interfaces.prompter import Prompter
 from dfw.interfaces.renderer import Renderer
 from dfw.plugins.discovery import Entry
 from dfw.plugins.fence import plugin_code
-from dfw.plugins.parts import Chooser, Chosen
+from dfw.plugins.parts import Chooser, Chosen, found_in
 from dfw.plugins.registry import Registry
 from dfw.plugins.registry import registry as default_registry
 from dfw.plugins.requirements import check_requirements
@@ -258,7 +256,7 @@ def _lacking(part: Chosen, wanted: Iterable[str], around: list[Chosen]) -> Itera
 def _check_ramps(parts: Iterable[Chosen], steps: int, provenance: Provenance) -> None:
     mistakes = []
     for part in parts:
-        for path, ramp in ramps_in(part.config, part.path):
+        for path, ramp in found_in(part.config, Ramp, part.path):
             if last_step(ramp) > steps:
                 mistakes.append(
                     f"{provenance.prefix(path)}ends at step {last_step(ramp):g}, after the run's {steps} steps; "
@@ -266,21 +264,6 @@ def _check_ramps(parts: Iterable[Chosen], steps: int, provenance: Provenance) ->
                 )
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-
-
-def ramps_in(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, Ramp]]:
-    """Every ramp inside a checked configuration, with its path."""
-    if isinstance(value, Ramp):
-        yield path, value
-    elif isinstance(value, BaseModel):
-        for name, info in type(value).model_fields.items():
-            yield from ramps_in(getattr(value, name), (*path, info.alias or name))
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from ramps_in(item, (*path, str(key)))
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from ramps_in(item, (*path, str(index)))
 
 
 def features(part: Chosen, question: Literal["requires", "provides"]) -> frozenset[str]:

@@ -20,9 +20,10 @@ NEEDS = {
     "dreamfw-views": (
         ("python", "-m", "dreamfw_views.render_targets", "a red ball", "--count", "2", "--rings", "10", "--side", "16"),
         ("guidance.resolution=16", "renderer.samples=16"),
-    )
+    ),
+    "dreamfw-editing": (("dfw", "run", "dreamfusion", *SHORT, "output=before"), ("start.run={before}",)),
 }
-"""Extension -> a command to run before its configuration, in the same folder, and overrides of its own fields."""
+"""Extension -> a command to run before its configurations, in the same folder, and overrides; `{before}`: the run it made."""
 
 pytestmark = pytest.mark.slow
 
@@ -106,6 +107,8 @@ def test_its_configurations_run_and_the_manifest_says_whose_it_is(fresh: Fresh, 
     before, overrides = NEEDS.get(extension.name, ((), ()))
     if before:
         fresh.run(*before, cwd=tmp_path)
+    made = next(tmp_path.glob("before/*/*"), None)
+    overrides = [text.format(before=made) for text in overrides]
     assert extension.configs
     for config in extension.configs:
         said = fresh.run("dfw", "run", config, *SHORT, *overrides, cwd=tmp_path, DFW_TRACKERS="tensorboard,wandb")

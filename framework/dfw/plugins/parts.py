@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -19,6 +19,7 @@ from dfw.plugins.fence import OWN, plugin_code
 from dfw.plugins.registry import Registry, registry
 
 Interface = TypeVar("Interface", bound=Component)
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Chooser:
             self.mistakes += explain(error, options, cls.Config, self.provenance, path, entry.label)
             return Chosen(path, entry, cls, cls.Config.model_construct())
         inside = []
-        for below, part in parts_in(config):
+        for below, part in found_in(config, Part):
             part._chosen = self.choose((*path, *below), part.kind().name, part)
             inside.append(part._chosen)
         return Chosen(path, entry, cls, config, tuple(inside))
@@ -165,16 +166,16 @@ def _who(path: KeyPath, entry: Entry) -> str:
     return f"{'.'.join(path) or entry.kind} ({entry.qualified}, {entry.provider})"
 
 
-def parts_in(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Part[Any]]]:
-    """The components that stand in a checked Config, with their paths; not those inside them."""
-    if isinstance(value, Part):
+def found_in(value: object, wanted: type[Found], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Found]]:
+    """Gives every instance of `wanted` in a checked Config, with its path; does not look inside those."""
+    if isinstance(value, wanted):
         yield path, value
     elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from parts_in(getattr(value, name), (*path, type(value).model_fields[name].alias or name))
+        for name, info in type(value).model_fields.items():
+            yield from found_in(getattr(value, name), wanted, (*path, info.alias or name))
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from parts_in(item, (*path, str(key)))
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+            yield from found_in(item, wanted, (*path, str(key)))
+    elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from parts_in(item, (*path, str(index)))
+            yield from found_in(item, wanted, (*path, str(index)))
