@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fresh import Fresh
-from pages import Page
+from tutorial import Page
 
 PAGE = Page("write-a-method.md")
 
