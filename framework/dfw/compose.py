@@ -63,7 +63,7 @@ class Parts:
     losses: dict[str, Loss]
 
     def all(self) -> list[Component]:
-        """Every component, guidances last."""
+        """Returns every component, guidances last."""
         parts: list[Component] = [self.geometry, self.renderer, *self.cameras.values(), *self.losses.values()]
         return [*parts, *([] if self.prompter is None else [self.prompter]), *self.guidances.values()]
 
@@ -79,19 +79,19 @@ class Composition:
     """Losses with weight 0: validated and kept in resolved.yaml, but never built."""
 
     def parts(self) -> list[Chosen]:
-        """All parts that take part, those inside others after their own."""
+        """Returns all parts that take part. Those inside a component follow it."""
         return [one for part in self.chosen.values() for one in part.all()]
 
     def origins(self) -> dict[str, Entry]:
-        """Configuration path -> where that component comes from."""
+        """Returns configuration path -> where that component comes from."""
         return {part.key: part.entry for part in self.parts()}
 
     def plugins(self) -> dict[str, str]:
-        """Distribution -> version, of all that take part."""
+        """Returns distribution -> version, of all that take part."""
         return {part.entry.distribution: part.entry.version for part in self.parts()}
 
     def features(self, path: KeyPath) -> frozenset[str]:
-        """What the component at `path` provides; nothing where there is none."""
+        """Returns what the component at `path` provides: nothing where there is none."""
         part = self.chosen.get(path)
         return frozenset() if part is None else features(part, "provides")
 
@@ -114,7 +114,7 @@ class Composition:
         return cast(Prompter, self.chosen[("prompter",)].construct()) if self.reads_text() else None
 
     def reads_text(self) -> bool:
-        """Whether some guidance of the run reads text."""
+        """Returns whether some guidance of the run reads text."""
         return any("text" in self.features(guidance_path(self.config, name)) for name in self.config.models)
 
     def guidances(self) -> dict[str, Guidance]:
@@ -139,7 +139,7 @@ class Composition:
         return Parts(geometry, renderer, cameras, self.prompter(), self.guidances(), losses)
 
     def resolved(self) -> RunConfig:
-        """The configuration with qualified names and every default written out: what `resolved.yaml` holds."""
+        """Returns the configuration with qualified names and every default written out, as `resolved.yaml` holds it."""
         tree: dict[str, Any] = self.config.model_dump(mode="json", by_alias=True)
         for path, part in {**self.chosen, **self.resting}.items():
             node: Any = tree
@@ -152,7 +152,7 @@ class Composition:
 
 
 def guidance_path(config: RunConfig, name: str) -> KeyPath:
-    """Where the guidance called `name` stands in the configuration."""
+    """Returns where the guidance called `name` stands in the configuration."""
     return ("guidance",) if config.guidance is not None else ("guidances", name)
 
 
@@ -177,7 +177,7 @@ def compose(config: RunConfig, registry: Registry | None = None, provenance: Pro
 
 
 def _check_wiring(composition: Composition, provenance: Provenance) -> None:
-    """Every part finds what it requires, and each loss its picture, its views and its guidance."""
+    """Checks that every part finds what it requires, and each loss its picture, its views and its guidance."""
     config, chosen = composition.config, composition.chosen
     scene = [part for path in (("geometry",), ("renderer",)) for part in chosen[path].all()]
     mistakes: list[str] = []
@@ -223,7 +223,7 @@ def _loss_mistakes(
 
 
 def _format_mistakes(exporters: list[Chosen], provenance: Provenance) -> Iterator[str]:
-    """Every exporter says which endings it writes, and no two write files of one ending, which would have one name."""
+    """Checks that every exporter says which endings it writes, and that no two write files of one ending, and so of one name."""
     writers: dict[str, Chosen] = {}
     for part in exporters:
         endings: Any = getattr(part.cls, "suffixes", ())
@@ -237,7 +237,7 @@ def _format_mistakes(exporters: list[Chosen], provenance: Provenance) -> Iterato
 
 
 def _number(part: Chosen, question: str) -> int:
-    """How many views a guidance `sees`, or cameras show `together`."""
+    """Returns how many views a guidance `sees`, or cameras show `together`."""
 
     with plugin_code(part.who, f"cannot say how many views it {question}"):
         answer = getattr(part.cls, question)(part.config)
@@ -247,7 +247,7 @@ def _number(part: Chosen, question: str) -> int:
 
 
 def _lacking(part: Chosen, wanted: Iterable[str], around: list[Chosen]) -> Iterator[str]:
-    """A sentence for each feature that `part` wants and nothing around it provides."""
+    """Gives a sentence for each feature that `part` wants and nothing around it provides."""
     others = [other for other in around if other is not part]
     provided = frozenset().union(*(features(other, "provides") for other in others))
     yield from (_unmet(part, feature, others) for feature in sorted(set(wanted) - provided))
@@ -267,7 +267,7 @@ def _check_ramps(parts: Iterable[Chosen], steps: int, provenance: Provenance) ->
 
 
 def features(part: Chosen, question: Literal["requires", "provides"]) -> frozenset[str]:
-    """What a part `requires` or `provides`. Raises PluginError, naming it, when it cannot say or does not give a set of words."""
+    """Returns what a part `requires` or `provides`. Raises PluginError, which names the part, if it gives no set of words."""
 
     with plugin_code(part.who, f"cannot say what it {question}"):
         answer = getattr(part.cls, question)(part.config)
@@ -277,7 +277,7 @@ def features(part: Chosen, question: Literal["requires", "provides"]) -> frozens
 
 
 def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
-    """What `part` lacks and how to get it."""
+    """Says what `part` lacks and how to get it."""
     head = f"{part.entry.label} needs {feature}"
     them = "them" if feature.endswith("s") and not feature.endswith("ss") else "it"
     hints = [
@@ -297,6 +297,6 @@ def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
 
 
 def _placed(part: Chosen, hint: str) -> str:
-    """A hint with the whole path of the option that it begins with: `renderer.shading.normals is 'always'`."""
+    """Writes a hint with the whole path of the option that it begins with: `renderer.shading.normals is 'always'`."""
     option = hint.partition(" ")[0].partition(".")[0]
     return f"{part.key}.{hint}" if option in part.cls.Config.model_fields else hint

@@ -48,13 +48,13 @@ class Chosen:
         return _who(self.path, self.entry)
 
     def all(self) -> Iterator[Chosen]:
-        """Itself, then what stands inside it."""
+        """Gives itself, then what stands inside it."""
         yield self
         for one in self.inside:
             yield from one.all()
 
     def construct(self) -> Component:
-        """The component. What its constructor raises, other than a DfwError, becomes a PluginError that names it."""
+        """Builds the component. What its constructor raises, except a DfwError, becomes a PluginError that names it."""
         constructor = cast(Callable[[ComponentConfig], Component], self.cls)
         with plugin_code(self.who, "failed to start"):
             component = constructor(self.config)
@@ -64,7 +64,7 @@ class Chosen:
         return component
 
     def written(self) -> dict[str, Any]:
-        """Its type and options as plain data, every default written out. Raises PluginError for what cannot be written."""
+        """Writes its type and options as plain data, with every default. Raises PluginError for what cannot be written."""
         with plugin_code(self.who, "cannot write its options, which must be numbers, text, lists, mappings or Configs"):
             tree: dict[str, Any] = self.config.model_dump(mode="json", by_alias=True)
         for one in self.inside:
@@ -96,7 +96,7 @@ class Part(ComponentSettings, Generic[Interface]):
 
     @classmethod
     def kind(cls) -> Kind:
-        """The kind of component that it holds."""
+        """Returns the kind of component that it holds."""
         (interface,) = cls.__pydantic_generic_metadata__["args"]
         return KINDS[interface.kind]
 
@@ -106,14 +106,14 @@ class Part(ComponentSettings, Generic[Interface]):
         return {"x-dfw-kind": cls.kind().name, "type": ["object", "string"]}
 
     def __eq__(self, other: object) -> bool:
-        """Whether both name one component with the same options; whether they were checked already makes no difference."""
+        """Returns whether both name one component with the same options, checked already or not."""
         return isinstance(other, Part) and (self.type, self.options) == (other.type, other.options)
 
     def __hash__(self) -> int:
         return hash(self.type)
 
     def build(self) -> Interface:
-        """The component. Raises ConfigError and PluginError where it was not checked by a run and cannot be found or built."""
+        """Builds the component. Raises ConfigError or PluginError if no run has checked it, and it cannot be found or built."""
         chosen = self._chosen
         if chosen is None:
             chooser = Chooser(registry(), Provenance())
@@ -136,7 +136,7 @@ class Chooser:
             raise ConfigError("\n".join(self.mistakes))
 
     def choose(self, path: KeyPath, kind: str, settings: ComponentSettings) -> Chosen:
-        """The component that `settings` name. Raises PluginError where it cannot be found, loaded or checked."""
+        """Finds and checks the component that `settings` name. Raises PluginError if it cannot be found, loaded or checked."""
         where = (*path, "type")
         origin = self.provenance.where(where)
         try:
@@ -147,7 +147,7 @@ class Chooser:
         return self.check(path, entry, cls, settings.options)
 
     def check(self, path: KeyPath, entry: Entry, cls: type[Component], options: Mapping[str, Any]) -> Chosen:
-        """A component with its options checked, and what stands inside it. Raises PluginError for a Config that itself breaks."""
+        """Checks a component's options, and what stands inside it. Raises PluginError for a Config that itself breaks."""
         try:
             with plugin_code(_who(path, entry), "failed to check its options", (*OWN, ValidationError)):
                 config = cls.Config.model_validate(dict(options))
@@ -162,7 +162,7 @@ class Chooser:
 
 
 def _who(path: KeyPath, entry: Entry) -> str:
-    """For messages: `geometry (acme/nerf, acme 0.3)`."""
+    """Names a component for messages: `geometry (acme/nerf, acme 0.3)`."""
     return f"{'.'.join(path) or entry.kind} ({entry.qualified}, {entry.provider})"
 
 
