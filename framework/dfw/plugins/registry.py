@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_component(entry: Entry, value: object) -> type[Component]:
-    """Returns `value` as a class of `entry`'s kind. Raises PluginError for another thing, an abstract class, or a bad `Config`."""
+    """Returns `value` as a class of `entry`'s kind. Raises PluginError for another thing, an abstract class, or a bad Config."""
     from dfw.interfaces.component import ComponentConfig
 
     interface = resolve_name(KINDS[entry.kind].interface)
@@ -108,7 +108,7 @@ class Registry:
             raise
 
     def resolve(self, kind: str, name: str, where: str | None = None) -> Entry:
-        """Finds the entry that `name` means, bare or `distribution/name`. `where`: the configuration path for messages ("": none).
+        """Finds the entry that `name` means, bare or `distribution/name`. `where`: the configuration path, for messages.
 
         Raises PluginError for an unknown name (with the nearest ones, the known ones and what failed to load) and for a bare name
         that several distributions provide.
