@@ -80,7 +80,8 @@ class Run:
     def export(self, out: str | Path | None = None, **settings: Any) -> dict[str, Path]:
         """Writes mesh and assets: name -> file. `settings`: fields of `export`, e.g. resolution=256, formats=["glb"].
 
-        `out`: a folder; by default a new one in the run's. Raises ConfigError and ExportError.
+        `out`: a folder, or a file whose ending decides the format; by default a new folder in the run's. Raises ConfigError and
+        ExportError.
         """
         changed = load_with_provenance(self._run.resolved, (), {"export": settings} if settings else {})
         composition = compose(changed.config, registry(), changed.provenance)

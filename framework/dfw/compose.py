@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel
 
+from dfw.config.kinds import KINDS
 from dfw.config.origins import KeyPath, Provenance
 from dfw.config.schedules import Ramp, last_step
 from dfw.config.settings import LossSettings, RunConfig, components_of
@@ -20,8 +21,9 @@ from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.loss import Loss
 from dfw.interfaces.prompter import Prompter
 from dfw.interfaces.renderer import Renderer
-from dfw.plugins.discovery import Origin
-from dfw.plugins.parts import Chooser, Chosen, fenced
+from dfw.plugins.discovery import Entry
+from dfw.plugins.fence import plugin_code
+from dfw.plugins.parts import Chooser, Chosen
 from dfw.plugins.registry import Registry
 from dfw.plugins.registry import registry as default_registry
 from dfw.plugins.requirements import check_requirements
@@ -82,9 +84,9 @@ class Composition:
         """All parts that take part, those inside others after their own."""
         return [one for part in self.chosen.values() for one in part.all()]
 
-    def origins(self) -> dict[str, Origin]:
-        """Configuration path -> where that component comes from, for the manifest."""
-        return {p.key: Origin(p.entry.qualified, p.entry.distribution, p.entry.version, p.cls.__module__) for p in self.parts()}
+    def origins(self) -> dict[str, Entry]:
+        """Configuration path -> where that component comes from."""
+        return {part.key: part.entry for part in self.parts()}
 
     def plugins(self) -> dict[str, str]:
         """Distribution -> version, of all that take part."""
@@ -146,8 +148,8 @@ class Composition:
             for key in path[:-1]:
                 node = node[key]
             last: Any = int(path[-1]) if isinstance(node, list) else path[-1]
-            stays = part.entry.kept(node[last])
-            node[last] = {"type": part.entry.qualified} | stays | part.written()
+            stays = {key: value for key, value in node[last].items() if key in KINDS[part.entry.kind].reserved}
+            node[last] = stays | part.written()
         return RunConfig.model_validate(tree)
 
 
@@ -187,6 +189,7 @@ def _check_wiring(composition: Composition, provenance: Provenance) -> None:
     for path, loss in chosen.items():
         if path[0] == "losses":
             mistakes += _loss_mistakes(composition, loss, config.losses[path[1]], scene, provenance)
+    mistakes += _format_mistakes([part for path, part in chosen.items() if path[0] == "export"], provenance)
     if composition.reads_text() and not config.prompt:
         mistakes.append(f'{provenance.prefix(("prompt",))}missing; say what to make, e.g. prompt="a red mushroom"')
     if mistakes:
@@ -221,16 +224,28 @@ def _loss_mistakes(
             )
 
 
+def _format_mistakes(exporters: list[Chosen], provenance: Provenance) -> Iterator[str]:
+    """Every exporter says which endings it writes, and no two write files of one ending, which would have one name."""
+    writers: dict[str, Chosen] = {}
+    for part in exporters:
+        endings: Any = getattr(part.cls, "suffixes", ())
+        if isinstance(endings, str) or not endings or not all(isinstance(one, str) and one[:1] == "." for one in endings):
+            yield f"{provenance.prefix(part.path)}{part.entry.label} does not say what it writes, e.g. suffixes = ('.abc',)"
+            continue
+        for ending in (one for one in endings if one in writers):
+            where, other = provenance.prefix(part.path), writers[ending].key
+            yield f"{where}{part.entry.label} writes {ending} files, as {other} does; leave one of them out"
+        writers |= dict.fromkeys(endings, part)
+
+
 def _number(part: Chosen, question: str) -> int:
     """How many views a guidance `sees`, or cameras show `together`."""
 
-    def ask() -> int:
+    with plugin_code(part.who, f"cannot say how many views it {question}"):
         answer = getattr(part.cls, question)(part.config)
         if not isinstance(answer, int) or answer < 1:
             raise TypeError(f"it gave {answer!r}, not a whole number of 1 or more")
         return answer
-
-    return fenced(part, f"cannot say how many views it {question}", ask)
 
 
 def _lacking(part: Chosen, wanted: Iterable[str], around: list[Chosen]) -> Iterator[str]:
@@ -271,13 +286,11 @@ def ramps_in(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, Ramp]]:
 def features(part: Chosen, question: Literal["requires", "provides"]) -> frozenset[str]:
     """What a part `requires` or `provides`. Raises PluginError, naming it, when it cannot say or does not give a set of words."""
 
-    def ask() -> frozenset[str]:
+    with plugin_code(part.who, f"cannot say what it {question}"):
         answer = getattr(part.cls, question)(part.config)
         if isinstance(answer, str) or not all(isinstance(word, str) for word in answer):
             raise TypeError(f"it gave {answer!r}, not a set of words such as frozenset({{'normals'}})")
         return frozenset(answer)
-
-    return fenced(part, f"cannot say what it {question}", ask)
 
 
 def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
@@ -285,7 +298,7 @@ def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
     head = f"{part.entry.label} needs {feature}"
     them = "them" if feature.endswith("s") and not feature.endswith("ss") else "it"
     hints = [
-        f"{other.entry.kind} {other.entry.label} provides {them} when {other.cls.feature_hints[feature]}"
+        f"{other.entry.kind} {other.entry.label} provides {them} when {_placed(other, other.cls.feature_hints[feature])}"
         for other in others
         if feature in other.cls.feature_hints
     ]
@@ -298,3 +311,9 @@ def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
     if kind is not None:
         return f"{head}; this run has no {kind}, add one"
     return f"{head}; no other part of this run provides {them}"
+
+
+def _placed(part: Chosen, hint: str) -> str:
+    """A hint with the whole path of the option that it begins with: `renderer.shading.normals is 'always'`."""
+    option = hint.partition(" ")[0].partition(".")[0]
+    return f"{part.key}.{hint}" if option in part.cls.Config.model_fields else hint

@@ -98,7 +98,7 @@ def test_a_check_of_a_config_that_raises_is_one_sentence(site: Path, capsys: pyt
     install(site, "key-error")
     code, _, err = dfw("plugins", "check", "key-error", capsys=capsys)
     assert code == 3
-    assert err == "error: loss: Config of acme-key-error/key-error (acme-key-error 0.3) raised KeyError: 'nope'\n"
+    assert err == "error: loss (acme-key-error/key-error, acme-key-error 0.3) failed to check its options: KeyError: 'nope'\n"
 
 
 def test_the_options_of_a_config_that_raises_are_shown(site: Path, capsys: pytest.CaptureFixture[str]):
@@ -106,7 +106,7 @@ def test_the_options_of_a_config_that_raises_are_shown(site: Path, capsys: pytes
     code, out, err = dfw("plugins", "info", "key-error", capsys=capsys)
     assert code == 0
     assert "  strength: number; default 1.0" in out.splitlines()
-    assert err == "WARNING: loss acme-key-error/key-error 0.3: its Config raises KeyError: 'nope' on its defaults\n"
+    assert err == "WARNING: loss acme-key-error/key-error 0.3: its Config breaks on its defaults: KeyError: 'nope'\n"
 
 
 def test_the_schema_leaves_out_what_it_cannot_describe_and_names_it(site: Path, capsys: pytest.CaptureFixture[str]):

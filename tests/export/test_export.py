@@ -16,8 +16,10 @@ from export_fields import (
     GREEN,
     RED,
     Analytic,
+    baked,
     ball,
     box,
+    exporters,
     front_red,
     plain,
     ring,
@@ -36,7 +38,6 @@ from dfw.export.agreement import compare, project, visible
 from dfw.export.grid import sample_density
 from dfw.export.level import largest_density
 from dfw.export.mesh import extract_mesh
-from dfw.export.texture import bake
 
 SMALL = ExportSettings(resolution=32, faces=2000, texture=128)
 
@@ -99,7 +100,7 @@ def test_rendered_albedo_is_the_weighted_mean() -> None:
 def test_agreement_of_a_ball_with_itself_and_with_a_smaller_one() -> None:
     cameras = ring(4, side=96)
     field = Analytic(sphere(0.6), plain(GREEN), 100.0, 0.0)
-    textured = bake(field, extract_mesh(field, 48, 50.0), 128, 2 / 48)
+    textured = baked(field, extract_mesh(field, 48, 50.0), 128, 2 / 48)
     green = torch.tensor(GREEN).expand(4, 96, 96, 3)
     same = compare(textured, cameras, sphere_opacity(cameras, 0.6), green)
     assert same.silhouette > 0.99
@@ -120,7 +121,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory):
     directory = tmp_path_factory.mktemp("export")
     cameras = ring(4)
     opacity = (largest_density(sample_density(field, 64), cameras) > 50).float()
-    result = export_mesh(field, opacity, cameras, SMALL, directory, title='a "red" <box>')
+    result = export_mesh(field, opacity, cameras, SMALL, exporters(), directory, title='a "red" <box>')
     return result, directory
 
 
@@ -198,8 +199,8 @@ def test_box_and_ball_keep_their_volume_in_the_file(tmp_path: Path) -> None:
         ("box", Analytic(box((0.5, 0.4, 0.3)), front_red, 100.0, 0.0), 8 * 0.5 * 0.4 * 0.3),
         ("ball", ball(0.6), 4 / 3 * math.pi * 0.6**3),
     ):
-        settings = ExportSettings(resolution=64, faces=20_000, texture=64, level=50.0, formats=("glb",))
-        result = export_mesh(field, sphere_opacity(cameras, 0.6), cameras, settings, tmp_path / name)
+        settings = ExportSettings(resolution=64, faces=20_000, texture=64, level=50.0)
+        result = export_mesh(field, sphere_opacity(cameras, 0.6), cameras, settings, exporters("glb"), tmp_path / name)
         assert trimesh.load(result.paths["glb"], force="mesh").volume == pytest.approx(volume, rel=0.01)
 
 
@@ -246,7 +247,7 @@ def test_nothing_is_overwritten(exported, tmp_path: Path) -> None:
     cameras = ring(2)
     names = []
     for _ in range(2):
-        result = export_mesh(ball(), sphere_opacity(cameras, 0.6), cameras, SMALL, tmp_path)
+        result = export_mesh(ball(), sphere_opacity(cameras, 0.6), cameras, SMALL, exporters(), tmp_path)
         names.append(result.paths["glb"].name)
     assert names == ["object-2.glb", "object-3.glb"]
     assert (tmp_path / "object.png").read_bytes() == b"mine"
@@ -265,20 +266,22 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     cameras = ring(2)
     with pytest.raises(ExportError, match=r"cannot write the mesh in .*file.*choose another output folder"):
-        export_mesh(ball(), sphere_opacity(cameras, 0.6), cameras, SMALL, tmp_path / "file" / "export")
+        export_mesh(ball(), sphere_opacity(cameras, 0.6), cameras, SMALL, exporters(), tmp_path / "file" / "export")
 
 
 def test_the_same_field_gives_the_same_bytes(tmp_path: Path) -> None:
     cameras = ring(2)
-    first, second = (export_mesh(ball(), sphere_opacity(cameras, 0.6), cameras, SMALL, tmp_path / name) for name in "ab")
+    first, second = (
+        export_mesh(ball(), sphere_opacity(cameras, 0.6), cameras, SMALL, exporters(), tmp_path / name) for name in "ab"
+    )
     for name, path in first.paths.items():
         assert path.read_bytes() == second.paths[name].read_bytes()
 
 
 def test_a_level_by_hand_is_used(tmp_path: Path) -> None:
     cameras = ring(2)
-    settings = SMALL.model_copy(update={"level": 25.0, "formats": ("ply",)})
-    result = export_mesh(ball(0.5, 0.1), sphere_opacity(cameras, 0.6), cameras, settings, tmp_path)
+    settings = SMALL.model_copy(update={"level": 25.0})
+    result = export_mesh(ball(0.5, 0.1), sphere_opacity(cameras, 0.6), cameras, settings, exporters("ply"), tmp_path)
     assert result.level == 25
     assert list(result.paths) == ["ply"]
     assert result.volume == pytest.approx(4 / 3 * math.pi * (0.5 + 0.1 * math.log(3)) ** 3, rel=0.01)

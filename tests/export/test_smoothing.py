@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from export_fields import Analytic, ball, plain, ring, sphere_opacity
+from export_fields import Analytic, ball, exporters, plain, ring, sphere_opacity
 from torch import Tensor
 
 from dfw.config.settings import ExportSettings
@@ -73,9 +73,9 @@ def test_an_export_smooths_and_keeps_the_outline(tmp_path: Path, level: str | fl
     cameras, opacity = ring(4, 96), sphere_opacity(ring(4, 96), 0.5)
     made = {}
     for smoothing in (0.0, 0.04):
-        settings = ExportSettings(resolution=64, texture=64, formats=("ply",), smoothing=smoothing, level=level)
+        settings = ExportSettings(resolution=64, texture=64, smoothing=smoothing, level=level)
         folder = tmp_path / str(smoothing)
-        made[smoothing] = export_mesh(Steep(pitted), opacity, cameras, settings, folder)
+        made[smoothing] = export_mesh(Steep(pitted), opacity, cameras, settings, exporters("ply"), folder)
     exact = 4 / 3 * math.pi * 0.5**3
     assert made[0.04].watertight
     assert made[0.04].volume == pytest.approx(exact, rel=0.05)
@@ -84,20 +84,20 @@ def test_an_export_smooths_and_keeps_the_outline(tmp_path: Path, level: str | fl
 
 
 def test_a_level_that_the_field_does_not_reach_is_told_in_its_own_numbers(tmp_path: Path) -> None:
-    settings = ExportSettings(resolution=32, texture=64, formats=("ply",), smoothing=0.05, level=1000.0)
+    settings = ExportSettings(resolution=32, texture=64, smoothing=0.05, level=1000.0)
     with pytest.raises(ExportError, match=r"no surface at level 1000: density ranges 0\.\.100; try export\.level=50"):
-        export_mesh(ball(0.6), sphere_opacity(ring(4, 64), 0.6), ring(4, 64), settings, tmp_path)
+        export_mesh(ball(0.6), sphere_opacity(ring(4, 64), 0.6), ring(4, 64), settings, exporters("ply"), tmp_path)
 
 
 def test_a_shape_smaller_than_the_smoothing_is_told(tmp_path: Path) -> None:
-    settings = ExportSettings(resolution=32, texture=64, formats=("ply",), smoothing=0.5, level=LEVEL)
+    settings = ExportSettings(resolution=32, texture=64, smoothing=0.5, level=LEVEL)
     with pytest.raises(ExportError, match=r"export\.smoothing: 0\.5 units leave nothing of this shape; try less, or 0"):
-        export_mesh(ball(0.2), sphere_opacity(ring(4, 64), 0.2), ring(4, 64), settings, tmp_path)
+        export_mesh(ball(0.2), sphere_opacity(ring(4, 64), 0.2), ring(4, 64), settings, exporters("ply"), tmp_path)
 
 
 def test_no_smoothing_is_the_field_itself(tmp_path: Path) -> None:
     cameras = ring(4, 64)
-    settings = ExportSettings(resolution=32, texture=64, formats=("ply",))
+    settings = ExportSettings(resolution=32, texture=64)
     assert settings.smoothing == 0
-    found = export_mesh(ball(0.6), sphere_opacity(cameras, 0.6), cameras, settings, tmp_path)
+    found = export_mesh(ball(0.6), sphere_opacity(cameras, 0.6), cameras, settings, exporters("ply"), tmp_path)
     assert found.volume == pytest.approx(4 / 3 * math.pi * 0.6**3, rel=0.01)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from export_fields import BLUE, RED, Analytic, ball, box, front_red
+from export_fields import baked as baked_mesh
 from scipy.spatial import Delaunay
 
 from dfw.export.agreement import lookup
 from dfw.export.mesh import extract_mesh
 from dfw.export.raster import Fragments, nearest, rasterise
-from dfw.export.texture import bake, surface_albedo, unwrap
+from dfw.export.texture import surface_albedo, unwrap
 from dfw.interfaces.mesh import Mesh
 
 SIZE = 256
@@ -21,7 +22,7 @@ SIZE = 256
 def baked():
     field = Analytic(box((0.6, 0.4, 0.3)), front_red, 100.0, 0.0)
     mesh = extract_mesh(field, 24, 50.0)
-    return bake(field, mesh, SIZE, 2 / 24)
+    return baked_mesh(field, mesh, SIZE, 2 / 24)
 
 
 def test_a_right_triangle_covers_the_centres_below_its_diagonal() -> None:
@@ -104,7 +105,7 @@ def test_colours_vary_within_a_face() -> None:
     """Colour = position: two large triangles of a square keep it at every texel."""
     field = Analytic(lambda p: p[..., 2].abs() - 0.5, lambda p: (p / 2 + 0.5).clamp(0, 1), 1e4, 0.0)
     corners = np.array([[-0.8, -0.8, 0.5], [0.8, -0.8, 0.5], [0.8, 0.8, 0.5], [-0.8, 0.8, 0.5]])
-    textured = bake(field, Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]])), 64, 1e-3)
+    textured = baked_mesh(field, Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]])), 64, 1e-3)
     weights = np.random.default_rng(0).dirichlet(np.ones(3) * 3, 200)
     face = np.arange(200) % 2
     places = (corners[textured.mesh.faces[face]] * weights[..., None]).sum(axis=1)

@@ -46,11 +46,6 @@ class Extension:
         return {target.partition(":")[0] for group in self.project["entry-points"].values() for target in group.values()}
 
     @property
-    def conformance(self) -> Path:
-        """The test file that subclasses kits, if there is one."""
-        return self.folder / "tests" / "test_conformance.py"
-
-    @property
     def configs(self) -> list[Path]:
         return sorted([*self.folder.glob("*.yaml"), *self.folder.glob("configs/*.yaml")])
 
@@ -130,14 +125,6 @@ def test_its_configurations_run_and_the_manifest_says_whose_it_is(fresh: Fresh, 
 @each
 def test_its_own_tests_pass_there(fresh: Fresh, extension: Extension) -> None:
     said = fresh.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=extension.folder)
-    assert " passed" in said.stdout
-
-
-@pytest.mark.parametrize(
-    "extension", [one for one in EXTENSIONS if one.conformance.is_file()], ids=lambda extension: extension.name
-)
-def test_its_kits_run_without_pytest_too(fresh: Fresh, extension: Extension) -> None:
-    said = fresh.run("dfw", "plugins", "check", "--tests", extension.conformance, cwd=extension.folder)
     assert " passed" in said.stdout
 
 

@@ -1,12 +1,16 @@
 """Backgrounds: shares and ranges of the random one, and the learned one's network against finite differences."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
-from pydantic import ValidationError
 from render_fields import Blobs, nothing, turn
 
-from dfw_renderers.background import Background, LearnedConfig, RandomConfig, SolidConfig, encode_direction
+import dfw
+from dfw import Background
+from dfw.errors import DfwError
+from dfw_renderers.background import Checker, Learned, Random, Solid, encode_direction
 from dfw_renderers.volume import Volume
 
 
@@ -15,7 +19,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def learned(**options) -> Background:
-    background = Background(LearnedConfig(**options))
+    background = Learned(Learned.Config(**options))
     background.initialise(generator())
     return background
 
@@ -25,7 +29,7 @@ def views(count: int, size: int = 4) -> torch.Tensor:
 
 
 def test_solid_is_one_colour_and_draws_nothing():
-    background, g = Background(SolidConfig(colour=(0.2, 0.4, 0.6))).train(), generator()
+    background, g = Solid(Solid.Config(colour=(0.2, 0.4, 0.6))).train(), generator()
     before = g.get_state()
     colour = background(views(3), g).expand(3, 4, 4, 3)
     assert torch.allclose(colour, torch.tensor([0.2, 0.4, 0.6]).expand_as(colour))
@@ -33,7 +37,7 @@ def test_solid_is_one_colour_and_draws_nothing():
 
 
 def test_random_colours_in_their_share_of_the_views():
-    background = Background(RandomConfig(probability=0.7, colour=(0.0, 0.0, 0.0))).train()
+    background = Random(Random.Config(probability=0.7, colour=(0.0, 0.0, 0.0))).train()
     colour = background(views(4000, 1), generator())[:, 0, 0]
     drawn = colour[colour.sum(-1) > 0]
     assert len(drawn) / 4000 == pytest.approx(0.7, abs=0.03)
@@ -44,14 +48,14 @@ def test_random_colours_in_their_share_of_the_views():
 
 
 def test_a_random_colour_fills_its_view():
-    background = Background(RandomConfig(probability=1.0)).train()
+    background = Random(Random.Config(probability=1.0)).train()
     colour = background(views(3), generator()).expand(3, 4, 4, 3)
     assert (colour == colour[:, :1, :1]).all()
     assert not torch.equal(colour[0], colour[1])
 
 
 def test_evaluation_draws_nothing():
-    background, g = Background(RandomConfig(probability=1.0, colour=(0.1, 0.2, 0.3))).eval(), generator()
+    background, g = Random(Random.Config(probability=1.0, colour=(0.1, 0.2, 0.3))).eval(), generator()
     before = g.get_state()
     assert background(views(2), g).flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
     assert torch.equal(before, g.get_state())
@@ -123,15 +127,76 @@ def test_only_the_background_changes_the_empty_part():
     assert torch.allclose(difference, (1 - outputs[0].opacity)[..., None].expand_as(difference), atol=1e-6)
 
 
+def test_random_draws_one_row_of_four_numbers_for_each_view():
+    """Seed for seed the colours of earlier runs: three numbers are the colour, the fourth decides whether it is used."""
+    background = Random(Random.Config(probability=0.4, colour=(0.1, 0.2, 0.3))).train()
+    drawn = torch.rand(50, 4, generator=generator(7))
+    expected = torch.where(drawn[:, 3:] < 0.4, drawn[:, :3], torch.tensor([0.1, 0.2, 0.3]))
+    assert torch.equal(background(views(50, 2), generator(7))[:, 0, 0], expected)
+
+
+def test_learned_draws_its_weights_layer_by_layer():
+    """Seed for seed the weights of earlier runs, and the same draws for random colours as `random` makes."""
+    g, background = generator(), learned(layers=2, width=5, frequencies=1, random_probability=0.4)
+    bounds = [math.sqrt(6 / 9), math.sqrt(6 / 5), 0.1 * math.sqrt(6 / 5)]
+    for weight, bias, bound in zip(background.weights, background.biases, bounds, strict=True):
+        assert torch.equal(weight, (2 * torch.rand(weight.shape, generator=g) - 1) * bound)
+        assert not bias.any()
+    drawn = torch.rand(50, 4, generator=generator(7))
+    shown = background.train()(views(50, 1), generator(7))[:, 0, 0]
+    random = drawn[:, 3] < 0.4
+    assert torch.equal(shown[random], drawn[random, :3])
+    assert torch.equal(shown[~random], background.eval()(views(50, 1))[:, 0, 0][~random])
+
+
+def test_checker_by_hand():
+    """Eight squares of 45 degrees: each step of one square in azimuth or in elevation changes the colour."""
+    background, g = Checker(Checker.Config(colour=(1, 0, 0), other=(0, 0, 1), squares=8)).train(), generator()
+    before = g.get_state()
+    for azimuth, elevation, colour in [
+        (10, 10, [1, 0, 0]),
+        (55, 10, [0, 0, 1]),
+        (10, 55, [0, 0, 1]),
+        (55, 55, [1, 0, 0]),
+        (100, 10, [1, 0, 0]),
+        (-10, 10, [0, 0, 1]),
+        (10, -10, [0, 0, 1]),
+    ]:
+        a, e = math.radians(azimuth), math.radians(elevation)
+        direction = torch.tensor([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)]).view(1, 1, 1, 3)
+        assert background(direction, g).flatten().tolist() == colour, (azimuth, elevation)
+    assert torch.equal(before, g.get_state())
+
+
+@pytest.mark.parametrize("squares", [7, 8])
+def test_checker_has_equal_squares_all_around(squares):
+    """Eight colour changes 45 degrees apart, the one behind the scene among them; an odd number is rounded up."""
+    around = torch.deg2rad(torch.arange(-180, 180) + 0.5)
+    direction = torch.stack([around.cos(), around.sin(), torch.full_like(around, 0.1)], -1).view(1, 1, 360, 3)
+    colour = Checker(Checker.Config(squares=squares))(direction)[0, 0, :, 0]
+    assert (colour != colour.roll(1)).nonzero().flatten().tolist() == list(range(0, 360, 45))
+
+
+def test_half_transparent_matter_shows_before_a_checkerboard():
+    field, cameras = Blobs(), turn(1, 16)
+    renderer = dfw.build("renderer", "volume", background={"type": "checker", "squares": 48}).eval()
+    output, bare = renderer(field, cameras), dfw.build("renderer", "volume", background="solid").eval()(field, cameras)
+    behind = renderer.background(cameras.rays().direction)
+    assert len(behind.flatten(0, 2).unique(dim=0)) == 2
+    expected = bare.colour - (1 - bare.opacity)[..., None] * (1 - behind)
+    assert torch.allclose(output.colour, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "words"),
     [
-        {"type": "random", "probability": 1.2},
-        {"type": "solid", "colour": (2, 0, 0)},
-        {"type": "sky"},
-        {"type": "learned", "layers": 0},
+        ({"type": "random", "probability": 1.2}, r"background\.probability.*less than or equal to 1"),
+        ({"type": "solid", "colour": (2, 0, 0)}, r"background\.colour\.0.*less than or equal to 1"),
+        ({"type": "sky"}, r"no background named 'sky' \(renderer\.background\.type\)"),
+        ({"type": "learned", "layers": 0}, r"background\.layers.*greater than 0"),
+        ({"type": "checker", "squares": 0}, r"background\.squares.*greater than 0"),
     ],
 )
-def test_config_refuses(wrong):
-    with pytest.raises(ValidationError):
-        Volume.Config.model_validate({"background": wrong})
+def test_wrong_options_are_refused_with_their_path(wrong, words):
+    with pytest.raises(DfwError, match=words):
+        dfw.build("renderer", "volume", background=wrong)

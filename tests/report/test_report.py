@@ -14,13 +14,14 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from dfw.errors import ExportError
+from dfw.export import save_turntable
 from dfw.report import ReportData, write_report
 from dfw.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curve, number
-from dfw.report.data import Series, series, thinned, time_split
-from dfw.report.write import _duration
+from dfw.report.data import Series, duration_text, series, thinned, time_split
 
 HOSTILE = "<script>alert(1)</script> & \"quotes\" 'and' {{ 7 * 7 }} </style>"
 ROWS = [
@@ -110,7 +111,7 @@ def test_everything_is_on_the_page(run: tuple[Path, ReportData]) -> None:
     assert all(str(image["src"]).startswith("data:image/webp;base64,") for image in page.all("img"))
     assert [link["href"] for link in page.all("a")] == ["export/a%20b%23.glb", "export/turntable.webp"]
     assert len(page.all("svg")) == 4  # loss, two losses, opacity
-    for words in ("finished", "seed 7", "4 steps", "10.0 s", "render", "optimiser", "other (start, previews, export)", "60 %"):
+    for words in ("finished", "seed 7", "4 steps", "10 s", "render", "optimiser", "other (start, previews, export)", "60 %"):
         assert words in page.text
 
 
@@ -137,6 +138,61 @@ def test_only_our_scripts_may_run_and_nothing_may_be_fetched(run: tuple[Path, Re
         for name in ("src", "href"):
             if name in attrs and tag != "a":
                 assert str(attrs[name]).startswith("data:")
+
+
+def test_other_stages_are_linked_near_the_top(tmp_path: Path) -> None:
+    links = {HOSTILE: "../1-a%20b/report.html", "Stage 3-last": "../3-last/report.html"}
+    data = ReportData("a duck", 0, "finished", 1.0, links=links)
+    text = write_report(tmp_path, data).read_text(encoding="utf-8")
+    page = Page(text)
+    assert [link["href"] for link in page.all("a")] == list(links.values())
+    assert page.all("nav")[0]["aria-label"] == "Other stages of this run"
+    assert text.index("<nav") < text.index("<main")
+    assert HOSTILE in page.text
+    assert not Page(write_report(tmp_path, ReportData("a duck", 0, "finished", 1.0)).read_text(encoding="utf-8")).all("nav")
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "source"),
+    [("turn.webp", "img", "data:image/webp;"), ("turn.gif", "img", "data:image/gif;"), ("turn.mp4", "video", "data:video/mp4;")],
+)
+def test_a_turntable_of_each_kind_is_shown_and_linked(tmp_path: Path, name: str, tag: str, source: str) -> None:
+    path = save_turntable(torch.rand(3, 16, 16, 3), tmp_path / "export" / name)
+    data = ReportData("a duck", 0, "finished", 1.0, artifacts={"turntable": path})
+    page = Page(write_report(tmp_path, data).read_text(encoding="utf-8"))
+    (shown,) = page.all("img") + page.all("video")
+    assert page.all(tag) == [shown]
+    assert base64.b64decode(str(shown["src"]).removeprefix(f"{source}base64,")) == path.read_bytes()
+    assert "a duck" in str(shown.get("alt") or shown["aria-label"])
+    assert tag == "img" or {"autoplay", "loop", "muted"} <= set(shown)  # browsers start only silent videos by themselves
+    assert [link["href"] for link in page.all("a")] == [f"export/{name}"]
+    policy = next(str(meta["content"]) for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert "media-src data:;" in policy
+
+
+def test_frames_in_a_folder_are_linked_with_their_size(tmp_path: Path) -> None:
+    folder = tmp_path / "export" / "turntable"
+    folder.mkdir(parents=True)
+    for index in range(3):
+        (folder / f"frame-{index:03d}.png").write_bytes(bytes(4000))
+    data = ReportData("a duck", 0, "finished", 1.0, artifacts={"turntable": folder})
+    page = Page(write_report(tmp_path, data).read_text(encoding="utf-8"))
+    assert [link["href"] for link in page.all("a")] == ["export/turntable"]
+    assert "turntable 12 kB" in page.text
+    assert not page.all("img") + page.all("video")
+
+
+def test_what_components_logged_has_curves_after_the_losses(tmp_path: Path) -> None:
+    rows = [
+        {"step": step, "loss": 1.0, "losses": {"sds": 1.0}, "geometry.gaussians": 100 + step, "losses.sds.noise.scale": 0.5}
+        for step in range(3)
+    ]
+    assert [(one.name, one.values) for one in series(rows)][2] == ("geometry.gaussians", [100.0, 101.0, 102.0])
+    data = ReportData("a duck", 0, "finished", 1.0, metrics=rows)
+    page = Page(write_report(tmp_path, data).read_text(encoding="utf-8"))
+    labels = [str(svg["aria-label"]).partition(":")[0] for svg in page.all("svg")]
+    assert labels == ["loss", "losses.sds", "losses.sds.noise.scale", "geometry.gaussians"]
+    assert "geometry.gaussians: first 100, last 102" in str(page.all("svg")[3]["aria-label"])
 
 
 def test_a_run_without_anything_still_has_a_report(tmp_path: Path) -> None:
@@ -250,8 +306,15 @@ def test_numbers_are_short() -> None:
     ]
 
 
-def test_durations() -> None:
-    assert [_duration(value) for value in (8.31, 59.9, 245.3, 3725)] == ["8.3 s", "59.9 s", "4 min 05 s", "1 h 02 min"]
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (8.31, "8.3 s"), (9.96, "10 s"), (10.4, "10 s"), (42, "42 s"), (59.4, "59 s"), (59.6, "1 min 00 s"),
+        (245.3, "4 min 05 s"), (3599.4, "59 min 59 s"), (3599.6, "1 h 00 min"), (3725, "1 h 02 min"),
+    ],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
 
 
 def test_thinning_keeps_the_ends(tmp_path: Path) -> None:

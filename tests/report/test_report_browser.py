@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from export_fields import Analytic, box, plain, ring, sphere_opacity
+from export_fields import Analytic, box, exporters, plain, ring, sphere_opacity
 from PIL import Image
 
 from dfw.config.settings import ExportSettings
@@ -54,8 +54,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("a run # with odd ? name")
     field = Analytic(box((0.5, 0.5, 0.5)), plain(GREEN), 100.0, 0.0)
     cameras = ring(2)
-    settings = ExportSettings(resolution=32, faces=1000, texture=64, level=50.0, formats=("glb",))
-    exported = export_mesh(field, sphere_opacity(cameras, 0.6), cameras, settings, directory / "export")
+    settings = ExportSettings(resolution=32, faces=1000, texture=64, level=50.0)
+    exported = export_mesh(field, sphere_opacity(cameras, 0.6), cameras, settings, exporters("glb"), directory / "export")
     frames = torch.rand(3, 16, 16, 3, generator=torch.Generator().manual_seed(0))
     previews = [(step, save_grid(frames, directory / f"step-{step}.png")) for step in (0, 10)]
     turntable = save_turntable(frames, directory / "export" / "turntable.webp")
@@ -85,6 +85,15 @@ def opened(browser, report: Path, width: int = 1000):
     return page
 
 
+def until(page, condition: str, complaints: list[str] | None = None) -> None:
+    """Waits for a condition in JavaScript. The page's policy forbids Playwright's own way, which evaluates a string."""
+    for _ in range(PATIENCE * 5):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(200)
+    pytest.fail(f"never: {condition}; complaints: {complaints}")
+
+
 def test_the_object_turns_in_the_browser(browser, report: Path) -> None:
     page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="light")
     page.set_default_timeout(PATIENCE * 1000)
@@ -95,11 +104,7 @@ def test_the_object_turns_in_the_browser(browser, report: Path) -> None:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.add_init_script(LISTEN)
     page.goto(report.as_uri())
-    for _ in range(PATIENCE * 5):
-        if page.evaluate("window.viewerLoaded === true"):
-            break
-        page.wait_for_timeout(200)
-    assert page.evaluate("window.viewerLoaded === true"), f"the viewer never loaded: {complaints}"
+    until(page, "window.viewerLoaded === true", complaints)
     page.wait_for_timeout(1000)
     picture = np.asarray(Image.open(io.BytesIO(page.locator("#viewer").screenshot())).convert("RGB")).astype(float)
     greenish = (picture[..., 1] > 1.5 * picture[..., 0]) & (picture[..., 1] > 1.5 * picture[..., 2])
@@ -111,6 +116,27 @@ def test_the_object_turns_in_the_browser(browser, report: Path) -> None:
     assert complaints == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
     assert [url for url in requests if url.startswith("file:")] == [report.as_uri()]
+    page.close()
+
+
+def test_a_video_plays_and_stages_can_be_followed(browser, tmp_path: Path) -> None:
+    frames = torch.rand(8, 32, 48, 3, generator=torch.Generator().manual_seed(0))
+    turntable = save_turntable(frames, tmp_path / "2-b" / "turntable.mp4", seconds=0.8)
+    (tmp_path / "1-a").mkdir()
+    write_report(tmp_path / "1-a", ReportData("first", 0, "finished", 1.0))
+    links = {"Stage 1-a": "../1-a/report.html"}
+    data = ReportData("a box", 0, "finished", 5.0, artifacts={"turntable": turntable}, links=links)
+    page = browser.new_page(viewport={"width": 1000, "height": 800})
+    page.set_default_timeout(PATIENCE * 1000)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.goto(write_report(turntable.parent, data).as_uri())
+    until(page, "document.querySelector('video').currentTime > 0.1")
+    assert page.evaluate("[document.querySelector('video').videoWidth, document.querySelector('video').videoHeight]") == [48, 32]
+    assert page.evaluate("document.querySelector('video').duration") == pytest.approx(0.8, abs=0.01)
+    assert complaints == []
+    page.get_by_role("link", name="Stage 1-a").click()
+    until(page, "document.querySelector('h1').innerText === 'first'")
     page.close()
 
 

@@ -1,14 +1,23 @@
-"""A geometry that is no density field: it is looked at, watched and exported through its own files."""
+"""What a run leaves behind: assets of a geometry that is no density field, numbers it logs, and reports of stages that link."""
 
+import json
+import re
+from urllib.parse import unquote
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import dfw
 from dfw import ComponentConfig, Geometry, Renderer, RenderOutput
 from dfw.config.settings import RunConfig
 from dfw.errors import DivergedError, ExportError
+from dfw.export.pictures import GAP
 from dfw.plugins.registry import Registry, registry
+from dfw.runs.directory import RunDirectory
+from dfw.runs.outputs import stage_links, turntable
 from dfw.runs.runner import export, run
 
 
@@ -27,6 +36,11 @@ class Dot(Geometry):
         super().__init__()
         self.config = config
         self.value = nn.Parameter(torch.full((1,), config.start))
+
+    def end_step(self, progress, generator):
+        self.log("value", self.value.mean())
+        self.log("rows", 10 + progress.step)
+        return ()
 
     def export_assets(self, folder):
         assert not self.training
@@ -111,3 +125,62 @@ def test_an_export_that_fails_names_the_geometry_and_leaves_a_report(make_config
 def test_it_is_watched(make_config, start, words):
     with pytest.raises(DivergedError, match=words):
         run(make_config(start=start), listeners=[])
+
+
+def test_what_it_logs_is_in_the_metrics_and_on_the_report(make_config):
+    result = run(make_config(), listeners=[])
+    rows = [json.loads(line) for line in (result.directory / "metrics.jsonl").read_text().splitlines()]
+    assert [row["geometry.rows"] for row in rows] == list(range(10, 50))
+    assert all(row["geometry.value"] == pytest.approx(0.5, abs=1e-3) for row in rows)
+    report = result.artifacts["report"].read_text()
+    assert "geometry.rows: first 10, last 49, smallest 10, largest 49" in report
+    assert "geometry.value: first 0.5" in report
+
+
+def test_a_scenes_preview_and_turntable_are_its_renders(make_config, tmp_path):
+    """Every pixel is as grey as the dot says: 0.25 of 255."""
+    result = run(make_config(start=0.25), listeners=[])
+    preview = Image.open(result.directory / "images" / "step-000040.png").convert("RGB")
+    assert preview.size == (4 * 8 + 3 * GAP, 8)
+    assert np.asarray(preview)[:, :8].tolist() == [[[64] * 3] * 8] * 8
+    opened = dfw.open(result.directory)
+    opened.scene.geometry.value.data.fill_(0.75)
+    path = turntable(opened.scene, tmp_path / "frames", frames=3, width=8)
+    assert [np.asarray(Image.open(frame)).flatten().tolist() for frame in sorted(path.iterdir())] == [[191] * 192] * 3
+
+
+def staged(make_config, **changes):
+    """Three stages, of which the last two start from the first."""
+    base = make_config().model_dump(mode="json", by_alias=True)
+    first = base | {"name": "dots", "trainer": base["trainer"] | {"steps": 3}}
+    after = first | {"start": {"stage": "coarse-1"}} | changes
+    return {"name": "dots", "stages": {"coarse-1": first, "finer": after, "last": after}}
+
+
+def links(report):
+    nav = report.read_text().partition("<nav")[2].partition("</nav>")[0]
+    return re.findall(r'<a href="([^"]+)">([^<]+)</a>', nav)
+
+
+def test_the_report_of_a_stage_links_those_before_it(make_config):
+    last = dfw.run(staged(make_config), listeners=[])
+    root = last.directory.parent
+    reports = [root / name / "report.html" for name in ("1-coarse-1", "2-finer", "3-last")]
+    assert [len(links(report)) for report in reports] == [0, 1, 2]
+    assert links(reports[2]) == [
+        ("../1-coarse-1/report.html", "Stage 1-coarse-1"),
+        ("../2-finer/report.html", "Stage 2-finer"),
+    ]
+    for target, _ in links(reports[2]):
+        assert (reports[2].parent / unquote(target)).is_file()
+    assert links(run(make_config(), listeners=[]).artifacts["report"]) == []
+
+
+def test_of_a_stage_begun_twice_the_last_report_is_linked(tmp_path):
+    (tmp_path / "stages.yaml").write_text("stages: {coarse: {}, finer: {}, last: {}}")
+    for name in ("1-coarse", "1-coarse-2", "1-coarse-10", "2-finer", "3-last"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "resolved.yaml").write_text("")
+    for name in ("1-coarse", "1-coarse-10", "1-coarse-2", "3-last"):  # the second stage wrote no report
+        (tmp_path / name / "report.html").write_text("")
+    assert stage_links(RunDirectory(tmp_path / "3-last")) == {"Stage 1-coarse-10": "../1-coarse-10/report.html"}

@@ -1,14 +1,17 @@
-"""Analytic fields, cameras and exact silhouettes for the export tests. Nothing here comes from the code under test."""
+"""Analytic fields, cameras and exact silhouettes for the export tests, and short ways to call the code under test."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from dfw import CameraBatch, DensityField, FieldSample
+import dfw
+from dfw import CameraBatch, DensityField, Exporter, FieldSample, Mesh, TexturedMesh
+from dfw.export.texture import bake, surface_albedo
 
 RED, GREEN, BLUE = (0.9, 0.1, 0.1), (0.1, 0.8, 0.2), (0.1, 0.2, 0.9)
 
@@ -93,3 +96,13 @@ def homogeneous_sphere_opacity(cameras: CameraBatch, radius: float, density: flo
     offset = torch.linalg.cross(rays.origin, rays.direction).norm(dim=-1)
     chord = 2 * (radius**2 - offset**2).clamp(min=0).sqrt()
     return 1 - torch.exp(-density * chord)
+
+
+def exporters(*names: str) -> list[Exporter]:
+    """Built-in exporters with their default options."""
+    return [dfw.build("exporter", name) for name in names or ("glb", "obj", "ply")]
+
+
+def baked(field: Analytic, mesh: Mesh, size: int, cell: float) -> TexturedMesh:
+    """A mesh of `field` with its texture; `cell`: the extraction grid's spacing."""
+    return bake(partial(surface_albedo, field, cell=cell), mesh, size)

@@ -15,9 +15,9 @@ import torch
 from captions import SECTORS, caption
 from diffusers import StableDiffusionPipeline
 from heldout import HELD_OUT, HELD_OUT_STACKS, allowed_colours
-from PIL import Image
 from torch import Tensor
 
+from dfw.export import save_grid
 from dfw_geometry.shapes import COLOURS, KINDS, SOLIDS, Single, Stack
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "judge"))
@@ -104,15 +104,6 @@ def score(judge: Judge, images: Tensor, group: Sequence[Question]) -> dict[str, 
     return figures
 
 
-def sheet(images: Tensor, path: Path, columns: int = 14) -> None:
-    """Writes a contact sheet."""
-    blank = torch.ones(-len(images) % columns, *images.shape[1:])
-    images = torch.cat((images, blank))
-    rows = [torch.cat(list(images[i : i + columns]), 2) for i in range(0, len(images), columns)]
-    picture = (torch.cat(rows, 1).permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    Image.fromarray(picture).save(path)
-
-
 def write_card(card: Path, rows: list[dict[str, object]], how: str) -> None:
     """Replaces the table between the two ``figures`` marks of a model card."""
     names = ("group", "images", "kind", "colour", "both", "view", "view within 45")
@@ -164,7 +155,7 @@ def main(argv: list[str]) -> None:
         print(json.dumps(rows[-1]), flush=True)
         if args.sheet:
             args.sheet.mkdir(parents=True, exist_ok=True)
-            sheet(images, args.sheet / f"{name.replace(' ', '_')}.png")
+            save_grid(images.permute(0, 2, 3, 1), args.sheet / f"{name.replace(' ', '_')}.png", columns=14)
     if args.card:
         how = f"DDIM, {args.steps} steps, guidance {args.scale:g}, seed {args.seed}. The judge counts the shares."
         write_card(args.card, rows, how)

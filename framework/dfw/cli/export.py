@@ -7,17 +7,17 @@ from pathlib import Path
 import click
 import rich_click
 
-from dfw.cli.options import FOLDER, plugin_options, use_plugins
+from dfw.cli.options import ANY, FOLDER, plugin_options, use_plugins
 
 
 @click.command("export", cls=rich_click.RichCommand)
 @click.argument("run", type=FOLDER)
-@click.option("--formats", metavar="LIST", help="Comma-separated: glb, obj, ply.")
+@click.option("--formats", metavar="LIST", help="Exporters, comma-separated: glb, obj, ply, stl, usdz or others.")
 @click.option("--resolution", metavar="N", help="Cells of the marching-cubes grid along each axis.")
 @click.option("--level", metavar="DENSITY", help="Density of the surface, 1/unit, or auto.")
 @click.option("--faces", metavar="N", help="Upper bound on triangles.")
 @click.option("--texture", metavar="PIXELS", help="Side of the baked texture.")
-@click.option("--out", type=FOLDER, help="Folder to write into. Default: a new folder in the run's directory.")
+@click.option("--out", type=ANY, help="File, whose ending decides the format, or folder. Default: a new folder in the run's.")
 @plugin_options
 def command(
     run: Path,
@@ -32,15 +32,18 @@ def command(
 ) -> None:
     """Write the mesh of RUN, a run directory, and what else its geometry exports.
 
-    What is not given is as in the run's configuration. Files that exist are kept; the new ones go to a new folder.
+    What is not given is as in the run's configuration. Files that exist are kept; new ones get the next free number.
     """
     use_plugins(plugin_files, blocked)
     from dfw.compose import compose
     from dfw.config.load import load_with_provenance
+    from dfw.export.formats import is_file
     from dfw.plugins.registry import registry
     from dfw.runs import runner
     from dfw.runs.directory import RunDirectory
 
+    if formats is not None and out is not None and is_file(out):
+        raise click.UsageError(f"the ending of --out {out} decides the format; leave out --formats, or give --out a folder")
     written = {"formats": None if formats is None else f"[{formats}]", "resolution": resolution, "level": level}
     written |= {"faces": faces, "texture": texture}
     overrides = [f"export.{key}={value}" for key, value in written.items() if value is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 """A file, which need not exist."""
 FOLDER = click.Path(path_type=Path, file_okay=False)
 """A folder, which need not exist."""
+ANY = click.Path(path_type=Path)
+"""A file or a folder, which need not exist."""
 
 
 def config_arguments(command: Command) -> Command:
@@ -75,3 +77,10 @@ def _not_an_override(config: str) -> None:
         raise click.UsageError(
             f"{config!r} looks like an override; the configuration comes first: dfw run dreamfusion {config!r}"
         )
+
+
+def columns(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Rows of text as lines, each column as wide as its widest cell."""
+    table = list(rows)
+    widths = [max(len(row[index]) for row in table) for index in range(len(table[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]

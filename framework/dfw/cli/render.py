@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import rich_click
 
-from dfw.cli.options import FILE, FOLDER, plugin_options, use_plugins
+from dfw.cli.options import ANY, FOLDER, plugin_options, use_plugins
 
 
 @click.command("render", cls=rich_click.RichCommand)
@@ -17,7 +17,7 @@ from dfw.cli.options import FILE, FOLDER, plugin_options, use_plugins
 )
 @click.option("--frames", type=click.IntRange(1, 1000), help="Frames of one turn. Default: the run's export.turntable_frames.")
 @click.option("--elevation", type=click.FloatRange(-90, 90), help="Degrees above the horizon. Default: 15.")
-@click.option("--out", type=FILE, help="File to write, .webp. Default: in the run's export folder.")
+@click.option("--out", type=ANY, help="File, .webp, .gif or .mp4, or folder for PNG frames. Default: in the run's export folder.")
 @plugin_options
 def command(
     run: Path,
@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Render a turntable of RUN, a run directory.
 
-    A file that exists is kept; the new one gets the next free number.
+    What exists is kept; the new file or folder gets the next free number.
     """
     use_plugins(plugin_files, blocked)
     from dfw.runs import runner

@@ -77,7 +77,8 @@ KINDS = {
 
 
 def kind_at(path: KeyPath) -> Kind | None:
-    """The kind of the component that stands at `path` of a run's configuration, if one does."""
+    """The kind of the component that stands at `path` of a run's configuration, or of one of its stages, if one does."""
+    path = path[2:] if path[:1] == ("stages",) else path
     for kind in KINDS.values():
         for place in kind.places:
             pattern = place.split(".")

@@ -276,7 +276,8 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _names_fit(self) -> RunConfig:
         if self.guidance is not None and self.guidances:
-            raise ValueError("guidances: the run has a guidance, too; write all of them under guidances")
+            remedy = "write all of them under guidances, and guidance: null over an inherited one"
+            raise ValueError(f"guidances: the run has a guidance as well; {remedy}")
         if "cameras" in self.view_sets:
             raise ValueError("view_sets.cameras: this name stands for the training cameras; choose another")
         for name, loss in self.losses.items():
@@ -330,8 +331,8 @@ def with_default_types(tree: Any) -> Any:
 
 
 def _typed(node: Any, path: KeyPath) -> Any:
-    if node is None:
-        return {"type": default_type(path)}
+    if node is None or isinstance(node, str):
+        return {"type": node or default_type(path)}
     return {"type": default_type(path), **node} if isinstance(node, Mapping) else node
 
 

@@ -20,19 +20,27 @@ def write_files(
     """Writes `textured` with each exporter. Returns the main suffix without its dot -> path.
 
     All files share the first free stem of object, object-2, ... `title` names the object inside them. Raises ExportError if the
-    directory cannot be written.
+    directory cannot be written. An exporter that fails leaves no file of its own.
     """
+    paths: dict[str, Path] = {}
     try:
         directory.mkdir(parents=True, exist_ok=True)
         suffixes = list(dict.fromkeys(suffix for exporter in exporters for suffix in exporter.suffixes))
         free = claim(directory, stem, suffixes)
-        for exporter in exporters:
-            contents = exporter.files(textured, free, title)
-            check_files(exporter, exporter.suffixes, contents)
-            for suffix, data in contents.items():
-                write_whole(directory / f"{free}{suffix}", data)
+        unwritten = {directory / f"{free}{suffix}" for suffix in suffixes}
+        try:
+            for exporter in exporters:
+                contents = exporter.files(textured, free, title)
+                check_files(exporter, exporter.suffixes, contents)
+                for suffix, data in contents.items():
+                    write_whole(directory / f"{free}{suffix}", data)
+                    unwritten.discard(directory / f"{free}{suffix}")
+                paths[exporter.suffixes[0].lstrip(".")] = directory / f"{free}{exporter.suffixes[0]}"
+        finally:
+            for path in unwritten:
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise ExportError(
             f"cannot write the mesh in {directory}: {error.strerror or error}; choose another output folder"
         ) from error
-    return {exporter.suffixes[0].lstrip("."): directory / f"{free}{exporter.suffixes[0]}" for exporter in exporters}
+    return paths

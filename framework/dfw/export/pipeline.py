@@ -14,7 +14,7 @@ from dfw.config.settings import ExportSettings
 from dfw.errors import ExportError
 from dfw.export.agreement import Agreement, compare
 from dfw.export.decimate import decimate
-from dfw.export.files import write_files
+from dfw.export.files import STEM, write_files
 from dfw.export.grid import DensityGrid, sample_density, softened
 from dfw.export.level import LevelChoice, choose_level
 from dfw.export.mesh import surface_of, triangles_of
@@ -90,10 +90,11 @@ def export_mesh(
     directory: Path,
     *,
     title: str = "object",
+    stem: str = STEM,
     albedo: Tensor | None = None,
     lowest_view: float | None = None,
 ) -> ExportResult:
-    """Writes the surface of `scene`, textured, into `directory` with each of `exporters`.
+    """Writes the surface of `scene`, textured, into `directory` with each of `exporters`, as files called `stem`.
 
     opacity (K, H, W): rendered views of `cameras`. They choose the level if it is `auto`, and the mesh is compared with them.
     albedo (K, H, W, 3): the same views without light and background (`rendered_albedo`), to compare colours. title: the object's
@@ -116,7 +117,7 @@ def export_mesh(
         watch.lap("surface")
         textured = bake(partial(surface_albedo, scene, cell=grid.spacing), mesh, settings.texture)
     watch.lap("texture")
-    paths = write_files(textured, directory, exporters, title)
+    paths = write_files(textured, directory, exporters, title, stem)
     watch.lap("files")
     agreement = compare(textured, cameras, opacity, albedo)
     watch.lap("agreement")

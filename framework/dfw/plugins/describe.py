@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dfw.errors import PluginError, one_line
+from dfw.errors import PluginError
 from dfw.interfaces.component import Component
-from dfw.plugins.registry import Entry
+from dfw.plugins.discovery import Entry
+from dfw.plugins.fence import plugin_code
 
 log = logging.getLogger("dfw.plugins.describe")
 
@@ -53,12 +54,8 @@ class Description:
 
 def describe(entry: Entry, cls: type[Component]) -> Description:
     """Everything `dfw plugins info` shows. Raises PluginError, with distribution and version, for a Config that has no schema."""
-    try:
+    with plugin_code(f"{entry.kind} {entry.label}: its Config", "cannot be described", ()):
         options = tuple(options_of(cls.Config))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise PluginError(f"{entry.kind} {entry.label}: its Config cannot be described: {one_line(error)}") from error
     module = f"{cls.__module__}:{cls.__qualname__}"
     config = _defaults(entry, cls.Config)
     features = {question: _features(cls, config, question) for question in ("requires", "provides")}
@@ -123,6 +120,8 @@ def type_of(field: Schema, known: Schema) -> str:
 
 
 def _one_type(node: Schema, known: Schema) -> str:
+    if "x-dfw-kind" in node:
+        return f"{node['x-dfw-kind']} (a component)"
     if "const" in node or "enum" in node:
         return " or ".join(repr(value) for value in node.get("enum", [node.get("const")]))
     if "anyOf" in node or "oneOf" in node:
@@ -158,20 +157,18 @@ def _shown(default: Any) -> str:
 def _defaults(entry: Entry, config: type[BaseModel]) -> BaseModel:
     """The default options; of a Config with required fields, or one that breaks, what there is of them."""
     try:
-        return config()
+        with plugin_code(f"{entry.kind} {entry.label}: its Config", "breaks on its defaults", (ValidationError,)):
+            return config()
     except ValidationError:
         pass
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        log.warning("%s %s: its Config raises %s on its defaults", entry.kind, entry.label, one_line(error))
+    except PluginError as error:
+        log.warning("%s", error)
     return config.model_construct()
 
 
 def _features(cls: type[Component], config: BaseModel, question: str) -> frozenset[str] | None:
     try:
-        return frozenset(str(word) for word in getattr(cls, question)(config))
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # it depends on options that have no default
+        with plugin_code(cls.__qualname__, f"cannot say what it {question}", ()):
+            return frozenset(str(word) for word in getattr(cls, question)(config))
+    except PluginError:  # it depends on options that have no default
         return None

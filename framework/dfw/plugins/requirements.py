@@ -25,7 +25,7 @@ def check_requirements(requirements: Iterable[str], where: str = "plugins") -> N
     Raises ConfigError for text that is no requirement; PluginError, with the `pip install` line, for what is missing or too old.
     """
     lacking: list[str] = []
-    blocked = {found.provider for found in scan().blocked}
+    blocked = {entry.provider for entry in scan().blocked}
     for text in requirements:
         try:
             requirement = Requirement(text)

@@ -24,9 +24,11 @@ class ReportData:
     diagnosis: str = ""
     """One sentence that says why the run did not finish."""
     artifacts: Mapping[str, Path] = field(default_factory=dict)
-    """Name (`glb`, `obj`, `ply`, `turntable` ...) -> file."""
+    """Name (`glb`, `obj`, `ply`, `turntable` ...) -> file, or folder of frames."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Label -> relative URL of the report of another stage."""
     metrics: Sequence[Mapping[str, Any]] = ()
-    """Rows of metrics.jsonl: {"step", "loss", "losses": {...}, "seconds": {...}, ...}."""
+    """Rows of metrics.jsonl: `step`, `loss`, `losses`, `seconds`, and numbers that components logged under dotted names."""
     previews: Sequence[tuple[int, Path]] = ()
     """Pairs of step and picture."""
     resolved_config: str = ""
@@ -99,3 +101,11 @@ def thinned(items: Sequence[tuple[int, Path]], most: int) -> list[tuple[int, Pat
     if len(items) <= most:
         return list(items)
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
+
+
+def duration_text(seconds: float) -> str:
+    """Formats seconds: `8.3 s`, `42 s`, `4 min 05 s` or `1 h 02 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s".replace(".0 s", " s") if seconds < 10 else f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"

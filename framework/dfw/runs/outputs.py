@@ -6,20 +6,24 @@ import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import torch
 
+from dfw.atomic import unused
+from dfw.compose import Composition
 from dfw.config.settings import ExportSettings, RunConfig
 from dfw.errors import DfwError, ExportError
 from dfw.export.agreement import rendered_albedo
+from dfw.export.files import STEM
+from dfw.export.pictures import check_turntable, save_grid, save_turntable
 from dfw.export.pipeline import ExportResult, export_mesh
-from dfw.export.turntable import save_grid, save_turntable
 from dfw.interfaces.component import name_of
 from dfw.interfaces.events import Status
 from dfw.interfaces.exporter import Exporter
 from dfw.interfaces.geometry import DensityField, Geometry, Surface
 from dfw.report import ReportData, write_report
-from dfw.runs.directory import RunDirectory, unused
+from dfw.runs.directory import RunDirectory, stage_directories
 from dfw.runs.scene import Scene
 
 log = logging.getLogger("dfw.runs")
@@ -42,18 +46,33 @@ def turntable(scene: Scene, path: Path, frames: int, width: int, elevation: floa
     return save_turntable(torch.cat(images), path)
 
 
-def turntable_path(directory: RunDirectory, settings: ExportSettings) -> Path:
-    """Where the configuration's turntable is written."""
-    return directory.export / ("turntable" if settings.turntable == "png" else f"turntable.{settings.turntable}")
+def turntable_path(folder: Path, settings: ExportSettings) -> Path:
+    """Returns where in `folder` the configuration's turntable is written."""
+    return folder / ("turntable" if settings.turntable == "png" else f"turntable.{settings.turntable}")
 
 
-def export_scene(scene: Scene, settings: ExportSettings, exporters: Sequence[Exporter], folder: Path) -> ExportResult:
-    """Writes the mesh with each exporter. Raises ExportError when there is no surface."""
+def exporters_of(composition: Composition) -> list[Exporter]:
+    """Constructs the run's exporters, before the first step: a library that is missing at the end would cost the whole run.
+
+    Raises ExportError if the run's mesh formats or its turntable cannot be written.
+    """
+    config = composition.config
+    if config.export.turntable_frames:
+        check_turntable(turntable_path(Path(config.output), config.export))
+    return composition.exporters()
+
+
+def export_scene(
+    scene: Scene, settings: ExportSettings, exporters: Sequence[Exporter], folder: Path, stem: str = STEM
+) -> ExportResult:
+    """Writes the mesh with each exporter as `folder/stem`, or with a number added.
+
+    Raises ExportError where the scene has no surface, and where there is no exporter.
+    """
+    if not exporters:
+        raise ExportError("export.formats is empty, so there is nothing to write; name a format, e.g. --formats glb")
     if not isinstance(scene.geometry, DensityField | Surface):
-        raise ExportError(
-            f"{name_of(scene.geometry)} is neither a density field nor a surface; only those become meshes. "
-            "Write export.formats=[] to make no mesh"
-        )
+        raise ExportError(f"{name_of(scene.geometry)} is neither a density field nor a surface; only those become meshes")
     cameras = scene.views(EXPORT_VIEWS, EXPORT_WIDTH)
     render = scene.render(cameras).render
     with scene.showing():
@@ -68,6 +87,7 @@ def export_scene(scene: Scene, settings: ExportSettings, exporters: Sequence[Exp
             title=scene.config.prompt or scene.config.name,
             albedo=albedo,
             lowest_view=scene.look.lowest,
+            stem=stem,
         )
     log.info("%s", result.summary())
     return result
@@ -95,6 +115,16 @@ def export_assets(scene: Scene, folder: Path) -> dict[str, Path]:
         return {name: path.rename(unused(folder / path.name)) for name, path in written.items()}
 
 
+def stage_links(directory: RunDirectory) -> dict[str, str]:
+    """Returns the reports of the other stages of the same run: label -> relative URL. Empty for a run without stages.
+
+    Of a stage that was begun several times only the last directory counts.
+    """
+    others = {path.name.partition("-")[0]: path for path in stage_directories(directory.path.parent) if path != directory.path}
+    report = directory.report.name
+    return {f"Stage {path.name}": f"../{quote(path.name)}/{report}" for path in others.values() if (path / report).is_file()}
+
+
 def finish(
     config: RunConfig,
     scene: Scene,
@@ -114,7 +144,7 @@ def finish(
     settings = config.export
     if status == "finished":
         if settings.turntable_frames and not scene.flat:
-            path = unused(turntable_path(directory, settings))
+            path = unused(turntable_path(directory.export, settings))
             made["turntable"] = turntable(scene, path, settings.turntable_frames, settings.turntable_width)
         try:
             made |= export_assets(scene, directory.export)
@@ -131,6 +161,7 @@ def finish(
         seconds=seconds,
         diagnosis=diagnosis or (str(failure) if failure else ""),
         artifacts=made,
+        links=stage_links(directory),
         metrics=directory.read_metrics(),
         previews=directory.previews(),
         resolved_config=directory.resolved.read_text(encoding="utf-8"),

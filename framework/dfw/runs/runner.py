@@ -13,20 +13,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from dfw.atomic import unused, write_text
 from dfw.compose import Composition, Parts, compose
 from dfw.config.load import load_config, to_yaml
 from dfw.config.schedules import Progress
-from dfw.config.settings import ExportSettings, RunConfig
+from dfw.config.settings import RunConfig
 from dfw.errors import CheckpointError, DfwError, DivergedError
+from dfw.export.files import STEM
+from dfw.export.formats import exporter_for, is_file
+from dfw.export.pictures import check_turntable
 from dfw.interfaces.events import RunEnded, RunStarted, Status, StepEnded
+from dfw.interfaces.exporter import Exporter
 from dfw.interfaces.geometry import DensityField, Surface
 from dfw.plugins.listeners import Listeners, load_listeners
 from dfw.plugins.registry import registry
 from dfw.runs.attribution import naming
 from dfw.runs.checkpoint import newest_checkpoint
 from dfw.runs.console import ConsoleListener
-from dfw.runs.directory import LogFile, RunDirectory, unused, versions, write_text
-from dfw.runs.outputs import export_assets, export_scene, finish, preview, turntable, turntable_path
+from dfw.runs.directory import LogFile, RunDirectory, versions
+from dfw.runs.outputs import export_assets, export_scene, exporters_of, finish, preview, turntable, turntable_path
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.start import Start, find_start
 from dfw.runs.trainer import StepRecord, Trainer, initialise, leave, pick_device
@@ -83,15 +88,16 @@ def run(
     composition = composition or compose(config, registry())
     pick_device(config.device)
     start = find_start(config.start, dict(stages or {}))
+    exporters = exporters_of(composition)
     resolved = to_yaml(composition.resolved())
     trainer = make_trainer(config, composition.build(), start)
     directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed, path)
     write_text(directory.path / "config.yaml", to_yaml(config))
     write_text(directory.resolved, resolved)
-    origins = {key: asdict(origin) for key, origin in composition.origins().items()}
+    origins = {key: entry.facts() for key, entry in composition.origins().items()}
     manifest = {"versions": versions(), "components": origins, "device": str(trainer.device), "look": asdict(trainer.scene.look)}
     directory.write_json("manifest.json", manifest | ({} if start is None else {"start": start.facts()}))
-    return _drive(composition, trainer, directory, listeners)
+    return _drive(composition, exporters, trainer, directory, listeners)
 
 
 def resume(path: Path, overrides: Sequence[str] = (), listeners: Sequence[object] | None = None) -> RunResult:
@@ -105,6 +111,7 @@ def resume(path: Path, overrides: Sequence[str] = (), listeners: Sequence[object
     composition = compose(config, registry())
     checkpoint = newest_checkpoint(directory.checkpoints)
     pick_device(config.device)
+    exporters = exporters_of(composition)
     trainer = make_trainer(config, composition.build(), resumed=True)
     trainer.restore(checkpoint)
     if trainer.step >= config.trainer.steps and directory.report.is_file():
@@ -117,7 +124,7 @@ def resume(path: Path, overrides: Sequence[str] = (), listeners: Sequence[object
     if overrides:
         _record_changes(directory, composition, trainer.step, overrides)
     directory.truncate_metrics(trainer.step)
-    return _drive(composition, trainer, directory, listeners)
+    return _drive(composition, exporters, trainer, directory, listeners)
 
 
 def _record_changes(directory: RunDirectory, composition: Composition, step: int, overrides: Sequence[str]) -> None:
@@ -137,7 +144,7 @@ def changed_versions(recorded: Mapping[str, Mapping[str, str]], composition: Com
         then = recorded.get(key, {})
         if then.get("distribution") == now.distribution and then.get("version", now.version) != now.version:
             sentences.append(
-                f"{key}: the run was made with {now.name} of {now.distribution} {then['version']} and goes on with "
+                f"{key}: the run was made with {now.qualified} of {now.distribution} {then['version']} and goes on with "
                 f"{now.version}; install {now.distribution}=={then['version']} for the same bits"
             )
     return sentences
@@ -162,31 +169,39 @@ def _present(device: str) -> str:
 def export(path: Path, composition: Composition | None = None, out: Path | None = None) -> dict[str, Path]:
     """Writes mesh and assets of a run's newest checkpoint into `out` (default: a new folder in the run's): name -> file.
 
-    `composition` holds other export settings than the run's own. A geometry that does not become a mesh has its own assets only;
-    raises ExportError where there are none.
+    `out` may also be a file, whose ending then chooses the one format; assets are left out. `composition` holds other export
+    settings than the run's own. A geometry that does not become a mesh has its own assets only; raises ExportError where there
+    are none, and where no format is chosen.
     """
     directory = RunDirectory.open(path)
-    own, scene = reopen(directory)
-    chosen = composition or own
-    folder = out or unused(directory.export)
-    with naming(scene.components, lambda: "while it was exported"):
-        made = export_assets(scene, folder)
-        if made and not isinstance(scene.geometry, DensityField | Surface):
+    chosen = composition or compose(load_config(directory.resolved), registry())
+    single = out if out is not None and is_file(out) else None
+    exporters = chosen.exporters() if single is None else [exporter_for(single, chosen)]
+    _, scene = reopen(directory)
+    folder, stem = (out or unused(directory.export), STEM) if single is None else (single.parent, single.stem)
+    with naming([*scene.components, *exporters], lambda: "while it was exported"):
+        made = {} if single else export_assets(scene, folder)
+        if made and not (exporters and isinstance(scene.geometry, DensityField | Surface)):
             return made
-        return made | export_scene(scene, chosen.config.export, chosen.exporters(), folder).paths
+        return made | export_scene(scene, chosen.config.export, exporters, folder, stem).paths
 
 
 def render(
     path: Path, width: int | None = None, frames: int | None = None, elevation: float | None = None, out: Path | None = None
 ) -> Path:
-    """Writes a turntable of a run's newest checkpoint; a file that exists is kept, the new one gets the next free number."""
+    """Writes a turntable of a run's newest checkpoint. Keeps what exists, and gives the new one the next free number.
+
+    out: a file whose ending is a turntable's, or a folder for PNG frames. Raises ExportError for other endings.
+    """
     directory = RunDirectory.open(path)
-    composition, scene = reopen(directory)
-    settings: ExportSettings = composition.config.export
-    target = unused(out or turntable_path(directory, settings))
+    settings = load_config(directory.resolved).export
+    wanted = out or turntable_path(directory.export, settings)
+    check_turntable(wanted)
+    _, scene = reopen(directory)
+    empty = wanted.is_dir() and not any(wanted.iterdir())
     count = frames or max(settings.turntable_frames, 1)
     with naming(scene.components, lambda: "while it was rendered"):
-        return turntable(scene, target, count, width or settings.turntable_width, elevation)
+        return turntable(scene, wanted if empty else unused(wanted), count, width or settings.turntable_width, elevation)
 
 
 def make_trainer(config: RunConfig, parts: Parts, start: Start | None = None, resumed: bool = False) -> Trainer:
@@ -199,7 +214,13 @@ def make_trainer(config: RunConfig, parts: Parts, start: Start | None = None, re
         return trainer
 
 
-def _drive(composition: Composition, trainer: Trainer, directory: RunDirectory, extra: Sequence[object] | None) -> RunResult:
+def _drive(
+    composition: Composition,
+    exporters: Sequence[Exporter],
+    trainer: Trainer,
+    directory: RunDirectory,
+    extra: Sequence[object] | None,
+) -> RunResult:
     config = composition.config
     started = time.monotonic()
     artifacts: dict[str, Path] = {}
@@ -207,15 +228,17 @@ def _drive(composition: Composition, trainer: Trainer, directory: RunDirectory, 
     diagnosis = ""
 
     def end(diagnosis: str = "") -> dict[str, Path]:
-        return finish(config, trainer.scene, composition.exporters(), directory, status, time.monotonic() - started, diagnosis)
+        return finish(config, trainer.scene, exporters, directory, status, time.monotonic() - started, diagnosis)
 
     with LogFile(directory.log):
         listeners = load_listeners([ConsoleListener()] if extra is None else extra)
         listeners.warn()
-        directory.update_json("manifest.json", {"listeners": {one.name: asdict(one.origin) for one in listeners.active}})
+        directory.update_json("manifest.json", {"listeners": {one.name: one.entry.facts() for one in listeners.active}})
         try:
             listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))
-            with naming(trainer.components, lambda: f"at step {trainer.step}", f"; the traceback is in {directory.log}"):
+            with naming(
+                [*trainer.components, *exporters], lambda: f"at step {trainer.step}", f"; the traceback is in {directory.log}"
+            ):
                 done = _train(config, trainer, directory, listeners)
                 status = "finished" if done else "interrupted"
                 artifacts = end()

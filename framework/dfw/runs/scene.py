@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dfw.compose import Composition
 from dfw.config.settings import RunConfig
 from dfw.errors import ExportError
-from dfw.export.turntable import save_grid, to_bytes
+from dfw.export.pictures import save_grid, to_bytes
 from dfw.interfaces.checks import check_render
 from dfw.interfaces.component import Component
 from dfw.interfaces.data import CameraBatch, Orbit, RenderOutput

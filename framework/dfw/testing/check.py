@@ -18,15 +18,20 @@ from dfw.config.origins import Provenance
 from dfw.errors import ConfigError, DfwError, PluginError, one_line
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.guidance import Guidance
-from dfw.plugins.discovery import BUILT_IN, scan
+from dfw.plugins.discovery import BUILT_IN, Entry, scan
 from dfw.plugins.parts import Chooser
-from dfw.plugins.registry import Entry, Registry
+from dfw.plugins.registry import Registry
+from dfw.testing.background import BackgroundTests
 from dfw.testing.base import ComponentTests
+from dfw.testing.cameras import CamerasTests
 from dfw.testing.configs import undocumented
+from dfw.testing.exporter import ExporterTests
 from dfw.testing.geometry import GeometryTests
 from dfw.testing.guidance import GuidanceTests
 from dfw.testing.loss import LossTests
+from dfw.testing.noise import NoiseTests
 from dfw.testing.outcomes import Outcome, outcome_of
+from dfw.testing.prompter import PrompterTests
 from dfw.testing.renderer import RendererTests
 
 KITS: dict[str, type[ComponentTests[Any]]] = {
@@ -34,11 +39,18 @@ KITS: dict[str, type[ComponentTests[Any]]] = {
     "renderer": RendererTests,
     "guidance": GuidanceTests,
     "loss": LossTests,
+    "cameras": CamerasTests,
+    "prompter": PrompterTests,
+    "noise": NoiseTests,
+    "background": BackgroundTests,
+    "exporter": ExporterTests,
 }
 """Kind -> its kit."""
 
-_KIT_OFFERS = frozenset({"colour", "opacity", "depth", "normals", "ray-samples", "noise-prediction", "text", "adapter"})
-"""Features of what the kit shows a loss."""
+_KIT_OFFERS = frozenset(
+    ("colour", "opacity", "depth", "normals", "ray-samples", "noise-prediction", "text", "adapter", "density-field", "surface")
+)
+"""Features of what the kit shows a loss and a noise."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +181,7 @@ def _options_in(run: Composition, entry: Entry, config: str | None) -> dict[str,
     parts = [*run.parts(), *run.resting.values()]
     for part in parts:
         if (part.entry.kind, part.entry.qualified) == (entry.kind, entry.qualified):
-            return part.written()
+            return {key: value for key, value in part.written().items() if key != "type"}
     used = ", ".join(part.entry.qualified for part in parts)
     raise ConfigError(f"{config}: no {entry.kind} {entry.qualified} in this run; it has {used}")
 
@@ -191,19 +203,37 @@ def _partners(registry: Registry, entry: Entry, requires: frozenset[str], run: C
             return build()
 
         return {"geometry": geometry}
-    if entry.kind == "loss" and run is not None and run.config.models and not requires <= _KIT_OFFERS:
-        shared: list[Guidance | None] = []
+    if entry.kind not in ("loss", "noise") or run is None or requires <= _KIT_OFFERS:
+        return {}
+    return _scene_of(run, requires) | _model_of(run)
 
-        def guidance(self: Any) -> Guidance | None:
-            if not shared:
-                shared.append(run.guidance(next(iter(run.config.models))))
-            return shared[0]
 
-        def prompt(self: Any) -> tuple[str, str]:
-            return run.config.prompt, run.config.negative_prompt
+def _scene_of(run: Composition, wanted: frozenset[str]) -> dict[str, Any]:
+    """The run's own scene, where it provides something of what is `wanted`."""
+    if not (wanted - _KIT_OFFERS) & run.features(("geometry",)):
+        return {}
 
-        return {"guidance": guidance, "prompt": prompt}
-    return {}
+    def geometry(self: Any) -> Geometry:
+        return run.geometry()
+
+    return {"geometry": geometry}
+
+
+def _model_of(run: Composition) -> dict[str, Any]:
+    """The run's own guidance, loaded once, and its prompt."""
+    if not run.config.models:
+        return {}
+    shared: list[Guidance | None] = []
+
+    def guidance(self: Any) -> Guidance | None:
+        if not shared:
+            shared.append(run.guidance(next(iter(run.config.models))))
+        return shared[0]
+
+    def prompt(self: Any) -> tuple[str, str]:
+        return run.config.prompt, run.config.negative_prompt
+
+    return {"guidance": guidance, "prompt": prompt}
 
 
 def _geometry_with(registry: Registry, renderer: Entry, wanted: frozenset[str]) -> Callable[[], Any]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, ClassVar
 
+import numpy as np
 from PIL import Image
 from pydantic import Field
 
 from dfw import ComponentConfig, Exporter, TexturedMesh, __version__, to_gltf
+
+MOST_SHORT = 65_535
+"""Vertices of a mesh whose indices still fit two bytes."""
 
 
 class Glb(Exporter):
@@ -27,7 +31,7 @@ class Glb(Exporter):
         self.config = config
 
     def files(self, mesh: TexturedMesh, stem: str, title: str) -> dict[str, bytes]:
-        """One file with everything in it."""
+        """Makes one file with everything in it."""
         trimesh: Any = import_module("trimesh")
 
         material = trimesh.visual.material.PBRMaterial(
@@ -55,5 +59,20 @@ class Glb(Exporter):
             ]:
                 tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
 
-        scene = trimesh.Scene({"object": shape})
-        return {".glb": bytes(trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=finish))}
+        glb = trimesh.exchange.gltf.export_glb(
+            trimesh.Scene({"object": shape}), include_normals=True, tree_postprocessor=finish, buffer_postprocessor=_short_indices
+        )
+        return {".glb": bytes(glb)}
+
+
+def _short_indices(buffers: dict[Any, bytes], tree: dict[str, Any]) -> None:
+    """Makes indices two bytes long if they fit. 65,535 itself is not an index, it restarts a strip. glTF 2.0, 3.7.2.1."""
+    primitive = tree["meshes"][0]["primitives"][0]
+    accessors = list(tree["accessors"].values())
+    if accessors[primitive["attributes"]["POSITION"]]["count"] > MOST_SHORT:
+        return
+    accessor = accessors[primitive["indices"]]
+    place = list(buffers)[accessor["bufferView"]]
+    data = np.frombuffer(buffers[place], "<u4")[: accessor["count"]].astype("<u2").tobytes()
+    buffers[place] = data + bytes(-len(data) % 4)
+    accessor["componentType"] = 5123

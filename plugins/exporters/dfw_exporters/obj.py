@@ -27,7 +27,7 @@ class Obj(Exporter):
         self.config = config
 
     def files(self, mesh: TexturedMesh, stem: str, title: str) -> dict[str, bytes]:
-        """Shape, material and texture."""
+        """Makes shape, material and texture."""
         roughness = self.config.roughness
         material = f"newmtl albedo\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nPr {roughness:g}\nPm 0\nillum 1\nmap_Kd {stem}.png\n"
         texture = io.BytesIO()

@@ -20,7 +20,7 @@ class Ply(Exporter):
         self.config = config
 
     def files(self, mesh: TexturedMesh, stem: str, title: str) -> dict[str, bytes]:
-        """One file."""
+        """Makes one file."""
         trimesh: Any = import_module("trimesh")
         shape = trimesh.Trimesh(
             vertices=mesh.mesh.vertices, faces=mesh.mesh.faces, vertex_colors=mesh.vertex_colour, process=False

@@ -1,0 +1,1 @@
+"""Prompts without the words that contradict a view. Imports no torch."""

@@ -1,0 +1,152 @@
+"""Mesh files of other programs and our own: triangles in world axes, display-referred colours, one sentence for the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from painted_box import CENTRE, HALF, SIDES, VOLUME, painted_box, write
+
+import dfw
+from dfw import load_mesh
+from dfw.errors import ConfigError
+
+PLACES = np.array([[0.0, 0, 0], [3, 0, 0], [0, 2, 0], [0, 0, 1]])
+FACES = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
+COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [40, 80, 120]], np.uint8)
+
+
+def saved(path: Path, colours: bool = True) -> Path:
+    """A tetrahedron of known corners, written by trimesh as it stands: no axes are turned."""
+    shape = trimesh.Trimesh(PLACES, FACES, vertex_colors=COLOURS if colours else None, process=False)
+    shape.export(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.obj", "a.glb", "a.ply", "a.stl", "a.PLY"])
+def test_triangles_and_colours_of_each_format(tmp_path: Path, name: str) -> None:
+    """glTF's axes by default: the file's y is the world's z, its z the world's x, its x the world's y."""
+    found = load_mesh(saved(tmp_path / name))
+    world = PLACES[:, [2, 0, 1]]
+    assert np.abs(found.mesh.corners - world[FACES]).max() < 1e-6
+    assert found.mesh.volume == pytest.approx(1)  # 3 x 2 x 1 / 6, faces outward
+    colour = found.vertex_colour[found.mesh.faces]
+    assert np.array_equal(colour, np.full((4, 3, 3), 128) if name.endswith("stl") else COLOURS[FACES])
+
+
+@pytest.mark.parametrize("name", ["a.obj", "a.glb", "a.ply", "a.stl"])
+def test_without_colours_it_is_grey(tmp_path: Path, name: str) -> None:
+    found = load_mesh(saved(tmp_path / name, colours=False))
+    assert found.vertex_colour.shape == (len(found.mesh.vertices), 3)
+    assert (found.vertex_colour == 128).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "up", "front", "coloured"),
+    [("glb", "y", "z", "texture"), ("obj", "y", "z", "texture"), ("ply", "z", "x", "corners"), ("stl", "z", "x", "")],
+)
+def test_what_dfw_writes_comes_back(tmp_path: Path, name: str, up: str, front: str, coloured: str) -> None:
+    box = painted_box()
+    found = load_mesh(write(dfw.build("exporter", name), tmp_path), up=up, front=front)
+    low, high = found.mesh.vertices.min(0), found.mesh.vertices.max(0)
+    assert np.concatenate([low, high]) == pytest.approx(np.concatenate([CENTRE - HALF, CENTRE + HALF]), abs=1e-6)
+    assert found.mesh.volume == pytest.approx(VOLUME)
+    if coloured == "corners":
+        assert np.array_equal(found.vertex_colour[found.mesh.faces], box.vertex_colour[box.mesh.faces])
+    if coloured == "texture":
+        a, b, c = np.moveaxis(found.mesh.corners, 1, 0)
+        outward = np.cross(b - a, c - a)
+        outward = (outward / np.linalg.norm(outward, axis=1, keepdims=True)).round().astype(int)
+        for normal, colours in zip(outward, found.vertex_colour[found.mesh.faces], strict=True):
+            assert {tuple(colour) for colour in colours} == {SIDES[tuple(normal)]}
+
+
+def test_axes_may_be_any_two_at_right_angles(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.ply")
+    for up, front, order, signs in [
+        ("z", "x", [0, 1, 2], [1, 1, 1]),
+        ("-y", "z", [2, 0, 1], [1, -1, -1]),
+        ("x", "-z", [2, 1, 0], [-1, 1, 1]),
+    ]:
+        found = load_mesh(path, up=up, front=front)
+        assert np.allclose(found.mesh.vertices, PLACES[:, order] * signs), (up, front)
+        assert found.mesh.volume == pytest.approx(1)  # a rotation, never a mirror
+
+
+def test_all_objects_become_one_mesh_where_the_scene_puts_them(tmp_path: Path) -> None:
+    scene = trimesh.Scene()
+    for index, colour in enumerate(([255, 0, 0, 255], [0, 0, 255, 255])):
+        box = trimesh.creation.box((1, 1, 1))
+        box.visual.vertex_colors = np.tile(np.array(colour, np.uint8), (8, 1))
+        scene.add_geometry(box, transform=trimesh.transformations.translation_matrix([0, 3 * index, 0]))
+    scene.export(tmp_path / "two.glb")
+    found = load_mesh(tmp_path / "two.glb")
+    assert found.mesh.volume == pytest.approx(2)
+    upper = found.mesh.vertices[:, 2] > 1.5
+    assert (found.vertex_colour[upper] == [0, 0, 255]).all()
+    assert (found.vertex_colour[~upper] == [255, 0, 0]).all()
+    assert upper.sum() == (~upper).sum() == 8
+
+
+def test_a_size_centres_it_and_sets_the_longest_side(tmp_path: Path) -> None:
+    vertices = load_mesh(saved(tmp_path / "a.obj"), size=1.5).mesh.vertices
+    assert vertices.max(0) == pytest.approx([0.25, 0.75, 0.5])
+    assert vertices.min(0) == pytest.approx([-0.25, -0.75, -0.5])
+
+
+POINTS = "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n0 0 0\n"
+BROKEN = (
+    "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+    "element face 1\nproperty list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("none.obj", None, "there is no such file; give an OBJ, GLB, PLY or STL file"),
+        ("empty.obj", "", "holds no triangles"),
+        ("empty.glb", "", "cannot be read as a mesh"),
+        ("empty.stl", "", "cannot be read as a mesh|holds no triangles"),
+        ("points.ply", POINTS, "holds no triangles; give a mesh, not points or lines"),
+        ("text.txt", "hello", "cannot be read as a mesh; give an OBJ, GLB, PLY or STL file"),
+        ("text", "hello", "cannot be read as a mesh"),
+        ("text.glb", "hello", "cannot be read as a mesh"),
+        ("text.stl", "hello", "cannot be read as a mesh|holds no triangles"),
+        ("text.ply", "hello", "cannot be read as a mesh"),
+        ("nan.obj", "v 0 0 0\nv 1 0 0\nv 0 1 nan\nf 1 2 3\n", "is damaged"),
+        ("outside.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n", "cannot be read as a mesh|is damaged"),
+        ("outside.ply", BROKEN, "cannot be read as a mesh|is damaged"),
+    ],
+)
+def test_what_is_no_mesh_is_one_sentence(tmp_path: Path, name: str, content: str | None, words: str) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=words) as raised:
+        load_mesh(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "folder.glb"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=r"folder\.glb: is a folder; give an OBJ"):
+        load_mesh(folder)
+
+
+@pytest.mark.parametrize(
+    ("up", "front", "words"),
+    [
+        ("y", "y", "up='y' and front='y' are not at right angles"),
+        ("y", "-y", "up='y' and front='-y' are not at right angles"),
+        ("up", "x", "up='up' is not an axis; write one of x, y, z, -x, -y, -z"),
+        ("z", "X", "front='X' is not an axis"),
+    ],
+)
+def test_wrong_axes_are_said(tmp_path: Path, up: str, front: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_mesh(saved(tmp_path / "a.obj"), up=up, front=front)
