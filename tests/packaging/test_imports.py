@@ -104,6 +104,7 @@ def imports_of(path: Path) -> set[str]:
 def test_extensions_and_their_tests_import_what_an_author_may():
     """The public names and the kit, as docs/plugins.md allows, and nothing deeper."""
     allowed = {"dfw", "dfw.testing", "dfw.__version__", *(f"dfw.{name}" for name in SURFACE)}
+    allowed |= {"dfw.testing.experimental_device"}  # not stable, as its name says; the extensions here change with it
     files = sorted((Path(__file__).parents[2] / "examples" / "extensions").rglob("*.py"))
     assert len(files) > 15
     taken = {path.name: imports_of(path) for path in files}
