@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 from claims_figures import (
-    NO_VIEWS,
     SKY,
     Cost,
+    asked,
     crossing,
     embedded,
     entropy_terms,
@@ -29,11 +29,10 @@ from claims_figures import (
     spread,
 )
 from claims_pictures import PROMPTS, pictures, rows_of, sheet, table
-from dfw.runs.prompts import ViewPrompts
 from torch import Tensor
 
 from dfw import Guidance
-from dfw.prior.sample import ddim, view_cameras
+from dfw.prior.sample import ddim
 from dfw.report.plot import Line, log_plot
 
 PROMPT = "a red mushroom, front view"
@@ -69,7 +68,7 @@ def show_cost(out: Path) -> None:
 
 def drawn(prior: Guidance) -> Tensor:
     """Samples a picture (1, 3, 64, 64) of the prompt by DDIM, where an optimisation would end."""
-    prompt = ViewPrompts(PROMPT, "", NO_VIEWS, prior).batch(view_cameras(NO_VIEWS, prior.schedule.alpha.device))
+    _, prompt = asked(prior, PROMPT, 1)
     return ddim(prior, prompt, 25, 7.5, torch.Generator().manual_seed(0))
 
 

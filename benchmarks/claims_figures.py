@@ -12,32 +12,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from dfw.config.camera_settings import ViewSettings
-from dfw.runs.prompts import ViewPrompts
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from dfw import Guidance, LossInputs, Progress, RenderOutput
+from dfw import Distillation, Guidance, GuidedConfig, LossInputs, Progress, PromptBatch, RenderOutput, Views, orbit
 from dfw.compose import compose
 from dfw.config.load import load_config
-from dfw.distillation.base import Distillation, GuidedConfig
-from dfw.prior.sample import view_cameras
+from dfw.runs.prompt_table import PromptTable
 from dfw_guidance.gaussian import Gaussian
 from dfw_losses.diffusion import Diffusion
 from dfw_losses.score import Score
 from dfw_losses.sds import SDS
+from dfw_prompters.plain import Plain
 
 SKY = "a sky"
 STD = 0.2
 """Standard deviation s of the Gaussian data, where black is -1 and white 1."""
-NO_VIEWS = ViewSettings(mode="none")
 
 
 def embedded() -> Guidance:
     """Builds the prior that ships in the package."""
-    guidance = compose(load_config("playground-2d")).build_guidance()
-    assert guidance is not None
-    return guidance
+    return compose(load_config("playground-2d")).guidance("guidance")
 
 
 def sky(side: int = 4) -> Gaussian:
@@ -45,13 +40,18 @@ def sky(side: int = 4) -> Gaussian:
     return Gaussian(Gaussian.Config(means={SKY: (0.4, 0.6, 0.9)}, std=STD, resolution=side)).double()
 
 
+def asked(guidance: Guidance, prompt: str, count: int) -> tuple[Views, PromptBatch]:
+    """`count` views from the front, and the prompt as it is written for each of them."""
+    cameras = orbit(1, 15.0, 3.0, 40.0, 64, 64, guidance.schedule.alpha.device).select(torch.zeros(count, dtype=torch.long))
+    return Views(cameras), PromptTable(guidance, Plain(Plain.Config()), prompt).batch(cameras)
+
+
 def ask(guidance: Guidance, image: Tensor, prompt: str, seed: int) -> LossInputs:
     """Makes a loss's inputs from images (B, 3, H, W) in [0, 1]. Noise comes from `seed`."""
-    cameras = view_cameras(NO_VIEWS, image.device).select(torch.zeros(len(image), dtype=torch.long))
+    views, text = asked(guidance, prompt, len(image))
     colour = image.permute(0, 2, 3, 1)
     render = RenderOutput(colour, torch.ones_like(colour[..., 0]), torch.ones_like(colour[..., 0]))
-    text = ViewPrompts(prompt, "", NO_VIEWS, guidance).batch(cameras)
-    return LossInputs(render, cameras, text, guidance, Progress(0, 100), torch.Generator().manual_seed(seed))
+    return LossInputs(render, views, text, guidance, Progress(0, 100), torch.Generator().manual_seed(seed))
 
 
 def make(kind: type[Distillation], timestep: int, guidance: Guidance, scale: float = 1.0, weighting: str = "one") -> Distillation:

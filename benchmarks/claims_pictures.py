@@ -10,16 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from dfw.config.camera_settings import ViewSettings
-from dfw.runs.prompts import ViewPrompts
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.plugins.registry import registry
-from dfw.prior.sample import ddim, view_cameras
-from dfw.runs.outputs import render_views, to_images, views
+from dfw.prior.sample import as_written, ddim
 from dfw.runs.runner import make_trainer
 from dfw.runs.trainer import StepRecord
 
@@ -56,12 +53,9 @@ def look(images: Tensor) -> Look:
 def sampled(config: str, overrides: Sequence[str], count: int, scale: float, steps: int = 25) -> Tensor:
     """Samples DDIM's pictures (count, 3, H, W), as `dfw sample` does."""
     settings = load_config(config, overrides)
-    guidance = compose(settings).build_guidance()
-    assert guidance is not None
-    none = ViewSettings(mode="none")
-    prompts = ViewPrompts(settings.prompt, settings.negative_prompt, none, guidance)
-    cameras = view_cameras(none, torch.device("cpu")).select(torch.zeros(count, dtype=torch.long))
-    return ddim(guidance, prompts.batch(cameras), steps, scale, torch.Generator().manual_seed(settings.seed))
+    guidance = compose(settings).guidance("guidance")
+    prompt = as_written(guidance, settings, count)
+    return ddim(guidance, prompt, steps, scale, torch.Generator().manual_seed(settings.seed))
 
 
 def optimised(config: str, overrides: Sequence[str], count: int) -> Tensor:
@@ -71,8 +65,8 @@ def optimised(config: str, overrides: Sequence[str], count: int) -> Tensor:
     records: list[StepRecord] = []
     trainer.train(lambda: False, records.append)
     assert len(records) == settings.trainer.steps
-    render = render_views(trainer, views(trainer, count, settings.trainer.preview_width))
-    return to_images(trainer, render).permute(0, 3, 1, 2)
+    views = trainer.scene.views(count, settings.trainer.preview_width)
+    return trainer.scene.render(views).colours.permute(0, 3, 1, 2)
 
 
 def pixels(prompt: str, scale: float, steps: int = PIXEL_STEPS) -> Tensor:

@@ -36,7 +36,6 @@ from dfw.config.load import load_config
 from dfw.config.settings import RunConfig
 from dfw.interfaces.events import StepEnded
 from dfw.interfaces.hooks import hookimpl
-from dfw.runs.outputs import render_views, to_images, views
 from dfw.runs.runner import make_trainer
 
 ROOT = Path(__file__).parents[1]
@@ -120,7 +119,7 @@ def in_2d(judge: Judge, config: RunConfig, prompt: str, planes: int) -> tuple[di
     with metering() as meter:
         trainer = make_trainer(config, compose(config).build())
         trainer.train(lambda: False, meter.tick)
-    images = to_images(trainer, render_views(trainer, views(trainer, planes, SIDE)))
+    images = trainer.scene.render(trainer.scene.views(planes, SIDE)).colours
     likely = float(likelihood(judge, verdict_of(judge, images), prompt).mean())
     return {"likelihood": likely} | meter.per_step(), images
 

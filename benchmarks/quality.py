@@ -26,9 +26,7 @@ from torch import Tensor
 from winding import inside
 
 from dfw.config.load import load_config
-from dfw.interfaces.data import CameraBatch
 from dfw.runs.directory import RunDirectory
-from dfw.runs.outputs import render_views, to_images, views
 from dfw.runs.runner import reopen, run
 from dfw_geometry.sdf_scene import SdfScene
 from dfw_geometry.shapes import parse_prompt
@@ -146,19 +144,18 @@ def measure(
     started = time.monotonic()
     result = run(settings, listeners=listeners)
     seconds = time.monotonic() - started
-    _, trainer = reopen(RunDirectory.open(result.directory))
-    cameras: CameraBatch = views(trainer, VIEWS, 64, ELEVATION)
-    render = render_views(trainer, cameras)
-    images = to_images(trainer, render)
+    _, scene = reopen(RunDirectory.open(result.directory))
+    made = scene.render(scene.views(VIEWS, 64, ELEVATION))
+    cameras, images = made.cameras, made.colours
     truth = SdfScene(SdfScene.Config(shape=prompt))
-    with torch.no_grad():
-        true_render = trainer.renderer.eval()(truth, cameras)
+    with scene.showing():
+        true_render = scene.renderer(truth, cameras)
     view = verdict_of(judge, images).view
     score = Score(
         prompt,
         held_out,
         iou(result.artifacts["glb"], truth),
-        colour_error(images, render.opacity, true_render.colour, true_render.opacity),
+        colour_error(images, made.render.opacity, true_render.colour, true_render.opacity),
         has_front(truth) and two_faced(view, cameras.azimuth),
         seconds,
         str(result.directory),

@@ -25,13 +25,11 @@ from pathlib import Path
 import random_sd
 import torch
 
-from dfw.compose import compose
+from dfw.compose import Composition, compose
 from dfw.config.load import load_config
 from dfw.config.schedules import Progress
-from dfw.config.settings import RunConfig
 from dfw.interfaces.data import PromptBatch
 from dfw.interfaces.guidance import Guidance
-from dfw.interfaces.poses import sample_cameras, width_at
 from dfw.plugins.registry import registry
 from dfw.runs.runner import make_trainer
 from dfw.runs.trainer import StepRecord, Trainer
@@ -51,6 +49,8 @@ class Cost:
 class Phase:
     """The steps of a run whose views have the same width."""
 
+    views: int
+    """Views a step."""
     width: int
     """Pixels of a view."""
     share: float
@@ -95,10 +95,10 @@ def median_cost(call: Callable[[], None], device: torch.device, repeats: int) ->
     return Cost(*(statistics.median(values) for values in zip(*taken[2:], strict=True)))
 
 
-def widths_of(config: RunConfig) -> list[int]:
-    """Returns the side of the views at each step of the run."""
-    steps = config.trainer.steps
-    return [width_at(config.cameras, Progress(step, steps)) for step in range(steps)]
+def widths_of(composition: Composition) -> list[int]:
+    """Returns the width of the views at each step of the run, as its cameras give them."""
+    cameras, generator, steps = composition.cameras()["cameras"], torch.Generator(), composition.config.trainer.steps
+    return [cameras.sample(Progress(step, steps), generator).cameras.width for step in range(steps)]
 
 
 def measure(trainer: Trainer, end: int, repeats: int) -> tuple[dict[str, float], Cost]:
@@ -128,26 +128,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         size = [f"guidance.model={random_sd.write(Path(folder))}", "device=cuda"] if args.sd else []
         overrides = [*args.overrides, *size]
-        shares = Counter(widths_of(load_config(args.config, overrides)))
+        shares = Counter(widths_of(compose(load_config(args.config, overrides), registry())))
         config = load_config(args.config, [*overrides, f"trainer.steps={args.steps}"])
-        trainer = make_trainer(config, compose(config, registry()).build())
+        composition = compose(config, registry())
+        trainer, widths = make_trainer(config, composition.build()), widths_of(composition)
         phases = [
-            measure_phase(trainer, width, shares[width] / shares.total(), args.repeats)
-            for width in dict.fromkeys(widths_of(config))
+            measure_phase(trainer, widths, width, shares[width] / shares.total(), args.repeats) for width in dict.fromkeys(widths)
         ]
     print_table(trainer, phases)
 
 
-def measure_phase(trainer: Trainer, width: int, share: float, repeats: int) -> Phase:
+def measure_phase(trainer: Trainer, widths: list[int], width: int, share: float, repeats: int) -> Phase:
     """Trains to the last step with views of `width` pixels. Measures the last `repeats` steps, and the network alone."""
-    widths = widths_of(trainer.config)
     end = len(widths) - widths[::-1].index(width)
     parts, step = measure(trainer, end, min(repeats, widths.count(width)))
-    assert trainer.guidance is not None
-    assert trainer.prompts is not None
-    cameras = sample_cameras(trainer.config.cameras, Progress(end - 1, len(widths)), trainer.streams["cameras"])
-    network = network_cost(trainer.guidance, trainer.prompts.batch(cameras), len(cameras), trainer.device, repeats)
-    return Phase(width, share, parts, step, network)
+    (name,) = trainer.guidances
+    cameras = trainer.sample("cameras", Progress(end - 1, len(widths))).cameras
+    prompt = trainer.prompts[name].batch(cameras)
+    network = network_cost(trainer.guidances[name], prompt, len(cameras), trainer.device, repeats)
+    return Phase(len(cameras), width, share, parts, step, network)
 
 
 def print_table(trainer: Trainer, phases: list[Phase]) -> None:
@@ -156,7 +155,7 @@ def print_table(trainer: Trainer, phases: list[Phase]) -> None:
     def row(name: str, values: Iterable[float]) -> None:
         print(f"| {name} | " + " | ".join(f"{1000 * value:.1f}" for value in values) + " |")
 
-    print(f"{trainer.config.cameras.batch_size} views a step, {trainer.device}, {torch.get_num_threads()} threads; milliseconds")
+    print(f"{phases[-1].views} views a step, {trainer.device}, {torch.get_num_threads()} threads; milliseconds")
     print("| part | " + " | ".join(f"{p.width}x{p.width}, {p.share:.0%} of the steps" for p in phases) + " |")
     print("|---" * (len(phases) + 1) + "|")
     for part in phases[0].parts:

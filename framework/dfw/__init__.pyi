@@ -77,6 +77,7 @@ from .interfaces.poses import orbit as orbit
 from .interfaces.poses import spherical_position as spherical_position
 from .interfaces.prompter import Prompter as Prompter
 from .interfaces.renderer import Renderer as Renderer
+from .interfaces.warp_kernels import load_warp as load_warp
 from .plugins.parts import Part as Part
 from .plugins.registry import register as register
 from .runs.scene import Picture as Picture

@@ -16,7 +16,7 @@ from fake_packages import LOSS, on_path, write_package
 
 from dfw import __version__
 from dfw.cli.main import VERBS
-from dfw.config.load import load_config
+from dfw.config.load import load_config, load_stages
 
 TINY = """\
 name: tiny
@@ -26,7 +26,7 @@ geometry: {type: dreamfw/image, width: 8, height: 8}
 renderer: {type: dreamfw/plane}
 losses:
   opacity: {type: dreamfw/opacity}
-views: {mode: none}
+prompter: {type: dreamfw/plain}
 cameras: {width: 8, batch_size: 1}
 trainer: {steps: 3, preview_width: 8}
 """
@@ -77,7 +77,7 @@ def test_a_missing_plugin_is_exit_code_3(capsys: pytest.CaptureFixture[str]):
         (["rum"], "No such command"),
         (["run"], "give a CONFIG"),
         (["run", "prompt=a car"], "the configuration comes first"),
-        (["run", "tiny.yaml", "--resume", "x"], "give no CONFIG"),
+        (["run", "tiny.yaml", "--resume", "x"], "'tiny.yaml' is not an override; write key=value to change it"),
         (["run", "--bogus"], "No such option"),
         (["render", "x", "--frames", "0"], "0 is not in the range"),
         (["sample", "tiny.yaml", "--count", "many"], "not a valid integer"),
@@ -110,10 +110,41 @@ def test_a_dry_run_prints_the_resolved_configuration_and_makes_nothing(capsys: p
 
 def test_config_validate(capsys: pytest.CaptureFixture[str]):
     code, out, _ = run_dfw("config", "validate", "tiny.yaml", capsys=capsys)
-    assert (code, out) == (0, "tiny.yaml: valid; dreamfw/image, dreamfw/plane, dreamfw/opacity\n")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["tiny.yaml:", "valid"],
+        ["geometry", "dreamfw/image", __version__],
+        ["renderer", "dreamfw/plane", __version__],
+        ["losses.opacity", "dreamfw/opacity", __version__],
+        ["cameras", "dreamfw/random", __version__],
+        ["prompter", "dreamfw/plain", __version__],
+        ["export.formats.0", "dreamfw/glb", __version__],
+        ["export.formats.1", "dreamfw/obj", __version__],
+        ["export.formats.2", "dreamfw/ply", __version__],
+    ]
     code, out, err = run_dfw("config", "validate", "tiny.yaml", "geometry.widht=3", capsys=capsys)
     assert (code, out) == (2, "")
     assert "geometry.widht: unknown key, did you mean 'width'?" in err
+
+
+def test_a_configuration_with_stages_is_shown_and_validated(capsys: pytest.CaptureFixture[str]):
+    Path("staged.yaml").write_text("stages:\n  a: {extends: tiny.yaml}\n  b: {extends: a, start: {stage: a}}\n")
+    code, out, _ = run_dfw("run", "staged.yaml", "--dry-run", "stages.b.seed=5", capsys=capsys)
+    assert code == 0
+    assert not Path("runs").exists()
+    assert run_dfw("config", "show", "staged.yaml", "stages.b.seed=5", capsys=capsys)[1] == out
+    Path("resolved.yaml").write_text(out)
+    resolved = load_stages("resolved.yaml")
+    assert {name: loaded.config.seed for name, loaded in resolved.items()} == {"a": 0, "b": 5}
+    code, out, _ = run_dfw("config", "validate", "staged.yaml", capsys=capsys)
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines()][8:10] == [
+        ["stages.a.export.formats.2", "dreamfw/ply"],
+        ["stages.b.geometry", "dreamfw/image"],
+    ]
+    code, _, err = run_dfw("config", "validate", "staged.yaml", "stages.b.geometry.widht=3", capsys=capsys)
+    assert code == 2
+    assert "stages.b.geometry.widht: unknown key, did you mean 'width'?" in err
 
 
 def test_config_diff_shows_what_differs_defaults_included(capsys: pytest.CaptureFixture[str]):

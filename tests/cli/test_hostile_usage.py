@@ -33,8 +33,6 @@ def test_what_is_no_python_file_is_one_sentence(place: str, capsys: pytest.Captu
     code, _, err = dfw("config", "validate", "tiny.yaml", "--plugin", place, capsys=capsys)
     path = Path(place).resolve()
     assert (code, err) == (3, f"error: --plugin {path}: no such Python file; give the path of a .py file\n")
-    code, _, err = dfw("plugins", "check", "--tests", place, capsys=capsys)
-    assert (code, err) == (3, f"error: --tests {place}: no such Python file\n")
 
 
 def test_a_check_of_a_listener_says_what_looks_at_listeners(site: Path, capsys: pytest.CaptureFixture[str]):
@@ -74,10 +72,9 @@ def test_a_prompt_for_what_reads_none_is_refused(prompts: tuple[str, ...], capsy
 
 @pytest.mark.parametrize("options", [["--prompt", "x"], ["--device", "cuda"], ["--set", "a=1"], ["--kind", "loss"]])
 def test_options_of_one_component_need_its_name(options: list[str], capsys: pytest.CaptureFixture[str]):
-    for more in ([], ["--tests", "tests.py"]):
-        code, out, err = dfw("plugins", "check", *options, *more, capsys=capsys)
-        assert (code, out) == (2, "")
-        assert "NAME" in err
+    code, out, err = dfw("plugins", "check", *options, capsys=capsys)
+    assert (code, out) == (2, "")
+    assert "NAME" in err
 
 
 @pytest.mark.parametrize("text", ["acme-x@0.5", "acme-x @ 0.5", "acme-x@ 0.5"])

@@ -12,8 +12,9 @@ import pytest
 from fake_packages import LOSS, on_path, write_package
 from pydantic import Field, PositiveFloat
 
-from dfw import ComponentConfig, Schedule
+from dfw import Background, ComponentConfig, Noise, Part, Schedule
 from dfw.cli.main import main
+from dfw.config.kinds import KINDS
 from dfw.plugins.describe import Option, options_of
 from dfw.plugins.listeners import _files
 from dfw.plugins.registry import rediscover
@@ -55,6 +56,12 @@ class Everything(ComponentConfig):
     """A choice."""
     inner: Coarse | None = None
     """Perhaps."""
+    noise: Part[Noise] = Part[Noise](type="dreamfw/fixed")
+    """Another component."""
+    behind: Part[Background] | None = None
+    """One that may be missing."""
+    more: tuple[Part[Noise], ...] = ()
+    """Several."""
 
 
 def test_options_have_path_type_default_and_help():
@@ -70,6 +77,9 @@ def test_options_have_path_type_default_and_help():
         Option("grid.size", "number", "0.5", "How large.", "grid.type is coarse"),
         Option("inner", "mapping (coarse) or none", "none", "Perhaps."),
         Option("inner.size", "number", "0.5", "How large."),
+        Option("noise", "noise (a component)", "dreamfw/fixed", "Another component."),
+        Option("behind", "background (a component) or none", "none", "One that may be missing."),
+        Option("more", "list of noise (a component)", "[]", "Several."),
     ]
 
 
@@ -129,7 +139,7 @@ def test_a_third_partys_component_is_shown_whole(site: Path, capsys: pytest.Capt
 
 def test_every_built_in_component_can_be_shown(site: Path, capsys: pytest.CaptureFixture[str]):
     entries = [entry for entry in rediscover().entries() if entry.distribution == "dreamfw"]
-    assert len(entries) >= 11
+    assert {entry.kind for entry in entries} == set(KINDS)
     for entry in entries:
         code, out, err = info(entry.qualified, "--kind", entry.kind, capsys=capsys)
         assert (code, err) == (0, ""), entry
@@ -158,7 +168,9 @@ def test_one_name_of_several_kinds_or_distributions_asks_which(site: Path, capsy
     write_package(site, "acme-other", "0.2", "[dfw.loss]\nimage = acme_many:Image\n")
     code, _, err = info("image", capsys=capsys)
     assert code == 2
-    assert "'image' names a geometry and a loss and a listener: add --kind" in " ".join(err.replace("│", " ").split())
+    assert "'image' is the name of several kinds (geometry, loss, listener): add --kind geometry or --kind loss" in " ".join(
+        err.replace("│", " ").split()
+    )
     code, _, err = info("image", "--kind", "loss", capsys=capsys)
     assert code == 3
     assert "acme-many/image (acme-many 0.3), acme-other/image (acme-other 0.2)" in err

@@ -55,7 +55,7 @@ def test_a_gif_keeps_colours_and_is_never_too_fast(tmp_path: Path) -> None:
     assert shown == [[204, 0, 0]] * 200 + [[0, 0, 102]] * 200
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 6), (17, 33)])
+@pytest.mark.parametrize(("height", "width"), [(8, 6), (17, 32), (16, 33)])
 def test_an_mp4_has_every_frame_at_its_time(tmp_path: Path, height: int, width: int) -> None:
     """Odd sides are made even by doubling the last row and column, since 4:2:0 colours need it."""
     values = (0.0, 0.3, 0.6, 0.9, 0.9)
@@ -69,6 +69,17 @@ def test_an_mp4_has_every_frame_at_its_time(tmp_path: Path, height: int, width: 
         frames = list(container.decode(stream))
     assert [float(frame.time) for frame in frames] == pytest.approx([0.0, 0.4, 0.8, 1.2, 1.6], abs=0.01)
     assert [frame.to_ndarray(format="gray").mean() / 255 for frame in frames] == pytest.approx(values, abs=0.1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(17, 32), (16, 33)])
+def test_an_mp4_is_not_scaled(tmp_path: Path, height: int, width: int) -> None:
+    """Stripes of two pixels stay sharp, and the doubled row or column repeats the last one."""
+    stripes = ((torch.arange(height)[:, None] // 2 + torch.arange(width) // 2) % 2).float()
+    path = save_turntable(stripes[None, :, :, None].expand(2, -1, -1, 3), tmp_path / "turn.mp4")
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0)).to_ndarray(format="gray") / 255
+    expected = np.pad(stripes.numpy(), ((0, height % 2), (0, width % 2)), mode="edge")
+    assert np.abs(frame - expected).mean() < 0.05
 
 
 def test_an_mp4_shows_colours_where_they_were(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from painted_box import assert_is_the_box, by_assimp, painted_box, write
+from painted_box import assert_corners_lie_where_they_were_painted, assert_is_the_box, by_assimp, painted_box, write
 from PIL import Image
 
 import dfw
@@ -35,6 +35,7 @@ def test_assimp_reads_every_side_in_its_colour(tmp_path: Path) -> None:
     texture = np.asarray(Image.open(io.BytesIO(view(tree, binary, tree["images"][0]["bufferView"]))).convert("RGB"))
     found, _ = by_assimp(path)
     assert_is_the_box(found, texture, (1, 2, 0))
+    assert_corners_lie_where_they_were_painted(found, (1, 2, 0))
     outward = np.einsum("fci,fi->fc", found.normals, found.outward)
     assert outward.min() > 0.3  # a corner's normal leans to all three sides that meet there
 

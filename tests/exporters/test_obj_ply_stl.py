@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
-from painted_box import SIDES, assert_is_the_box, by_assimp, painted_box, write
+from painted_box import SIDES, assert_corners_lie_where_they_were_painted, assert_is_the_box, by_assimp, painted_box, write
 from PIL import Image
 
 import dfw
@@ -19,6 +19,7 @@ def test_obj_is_textured_and_shares_its_corners(tmp_path: Path) -> None:
     found, materials = by_assimp(path)
     (texture,) = {name for one in materials for names in one["TEXTURES"].values() for name in names}
     assert_is_the_box(found, np.asarray(Image.open(tmp_path / texture)), GLTF)
+    assert_corners_lie_where_they_were_painted(found, GLTF)
     assert np.einsum("fci,fi->fc", found.normals, found.outward).min() > 0.3
     assert sum(line.startswith("v ") for line in path.read_text().splitlines()) == 8
     assert "Pr 0.25\n" in (tmp_path / "thing.mtl").read_text()

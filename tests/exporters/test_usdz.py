@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tinyusdz
-from painted_box import Found, assert_is_the_box, painted_box, write
+from painted_box import Found, assert_corners_lie_where_they_were_painted, assert_is_the_box, painted_box, write
 from PIL import Image
 from pxr import Usd, UsdGeom, UsdShade, UsdValidation
 
@@ -73,6 +73,7 @@ def test_another_reader_sees_every_side_in_its_colour(package: Path) -> None:
     points, uv, normals = (np.asarray(one)[faces] for one in (mesh.points, mesh.texcoord(0), mesh.normals))
     found = Found(points, normals, uv)
     assert_is_the_box(found, pixels, (1, 2, 0))
+    assert_corners_lie_where_they_were_painted(found, (1, 2, 0))
     assert np.einsum("fci,fi->fc", normals, found.outward).min() > 0.3
 
 

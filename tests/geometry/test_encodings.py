@@ -6,15 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfw_geometry.encodings import (
-    DenseGrid,
-    DenseGridConfig,
-    Encoding,
-    HashGridConfig,
-    IntegratedPositionalConfig,
-    integrated_sines,
-    make_encoding,
-)
+from dfw_geometry.base_encoding import Encoding
+from dfw_geometry.encodings import DenseGrid, DenseGridConfig, IntegratedPositionalConfig, integrated_sines, make_encoding
+from dfw_geometry.hash_grid import HashGridConfig
 from dfw_geometry.networks import MLP, truncated_exp
 
 CONFIGS = [

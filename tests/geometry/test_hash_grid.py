@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfw_geometry import hash_ops
-from dfw_geometry.encodings import HashGridConfig
-from dfw_geometry.hash_grid import HashGrid, grid_layout, hash_grid_reference
+from dfw import load_warp
+from dfw_geometry.fast import hash_grid as fast
+from dfw_geometry.fast import hash_grid_kernels, hash_grid_vectors
+from dfw_geometry.hash_grid import HashGrid, HashGridConfig, grid_layout, hash_grid_twin
 
 SMALL = HashGridConfig(levels=4, features=2, log2_size=8, base=3, finest=17)  # two dense levels, two hashed ones
 DEVICES = [
@@ -48,8 +49,8 @@ def test_layout_is_the_papers() -> None:
 def test_values_equal_the_twins(device: str) -> None:
     points, table, _, layout = random_grid()
     points = torch.cat([points, torch.tensor(list(itertools.product([0.0, 1.0, 0.5], repeat=3)))])
-    out = hash_ops.encode(points.to(device), table.to(device), layout.to(device))
-    assert close(out, hash_grid_reference(points.double(), table.double(), layout))
+    out = fast.encode(points.to(device), table.to(device), layout.to(device))
+    assert close(out, hash_grid_twin(points.double(), table.double(), layout))
 
 
 @pytest.mark.parametrize("features", [1, 2, 3, 8])
@@ -58,8 +59,8 @@ def test_any_number_of_features(features: int) -> None:
     points, table, upstream, layout = random_grid(config)
     table.requires_grad_()
     twin = table.detach().double().requires_grad_()
-    hash_ops.encode(points, table, layout).backward(upstream)
-    hash_grid_reference(points.double(), twin, layout).backward(upstream.double())
+    fast.encode(points, table, layout).backward(upstream)
+    hash_grid_twin(points.double(), twin, layout).backward(upstream.double())
     assert close(table.grad, twin.grad)  # type: ignore[arg-type]
 
 
@@ -74,7 +75,7 @@ def test_first_and_second_gradients_equal_the_twins(device: str) -> None:
         dtype, place = (torch.float32, device) if native else (torch.float64, "cpu")
         leaves = [t.to(place, dtype).requires_grad_() for t in (points, table, upstream)]
         where, layout_there = leaves[0], layout.to(place)
-        out = (hash_ops.encode if native else hash_grid_reference)(where, leaves[1], layout_there)
+        out = (fast.encode if native else hash_grid_twin)(where, leaves[1], layout_there)
         to_points, to_table = torch.autograd.grad(out, leaves[:2], leaves[2], create_graph=True)
         loss = out.square().sum() + (to_points * mixed.to(to_points)).sum() + (to_table * rows.to(to_table)).sum()
         return [to_points, to_table, *torch.autograd.grad(loss, leaves)]
@@ -91,7 +92,7 @@ def test_twin_passes_gradcheck() -> None:
     inputs = (points.double().requires_grad_(), table.double().requires_grad_())
 
     def encode(where: Tensor, rows: Tensor) -> Tensor:
-        return hash_grid_reference(where, rows, layout)
+        return hash_grid_twin(where, rows, layout)
 
     assert torch.autograd.gradcheck(encode, inputs)
     assert torch.autograd.gradgradcheck(encode, inputs)
@@ -104,7 +105,7 @@ def test_a_linear_function_is_reproduced_exactly() -> None:
     table = (0.5 + 2 * x - 3 * y + 0.25 * z).reshape(-1, 1)
     points, *_ = random_grid(count=200)
     points = torch.cat([points, torch.eye(3), torch.ones(1, 3)]).requires_grad_()
-    out = hash_ops.encode(points, table, layout)[:, 0, 0]
+    out = fast.encode(points, table, layout)[:, 0, 0]
     assert torch.allclose(out, 0.5 + points @ torch.tensor([2.0, -3.0, 0.25]), atol=1e-5)
     (gradient,) = torch.autograd.grad(out.sum(), points)
     assert torch.allclose(gradient, torch.tensor([2.0, -3.0, 0.25]).expand_as(gradient), atol=1e-4)
@@ -116,7 +117,7 @@ def test_hash_is_the_papers() -> None:
     table = torch.arange(64.0)[:, None]
     vertices = torch.randint(0, 17, (50, 3), generator=torch.Generator().manual_seed(1))
     expected = [(x ^ (y * 2654435761 % 2**32) ^ (z * 805459861 % 2**32)) % 64 for x, y, z in vertices.tolist()]
-    out = hash_ops.encode(vertices / 16, table, layout)[:, 0, 0]
+    out = fast.encode(vertices / 16, table, layout)[:, 0, 0]
     assert torch.allclose(out, torch.tensor(expected, dtype=torch.float32), atol=1e-4)
 
 
@@ -132,25 +133,25 @@ def test_the_cpus_own_kernels_equal_the_general_ones(monkeypatch: pytest.MonkeyP
     inputs = {"encode": [points, table], "input_gradient": [points, table, upstream], "directional": [points, vectors, table]}
     inputs |= {"scatter": [points, upstream], "directional_scatter": [points, vectors, upstream]}
     like = {"encode": upstream, "directional": upstream, "input_gradient": points}.get(name, table)
-    assert hash_ops._native(name, [*inputs[name], torch.zeros_like(like)], layout, features) is not None
     results = []
-    for native in (True, False):
-        monkeypatch.setattr(hash_ops, "native_kernels", native)
+    for enabled in (True, False):
+        monkeypatch.setattr(hash_grid_vectors, "enabled", enabled)
+        assert hash_grid_vectors.serves(name, features) == enabled
         results.append(torch.zeros_like(like))
-        hash_ops._launch(name, [*inputs[name], results[-1]], layout)
+        fast._launch(name, [*inputs[name], results[-1]], layout)
     assert results[1].abs().max() > 0
     assert close(*results)
 
 
 def run_all(points: Tensor, table: Tensor, upstream: Tensor, layout: Tensor) -> list[Tensor]:
     leaves = [t.detach().clone().requires_grad_() for t in (points, table, upstream)]
-    out = hash_ops.encode(leaves[0], leaves[1], layout)
+    out = fast.encode(leaves[0], leaves[1], layout)
     (slopes,) = torch.autograd.grad(out, leaves[0], leaves[2], create_graph=True)
     return [out.detach(), slopes.detach(), *torch.autograd.grad(out.square().sum() + slopes.square().sum(), leaves)]
 
 
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
-    arguments = random_grid(count=5 * hash_ops._FEWEST + 17)
+    arguments = random_grid(count=5 * fast._FEWEST + 17)
     before = torch.get_num_threads()
     results = []
     try:
@@ -164,11 +165,11 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
 
 
 def test_permuted_and_split_points_give_the_same_rows() -> None:
-    points, table, _, layout = random_grid(count=2 * hash_ops._FEWEST + 5)
-    whole = hash_ops.encode(points, table, layout)
+    points, table, _, layout = random_grid(count=2 * fast._FEWEST + 5)
+    whole = fast.encode(points, table, layout)
     order = torch.randperm(len(points), generator=torch.Generator().manual_seed(2))
-    assert torch.equal(hash_ops.encode(points[order].contiguous(), table, layout), whole[order])
-    assert torch.equal(torch.cat([hash_ops.encode(part, table, layout) for part in points.split(777)]), whole)
+    assert torch.equal(fast.encode(points[order].contiguous(), table, layout), whole[order])
+    assert torch.equal(torch.cat([fast.encode(part, table, layout) for part in points.split(777)]), whole)
 
 
 def test_no_points() -> None:
@@ -206,12 +207,10 @@ def test_table_starts_within_1e_4_from_the_generator() -> None:
 
 def test_the_kernels_compile_for_cuda_without_a_device(tmp_path: Path) -> None:
     """Each has an entry point in the PTX of Turing, the oldest architecture that torch's wheels support."""
-    hash_ops._kernel("encode", 4, "cpu")
-    warp = hash_ops._warp()
+    fast._kernel("encode", 4, "cpu")
+    warp = load_warp()
     if 75 not in warp.get_cuda_supported_archs():
         pytest.skip("this build of warp does not compile for CUDA")
-    from dfw_geometry import hash_kernels
-
-    warp.compile_aot_module(hash_kernels, arch=75, module_dir=tmp_path, use_ptx=True)
+    warp.compile_aot_module(hash_grid_kernels, arch=75, module_dir=tmp_path, use_ptx=True)
     (ptx,) = tmp_path.glob("*.ptx")
     assert ptx.read_text().count(".visible .entry") >= 6

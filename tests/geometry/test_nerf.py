@@ -116,7 +116,6 @@ def test_points_may_need_gradients_too() -> None:
 
 def test_density_leaves_the_colour_alone() -> None:
     nerf = make()
-    nerf.closed_form = False  # which calls no network as a module
     calls: list[int] = []
     nerf.colour_network.register_forward_hook(lambda *_: calls.append(1))
     points = cube(5)
@@ -165,10 +164,10 @@ def test_coarse_to_fine_fades_levels_in() -> None:
         (500, [1] * 4),
         (999, [1] * 4),
     ):
-        nerf.begin_step(Progress(step, 1000))
+        nerf.begin_step(Progress(step, 1000), seeded())
         assert nerf.level_weights is not None
         assert nerf.level_weights.tolist() == expected
-    nerf.begin_step(Progress(0, 1000))
+    nerf.begin_step(Progress(0, 1000), seeded())
     nerf.sample(points, normals=True).density.sum().backward()
     table, layout = nerf.encoding.table, nerf.encoding.layout
     assert table.grad[: layout[2, 1]].abs().sum() > 0
@@ -242,7 +241,7 @@ def test_short_forms() -> None:
     assert NeRF.Config.model_validate({"encoding": "dense-grid"}).encoding.type == "dense-grid"
     assert NeRF.Config.model_validate({"blob": {"scale": 10}}) == NeRF.Config()
     assert "dense-grid" in str(NeRF.Config.model_json_schema())
-    assert NeRF.provides(NeRF.Config()) == {"density-field", "albedo"}
+    assert NeRF.provides(NeRF.Config()) == {"density-field"}
     assert NeRF.requires(NeRF.Config()) == frozenset()
 
 

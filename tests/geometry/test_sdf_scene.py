@@ -80,6 +80,6 @@ def test_configuration() -> None:
     assert scene.radius == 1.0
     assert list(scene.parameters()) == []
     assert scene.parameter_groups() == {}
-    assert SdfScene.provides(scene.config) == {"density-field", "albedo"}
+    assert SdfScene.provides(scene.config) == {"density-field"}
     points = cube(10)
     assert torch.equal(scene.distance(points), parse_prompt("a red ball").distance(points))

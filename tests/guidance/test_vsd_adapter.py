@@ -14,7 +14,7 @@ from tiny_diffusion import save_tiny_model
 from torch import Tensor, nn
 from vsd_parts import adapter_of, bound, seeded
 
-from dfw import CameraBatch, Conditioning, ConfigError, Guidance, LossInputs
+from dfw import CameraBatch, Conditioning, ConfigError, Guidance, LossInputs, PromptBatch, Views
 from dfw.compose import compose
 from dfw.config.settings import RunConfig
 from dfw.interfaces.poses import orbit
@@ -54,8 +54,9 @@ def ask_model(model: Guidance, seed: int = 0, batch: int = 2) -> LossInputs:
     inputs = loss_inputs.of_image(image, model, "a red car", seed=seed)
     assert inputs.prompt is not None
     cameras = around(batch)
-    prompt = replace(inputs.prompt, positive=replace(inputs.prompt.positive, cameras=cameras))
-    return replace(inputs, cameras=cameras, prompt=prompt)
+    positive, negative = (replace(one, cameras=cameras) for one in (inputs.prompt.positive, inputs.prompt.negative))
+    prompt = PromptBatch(positive, negative)
+    return replace(inputs, views=Views(cameras), prompt=prompt)
 
 
 def probe(model: Guidance, cameras: CameraBatch | None = None) -> tuple[Tensor, Tensor, Conditioning]:
@@ -242,7 +243,7 @@ def run_config(tmp_path: Path, folder: Path, **changes: object) -> RunConfig:
         "renderer": {"type": "plane"},
         "guidance": {"type": "stable-diffusion", "model": str(folder), "precision": "fp32"},
         "losses": {"vsd": {"adapter_lr": 0.01}},
-        "views": {"mode": "none"},
+        "prompter": "plain",
         "cameras": {"width": 16, "batch_size": 2},
         "trainer": {"steps": 6},
     }

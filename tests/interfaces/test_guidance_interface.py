@@ -128,11 +128,13 @@ def test_an_image_file_is_a_mean(tmp_path: Path) -> None:
 
 
 def test_joining_conditionings_keeps_the_order() -> None:
-    a, b = Conditioning(torch.zeros(1, 2, 3), torch.zeros(1, 4)), Conditioning(torch.ones(2, 2, 3))
+    a, b = Conditioning(torch.zeros(1, 2, 3), torch.zeros(1, 4)), Conditioning(torch.ones(2, 2, 3), torch.ones(2, 4))
     joined = Conditioning.cat([a, b])
     assert joined.embedding[:, 0, 0].tolist() == [0, 1, 1]
-    assert joined.pooled is None
-    assert Conditioning.cat([a, a]).pooled is not None
+    assert joined.pooled is not None
+    assert joined.pooled[:, 0].tolist() == [0, 1, 1]
+    with pytest.raises(ValueError, match="cannot join records whose pooled differs"):
+        Conditioning.cat([a, Conditioning(torch.ones(2, 2, 3))])
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from known_prior import COUNT, FLOW, agree, ask, at, coefficients, draw, guided_mu, prior, pull, views
 
-from dfw import ConfigError, LossInputs, Progress, RenderOutput
+from dfw import ConfigError, Progress, RenderOutput
 from dfw_losses.hifa import HiFA
 from dfw_losses.sds import SDS
 
@@ -65,7 +67,7 @@ def test_a_scene_of_latents_has_no_image_term():
     model, z = prior(), views(1)
     inputs = ask(z, model)
     latent = RenderOutput(z.permute(0, 2, 3, 1), inputs.render.opacity, inputs.render.depth, latent=True)
-    inputs = LossInputs(latent, inputs.cameras, inputs.prompt, model, inputs.progress, inputs.generator)
+    inputs = replace(inputs, render=latent)
     with pytest.raises(ConfigError, match="image_weight: 0"):
         hifa(300)(inputs)
     assert torch.isfinite(hifa(300, image_weight=0)(inputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import known_prior
 import pytest
@@ -10,7 +11,7 @@ import torch
 from known_prior import COUNT, FLOW, STD, agree, ask, at, coefficients, draw, guided_mu, mu, prior, pull, views
 from torch import Tensor
 
-from dfw import LossInputs, Progress
+from dfw import Progress
 from dfw.distillation.base import Distillation
 from dfw.distillation.inversion import invert
 from dfw.plugins.registry import registry
@@ -172,8 +173,7 @@ def test_9_pixels_under_sds_go_to_the_prompts_mean(schedule):
     loss = SDS(SDS.Config(guidance_scale=1, weighting="one"))
     generator = torch.Generator().manual_seed(0)
     for step in range(150):
-        inputs = ask(z, model, progress=Progress(step, 150))
-        inputs = LossInputs(inputs.render, inputs.cameras, inputs.prompt, model, inputs.progress, generator)
+        inputs = replace(ask(z, model, progress=Progress(step, 150)), generator=generator)
         z = z - 0.2 * (1 - step / 150) * loss.residual(z, inputs)
     assert start > 1
     assert ((z.mean(0, keepdim=True) - mu("y")) / (z.std(0, keepdim=True) / 48**0.5)).abs().max() < 5

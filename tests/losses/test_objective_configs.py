@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from dfw.compose import compose
+from dfw import Guidance, Trainer
+from dfw.compose import Composition, Parts, compose
 from dfw.config.load import load_config
-from dfw.runs.trainer import Trainer
+from dfw.runs.runner import make_trainer
 
 OBJECTIVES = (
     "score", "diffusion", "sjc", "csd", "nfsd", "ism", "sdi", "asd", "bridge", "hifa", "vsd",
@@ -28,7 +29,14 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def prior():
-    return compose(load_config("dreamfusion", TINY)).build_guidance()
+    return compose(load_config("dreamfusion", TINY)).guidance("guidance")
+
+
+def trainer_of(composition: Composition, prior: Guidance) -> Trainer:
+    """A trainer of the run, with a prior that is loaded already."""
+    scene = composition.geometry(), composition.renderer(), composition.cameras()
+    parts = Parts(*scene, composition.prompter(), {"guidance": prior}, composition.losses())
+    return make_trainer(composition.config, parts)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -36,8 +44,8 @@ def test_it_composes_and_takes_two_steps(name, prior):
     config = load_config(name, [*TINY, "losses.entropy.weight=1"])
     composition = compose(config)
     assert config.name == name
-    assert composition.losses["sds"].entry.qualified == f"dreamfw/{TYPES.get(name, name)}"
-    trainer = Trainer(config, composition.build_geometry(), composition.build_renderer(), prior, composition.build_losses(), torch.device("cpu"))  # fmt: skip # noqa: E501
+    assert composition.chosen["losses", "sds"].entry.qualified == f"dreamfw/{TYPES.get(name, name)}"
+    trainer = trainer_of(composition, prior)
     before = [p.detach().clone() for p in trainer.parameters]
     records = []
     assert trainer.train(lambda: False, records.append)
@@ -47,9 +55,8 @@ def test_it_composes_and_takes_two_steps(name, prior):
 
 
 def test_perp_neg_with_interpolated_views_reaches_the_prior(prior):
-    config = load_config("dreamfusion", [*TINY, "views.mode=interpolated", "views.perp_neg=1", "cameras.elevation=[0,1]"])
-    composition = compose(config)
-    trainer = Trainer(config, composition.build_geometry(), composition.build_renderer(), prior, composition.build_losses(), torch.device("cpu"))  # fmt: skip # noqa: E501
+    config = load_config("dreamfusion", [*TINY, "prompter.mode=interpolated", "prompter.perp_neg=1", "cameras.elevation=[0,1]"])
+    trainer = trainer_of(compose(config), prior)
     sizes = []
     hook = prior.unet.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
     assert trainer.train(lambda: False, lambda record: None)

@@ -1,4 +1,4 @@
-"""The regularisers by hand-computed values and finite differences, and the pieces distillation losses share."""
+"""The regularisers by hand-computed values and finite differences."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ import math
 import loss_inputs
 import pytest
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 
-from dfw import ConfigError, NoiseSchedule, Progress, RaySamples, Schedule
-from dfw.distillation.gradient import with_gradient
-from dfw.distillation.timesteps import check_range, sample_timesteps, timestep_range
-from dfw.distillation.weighting import Weighting, weight_at
+from dfw import ConfigError, RaySamples
 from dfw_losses.entropy import Entropy
 from dfw_losses.opacity import Opacity
 from dfw_losses.orientation import Orientation
@@ -101,62 +97,3 @@ def test_gradients_by_finite_differences(loss: Opacity | Entropy) -> None:
 )
 def test_regularisers_say_what_they_need(loss: type[Orientation | Opacity | Entropy], features: set[str]) -> None:
     assert loss.requires(loss.Config()) == features
-
-
-def test_the_given_gradient_arrives_exactly_and_the_value_is_half_its_square() -> None:
-    generator = torch.Generator().manual_seed(0)
-    z = (1e4 * torch.randn(3, 4, 2, 2, generator=generator)).requires_grad_()
-    gradient = 1e-3 * torch.randn(3, 4, 2, 2, generator=generator)
-    value = with_gradient(z, gradient)
-    assert value.item() == pytest.approx(gradient.square().sum().item() / 6, rel=1e-5)
-    value.backward()
-    assert z.grad is not None
-    torch.testing.assert_close(z.grad, gradient / 3, rtol=1e-6, atol=0)  # z - (z - gradient) would have lost it
-
-
-def test_timesteps_fill_their_range_evenly() -> None:
-    drawn = sample_timesteps(80_000, 20, 27, torch.Generator().manual_seed(0), torch.device("cpu"))
-    assert drawn.dtype == torch.int64
-    share = torch.bincount(drawn, minlength=30).double() / 80_000
-    assert share[:20].sum() == share[28:].sum() == 0
-    assert (share[20:28] - 1 / 8).abs().max() < 5 * math.sqrt(1 / 8 * 7 / 8 / 80_000)
-
-
-def ramp(written: dict[str, object]) -> Schedule:
-    """A ramp as a configuration gives it."""
-    return TypeAdapter(Schedule).validate_python(written)
-
-
-def test_timestep_range_follows_the_ramp_and_stays_below_the_end() -> None:
-    falling = ramp({"from": 0.98, "to": 0.5, "end": 0.5})
-    found = [timestep_range(0.02, falling, 1000, Progress(step, 100)) for step in (0, 25, 50, 99)]
-    assert found == [(20, 980), (20, 740), (20, 500), (20, 500)]
-    assert timestep_range(0.0, 1.0, 1000, Progress(0, 1)) == (0, 999)
-    assert timestep_range(1.0, 1.0, 1000, Progress(0, 1)) == (999, 999)
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.98, 0.02), (-0.1, 0.5), (0.1, 1.5)])
-def test_a_wrong_range_is_refused(low: float, high: float) -> None:
-    with pytest.raises(ValueError, match="DreamFusion"):
-        check_range(low, high)
-
-
-def test_ramps_that_cross_on_the_way_are_caught() -> None:
-    sinking = ramp({"from": 0.9, "to": 0.5, "end": 0.1})
-    rising = ramp({"from": 0.1, "to": 0.5, "end": 0.1, "ease": "sqrt"})
-    check_range(rising, sinking)
-    staying = ramp({"from": 0.8, "to": 0.1, "start": 0.9})
-    check_range(staying, sinking)
-    with pytest.raises(ConfigError, match="t_min passes t_max at step 50"):
-        timestep_range(staying, sinking, 1000, Progress(50, 100))
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [("sigma2", 0.64), ("one", 1.0), ("alpha-sigma2", 0.384), ("sigma-over-alpha", 4 / 3)]
-)
-def test_weights_by_hand(name: Weighting, expected: float) -> None:
-    schedule = NoiseSchedule.from_alphas_cumprod(torch.tensor([0.9, 0.36]))  # alpha = 0.6, sigma = 0.8 at t = 1
-    weight = weight_at(name, schedule, torch.tensor([1, 1]), torch.zeros(2, 3, 4, 4, dtype=torch.float64))
-    assert weight.shape == (2, 1, 1, 1)
-    assert weight.dtype == torch.float64
-    torch.testing.assert_close(weight, torch.full_like(weight, expected), rtol=1e-6, atol=0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import loss_inputs
 import pytest
 import torch
 from torch import Tensor
 
-from dfw import ConfigError, LossInputs, Progress
+from dfw import ConfigError, Progress
 from dfw_guidance.gaussian import Gaussian
 from dfw_losses.sds import SDS
 
@@ -90,7 +92,7 @@ def test_pixels_converge_to_the_prompts_mean(scale: float) -> None:
     generator = torch.Generator().manual_seed(0)
     for step in range(400):
         inputs = loss_inputs.of_image(image, guidance, "a", "", progress=Progress(step, 400))
-        inputs = LossInputs(inputs.render, inputs.cameras, inputs.prompt, guidance, inputs.progress, generator)
+        inputs = replace(inputs, generator=generator)
         optimizer.zero_grad()
         loss(inputs).backward()
         optimizer.step()

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 from known_prior import FLOW, STD, agree, ask, at, coefficients, draw, guided_mu, mu, prior, pull, views
+from small_runs import PIXELS, config, trained
 from torch import Tensor
 from vsd_parts import adapter_of, bound, seeded
 
-from dfw import Adapter, Conditioning, Guidance, LossInputs, RenderOutput
+from dfw import Adapter, Conditioning, Guidance, LossInputs, LossSetup, RenderOutput, Views
+from dfw.interfaces.component import take_numbers
 from dfw_losses.sds import SDS
 from dfw_losses.vsd import VSD
 
@@ -152,7 +154,7 @@ def moved_to(z: Tensor, inputs: LossInputs) -> LossInputs:
 def particles(loss: VSD | SDS, start: float, steps: int = 300, count: int = 128) -> Tensor:
     """Independent images of one pixel under plain descent, all in one batch; they begin at 0 with a spread of `start`."""
     model, generator = prior(1), seeded(1)
-    loss.bind(model, generator)
+    loss.bind(LossSetup(model, None, None, generator))
     z = start * torch.randn(count, 3, 1, 1, generator=generator, dtype=torch.float64)
     base = replace(ask(z, model), generator=generator)
     for step in range(steps):
@@ -193,3 +195,51 @@ def test_the_exact_adapter_starts_as_the_model_for_mixtures_too():
     found = model.adapter(4, seeded())(z, t, text)
     torch.testing.assert_close(found, model.predict(z, t, text), rtol=1e-12, atol=1e-12)
     assert found.requires_grad
+
+
+def test_the_adapters_error_is_a_number_of_the_loss():
+    """sum |eps_phi(z_t, t) - eps|^2 / B of the step's own draws, t then noise, by hand; taken once, and replaced by the next."""
+    model, z, draws = prior(), views(4), seeded(5)
+    loss = bound(model, camera_dropout=0)
+    assert take_numbers(loss) == {}
+    t = torch.randint(0, 1000, (4,), generator=draws)
+    eps = torch.randn(z.shape, generator=draws, dtype=z.dtype)
+    predicted = adapter_of(loss)(model.add_noise(z, eps, t), t, model.encode_text(["y"] * 4)).detach()
+    expected = (predicted - eps).square().sum() / 4
+    loss.end_step(ask(z, model, seed=5))
+    found = take_numbers(loss)
+    assert set(found) == {"adapter"}
+    torch.testing.assert_close(found["adapter"], expected)
+    assert not found["adapter"].requires_grad
+    assert take_numbers(loss) == {}
+    loss.end_step(ask(z, model, seed=6))
+    loss.end_step(ask(z, model, seed=7))
+    later = take_numbers(loss)["adapter"]
+    fresh = bound(model, camera_dropout=0)
+    for seed in (5, 6, 7):
+        fresh.end_step(ask(z, model, seed=seed))
+    assert torch.equal(later, take_numbers(fresh)["adapter"])
+
+
+def test_a_run_tells_the_adapters_error_by_where_the_loss_stands(tmp_path):
+    """Finite, above 0, in each step's record; a run without the loss has no such number."""
+    _, records = trained(config(PIXELS, tmp_path, losses={"particles": {"type": "vsd", "guidance_scale": 1}}))
+    assert len(records) == 6
+    assert all(set(record.numbers) == {"losses.particles.adapter"} for record in records)
+    assert all(0 < record.numbers["losses.particles.adapter"] < 1e4 for record in records)
+    assert len({record.numbers["losses.particles.adapter"] for record in records}) == 6
+    _, records = trained(config(PIXELS, tmp_path))
+    assert [record.numbers for record in records] == [{}] * 6
+
+
+def test_views_that_are_seen_together_share_the_adapters_timestep(monkeypatch):
+    """Two scenes of two views: what the adapter is asked at comes in pairs."""
+    model, z, seen = prior(), views(4), []
+    loss = bound(model)
+    inner = model.add_noise
+    monkeypatch.setattr(model, "add_noise", lambda clean, noise, t: (seen.append(t.tolist()), inner(clean, noise, t))[1])
+    inputs = ask(z, model)
+    loss.end_step(replace(inputs, views=Views(inputs.cameras.in_groups(2))))
+    ((a, b, c, d),) = seen
+    assert (a, c) == (b, d)
+    assert a != c

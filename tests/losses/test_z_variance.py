@@ -1,4 +1,4 @@
-"""The variance of depth along a ray, by hand-computed values, a slow twin and finite differences."""
+"""The variance of depth along a ray, by hand-computed values, a twin and finite differences."""
 
 from __future__ import annotations
 

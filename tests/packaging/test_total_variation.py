@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfw import Loss, LossInputs, Progress, RenderOutput, plugins
+from dfw import Loss, LossInputs, Progress, RenderOutput, Views
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.errors import ConfigError
+from dfw.plugins import listeners
 from dfw.plugins.listeners import load_plugin_file
 from dfw.plugins.registry import registry
 
@@ -23,11 +24,11 @@ FOLDER = Path(__file__).parents[2] / "examples" / "extensions"
 @pytest.fixture(scope="module")
 def loss() -> Iterator[Loss]:
     load_plugin_file(FOLDER / "total_variation.py")
-    cls = registry().resolve("loss", "local/total-variation").load()
+    cls = registry().load(registry().resolve("loss", "local/total-variation"))
     try:
         yield cls(cls.Config())  # type: ignore[call-arg]
     finally:
-        plugins._files.clear()
+        listeners._files.clear()
         registry()._entries = [entry for entry in registry().entries() if entry.distribution != "local"]
 
 
@@ -35,7 +36,8 @@ def inputs(normal: Tensor | None, opacity: Tensor) -> LossInputs:
     """Of normals (B, H, W, 3) and opacities (B, H, W)."""
     colour = opacity[..., None].expand(*opacity.shape, 3)
     render = RenderOutput(colour, opacity, opacity, normal)
-    return LossInputs(render, loss_inputs.cameras(len(opacity), 4), None, None, Progress(0, 1), torch.Generator())
+    views = Views(loss_inputs.cameras(len(opacity), 4))
+    return LossInputs(render, views, None, None, Progress(0, 1), torch.Generator())
 
 
 def test_a_ramp_of_normals_has_its_slope_on_half_of_the_pairs(loss: Loss) -> None:
@@ -75,12 +77,12 @@ def test_without_normals_the_user_is_told_what_to_turn_on(loss: Loss) -> None:
     with pytest.raises(ConfigError, match="turn its normals on"):
         loss(inputs(None, torch.ones(1, 2, 2)))
     with pytest.raises(
-        ConfigError, match=r"needs normals; renderer dreamfw/volume \S+ provides them when shading\.normals is 'always'"
+        ConfigError, match=r"needs normals; renderer dreamfw/volume \S+ provides them when renderer\.shading\.normals is 'always'"
     ):
         compose(load_config(FOLDER / "total_variation.yaml", ["renderer.shading.normals=auto"]))
 
 
 def test_the_shown_configuration_fits_together(loss: Loss) -> None:
     made = compose(load_config(FOLDER / "total_variation.yaml"))
-    assert made.losses["total-variation"].cls is type(loss)
+    assert made.chosen["losses", "total-variation"].cls is type(loss)
     assert made.origins()["losses.total-variation"].distribution == "local"

@@ -199,7 +199,7 @@ def test_requirements_are_checked_by_metadata_and_the_message_holds_the_pip_line
     assert text.startswith("x.yaml:3: plugins: ")
     assert "dreamfw-acme>=0.3 (found: 0.2.1)" in text
     assert text.endswith('pip install "dreamfw-acme>=0.3" "dreamfw_none"')
-    with pytest.raises(ConfigError, match="is no requirement"):
+    with pytest.raises(ConfigError, match="is not a requirement"):
         check_requirements(["not a requirement!!"])
 
 
@@ -230,8 +230,8 @@ def test_two_plugin_files_of_one_name_are_two(tmp_path: Path, monkeypatch: pytes
     listeners.step_ended(step(2))
     assert [module.calls for module in modules] == [[2], [2]]
     assert not listeners.problems
-    mine = [listener.origin for listener in listeners.active if listener.provider.distribution == "local"]
-    assert [origin.version for origin in mine] == [str(tmp_path / folder / "mine.py") for folder in ("a", "b")]
+    mine = [listener.entry for listener in listeners.active if listener.provider.distribution == "local"]
+    assert [entry.version for entry in mine] == [str(tmp_path / folder / "mine.py") for folder in ("a", "b")]
 
 
 def test_a_listener_may_be_a_class_and_each_run_gets_one_of_its_own(tmp_path: Path):
@@ -243,7 +243,7 @@ def test_a_listener_may_be_a_class_and_each_run_gets_one_of_its_own(tmp_path: Pa
         (one,), (other,) = ([a for a in some.active if a.name == "acme-cls/log"] for some in (first, second))
         assert type(one.instance).__name__ == "Log"
         assert one.instance is not other.instance
-        assert one.origin.module == "acme_cls"
+        assert one.entry.facts()["module"] == "acme_cls"
         assert "acme-cls 1: listener 'picky': failed to load from acme_cls:Picky: TypeError" in str(first.problems[0])
 
 

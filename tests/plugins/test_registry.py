@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_packages import LOSS, on_path, write_package
@@ -28,6 +29,10 @@ def names(found: Registry, kind: str) -> set[str]:
     return {entry.qualified for entry in found.entries(kind)}
 
 
+def load(known: Registry, name: str) -> type[Any]:
+    return known.load(known.resolve("loss", name))
+
+
 def test_the_built_in_components_are_found_by_metadata():
     assert {"dreamfw/nerf", "dreamfw/sdf-scene", "dreamfw/image"} <= names(Registry.discover(), "geometry")
     assert "dreamfw/sds" in names(Registry.discover(), "loss")
@@ -42,7 +47,7 @@ def test_a_third_party_component_is_found_imported_on_load_and_not_before(tmp_pa
         assert "acme_a" not in sys.modules
         assert found.resolve("loss", "dreamfw-acme/glow") == entry
         assert found.resolve("loss", "Dreamfw_ACME/glow") == entry
-        assert entry.load().__name__ == "Glow"
+        assert found.load(entry).__name__ == "Glow"
 
 
 def test_a_shared_name_is_an_error_only_for_those_who_use_it_bare(tmp_path: Path):
@@ -97,7 +102,7 @@ def test_a_component_that_cannot_be_imported_names_its_distribution_version_and_
 def test_ctrl_c_during_an_import_stays_ctrl_c(tmp_path: Path):
     write_package(tmp_path, "acme-slow", "0.1", "[dfw.loss]\nslow = acme_slow:Slow\n", {"acme_slow": "raise KeyboardInterrupt"})
     with on_path(tmp_path), pytest.raises(KeyboardInterrupt):
-        Registry.discover().resolve("loss", "slow").load()
+        load(Registry.discover(), "slow")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +124,7 @@ def test_what_is_not_a_component_of_the_kind_is_refused(tmp_path: Path, body: st
     write_package(tmp_path, "acme-kind", "2.0", "[dfw.loss]\nthing = acme_kind:Thing\n", {"acme_kind": body})
     with on_path(tmp_path):
         with pytest.raises(PluginError) as caught:
-            Registry.discover().resolve("loss", "thing").load()
+            load(Registry.discover(), "thing")
         assert reason in str(caught.value)
         assert "acme-kind 2.0" in str(caught.value)
 
@@ -206,12 +211,12 @@ class Mine(Loss):
 def test_registering_by_hand_and_again():
     register("loss", "mine", Mine)
     try:
-        assert registry().resolve("loss", "mine").load() is Mine
+        assert load(registry(), "mine") is Mine
         assert registry().resolve("loss", "local/mine").qualified == "local/mine"
         other = type("Mine", (Mine,), {})
         register("loss", "mine", other)
-        assert registry().resolve("loss", "mine").load() is other
-        assert rediscover().resolve("loss", "mine").load() is other
+        assert load(registry(), "mine") is other
+        assert load(rediscover(), "mine") is other
     finally:
         registry()._entries = [entry for entry in registry().entries() if entry.distribution != "local"]
 

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from omegaconf import OmegaConf
 
 from dfw.compose import compose
+from dfw.config.kinds import all_places
 from dfw.config.load import load_config, shipped_directory, shipped_names
 from dfw.plugins.registry import registry as installed
 from dfw.plugins.schema import schema
@@ -46,6 +47,31 @@ def test_shipped_and_resolved_configurations_fit_the_schema(name: str):
         ({"geometry": {"type": "nerf", "radus": 1}}, ["$.geometry"]),
         ({"geometry": {"type": "nerv"}}, ["$.geometry.type"]),
         ({"geometry": {}}, ["$.geometry"]),
+        ({"geometry": "nerf"}, []),
+        ({"geometry": "nerv"}, ["$.geometry"]),
+        ({"geometry": 3}, ["$.geometry"]),
+        ({"cameras": {"widht": 3}}, ["$.cameras"]),
+        ({"cameras": {"count": 3}}, []),  # of `orthogonal`, which a file that this one extends may name
+        ({"cameras": {"type": "random", "count": 3}}, ["$.cameras"]),
+        ({"cameras": {"type": "random", "width": "wide"}}, ["$.cameras.width"]),
+        ({"prompter": "plain"}, []),
+        ({"prompter": {"type": "plain", "sectors": 8}}, ["$.prompter"]),
+        ({"view_sets": {"near": "orthogonal", "far": {"type": "picture", "imag": "x.png"}}}, ["$.view_sets.far"]),
+        ({"guidance": None, "guidances": {"a": "stable-diffusion", "b": {"type": "stable-diffusio"}}}, ["$.guidances.b.type"]),
+        ({"export": {"formats": ["glb", {"type": "obj"}, "stp"]}}, ["$.export.formats"]),
+        ({"export": {"formats": [{"type": "glb", "roughnes": 1}]}}, ["$.export.formats"]),
+        ({"renderer": {"type": "volume", "background": "learned"}}, []),
+        ({"renderer": {"type": "volume", "background": "learnd"}}, ["$.renderer.background"]),
+        ({"renderer": {"type": "volume", "background": {"type": "learned", "layer": 2}}}, ["$.renderer.background"]),
+        ({"losses": {"sds": {"noise": {"type": "fixed", "seed": 1}}}}, ["$.losses.sds.noise"]),
+        ({"losses": {"sds": {"noise": "fixed", "of": "normal", "views": "near", "guidance": "a"}}}, []),
+        ({"losses": {"sds": {"of": 3}}}, ["$.losses.sds.of"]),
+        ({"losses": {"near": "sds", "far": "sdss"}}, ["$.losses.far"]),
+        ({"start": {"run": "runs/a", "take": ["geometry", "optimizer"]}}, []),
+        ({"start": {"run": "runs/a", "take": ["guidance"]}}, ["$.start"]),
+        ({"start": {"rnu": "runs/a"}}, ["$.start"]),
+        ({"optimizer": {"type": "sgd", "groups": {"geometry": {"lr": 0.1, "betas": [0.9, 0.99]}}}}, []),
+        ({"optimizer": {"groups": {"geometry": {"momentum": 1}}}}, ["$.optimizer.groups.geometry"]),
         ({"losses": {"opacity": {"weigth": 1}}}, ["$.losses.opacity"]),
         ({"losses": {"mine": {"type": "opacity", "weight": {"from": 1}}}}, ["$.losses.mine.weight"]),
         ({"losses": {"opacity": None, "entropy": {"weight": {"from": 0, "to": 1}}}}, []),
@@ -55,9 +81,28 @@ def test_shipped_and_resolved_configurations_fit_the_schema(name: str):
 )
 def test_the_schema_finds_mistakes_in_components(change: dict[str, Any], where: list[str]):
     written = OmegaConf.to_container(OmegaConf.load(shipped_directory() / "dreamfusion.yaml"))
-    assert [path.split("[")[0] for path in errors(written | change)] == where
+    assert list(dict.fromkeys(path.split("[")[0] for path in errors(written | change))) == where
 
 
 def test_the_schema_lets_an_extending_file_leave_things_out():
-    assert errors({"extends": "dreamfusion", "geometry": {"blob": 1}}) == []
+    assert errors({"extends": "dreamfusion", "geometry": {"radius": 1}}) == []
+    assert errors({"extends": "dreamfusion", "geometry": {"radus": 1}}) == ["$.geometry"]
     assert errors({"prompt": "x"}) != []
+
+
+def test_the_schema_knows_stages():
+    stages: dict[str, Any] = {"coarse": {"extends": "dreamfusion"}, "refine": {"extends": "coarse", "start": {"stage": "coarse"}}}
+    assert errors({"prompt": "a cup", "stages": stages}) == []
+    assert errors({"stages": stages | {"last": {"geometry": {"type": "nerf", "radus": 1}}}}) == ["$.stages.last.geometry"]
+    assert errors({"stages": stages | {"last": {"stages": {}}}}) == ["$.stages.last"]
+    assert errors({"stages": {}}) == ["$.stages"]
+
+
+def test_every_place_of_every_kind_is_in_the_schema():
+    """A mapping with a type that nobody has is refused wherever a component may stand."""
+    for kind, place in all_places():
+        document: Any = {"type": "nobody/nothing"}
+        for key in reversed(place.split(".")):
+            document = {key: document} if key != "*" else [document] if kind.name == "exporter" else {"mine": document}
+        (path,) = errors({"extends": "dreamfusion"} | document)
+        assert path.replace(".mine", ".*").replace("[0]", ".*") == f"$.{place}.type"

@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 import torch
 
-from dfw import ComponentConfig, DensityField, Geometry, Guidance, Loss, Renderer
+from dfw import (
+    Background,
+    Cameras,
+    ComponentConfig,
+    DensityField,
+    Exporter,
+    Geometry,
+    Guidance,
+    Loss,
+    Noise,
+    Prompter,
+    Renderer,
+)
 from dfw.config.kinds import KINDS
 from dfw.errors import PluginError
 from dfw.plugins.registry import Registry
@@ -25,10 +37,16 @@ def made(base: type[Any], **members: Any) -> type[Any]:
 
 
 WRONG = {
-    "bind without a generator": (
-        made(Loss, bind=lambda self, guidance: None),
-        "has bind(self, guidance), and is called as bind(self, guidance, generator); take the same arguments",
+    "bind without a setup": (
+        made(Loss, bind=lambda self: None),
+        "has bind(self), and is called as bind(self, setup); take the same arguments",
     ),
+    "cameras without a generator": (made(Cameras, sample=lambda self, progress: None), "sample(self, progress, generator)"),
+    "cameras that ask themselves": (made(Cameras, together=lambda self, config: 1), "write @classmethod above `def together"),
+    "a prompter of two arguments": (made(Prompter, texts=lambda self, prompt, view: None), "is called as texts(self, prompt)"),
+    "noise without inputs": (made(Noise, forward=lambda self, encoded: None), "is called as forward(self, encoded, inputs)"),
+    "a background of a camera": (made(Background, forward=lambda self: None), "is called as forward(self, direction, gen"),
+    "an exporter without a stem": (made(Exporter, files=lambda self, mesh: None), "is called as files(self, mesh, stem, title)"),
     "end_step without inputs": (made(Loss, end_step=lambda self: None), "is called as end_step(self, inputs)"),
     "initialise without a generator": (made(Geometry, initialise=lambda self: None), "is called as initialise(self, generator)"),
     "begin_step of another kind": (made(Renderer, begin_step=lambda self, progress: None), "begin_step(self, geometry, progress"),
@@ -43,7 +61,7 @@ WRONG = {
     "requires of an instance": (made(Loss, requires=lambda self, config: frozenset()), "write @classmethod above `def requires"),
     "a constructor without config": (made(Loss, __init__=lambda self: None), "__init__(); write __init__(self, config)"),
     "no constructor": (type("Mine", (Loss,), {"Config": Config}), "write def __init__(self, config): super().__init__()"),
-    "a decorated method": (made(Loss, bind=torch.no_grad()(lambda self, guidance: None)), "has bind(self, guidance)"),
+    "a decorated method": (made(Loss, bind=torch.no_grad()(lambda self: None)), "has bind(self)"),
     "deep in the family": (type("Child", (made(Loss, end_step=lambda self: None),), {}), "end_step(self, inputs)"),
 }  # fmt: skip
 
@@ -57,7 +75,7 @@ def partly(function: Any) -> Any:
 
 
 RIGHT = {
-    "other names": made(Loss, bind=lambda self, model, stream: None),
+    "other names": made(Loss, bind=lambda self, around: None),
     "more, with defaults": made(Loss, forward=lambda self, inputs, scale=1.0: None),
     "anything": made(Renderer, forward=lambda self, *args, **kwargs: None),
     "a wrapper": made(Loss, end_step=partly(lambda self, inputs: None)),

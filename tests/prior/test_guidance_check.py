@@ -12,6 +12,7 @@ from PIL import Image
 
 from dfw import GuidanceError, register
 from dfw.cli.main import main
+from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.prior.check import FALSE_ALARMS, check_guidance_at, most_errors, read_image
 from dfw.report.plot import Line, log_plot
@@ -32,7 +33,7 @@ def test_the_mean_is_the_closed_form_and_the_pull_known():
     means = {"a": (0.9, 0.2, 0.4)}
     config = load_config("gaussian-2d", ["prompt=a", "guidance.resolution=4", "device=cpu"])
     node = config.guidance.model_copy(update={"means": means, "std": 0.3})
-    found = check_guidance_at(config.model_copy(update={"guidance": node}), None, 1.0, 5, 4_000)
+    found = check_guidance_at(compose(config.model_copy(update={"guidance": node})), None, 1.0, 5, 4_000)
     assert found.closed_form
     schedule = Gaussian(Gaussian.Config(means=means)).schedule
     for probe in found.probes:
@@ -53,7 +54,7 @@ def test_a_prior_that_disagrees_with_its_closed_form_is_caught(monkeypatch):
     config = load_config("gaussian-2d", SKY)
     node = config.guidance.model_copy(update={"type": "shifted"})
     with pytest.raises(GuidanceError, match=r"standard errors from its own closed form at timestep \d+"):
-        check_guidance_at(config.model_copy(update={"guidance": node}), None, 1.0, 4, 2_000)
+        check_guidance_at(compose(config.model_copy(update={"guidance": node})), None, 1.0, 4, 2_000)
 
 
 class AlmostRight(Gaussian):
@@ -72,14 +73,14 @@ def test_a_small_error_of_all_numbers_is_caught_at_the_draws_that_the_command_ma
     config = load_config("gaussian-2d", [*SKY, f"seed={seed}", "guidance.resolution=16"])
     node = config.guidance.model_copy(update={"type": "almost"})
     with pytest.raises(GuidanceError, match=r"standard errors from its own closed form"):
-        check_guidance_at(config.model_copy(update={"guidance": node}), None, 1.0, 12, 64)
+        check_guidance_at(compose(config.model_copy(update={"guidance": node})), None, 1.0, 12, 64)
 
 
 @pytest.mark.parametrize("draws", [2, 4, 16, 64])
 def test_a_right_prior_is_not_accused_however_few_the_draws(draws):
     """5 seeds x 12 timesteps x 48 numbers: some mean of 2 draws is sure to be hundreds of its own standard errors off."""
     for seed in range(5):
-        found = check_guidance_at(load_config("gaussian-2d", [*SKY, f"seed={seed}"]), None, 1.0, 12, draws)
+        found = check_guidance_at(compose(load_config("gaussian-2d", [*SKY, f"seed={seed}"])), None, 1.0, 12, draws)
         assert found.closed_form
         worst = max(probe.off for probe in found.probes)
         assert f"at most {worst:.3g} standard errors off, of {found.limit:.3g} allowed" in found.table()
@@ -94,8 +95,8 @@ def test_the_limit_is_the_quantile_of_students_t():
 
 
 def test_a_mixture_or_a_scale_has_no_closed_form():
-    assert not check_guidance_at(load_config("gaussian-2d", [*SKY, "prompt=a coin"]), None, 1.0, 2, 8).closed_form
-    assert not check_guidance_at(load_config("gaussian-2d", SKY), None, 3.0, 2, 8).closed_form
+    assert not check_guidance_at(compose(load_config("gaussian-2d", [*SKY, "prompt=a coin"])), None, 1.0, 2, 8).closed_form
+    assert not check_guidance_at(compose(load_config("gaussian-2d", SKY)), None, 3.0, 2, 8).closed_form
 
 
 def test_the_command_writes_a_plot_and_keeps_an_old_one(tmp_path, monkeypatch, capsys):

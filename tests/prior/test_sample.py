@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dfw.config.camera_settings import ViewSettings
-from dfw.runs.prompts import view_index, view_words
 from PIL import Image
 from tiny_diffusion import save_tiny_model
 
 from dfw import ConfigError, Guidance, PromptBatch
+from dfw.compose import Composition, compose
 from dfw.config.settings import RunConfig
-from dfw.prior.sample import contact_sheet, ddim, ddim_timesteps, denoise, sample, view_cameras
+from dfw.prior.sample import ddim, ddim_timesteps, denoise, sample
 from dfw_guidance.gaussian import Gaussian
 from dfw_guidance.stable_diffusion import StableDiffusion
 
@@ -117,26 +116,7 @@ def test_a_stable_diffusion_agrees_with_diffusers_own_pipeline(tmp_path: Path, k
     torch.testing.assert_close(ours, theirs.images, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("angles", [1, 4])
-@pytest.mark.parametrize("sectors", [4, 8])
-def test_view_cameras_stand_in_the_middle_of_their_views(sectors: int, angles: int) -> None:
-    settings = ViewSettings.model_validate({"sectors": sectors, "angles": angles, "overhead": 40})
-    cameras = view_cameras(settings, torch.device("cpu"))
-    assert view_index(cameras.azimuth, cameras.elevation, settings).tolist()[-1] == (sectors if angles == 1 else 4 * sectors - 1)
-    words = [view_words(settings)[i] for i in view_index(cameras.azimuth, cameras.elevation, settings).tolist()]
-    assert tuple(words) == view_words(settings)
-
-
-def test_a_sheet_has_every_pixel_in_its_place() -> None:
-    images = torch.arange(6).view(2, 3, 1, 1, 1).expand(2, 3, 3, 4, 5) / 10
-    sheet = np.asarray(contact_sheet(images))
-    assert sheet.shape == (2 * 4 + 2, 3 * 5 + 4, 3)
-    assert [sheet[row, column, 0] for row in (0, 6) for column in (0, 7, 14)] == [0, 26, 51, 76, 102, 128]
-    assert (sheet[4:6] == 255).all()
-    assert (sheet[:, 5:7] == 255).all()
-
-
-def config(**changes: object) -> RunConfig:
+def composition(**changes: object) -> Composition:
     plain = {
         "prompt": "a",
         "device": "cpu",
@@ -145,20 +125,32 @@ def config(**changes: object) -> RunConfig:
         "guidance": {"type": "gaussian", "means": {"a": list(MEAN)}, "resolution": 4},
         "losses": {"sds": {}},
     }
-    return RunConfig.model_validate(plain | changes)
+    return compose(RunConfig.model_validate(plain | changes))
 
 
 def test_sample_writes_a_sheet_and_never_over_another(tmp_path: Path) -> None:
-    first, second = (sample(config(), 3, 20, 1.0, tmp_path / "new") for _ in range(2))
+    first, second = (sample(composition(), 3, 20, 1.0, tmp_path / "new") for _ in range(2))
     assert first != second
     assert first.parent == second.parent == tmp_path / "new"
     assert Image.open(first).size == (3 * 4 + 4, 4)
     assert np.array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(second)))
-    named = sample(config(seed=1), 2, 2, 1.0, tmp_path / "mine.png", views=True)
+    named = sample(composition(seed=1), 2, 2, 1.0, tmp_path / "mine.png", views=True)
     assert named == tmp_path / "mine.png"
     assert Image.open(named).size == (2 * 4 + 2, 5 * 4 + 8)
 
 
+def test_the_sheet_has_a_row_for_each_view_in_order(tmp_path: Path) -> None:
+    """Each view's words have a colour of their own, and its row has it: front, side, back, side, overhead."""
+    colours = {"front": (1, 0, 0), "side": (0, 1, 0), "back": (0, 0, 1), "overhead": (1, 1, 0)}
+    means = {f"a, {word} view": list(colour) for word, colour in colours.items()}
+    guidance = {"type": "gaussian", "means": means, "resolution": 4, "std": 0.05}
+    sheet = np.asarray(Image.open(sample(composition(guidance=guidance), 2, 20, 1.0, tmp_path, views=True)))
+    for row, word in enumerate(("front", "side", "back", "side", "overhead")):
+        for column in range(2):
+            found = sheet[row * 6 : row * 6 + 4, column * 6 : column * 6 + 4].mean((0, 1)) / 255
+            np.testing.assert_allclose(found, colours[word], atol=0.05)
+
+
 def test_sampling_without_guidance_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="guidance"):
-        sample(config(guidance=None, losses={"opacity": {}}), 1, 1, 1.0, tmp_path)
+        sample(composition(guidance=None, losses={"opacity": {}}), 1, 1, 1.0, tmp_path)

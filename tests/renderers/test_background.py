@@ -169,16 +169,12 @@ def test_checker_by_hand():
 
 
 @pytest.mark.parametrize("squares", [7, 8])
-def test_checker_has_no_seam_at_the_back(squares):
-    """Azimuth 180 degrees from both sides: two different squares meet, as everywhere else."""
-    background = Checker(Checker.Config(squares=squares))
-    step = 1e-3
-    around = torch.tensor([math.pi - step, -math.pi + step, math.pi - step - 2 * math.pi / 8, -math.pi + step + 2 * math.pi / 8])
-    direction = torch.stack([around.cos(), around.sin(), torch.full_like(around, 0.1)], -1).view(1, 1, 4, 3)
-    before, after, two_before, two_after = background(direction)[0, 0].unbind(0)
-    assert torch.equal(before, two_after)
-    assert torch.equal(after, two_before)
-    assert not torch.equal(before, after)
+def test_checker_has_equal_squares_all_around(squares):
+    """Eight colour changes 45 degrees apart, the one behind the scene among them; an odd number is rounded up."""
+    around = torch.deg2rad(torch.arange(-180, 180) + 0.5)
+    direction = torch.stack([around.cos(), around.sin(), torch.full_like(around, 0.1)], -1).view(1, 1, 360, 3)
+    colour = Checker(Checker.Config(squares=squares))(direction)[0, 0, :, 0]
+    assert (colour != colour.roll(1)).nonzero().flatten().tolist() == list(range(0, 360, 45))
 
 
 def test_half_transparent_matter_shows_before_a_checkerboard():

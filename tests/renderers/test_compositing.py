@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dfw_renderers.compositing import expected_distance, optical_thickness, sum_per_ray, transmittance, weights, weights_twin
+from dfw_renderers.compositing import expected_distance, optical_thickness, sum_per_ray, transmittance, weights
 from dfw_renderers.marching import Samples
 
 
@@ -104,20 +104,6 @@ def test_gradients_by_finite_differences():
         return sum_per_ray(weight[:, None] * colour, samples.ray, 4), opacity, expected_distance(distance, opacity)
 
     assert torch.autograd.gradcheck(pixels, (density.requires_grad_(), colour.requires_grad_()))
-
-
-@pytest.mark.parametrize("counts", [[3, 0, 7, 1, 0, 5, 40], [1], [0, 0], [6]])
-def test_weights_and_their_gradients_equal_autograds(counts):
-    density, samples = packed(counts, seed=4)
-    density[::5] *= 1000  # thicker than what one sample may be
-    upstream = torch.randn(len(density), dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    found = []
-    for call in (weights, weights_twin):
-        leaf = density.clone().requires_grad_()
-        weight = call(leaf, samples)
-        found.append((weight.detach(), *torch.autograd.grad((weight * upstream).sum(), leaf)))
-    for fast, slow in zip(*found, strict=True):
-        assert torch.allclose(fast, slow, rtol=1e-12, atol=1e-14)
 
 
 def test_same_as_nerfacc_on_dense_samples():

@@ -114,10 +114,10 @@ def test_a_restored_grid_continues_to_the_same_bits():
     grid = updated(field, 5, config)
     other = OccupancyGrid(config)
     other.load_state_dict(copy.deepcopy(grid.state_dict()))
-    for twin in (grid, other):
+    for each in (grid, other):
         g = generator(9)
         for step in range(5, 12):
-            twin.update(field, STEP, Progress(step, 12), g)
+            each.update(field, STEP, Progress(step, 12), g)
     assert torch.equal(grid.peak, other.peak)
     assert torch.equal(grid.recent, other.recent)
 

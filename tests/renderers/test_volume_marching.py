@@ -5,8 +5,11 @@ import math
 import pytest
 import torch
 
-from dfw_renderers import walk
+from dfw_renderers import marching
+from dfw_renderers.fast import marching as fast
 from dfw_renderers.marching import Occupancy, everywhere, intersect_box, march
+
+BOTH = pytest.mark.parametrize("march", [marching.march, fast.march], ids=["twin", "fast"])
 
 
 def cube(origin, direction, half: float = 1.0):
@@ -58,7 +61,8 @@ def random_rays(count: int, seed: int = 0, dtype=torch.float64):
     return origin, torch.nn.functional.normalize(target - origin, dim=-1)
 
 
-def test_samples_are_equally_spaced_from_where_the_cube_is_entered():
+@BOTH
+def test_samples_are_equally_spaced_from_where_the_cube_is_entered(march):
     origin, direction = torch.tensor([[3.0, 0.2, 0.1]]), torch.tensor([[-1.0, 0.0, 0.0]])
     samples = march(origin, direction, everywhere(1.0, origin), 0.25, 0.5)
     assert samples.distance.tolist() == pytest.approx([2.125 + 0.25 * k for k in range(8)])
@@ -82,7 +86,8 @@ def test_samples_are_sorted_and_inside_the_cube():
     assert ((count * 0.07 - chord).abs() <= 0.07).all()
 
 
-def test_a_camera_inside_the_cube_looks_only_ahead():
+@BOTH
+def test_a_camera_inside_the_cube_looks_only_ahead(march):
     origin, direction = torch.tensor([[0.5, 0.0, 0.0]]), torch.tensor([[-1.0, 0.0, 0.0]])
     samples = march(origin, direction, everywhere(1.0, origin), 0.1)
     assert samples.distance.min() == pytest.approx(0.05)
@@ -116,7 +121,8 @@ def test_box_around_the_occupied_cells():
     assert high.tolist() == [0.5, -0.5, 2.0]
 
 
-def test_samples_behind_opaque_matter_are_dropped():
+@BOTH
+def test_samples_behind_opaque_matter_are_dropped(march):
     origin, direction = torch.tensor([[3.0, 0.1, 0.1]]), torch.tensor([[-1.0, 0.0, 0.0]])
     density = torch.full((8, 8, 8), 10.0)
     scene = Occupancy(1.0, torch.ones(8, 8, 8, dtype=torch.bool), density)
@@ -125,7 +131,8 @@ def test_samples_behind_opaque_matter_are_dropped():
     assert len(march(origin, direction, scene, 0.1, 0.5, early_stop=0.0).ray) == 20
 
 
-def test_what_is_unoccupied_hides_nothing():
+@BOTH
+def test_what_is_unoccupied_hides_nothing(march):
     origin, direction = torch.tensor([[3.0, 0.1, 0.1]]), torch.tensor([[-1.0, 0.0, 0.0]])
     occupied = torch.ones(8, 8, 8, dtype=torch.bool)
     occupied[4:] = False  # the half that is nearer to the camera
@@ -137,27 +144,28 @@ def test_what_is_unoccupied_hides_nothing():
 @pytest.mark.parametrize("early_stop", [0.0, 1e-2])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
 @pytest.mark.parametrize("count", [0, 1, 500])
-def test_walking_ray_by_ray_keeps_what_the_dense_form_keeps(monkeypatch, count, share, early_stop):
+def test_ray_by_ray_the_same_samples_are_kept(count, share, early_stop):
     """A place within rounding of a cell's face may count to either side; there are none here."""
     origin, direction = random_rays(count, dtype=torch.float32)
     g = torch.Generator().manual_seed(5)
     occupied = torch.rand(24, 24, 24, generator=g) < share
     scene = Occupancy(1.3, occupied, 20 * torch.rand(24, 24, 24, generator=g))
     offset = torch.rand(count, generator=g)
-    found = []
-    for enabled in (True, False):
-        monkeypatch.setattr(walk, "enabled", enabled)
-        assert walk.serves(origin) == enabled
-        found.append(march(origin, direction, scene, 0.04, offset, early_stop))
-    assert (len(found[1].ray) > 0) == (count > 0 and share > 0)
-    assert torch.equal(found[0].ray, found[1].ray)
-    assert torch.allclose(found[0].distance, found[1].distance, rtol=1e-6)
-    assert torch.equal(found[0].length, found[1].length)
+    found, twin = (call(origin, direction, scene, 0.04, offset, early_stop) for call in (fast.march, marching.march))
+    assert (len(twin.ray) > 0) == (count > 0 and share > 0)
+    assert torch.equal(found.ray, twin.ray)
+    assert torch.allclose(found.distance, twin.distance, rtol=1e-6)
+    assert torch.equal(found.length, twin.length)
 
 
-def test_a_density_that_is_no_number_hides_nothing(monkeypatch):
+@BOTH
+def test_a_density_that_is_no_number_hides_nothing(march):
     origin, direction = torch.tensor([[3.0, 0.1, 0.1]]), torch.tensor([[-1.0, 0.0, 0.0]])
     scene = Occupancy(1.0, torch.ones(8, 8, 8, dtype=torch.bool), torch.full((8, 8, 8), torch.nan))
-    for enabled in (True, False):
-        monkeypatch.setattr(walk, "enabled", enabled)
-        assert len(march(origin, direction, scene, 0.1, 0.5, early_stop=1e-2).ray) == 20
+    assert len(march(origin, direction, scene, 0.1, 0.5, early_stop=1e-2).ray) == 20
+
+
+def test_the_fast_path_is_for_single_precision_on_the_cpu():
+    assert fast.serves(torch.zeros(1, 3))
+    assert not fast.serves(torch.zeros(1, 3, dtype=torch.float64))
+    assert not fast.serves(torch.zeros(1, 3, device="meta"))

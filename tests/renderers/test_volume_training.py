@@ -83,11 +83,11 @@ def test_a_restored_renderer_continues_to_the_same_bits():
     other = volume(True, background="learned")
     other.load_state_dict(copy.deepcopy(renderer.state_dict()))
     outputs = []
-    for twin in (renderer, other):
+    for each in (renderer, other):
         g = generator(8)
         for step in range(20, 40):
-            twin.begin_step(field, Progress(step, 100), g)
-        outputs.append(twin(field, turn(2, 8), g).colour)
+            each.begin_step(field, Progress(step, 100), g)
+        outputs.append(each(field, turn(2, 8), g).colour)
     assert torch.equal(*outputs)
 
 

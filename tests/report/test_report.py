@@ -21,8 +21,7 @@ from dfw.errors import ExportError
 from dfw.export import save_turntable
 from dfw.report import ReportData, write_report
 from dfw.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curve, number
-from dfw.report.data import Series, series, thinned, time_split
-from dfw.report.write import _duration
+from dfw.report.data import Series, duration_text, series, thinned, time_split
 
 HOSTILE = "<script>alert(1)</script> & \"quotes\" 'and' {{ 7 * 7 }} </style>"
 ROWS = [
@@ -112,7 +111,7 @@ def test_everything_is_on_the_page(run: tuple[Path, ReportData]) -> None:
     assert all(str(image["src"]).startswith("data:image/webp;base64,") for image in page.all("img"))
     assert [link["href"] for link in page.all("a")] == ["export/a%20b%23.glb", "export/turntable.webp"]
     assert len(page.all("svg")) == 4  # loss, two losses, opacity
-    for words in ("finished", "seed 7", "4 steps", "10.0 s", "render", "optimiser", "other (start, previews, export)", "60 %"):
+    for words in ("finished", "seed 7", "4 steps", "10 s", "render", "optimiser", "other (start, previews, export)", "60 %"):
         assert words in page.text
 
 
@@ -307,8 +306,15 @@ def test_numbers_are_short() -> None:
     ]
 
 
-def test_durations() -> None:
-    assert [_duration(value) for value in (8.31, 59.9, 245.3, 3725)] == ["8.3 s", "59.9 s", "4 min 05 s", "1 h 02 min"]
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (8.31, "8.3 s"), (9.96, "10 s"), (10.4, "10 s"), (42, "42 s"), (59.4, "59 s"), (59.6, "1 min 00 s"),
+        (245.3, "4 min 05 s"), (3599.4, "59 min 59 s"), (3599.6, "1 h 00 min"), (3725, "1 h 02 min"),
+    ],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
 
 
 def test_thinning_keeps_the_ends(tmp_path: Path) -> None:

@@ -178,9 +178,9 @@ def test_the_report_of_a_stage_links_those_before_it(make_config):
 
 def test_of_a_stage_begun_twice_the_last_report_is_linked(tmp_path):
     (tmp_path / "stages.yaml").write_text("stages: {coarse: {}, finer: {}, last: {}}")
-    for name in ("1-coarse", "1-coarse-2", "2-finer", "3-last"):
+    for name in ("1-coarse", "1-coarse-2", "1-coarse-10", "2-finer", "3-last"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "resolved.yaml").write_text("")
-    for name in ("1-coarse", "1-coarse-2", "3-last"):  # the second stage wrote no report
+    for name in ("1-coarse", "1-coarse-10", "1-coarse-2", "3-last"):  # the second stage wrote no report
         (tmp_path / name / "report.html").write_text("")
-    assert stage_links(RunDirectory(tmp_path / "3-last")) == {"Stage 1-coarse-2": "../1-coarse-2/report.html"}
+    assert stage_links(RunDirectory(tmp_path / "3-last")) == {"Stage 1-coarse-10": "../1-coarse-10/report.html"}

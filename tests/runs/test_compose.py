@@ -8,11 +8,11 @@ import pytest
 from omegaconf import OmegaConf
 from toy_components import TOY, Bend, Box, Tracer, built
 
+from dfw import __version__
 from dfw.compose import compose
 from dfw.config.load import load_config, load_with_provenance, shipped_names, to_yaml
 from dfw.config.settings import RunConfig
 from dfw.errors import ConfigError, GuidanceError, PluginError
-from dfw.plugins.discovery import Origin
 from dfw.plugins.registry import registry as installed
 
 TEXT = """\
@@ -53,17 +53,19 @@ def test_composing_constructs_nothing_and_building_constructs_all():
     assert built == ["box", "tracer", "bend"]
     assert isinstance(parts.geometry, Box)
     assert isinstance(parts.renderer, Tracer)
-    assert parts.guidance is None
-    loss, weight = parts.losses["bend"]
-    assert isinstance(loss, Bend)
-    assert weight == 2
+    assert (parts.guidances, parts.prompter) == ({}, None)
+    assert list(parts.cameras) == ["cameras"]
+    assert isinstance(parts.losses["bend"], Bend)
 
 
 def test_origins_and_plugins_name_where_parts_come_from():
     composition = composed()
-    assert composition.origins()["geometry"] == Origin("acme/box", "acme", "0.3", "toy_components")
-    assert set(composition.origins()) == {"geometry", "renderer", "losses.bend"}
-    assert composition.plugins() == {"acme": "0.3"}
+    facts = {"name": "acme/box", "distribution": "acme", "version": "0.3", "module": "toy_components"}
+    assert composition.origins()["geometry"].facts() == facts
+    assert composition.origins()["cameras"].qualified == "dreamfw/random"
+    formats = {f"export.formats.{index}" for index in range(3)}
+    assert set(composition.origins()) == {"geometry", "renderer", "losses.bend", "cameras", "prompter", *formats}
+    assert composition.plugins() == {"acme": "0.3", "dreamfw": __version__}
 
 
 def test_the_resolved_configuration_is_complete_and_comes_back_the_same():
@@ -72,7 +74,7 @@ def test_the_resolved_configuration_is_complete_and_comes_back_the_same():
     assert resolved.geometry.options == {"radius": 1.0, "colours": [0.5, 0.25], "fail": "no"}
     assert resolved.renderer.options == {"shading": {"normals": "analytic", "amount": 1.0}}
     assert (resolved.losses["bend"].type, resolved.losses["bend"].weight) == ("acme/bend", 2)
-    assert (resolved.seed, resolved.cameras.batch_size) == (0, 4)
+    assert (resolved.seed, resolved.cameras.type, resolved.cameras.options["batch_size"]) == (0, "dreamfw/random", 4.0)
     Path("resolved.yaml").write_text(to_yaml(resolved), encoding="utf-8")
     again = load_config("resolved.yaml")
     assert again == resolved
@@ -85,7 +87,7 @@ def test_ramps_survive_resolving():
         "losses.bend.sharpness={from: 1, to: 2, unit: step, end: 50}", "losses.bend.weight={from: 0, to: 3}"
     ).resolved()
     assert resolved.losses["bend"].options["sharpness"]["from"] == 1
-    assert compose(resolved, TOY).losses["bend"].config.sharpness.end == 50
+    assert compose(resolved, TOY).chosen["losses", "bend"].config.sharpness.end == 50
     assert resolved.losses["bend"].weight.to == 3
 
 
@@ -99,7 +101,7 @@ def test_ramps_survive_resolving():
         ),
         (["renderer.shading.normals=no"], "renderer.shading.normals: must be 'none' or 'analytic' (is False) (acme/tracer 0.3)"),
         (["losses.bend.sharpnes=1"], "losses.bend.sharpnes: unknown key, did you mean 'sharpness'? (acme/bend 0.3)"),
-        (["losses.bend.sharpness={from: 1, to: 0, ease: log}"], "losses.bend.sharpness: ease: log needs values above 0"),
+        (["losses.bend.sharpness={from: 1, to: 0, ease: log}"], "losses.bend.sharpness.ease: log needs values above 0"),
     ],
 )
 def test_options_are_checked_with_origin_and_near_miss(overrides: list[str], expected: str):
@@ -136,7 +138,7 @@ def test_a_loss_key_that_is_no_loss_is_told():
 
 def test_what_a_part_requires_must_be_provided_by_another():
     text = refused("renderer.shading.normals=none")
-    hint = "renderer acme/tracer 0.3 provides them when shading.normals is 'analytic'"
+    hint = "renderer acme/tracer 0.3 provides them when renderer.shading.normals is 'analytic'"
     assert text == f"toy.yaml:7: losses.bend: acme/bend 0.3 needs normals; {hint}"
     assert "acme/bend 0.3 needs noise-prediction; this run has no guidance, add one" in refused(
         "losses.bend.needs=noise-prediction"
@@ -160,7 +162,7 @@ def test_ramps_in_steps_must_end_with_the_run():
 
 
 def test_a_plugin_that_breaks_while_it_is_asked_is_named():
-    assert "Config of acme/bend (acme 0.3) raised RuntimeError: a validator with a bug" in refused(
+    assert "losses.bend (acme/bend, acme 0.3) failed to check its options: RuntimeError: a validator with a bug" in refused(
         "losses.bend.needs=crash", error=PluginError
     )
     text = refused("losses.bend.needs=error", error=PluginError)
@@ -208,7 +210,7 @@ def test_a_loss_of_weight_zero_is_written_down_and_takes_no_part():
     """Not even what it needs of others is asked for: so an inherited loss can be left out."""
     extra = "losses.glow.type=bend", "losses.glow.needs=nothing", "losses.glow.weight=0"
     composition = composed(*extra)
-    assert set(composition.losses) == {"bend"}
+    assert [path for path in composition.chosen if path[0] == "losses"] == [("losses", "bend")]
     composition.build()
     assert built == ["box", "tracer", "bend"]
     assert composition.resolved().losses["glow"].weight == 0

@@ -10,7 +10,7 @@ from rich.console import Console
 from dfw.config.schedules import Progress
 from dfw.config.settings import ComponentSettings, LossSettings, RunConfig
 from dfw.interfaces.events import RunEnded, RunStarted, StepEnded
-from dfw.runs.console import ConsoleListener, duration_text, split_text
+from dfw.runs.console import ConsoleListener, split_text
 
 CONFIG = RunConfig(
     prompt="a [red] mushroom",
@@ -23,11 +23,6 @@ CONFIG = RunConfig(
 def test_split_is_shares_of_the_whole():
     seconds = {"render": 2.0, "guidance": 1.0, "backward": 1.0}
     assert split_text(seconds) == "render 50 %, guidance 25 %, backward 25 %, optimizer 0 %"
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (187, "3 min 07 s")])
-def test_durations(seconds, text):
-    assert duration_text(seconds) == text
 
 
 def test_lines_tell_prompt_progress_and_files(tmp_path):

@@ -1,7 +1,8 @@
 import pytest
 
+from dfw.atomic import new_folder, unused
 from dfw.errors import CheckpointError, ConfigError
-from dfw.runs.directory import RunDirectory, slug, unused, versions
+from dfw.runs.directory import RunDirectory, slug, versions
 
 
 def test_two_runs_in_one_second_get_two_directories(tmp_path):
@@ -23,6 +24,15 @@ def test_unused_never_names_an_existing_file(tmp_path):
     assert unused(path).name == "mesh-2.glb"
     unused(path).touch()
     assert unused(path).name == "mesh-3.glb"
+
+
+def test_a_new_folder_never_is_one_that_exists(tmp_path):
+    made = [new_folder(tmp_path / "below" / "v1.5") for _ in range(3)]
+    assert [path.name for path in made] == ["v1.5", "v1.5-2", "v1.5-3"]
+    assert all(path.is_dir() for path in made)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        new_folder(tmp_path / "file" / "below")
 
 
 def test_an_output_that_cannot_be_made_is_a_config_error(tmp_path):

@@ -15,7 +15,7 @@ from dfw.config.load import load_config
 from dfw.runs.directory import RunDirectory
 from dfw.runs.runner import make_trainer, resume, run
 from dfw.runs.trainer import make_accelerator
-from dfw.testing.stand_in import NAME, StandIn, stand_in
+from dfw.testing.experimental_device import NAME, StandIn, stand_in
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ["cameras.width=16", "cameras.batch_size=2", "trainer.preview_width=16", "device=cpu"]

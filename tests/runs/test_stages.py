@@ -103,17 +103,21 @@ def test_a_mistake_in_the_last_stage_costs_no_step(capsys: pytest.CaptureFixture
     Path("two.yaml").write_text(text)
     assert main(["run", "two.yaml"]) == 3
     err = capsys.readouterr().err
-    assert "two.yaml:8: no renderer named 'volum' (renderer.type). Did you mean 'volume'?" in err
+    assert "two.yaml:8: no renderer named 'volum' (stages.fine.renderer.type). Did you mean 'volume'?" in err
     assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("start: {stage: coarse}", "start: {stage: fine}", r"stages\.fine\.start\.stage: 'fine' does not come before it"),
+        (
+            "start: {stage: coarse}",
+            "start: {stage: fine}",
+            r"two\.yaml:7: stages\.fine\.start\.stage: no stage before this one is called 'fine'; there are coarse",
+        ),
         ("extends: coarse", "extends: corse", r"extends: no configuration named 'corse'.*stages before it: coarse"),
         ("  coarse: {extends: base.yaml}", "  coarse: base.yaml", "must map names to configurations"),
-        ("trainer: {steps: 2}", "trainer: {stepps: 2}", r"two\.yaml:9: trainer\.stepps: unknown key"),
+        ("trainer: {steps: 2}", "trainer: {stepps: 2}", r"two\.yaml:9: stages\.fine\.trainer\.stepps: unknown key"),
     ],
 )
 def test_mistakes_in_stages(old: str, new: str, message: str):

@@ -30,8 +30,8 @@ BROKEN = {  # distribution -> (source of its module, or None for a module that i
     ),
     "acme-arguments": (
         "from dfw import Loss\nclass Thing(Loss):\n    def __init__(self, config): ...\n    def forward(self, inputs): ...\n"
-        "    def bind(self, guidance): ...",
-        "has bind(self, guidance), and is called as bind(self, guidance, generator); take the same arguments",
+        "    def end_step(self): ...",
+        "has end_step(self), and is called as end_step(self, inputs); take the same arguments",
     ),
     "acme-mute": (
         "from dfw import Loss\nclass Thing(Loss):\n    @classmethod\n    def requires(cls, config): return 'image'\n"

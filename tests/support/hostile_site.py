@@ -19,7 +19,7 @@ geometry: {type: dreamfw/image, width: 8, height: 8}
 renderer: {type: dreamfw/plane}
 losses:
   opacity: {type: dreamfw/opacity}
-views: {mode: none}
+prompter: {type: dreamfw/plain}
 cameras: {width: 8, batch_size: 2}
 trainer: {steps: 4, preview_width: 8}
 """

@@ -13,7 +13,7 @@ import loss_inputs
 import torch
 from torch import Tensor
 
-from dfw import LossInputs, NoiseSchedule, Progress, PromptBatch, RenderOutput
+from dfw import LossInputs, NoiseSchedule, Progress, PromptBatch, RenderOutput, Views
 from dfw.distillation.base import Distillation
 from dfw_guidance.gaussian import Gaussian
 
@@ -68,7 +68,8 @@ def ask(
     others = {text: model.encode_text([known] * batch) for text, known in (texts or {}).items()}
     prompt = PromptBatch(model.encode_text(["y"] * batch), model.encode_text(["n"] * batch), texts=others)
     generator = torch.Generator().manual_seed(seed)
-    return LossInputs(render, loss_inputs.cameras(batch, z.shape[-1]), prompt, model, progress or Progress(0, 100), generator)
+    seen = Views(loss_inputs.cameras(batch, z.shape[-1]))
+    return LossInputs(render, seen, prompt, model, progress or Progress(0, 100), generator)
 
 
 def at(t: int) -> dict[str, float]:

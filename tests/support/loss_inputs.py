@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfw import CameraBatch, Guidance, LossInputs, Progress, PromptBatch, RaySamples, RenderOutput
+from dfw import CameraBatch, Guidance, LossInputs, Progress, PromptBatch, RaySamples, RenderOutput, Views
 
 
 def cameras(batch: int, side: int) -> CameraBatch:
@@ -23,10 +23,12 @@ def of_image(
     render = RenderOutput(colour, torch.ones_like(colour[..., 0]), torch.ones_like(colour[..., 0]))
     text = PromptBatch(guidance.encode_text([prompt] * batch), guidance.encode_text([negative] * batch))
     generator = torch.Generator().manual_seed(seed)
-    return LossInputs(render, cameras(batch, image.shape[-1]), text, guidance, progress or Progress(0, 100), generator)
+    seen = Views(cameras(batch, image.shape[-1]))
+    return LossInputs(render, seen, text, guidance, progress or Progress(0, 100), generator)
 
 
 def of_opacity(opacity: Tensor, samples: RaySamples | None = None) -> LossInputs:
     """Inputs without guidance, whose render has this `opacity` (B, H, W) and these samples."""
     render = RenderOutput(opacity[..., None].expand(*opacity.shape, 3), opacity, opacity, samples=samples)
-    return LossInputs(render, cameras(len(opacity), opacity.shape[-1]), None, None, Progress(0, 100), torch.Generator())
+    seen = Views(cameras(len(opacity), opacity.shape[-1]))
+    return LossInputs(render, seen, None, None, Progress(0, 100), torch.Generator())

@@ -118,3 +118,16 @@ def assert_is_the_box(found: Found, texture: np.ndarray | None, axes: tuple[int,
         if texture is not None:
             assert tuple(found.seen(texture)[face]) == SIDES[side]
     assert set(sides.values()) == {2}
+
+
+def assert_corners_lie_where_they_were_painted(found: Found, axes: tuple[int, int, int]) -> None:
+    """Each corner of each side has the texture coordinates that `painted_box` gave it there."""
+    box, sides = painted_box(), [np.array(normal) for normal in SIDES]
+    for points, uvs, outward in zip(found.points, found.uv, found.outward, strict=True):
+        world = np.zeros((4, 3))
+        world[:, list(axes)] = np.concatenate([outward[None], points])
+        side = next(index for index, normal in enumerate(sides) if np.abs(world[0] - normal).max() < 1e-6)
+        own = slice(4 * side, 4 * side + 4)
+        for place, uv in zip(world[1:], uvs, strict=True):
+            corner = np.abs(box.vertices[own] - place).max(1).argmin()
+            assert np.abs(box.uv[own][corner] - uv).max() < 1e-6

@@ -49,7 +49,7 @@ def two_steps(folder: Path, guidance: dict[str, Any], side: int = 16, **sections
         "renderer": {"type": "dreamfw/plane"},
         "guidance": guidance,
         "losses": {"sds": {"type": "dreamfw/sds", "guidance_scale": 20}},
-        "views": {"mode": "none"},
+        "prompter": "plain",
         "cameras": {"width": side, "batch_size": 2},
         "trainer": {"steps": 2, "preview_width": 16},
         "export": {"formats": [], "turntable_frames": 0, "turntable_width": 16},

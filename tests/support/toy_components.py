@@ -1,4 +1,4 @@
-"""Components that only say what they are: a geometry, a renderer and a loss of a distribution `acme`."""
+"""Components that only say what they are: a geometry, a renderer, two losses and a guidance of a distribution `acme`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, field_validator
 
-from dfw import ComponentConfig, Geometry, Loss, Renderer
+from dfw import ComponentConfig, Geometry, Guidance, Loss, Noise, Part, Renderer
 from dfw.config.schedules import Schedule
 from dfw.errors import GuidanceError
-from dfw.plugins.registry import Entry, Registry
+from dfw.plugins.discovery import Entry
+from dfw.plugins.registry import Registry
 
 built: list[str] = []
 
@@ -108,8 +109,75 @@ class Bend(Loss):
         raise NotImplementedError
 
 
+class Shine(Loss):
+    """A loss that asks a guidance, and holds components."""
+
+    class Config(ComponentConfig):
+        """What stands inside."""
+
+        noise: Part[Noise] = Part[Noise](type="dreamfw/gaussian")
+        more: dict[str, Part[Noise]] = {}  # noqa: RUF012
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        built.append("shine")
+        self.noise = config.noise.build()
+
+    @classmethod
+    def requires(cls, config: Config) -> frozenset[str]:
+        return frozenset({"noise-prediction"})
+
+    def forward(self, inputs):
+        raise NotImplementedError
+
+
+class Seer(Guidance):
+    """A model that sees some views at once, and may read text."""
+
+    class Config(ComponentConfig):
+        """What it sees."""
+
+        views: int = 1
+        reads: bool = False
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        built.append("seer")
+
+    @classmethod
+    def provides(cls, config: Config) -> frozenset[str]:
+        return frozenset({"noise-prediction", "text"} if config.reads else {"noise-prediction"})
+
+    @classmethod
+    def sees(cls, config: Config) -> int:
+        return config.views
+
+    def encode_text(self, texts):
+        raise NotImplementedError
+
+    def encode_image(self, image):
+        raise NotImplementedError
+
+    def decode_image(self, encoded):
+        raise NotImplementedError
+
+    def predict(self, noisy, timestep, conditioning):
+        raise NotImplementedError
+
+
 def entry(kind: str, name: str, component: type) -> Entry:
     return Entry(kind, name, "acme", "0.3", f"{component.__module__}:{component.__name__}", component)
 
 
-TOY = Registry([entry("geometry", "box", Box), entry("renderer", "tracer", Tracer), entry("loss", "bend", Bend)])
+BUILT_IN = [one for one in Registry.discover().entries() if one.kind not in ("geometry", "renderer", "loss", "guidance")]
+"""What a configuration means that does not name its cameras, prompter and file formats."""
+OWN = [
+    entry("geometry", "box", Box),
+    entry("renderer", "tracer", Tracer),
+    entry("guidance", "seer", Seer),
+    entry("loss", "bend", Bend),
+    entry("loss", "shine", Shine),
+]
+TOY = Registry([*OWN, *BUILT_IN])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dfw import Adapter, Guidance
+from dfw import Adapter, Guidance, LossSetup
 from dfw_losses.vsd import VSD
 
 
@@ -14,7 +14,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def bound(guidance: Guidance, seed: int = 0, **options: object) -> VSD:
     loss = VSD(VSD.Config.model_validate(options))
-    loss.bind(guidance, seeded(seed))
+    loss.bind(LossSetup(guidance, None, None, seeded(seed)))
     return loss
 
 

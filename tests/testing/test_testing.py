@@ -12,10 +12,10 @@ from command_line import fresh_plugins, run_dfw
 from fake_packages import on_path, write_package
 
 from dfw.errors import ConfigError, PluginError
-from dfw.plugins.registry import Entry, Registry
+from dfw.plugins.discovery import Entry
+from dfw.plugins.registry import Registry, registry
 from dfw.testing import LossTests, Skip, checks_of, run_checks
 from dfw.testing.check import Request, find, kit_for, survey
-from dfw.testing.files import kits_in
 from dfw.testing.outcomes import outcome_of
 from dfw_renderers.plane import Plane
 
@@ -129,17 +129,6 @@ def test_check_names_what_a_wrong_loss_breaks(capsys: pytest.CaptureFixture[str]
     assert "divide by the batch's size" in line
 
 
-def test_check_runs_the_kits_of_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    write(tmp_path / "bright.py", "sum")
-    Path("test_bright.py").write_text(KIT, encoding="utf-8")
-    with on_path(tmp_path):
-        code, out, _ = run_dfw("plugins", "check", "--tests", "test_bright.py", capsys=capsys)
-    assert code == 0
-    assert "expected failure  adds up views, on purpose" in out
-    with pytest.raises(PluginError, match=r"--tests .*no such Python file"):
-        kits_in(Path("nothing.py"))
-
-
 def test_options_come_from_set_or_from_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     plugin = str(write(Path("bright.py"), default=""))
     code, _, err = run_dfw("plugins", "check", "bright", "--plugin", plugin, capsys=capsys)
@@ -159,6 +148,22 @@ def test_options_come_from_set_or_from_a_run(capsys: pytest.CaptureFixture[str])
 def test_a_renderer_of_images_is_shown_one(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_dfw("plugins", "check", "plane", capsys=capsys)
     assert code == 0, out
+
+
+@pytest.mark.parametrize(
+    "name", ["random --kind cameras", "directional", "fixed", "learned", "ply"], ids=lambda name: name.split()[0]
+)
+def test_check_knows_every_kind(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run_dfw("plugins", "check", *name.split(), capsys=capsys)
+    assert code == 0, out
+    assert int(out.splitlines()[-1].split()[0]) >= 14
+
+
+def test_options_of_a_part_come_from_the_run_that_it_stands_in() -> None:
+    run = "prompt: a\ngeometry: {type: nerf}\nrenderer: {background: {type: checker, squares: 5}}\nlosses: {opacity: {}}\n"
+    Path("run.yaml").write_text(run.replace("{background", "{type: volume, background"), encoding="utf-8")
+    _, kit = kit_for(registry(), Request("checker", config="run.yaml"))
+    assert kit().config().squares == 5
 
 
 def test_names_are_found_or_explained() -> None:
@@ -228,10 +233,10 @@ def test_the_survey_tells_what_does_not_import_or_build(tmp_path: Path) -> None:
 
 def test_check_says_how_to_name_prompts_that_a_guidance_knows(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--set", "means={sunset: [1,0,0], forest: [0,1,0]}", "--set", "resolution=8"]
-    code, out, _ = run_dfw("plugins", "check", "dreamfw/gaussian", *options, capsys=capsys)
+    code, out, _ = run_dfw("plugins", "check", "dreamfw/gaussian", "--kind", "guidance", *options, capsys=capsys)
     assert code == 2
     assert "no mean for 'a red cube'; known: sunset, forest" in out
     assert "--prompt A --prompt B on the command line" in out
     known = "--prompt", "sunset", "--prompt", "forest"
-    code, out, _ = run_dfw("plugins", "check", "dreamfw/gaussian", *options, *known, capsys=capsys)
+    code, out, _ = run_dfw("plugins", "check", "dreamfw/gaussian", "--kind", "guidance", *options, *known, capsys=capsys)
     assert code == 0, out

@@ -13,11 +13,11 @@ from buffers import render
 from cameras import eye_frame, pixel_rays, random_cameras
 from compose import backgrounds
 from data import Words, World
-from dfw.config.camera_settings import CameraSettings, ViewSettings
-from dfw.runs.prompts import view_index, view_mix, view_texts
 from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS, allowed_colours
 
+from dfw_cameras.random import Random
 from dfw_geometry.shapes import COLOURS, KINDS, Single, Stack
+from dfw_prompters.directional import Directional, view_index, view_mix, view_texts
 
 
 def camera(azimuth: float, elevation: float) -> dict[str, torch.Tensor]:
@@ -80,7 +80,7 @@ def test_view_words(azimuth: float, elevation: float, fine: str, coarse: str) ->
 def test_words_of_a_run_are_those_the_prior_was_taught() -> None:
     elevation = torch.tensor([-12.0, 12.0, 12.5, 36.0, 36.5, 60.0, 75.0])
     for angles in (1, 4):
-        views = ViewSettings(sectors=8, angles=angles)
+        views = Directional.Config(sectors=8, angles=angles)
         index = view_index(torch.full_like(elevation, 100.0), elevation, views)
         for row, degrees in zip(index.tolist(), elevation.tolist(), strict=True):
             view = captions.view_words(100.0, degrees, angle=angles == 4)
@@ -193,6 +193,6 @@ def test_training_cameras_stay_in_their_ranges() -> None:
     cameras = random_cameras(2000, torch.Generator().manual_seed(6))
     assert float(cameras["elevation"].min()) >= -15
     assert 0.08 < float((cameras["elevation"] > 60).float().mean()) < 0.16
-    defaults = CameraSettings()
+    defaults = Random.Config()
     for key, (low, high) in (("distance", defaults.distance), ("fovy", defaults.fov)):
         assert low <= float(cameras[key].min()) <= float(cameras[key].max()) <= high

@@ -11,26 +11,22 @@ import click
 import rich_click
 
 from dfw.cli.options import plugin_options, use_plugins
+from dfw.config.kinds import KINDS
 
 if TYPE_CHECKING:
     from dfw.testing.outcomes import Outcome
 
 _WIDEST = len("expected failure")
+_KIND = max(map(len, KINDS))
 
 
 @click.command("check", cls=rich_click.RichCommand)
 @click.argument("name", required=False)
-@click.option("--kind", type=click.Choice(["geometry", "renderer", "guidance", "loss"]), help="Where NAME is used twice.")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Where NAME is used twice.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of the component; can be given again.")
 @click.option("--config", metavar="RUN.yaml", help="A run whose options for NAME, and whose other parts, are used.")
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="For guidance: give two that it can tell apart.")
 @click.option("--device", default="cpu", show_default=True, help="Where the checks run, e.g. cuda.")
-@click.option(
-    "--tests",
-    type=click.Path(path_type=Path),
-    metavar="FILE.py",
-    help="Run the kits that a test file subclasses, in place of NAME.",
-)
 @plugin_options
 def check(
     name: str | None,
@@ -39,7 +35,6 @@ def check(
     config: str | None,
     prompts: tuple[str, ...],
     device: str,
-    tests: Path | None,
     plugin_files: tuple[Path, ...],
     blocked: tuple[str, ...],
 ) -> int:
@@ -48,17 +43,8 @@ def check(
     Exit code 0 when nothing failed, else 2.
     """
     use_plugins(plugin_files, blocked)
-    about_one = kind or overrides or config or prompts or device != "cpu"
-    if tests is not None:
-        if name is not None or about_one:
-            raise click.UsageError("--tests says what to check and how: give no NAME and none of its options beside it")
-        from dfw.testing.files import kits_in
-        from dfw.testing.run import run_checks
-
-        totals = [_print(f"{kit.__name__} ({tests})", run_checks(kit)) for kit in kits_in(tests)]
-        return 2 if any(total["failed"] for total in totals) else 0
     if name is None:
-        if about_one:
+        if kind or overrides or config or prompts or device != "cpu":
             raise click.UsageError("--kind, --set, --config, --prompt and --device belong to one component: give its NAME")
         return _survey()
     from dfw.plugins.registry import registry
@@ -70,7 +56,7 @@ def check(
 
 
 def _print(title: str, outcomes: Iterable[Outcome]) -> Counter[str]:
-    """A line per check as soon as it is done, and how many ended how."""
+    """Prints a line per check as soon as it is done, and returns how many ended how."""
     click.echo(title)
     total: Counter[str] = Counter()
     for outcome in outcomes:
@@ -93,10 +79,10 @@ def _survey() -> int:
         failed += outcome.status == "failed"
         words = {"passed": "builds from its defaults", "skipped": "imports"}.get(outcome.status, f"{outcome.check} failed")
         reason = f"  {' '.join(outcome.reason.split())}" if outcome.reason else ""
-        click.echo(f"{entry.kind:<9} {entry.label:<36} {words}{reason}")
+        click.echo(f"{entry.kind:<{_KIND}} {entry.label:<36} {words}{reason}")
     for listener in listeners.active:
         hooks = ", ".join(listener.hooks)
-        click.echo(f"{'listener':<9} {f'{listener.name} ({listener.provider})':<36} {hooks}")
+        click.echo(f"{'listener':<{_KIND}} {f'{listener.name} ({listener.provider})':<36} {hooks}")
     for problem in unreadable:
         click.echo(f"problem: {problem}")
     return 2 if failed or unreadable else 0

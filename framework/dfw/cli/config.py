@@ -10,7 +10,7 @@ from typing import Any
 import click
 import rich_click
 
-from dfw.cli.options import FILE, compose_from, config_arguments, plugin_options, use_plugins
+from dfw.cli.options import FILE, columns, compose_from, config_arguments, plugin_options, stages_from, use_plugins
 
 
 @click.group("config", cls=rich_click.RichGroup)
@@ -23,10 +23,10 @@ def command() -> None:
 @plugin_options
 def show(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
     """Print CONFIG with every default written out and every name qualified."""
-    from dfw.config.load import to_yaml
+    from dfw.runs.stages import staged_yaml
 
     use_plugins(plugin_files, blocked)
-    click.echo(to_yaml(compose_from(config, overrides).resolved()), nl=False)
+    click.echo(staged_yaml(stages_from(config, overrides)), nl=False)
 
 
 @command.command("validate", cls=rich_click.RichCommand)
@@ -35,8 +35,12 @@ def show(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, ...]
 def validate(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
     """Check CONFIG: names, options, ranges, schedules, and that its parts fit together. Loads no model."""
     use_plugins(plugin_files, blocked)
-    composition = compose_from(config, overrides)
-    click.echo(f"{config}: valid; " + ", ".join(part.entry.qualified for part in composition.parts()))
+    found = stages_from(config, overrides)
+    stages = {name: f"stages.{name}." if name else "" for name in found}
+    parts = [(stages[name] + part.key, part.entry) for name, composition in found.items() for part in composition.parts()]
+    click.echo(f"{config}: valid")
+    for line in columns([(key, entry.qualified, entry.version) for key, entry in parts]):
+        click.echo(f"  {line}")
 
 
 @command.command("schema", cls=rich_click.RichCommand)
@@ -44,6 +48,7 @@ def validate(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, 
 @plugin_options
 def schema(out: Path | None, plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
     """Print the JSON Schema of configurations, installed plugins included, for editors that understand YAML."""
+    from dfw.atomic import write_text
     from dfw.errors import ConfigError
     from dfw.plugins.registry import registry
     from dfw.plugins.schema import schema as make_schema
@@ -54,7 +59,7 @@ def schema(out: Path | None, plugin_files: tuple[Path, ...], blocked: tuple[str,
         click.echo(text, nl=False)
         return
     try:
-        out.write_text(text, encoding="utf-8")
+        write_text(out, text)
     except OSError as error:
         raise ConfigError(
             f"--out {out}: cannot be written: {error.strerror}; name a file in a folder you may write to"
@@ -78,7 +83,7 @@ def diff(first: str, second: str, plugin_files: tuple[Path, ...], blocked: tuple
 
 
 def leaves(value: Any, path: str = "") -> dict[str, str]:
-    """Dotted path -> value, as JSON, of everything in a configuration that is not a mapping."""
+    """Returns dotted path -> value, as JSON, of everything in a configuration that is not a mapping."""
     if isinstance(value, Mapping) and value:
         found: dict[str, str] = {}
         for key, item in value.items():
@@ -88,6 +93,6 @@ def leaves(value: Any, path: str = "") -> dict[str, str]:
 
 
 def _source(name: str) -> str:
-    """A run directory stands for the configuration it was made with."""
+    """Returns the configuration that a run directory was made with; any other name as it is."""
     resolved = Path(name) / "resolved.yaml"
     return str(resolved) if resolved.is_file() else name

@@ -42,12 +42,14 @@ def check(
     """
     use_plugins(plugin_files, blocked)
     composition = compose_from(config, overrides)
+    from dfw.atomic import unused, write_text
+    from dfw.compose import guidance_path
     from dfw.prior.check import check_guidance_at
-    from dfw.runs.directory import unused, write_text
 
     found = check_guidance_at(composition, image, scale, points, draws, which)
     click.echo(found.table())
-    name = next(part.entry.qualified for part in composition.parts() if part.entry.kind == "guidance")
+    asked = guidance_path(composition.config, which or next(iter(composition.config.models)))
+    name = composition.chosen[asked].entry.qualified
     path = unused(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, found.svg(f"{name}: {composition.config.prompt!r}, scale {scale:g}"))

@@ -13,12 +13,11 @@ import rich_click
 
 from dfw.cli.options import plugin_options, use_plugins
 from dfw.config.kinds import KINDS
+from dfw.plugins.discovery import LISTENER
 
 if TYPE_CHECKING:
     from dfw.plugins.describe import Description, Option
-    from dfw.plugins.discovery import Found
-
-LISTENER = "listener"
+    from dfw.plugins.discovery import Entry
 
 
 @click.command("info", cls=rich_click.RichCommand)
@@ -35,20 +34,22 @@ def info(name: str, kind: str | None, plugin_files: tuple[Path, ...], blocked: t
 
 
 def _kind_of(name: str) -> str:
-    """The one kind that has a component of that name."""
+    """Finds the one kind that has a component of that name."""
     from dfw.plugins.discovery import scan
     from dfw.plugins.registry import registry
 
     known = registry()
     kinds = known.kinds_of(name) + ([LISTENER] if scan().listeners(name) else [])
     if len(kinds) > 1:
-        raise click.UsageError(f"{name!r} names a {' and a '.join(kinds)}: add --kind {' or --kind '.join(kinds)}")
+        raise click.UsageError(
+            f"{name!r} is the name of several kinds ({', '.join(kinds)}): add --kind {' or --kind '.join(kinds)}"
+        )
     if not kinds:
         raise known.unknown(name, "component or listener")
     return kinds[0]
 
 
-def _found(name: str) -> Found:
+def _found(name: str) -> Entry:
     from dfw.errors import PluginError
     from dfw.plugins.discovery import scan
 
@@ -57,24 +58,24 @@ def _found(name: str) -> Found:
         return matches[0]
     if not matches:
         raise PluginError(f"no listener named {name!r}; dfw plugins list shows all")
-    choices = ", ".join(f"{found.provider.distribution}/{found.name} ({found.provider})" for found in matches)
+    choices = ", ".join(f"{entry.qualified} ({entry.provider})" for entry in matches)
     raise PluginError(f"listener {name!r} is provided by several distributions; write one of {choices}")
 
 
-def _listener(found: Found) -> Iterator[str]:
+def _listener(entry: Entry) -> Iterator[str]:
     from dfw.errors import PluginError
     from dfw.plugins.listeners import Listeners
 
     listeners = Listeners()
-    listeners.load(found)
+    listeners.load(entry)
     if listeners.problems:
         raise PluginError(str(listeners.problems[0]))
     (listener,) = listeners.active
     yield f"{LISTENER} {listener.name}"
     yield from _facts(
         {
-            "distribution": str(found.provider),
-            "module": found.target,
+            "distribution": str(entry.provider),
+            "module": entry.target,
             "hooks": ", ".join(listener.hooks),
         }
     )

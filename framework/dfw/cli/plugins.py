@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import click
 import rich_click
 
 from dfw.cli.check import check
 from dfw.cli.info import info
 from dfw.cli.new import new
-from dfw.cli.options import use_plugins
+from dfw.cli.options import columns, use_plugins
 
 
 @click.group("plugins", cls=rich_click.RichGroup)
@@ -31,19 +29,11 @@ def list_plugins() -> None:
 
     use_plugins((), ())
     known, offered = registry(), scan()
-    rows = [(entry.kind, entry.qualified, entry.version, entry.target) for entry in known.entries()]
-    rows += [("listener", f"{f.provider.distribution}/{f.name}", f.provider.version, f.target) for f in offered.group("dfw")]
+    entries = [*known.entries(), *offered.listeners()]
+    rows = [(entry.kind, entry.qualified, entry.version, entry.target) for entry in entries]
     for line in columns([("KIND", "NAME", "VERSION", "FROM"), *rows]):
         click.echo(line)
-    for found in offered.blocked:
-        kind = found.group.removeprefix("dfw.").replace("dfw", "listener")
-        click.echo(f"blocked: {kind} {found.provider.distribution}/{found.name} {found.provider.version}")
+    for entry in offered.blocked:
+        click.echo(f"blocked: {entry.kind} {entry.label}")
     for problem in known.problems:
         click.echo(f"problem: {problem}")
-
-
-def columns(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Rows of text as lines, each column as wide as its widest cell."""
-    table = list(rows)
-    widths = [max(len(row[index]) for row in table) for index in range(len(table[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]

@@ -39,15 +39,12 @@ def command(
     if config is None:
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
     compositions = stages_from(config, overrides)
-    single = compositions.get("")
-    if dry_run:
-        from dfw.config.load import to_yaml
-        from dfw.runs.stages import staged_yaml
-
-        click.echo(staged_yaml(compositions) if single is None else to_yaml(single.resolved()), nl=False)
-        return 0
     from dfw.runs import runner, stages
 
+    if dry_run:
+        click.echo(stages.staged_yaml(compositions), nl=False)
+        return 0
+    single = compositions.get("")
     result = stages.run_stages(compositions) if single is None else runner.run(single.config, single)
     return STATUS_CODES[result.status]
 

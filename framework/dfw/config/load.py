@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,6 @@ class LoadedConfig:
     """The configuration."""
     provenance: Provenance
     """Where each value was written."""
-    files: tuple[Path, ...]
-    """The files that took part, base first."""
 
 
 Source = str | Path | Mapping[str, Any]
@@ -55,44 +53,47 @@ def load_with_provenance(source: Source, overrides: Sequence[str] = (), changes:
     read = _read(source)
     if "stages" in read.tree:
         raise ConfigError(f"{read.shown}: has stages, and this needs a configuration of one run; name a file without stages")
-    return _checked(read, overrides, changes or {})
+    return _checked(read, overrides, _with_text_keys(changes or {}))
 
 
 def load_stages(source: Source, overrides: Sequence[str] = (), changes: Tree | None = None) -> dict[str, LoadedConfig]:
     """Returns the stages of a configuration by name, in order. One without `stages` is a single stage called "".
 
-    A stage is a run's configuration. It merges over what it `extends` (a file, a shipped name, or an earlier stage) and over the
-    keys next to `stages`. An override `stages.NAME.key=value` changes that stage; any other override changes all stages.
+    A stage is a run's configuration. One that `extends` an earlier stage merges over that. Any other merges over the file or
+    shipped name that it extends, and over the keys next to `stages`. An override `stages.NAME.key=value` changes that stage; any
+    other override changes all stages.
     """
-    read = _read(source)
+    read, given = _read(source), _with_text_keys(changes or {})
     if "stages" not in read.tree:
-        return {"": _checked(read, overrides, changes or {})}
-    common = {key: value for key, value in read.tree.items() if key != "stages"}
+        found = {"": _checked(read, overrides, given)}
+        _check_start(found[""], ())
+        return found
     stages = read.tree["stages"]
     where = read.origins.get(("stages",), read.shown)
     if not isinstance(stages, dict) or not stages or not all(isinstance(node, dict) for node in stages.values()):
         raise ConfigError(f"{where}: stages: must map names to configurations, e.g. {{coarse: {{extends: dreamfusion}}}}")
     own, shared = _overrides_of(stages, overrides)
+    special = _changes_of(stages, given.pop("stages", {}))
     trees: dict[str, _Read] = {}
-    found: dict[str, LoadedConfig] = {}
+    found = {}
     for name, node in stages.items():
+        place = ("stages", name)
+        where = read.origins.get(place, read.shown)
         if not STAGE_NAME.fullmatch(name):
             raise ConfigError(f"{where}: stages.{name}: a stage's name has letters, digits, '-' and '_'")
-        origins = _below(read.origins, ("stages", name))
-        base = _base_of(node, origins, trees, read)
-        over, above = merge(
-            base.tree, common, base.origins, {path: o for path, o in read.origins.items() if path[:1] != ("stages",)}
-        )
-        tree, above = merge(over, {key: value for key, value in node.items() if key != "extends"}, above, origins)
-        trees[name] = _Read(tree, above, base.files, read.shown)
-        found[name] = _checked(trees[name], shared, changes or {}, own[name], ("stages", name))
-        start = found[name].config.start
-        if start is not None and start.stage is not None and start.stage not in list(stages)[: list(stages).index(name)]:
-            before = ", ".join(list(stages)[: list(stages).index(name)]) or "none"
-            raise ConfigError(
-                f"{where}: stages.{name}.start.stage: {start.stage!r} does not come before it (there are: {before})"
-            )
+        base = _base_of(node, read, place, trees)
+        mine = {key: value for key, value in node.items() if key != "extends"}
+        trees[name] = base.under(mine, _below(read.origins, place), where)
+        found[name] = _checked(trees[name], shared, merge(given, special[name], {}, {})[0], own[name], place)
+        _check_start(found[name], list(trees)[:-1])
     return found
+
+
+def _check_start(loaded: LoadedConfig, before: Sequence[str]) -> None:
+    start = loaded.config.start
+    if start is not None and start.stage is not None and start.stage not in before:
+        where = loaded.provenance.prefix(("start", "stage"))
+        raise ConfigError(f"{where}no stage before this one is called {start.stage!r}; there are {', '.join(before) or 'none'}")
 
 
 STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -104,47 +105,54 @@ class _Read:
 
     tree: Tree
     origins: Origins
-    files: tuple[Path, ...]
     shown: str
+    folder: Path | None = None
+    """What `extends` of a stage is relative to."""
+
+    def under(self, tree: Tree, origins: Origins, shown: str) -> _Read:
+        """Merges `tree` over this one."""
+        return _Read(*merge(self.tree, tree, self.origins, origins), shown)
 
 
 def _read(source: Source) -> _Read:
     if isinstance(source, Mapping):
-        tree = _with_text_keys(dict(source))
+        tree = _with_text_keys(source)
         base = tree.pop("extends", None)
-        below = _Read({}, {}, (), "argument") if base is None else _read(base)
-        merged, origins = merge(below.tree, tree, below.origins, _origins_of(tree))
-        return _Read(merged, origins, below.files, below.shown)
+        below = _Read({}, {}, "argument") if base is None else _read(base)
+        return below.under(tree, _origins_of(tree), below.shown)
     path = find_config(source)
-    files: list[Path] = []
-    tree, origins = _read_chain(path, files)
-    return _Read(tree, origins, tuple(files), _display(path))
+    return _Read(*_read_chain(path), _display(path), path.parent)
 
 
 def _origins_of(tree: Tree, path: KeyPath = ()) -> Origins:
     """Returns an origin for each value that was given in Python."""
-    origins: Origins = {path: f"argument {'.'.join(path)}"} if path else {}
+    origins: Origins = {}
     for key, value in tree.items():
-        origins |= (
-            _origins_of(value, (*path, key)) if isinstance(value, dict) else {(*path, key): f"argument {'.'.join((*path, key))}"}
-        )
+        origins[*path, key] = "argument"
+        origins |= _origins_of(value, (*path, key)) if isinstance(value, dict) else {}
     return origins
 
 
-def _checked(read: _Read, overrides: Sequence[str], changes: Tree, own: Sequence[str] = (), prefix: KeyPath = ()) -> LoadedConfig:
+def _checked(read: _Read, overrides: Sequence[str], changes: Tree, own: Sequence[str] = (), stage: KeyPath = ()) -> LoadedConfig:
     tree, origins = read.tree, read.origins
-    for texts, above in ((overrides, ()), (own, prefix)):
+    for texts, above in ((overrides, ()), (own, stage)):
         given, written = parse_overrides(texts, origins, above)
         tree, origins = merge(tree, given, origins, written)
-    given = _with_text_keys(changes)
-    tree, origins = merge(tree, given, origins, _origins_of(given))
-    provenance = Provenance({(): read.shown} | origins)
+    tree, origins = merge(tree, changes, origins, _origins_of(changes))
+    provenance = Provenance({(): read.shown} | origins, stage)
     data = _interpolate(tree, provenance)
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as error:
         raise ConfigError("\n".join(explain(error, data, RunConfig, provenance))) from None
-    return LoadedConfig(config, provenance, read.files)
+    return LoadedConfig(config, provenance)
+
+
+def _changes_of(stages: Mapping[str, Any], changes: Any) -> dict[str, Tree]:
+    """Returns stage -> its own changes. Raises ConfigError for other names."""
+    if not isinstance(changes, dict) or not all(name in stages and isinstance(tree, dict) for name, tree in changes.items()):
+        raise ConfigError(f"argument: stages: must map stages to their changes; the stages are {', '.join(stages)}")
+    return {name: changes.get(name, {}) for name in stages}
 
 
 def _overrides_of(stages: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -162,25 +170,25 @@ def _overrides_of(stages: Mapping[str, Any], overrides: Sequence[str]) -> tuple[
     return own, shared
 
 
-def _base_of(node: Tree, origins: Origins, earlier: Mapping[str, _Read], read: _Read) -> _Read:
-    """Reads what a stage extends: an earlier stage without its start, a file, or nothing."""
+def _base_of(node: Tree, read: _Read, place: KeyPath, earlier: Mapping[str, _Read]) -> _Read:
+    """Reads what a stage merges over: an earlier stage without its start, or what it extends and the keys next to `stages`."""
     base = node.get("extends")
-    if base is None:
-        return _Read({}, {}, read.files, read.shown)
-    where = origins.get(("extends",), read.shown)
-    if not isinstance(base, str):
-        raise ConfigError(f"{where}: extends: must be a file, a shipped configuration or a stage before (is {base!r})")
-    if base in earlier:
+    where = read.origins.get((*place, "extends"), read.shown)
+    if not isinstance(base, str | None):
+        raise ConfigError(f"{where}: {'.'.join(place)}.extends: must be a file, a shipped name or a stage before (is {base!r})")
+    if base is not None and base in earlier:
         tree = {key: value for key, value in earlier[base].tree.items() if key != "start"}
-        return _Read(tree, earlier[base].origins, earlier[base].files, read.shown)
-    folder = read.files[-1].parent if read.files else None
-    try:
-        path = find_config(base, folder)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: extends: {error}; stages before it: {', '.join(earlier) or 'none'}") from None
-    files = list(read.files)
-    tree, below = _read_chain(path, files)
-    return _Read(tree, below, tuple(files), read.shown)
+        return replace(earlier[base], tree=tree)
+    below = _Read({}, {}, read.shown)
+    if base is not None:
+        try:
+            path = find_config(base, read.folder)
+        except ConfigError as error:
+            stages = ", ".join(earlier) or "none"
+            raise ConfigError(f"{where}: {'.'.join(place)}.extends: {error}; stages before it: {stages}") from None
+        below = _Read(*_read_chain(path), read.shown)
+    common = {key: value for key, value in read.tree.items() if key != "stages"}
+    return below.under(common, {path: o for path, o in read.origins.items() if path[:1] != ("stages",)}, read.shown)
 
 
 def _below(origins: Origins, path: KeyPath) -> Origins:
@@ -220,7 +228,7 @@ def find_config(source: str | Path, relative_to: Path | None = None) -> Path:
     raise ConfigError(f"{path}: {what}; give a YAML file or one of: {', '.join(shipped_names())}")
 
 
-def _read_chain(path: Path, files: list[Path], seen: tuple[Path, ...] = ()) -> tuple[Tree, Origins]:
+def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> tuple[Tree, Origins]:
     """Reads a file and merges it over the files that it extends."""
     if path.resolve() in seen:
         chain = " -> ".join(_display(p) for p in (*seen, path.resolve()))
@@ -235,9 +243,8 @@ def _read_chain(path: Path, files: list[Path], seen: tuple[Path, ...] = ()) -> t
             below = find_config(base, path.parent)
         except ConfigError as error:
             raise ConfigError(f"{where}: extends: {error}") from None
-        base_tree, base_origins = _read_chain(below, files, (*seen, path.resolve()))
+        base_tree, base_origins = _read_chain(below, (*seen, path.resolve()))
         tree, origins = merge(base_tree, tree, base_origins, origins)
-    files.append(path)
     return tree, origins
 
 
@@ -267,10 +274,15 @@ def _read_file(path: Path) -> tuple[Tree, Origins]:
 
 
 def _with_text_keys(value: Any) -> Any:
-    """Turns keys into text, because YAML reads `1:` or `on:` as a number or a truth value."""
-    if isinstance(value, dict):
+    """Makes plain values with text as keys.
+
+    YAML reads `1:` or `on:` as a number or a truth value, and a configuration written in Python may hold paths and tuples.
+    """
+    if isinstance(value, Mapping):
         return {str(key): _with_text_keys(item) for key, item in value.items()}
-    return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list | tuple):
+        return [_with_text_keys(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _interpolate(tree: Tree, provenance: Provenance) -> Tree:

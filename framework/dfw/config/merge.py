@@ -28,12 +28,21 @@ def merge(base: Tree, over: Tree, base_origins: Origins, over_origins: Origins, 
         kind = kind_at(here)
         if kind is not None and isinstance(value, str):  # a component by its name alone
             value = {"type": value}  # noqa: PLW2901
+        if isinstance(old, str) and isinstance(value, dict):  # options of a component that the base names
+            old = {"type": old}
         if isinstance(old, dict) and isinstance(value, dict):
             kept = old if same_type(old, value, here) else _of_the_run(old, kind)
-            merged[key], origins = merge(kept, value, origins, over_origins, here)
+            merged[key], origins = merge(kept, value, _of(origins, here, kept, over_origins), over_origins, here)
         elif not (value is None and isinstance(old, dict) and default_type(here)):  # `sds:` alone changes nothing
             merged[key] = value
+            origins = _of(origins, here, {}, over_origins)
     return merged, origins
+
+
+def _of(origins: Origins, path: KeyPath, kept: Tree, over: Origins) -> Origins:
+    """Returns the origins without those of values below `path` that are gone."""
+    deep = len(path)
+    return {at: o for at, o in origins.items() if len(at) <= deep or at[:deep] != path or at[deep] in kept or at in over}
 
 
 def same_type(old: Tree, new: Tree, path: KeyPath) -> bool:

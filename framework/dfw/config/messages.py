@@ -30,12 +30,10 @@ def explain(
     sentences: list[str] = []
     for path, details, words in _one_per_place(error, data):
         problem = _problem(path, details, words, model)
-        named = _PATH_IN_FRONT.match(problem) if not path and not at else None
-        if named:  # a validator of the whole configuration writes the path itself
-            where = tuple(named[1].split("."))
-            problem = problem[named.end() :]
-        else:
-            where = (*at, *path)
+        where, named = (*at, *path), _PATH_IN_FRONT.match(problem)
+        below = tuple(named[1].split(".")) if named else ()
+        if named and below[0] in field_names(model, path):  # a check of several fields names the one at fault itself
+            where, problem = (*where, *below), problem[named.end() :]
         sentences.append(provenance.prefix(where) + problem + (f" ({owner})" if owner else ""))
     return list(dict.fromkeys(sentences))
 
@@ -121,16 +119,23 @@ def _problem(path: KeyPath, details: ErrorDetails, words: list[str], model: type
         return "missing; " + (_help(model, path) or "write a value")
     if kind in ("value_error", "assertion_error"):
         return str(details.get("ctx", {}).get("error", message))
-    if kind in ("model_type", "dict_type", "model_attributes_type"):
-        known = field_names(model, path)
-        example = f", e.g. {{{known[0]}: ...}}" if known else ""
-        return f"must be a mapping{example} (is {_shown(details['input'])})"
+    if kind in ("model_type", "dict_type", "model_attributes_type", "tuple_type", "list_type"):
+        return f"must be {_shape(kind, field_names(model, path), details['input'])} (is {_shown(details['input'])})"
     if kind == "union_tag_invalid":
         known, given = re.findall(r"'([^']*)'", details["ctx"]["expected_tags"]), details["ctx"]["tag"]
         near = get_close_matches(given, known, n=1, cutoff=0.6)
         return f"no type is called {given!r}" + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
     text = re.sub(r"^Input should be", "must be", message).split(", unable to parse")[0]
     return f"{' or '.join([text[0].lower() + text[1:], *words])} (is {_shown(details['input'])})"
+
+
+def _shape(kind: str, known: list[str], given: object) -> str:
+    """Says what a value of the wrong shape should be, with an example. `known`: the keys of the mapping that is wanted."""
+    if kind in ("tuple_type", "list_type"):
+        return f"a list, e.g. [{given}]" if isinstance(given, str | int | float) else "a list"
+    if known[:1] == ["type"]:
+        return "a name, or a mapping with its type and options"
+    return f"a mapping, e.g. {{{known[0]}: ...}}" if known else "a mapping"
 
 
 def _help(model: type[BaseModel], path: KeyPath) -> str:

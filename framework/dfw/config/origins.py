@@ -16,6 +16,8 @@ class Provenance:
     """Configuration path -> origin: `configs/x.yaml:4`, or `override 'geometry.radius=2'`."""
 
     origins: Mapping[KeyPath, str] = field(default_factory=dict)
+    stage: KeyPath = ()
+    """Where a stage's configuration stands in its file, e.g. ("stages", "refine"): messages write it before each path."""
 
     def where(self, path: KeyPath) -> str:
         """Returns the origin of `path`, or of the nearest parent that has one. Returns "" if none is known."""
@@ -25,9 +27,13 @@ class Provenance:
                 return origin
         return ""
 
+    def dotted(self, path: KeyPath) -> str:
+        """Returns `geometry.radius`, or `stages.refine.geometry.radius` in a stage."""
+        return ".".join((*self.stage, *path))
+
     def prefix(self, path: KeyPath) -> str:
         """Returns the beginning of a message about `path`, e.g. `configs/x.yaml:4: geometry.radius: `."""
-        origin, dotted = self.where(path), ".".join(path)
+        origin, dotted = self.where(path), self.dotted(path)
         return "".join(f"{part}: " for part in (origin, dotted) if part)
 
 

@@ -142,6 +142,15 @@ def check_conditioning(guidance: Component, texts: Sequence[str], found: object)
         raise broken(guidance, f"encode_text gave an embedding of shape {shape} for {len(texts)} texts, not (B, L, D)")
 
 
+def check_condition(guidance: Component, method: str, found: object) -> None:
+    """What `conditional` or `unconditional` gave: one row, which is repeated for every view."""
+    if not isinstance(found, Conditioning) or not isinstance(found.embedding, Tensor):
+        raise broken(guidance, f"{method}() gave a {type(found).__name__}, not a Conditioning of one row")
+    shape = tuple(found.embedding.shape)
+    if len(shape) != 3 or len(found) != 1:
+        raise broken(guidance, f"{method}() gave an embedding of shape {shape}, not one row (1, L, D)")
+
+
 def check_texts(prompter: Component, given: object) -> tuple[str, ...]:
     """What a prompter's `texts` gave: one text or more."""
     texts = tuple(given) if isinstance(given, list | tuple) else ()

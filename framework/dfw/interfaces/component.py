@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from dfw.config.settings import ComponentSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,6 +17,20 @@ class ComponentConfig(BaseModel):
     """Base of every component's `Config`: frozen, unknown keys refused; the docstring under a field becomes its help."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _types_of_parts(cls, value: Any) -> Any:
+        """A component inside keeps its default type where only its options are written."""
+        if not isinstance(value, Mapping):
+            return value
+        defaults = {info.alias or name: info.default for name, info in cls.model_fields.items()}
+        parts = {key: default.type for key, default in defaults.items() if isinstance(default, ComponentSettings)}
+        return {key: _typed(item, parts.get(key)) for key, item in value.items()}
+
+
+def _typed(options: Any, default: str | None) -> Any:
+    return {"type": default, **options} if default is not None and isinstance(options, Mapping) else options
 
 
 class Component:
@@ -25,7 +42,7 @@ class Component:
     """
 
     kind: ClassVar[str]
-    """Name of the kind, e.g. `geometry`: a key of `dfw.interfaces.kinds.KINDS`."""
+    """Name of the kind, e.g. `geometry`: a key of `dfw.config.kinds.KINDS`."""
     Config: ClassVar[type[ComponentConfig]] = ComponentConfig
     """The options, a subclass of ComponentConfig."""
     feature_hints: ClassVar[dict[str, str]] = {}

@@ -39,8 +39,10 @@ class Geometry(Component, nn.Module, ABC):
             raise ConfigError(
                 f"{name_of(self)} cannot start from {name_of(source)}: by default a geometry starts only from its own class"
             )
+        state = source.state_dict()
+        self.allocate({name: tensor.shape for name, tensor in state.items()})  # the source may have grown
         try:
-            self.load_state_dict(source.state_dict())
+            self.load_state_dict(state)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise ConfigError(f"{name_of(self)} cannot start from {name_of(source)}: their options differ ({reason})") from None

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -38,10 +37,12 @@ def normal_picture(normal: Tensor, opacity: Tensor, cameras: CameraBatch) -> Ten
     """Normals seen from the camera: red left, green up, blue towards it, each (n + 1)/2. (B, H, W, 3) in [0, 1].
 
     These are the colours of NYU-V2's normals, which ControlNet 1.1's Normal-BAE model reads. normal (B, H, W, 3): in world
-    space, of any length. opacity O (B, H, W): the share 1 - O shows a wall that faces the camera.
+    space, of any length, 0 included. opacity O (B, H, W): the share 1 - O shows a wall that faces the camera.
     """
     axes = cameras.camera_to_world[:, :3, :3]
-    right, up, back = torch.einsum("bji,bhwj->bhwi", axes, F.normalize(normal, dim=-1)).unbind(-1)
+    length = torch.linalg.vector_norm(normal, dim=-1, keepdim=True)
+    unit = normal / torch.where(length > 0, length, 1)  # no 0/0, and no gradient of 1e12 where there is no normal
+    right, up, back = torch.einsum("bji,bhwj->bhwi", axes, unit).unbind(-1)
     wall = torch.zeros_like(opacity), torch.zeros_like(opacity), torch.ones_like(opacity)
     seen = torch.stack([torch.lerp(w, n, opacity) for w, n in zip(wall, (-right, up, back), strict=True)], -1)
     return (seen + 1) / 2

@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dfw.errors import PluginError, one_line
+from dfw.errors import PluginError
 from dfw.interfaces.component import Component
-from dfw.plugins.registry import Entry
+from dfw.plugins.discovery import Entry
+from dfw.plugins.fence import plugin_code
 
 log = logging.getLogger("dfw.plugins.describe")
 
@@ -52,13 +53,9 @@ class Description:
 
 
 def describe(entry: Entry, cls: type[Component]) -> Description:
-    """Everything `dfw plugins info` shows. Raises PluginError, with distribution and version, for a Config that has no schema."""
-    try:
+    """Gathers what `dfw plugins info` shows. Raises PluginError, with distribution and version, for a Config without a schema."""
+    with plugin_code(f"{entry.kind} {entry.label}: its Config", "cannot be described", ()):
         options = tuple(options_of(cls.Config))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise PluginError(f"{entry.kind} {entry.label}: its Config cannot be described: {one_line(error)}") from error
     module = f"{cls.__module__}:{cls.__qualname__}"
     config = _defaults(entry, cls.Config)
     features = {question: _features(cls, config, question) for question in ("requires", "provides")}
@@ -69,7 +66,7 @@ def describe(entry: Entry, cls: type[Component]) -> Description:
 
 
 def options_of(config: type[BaseModel]) -> Iterator[Option]:
-    """The fields of a Config, those of nested ones after their own, each with a dotted path."""
+    """Gives the fields of a Config with dotted paths. Those of nested ones follow their own field."""
     schema = config.model_json_schema()
     yield from _fields(schema, schema.get("$defs", {}), "", {}, "")
 
@@ -92,7 +89,7 @@ def _fields(node: Schema, known: Schema, prefix: str, defaults: Any, when: str) 
 
 
 def _nested(field: Schema, known: Schema) -> list[tuple[Schema, bool]]:
-    """The models a field may hold, and whether there are several; ramps are numbers that move, and none."""
+    """Returns the models a field may hold, each with whether there are several. A ramp counts as a number."""
     branches = [_target(branch, known) for branch in _branches(field, known)]
     models = [branch for branch in branches if branch.get("type") == "object" and "properties" in branch and not _is_ramp(branch)]
     return [(model, len(models) > 1) for model in models]
@@ -117,12 +114,14 @@ def _is_ramp(node: Schema) -> bool:
 
 
 def type_of(field: Schema, known: Schema) -> str:
-    """A field's type and range in words: `number > 0`, `'softplus' or 'exp'`, `[number, number]`, `number or ramp`."""
+    """Says a field's type and range in words: `number > 0`, `'softplus' or 'exp'`, `[number, number]`, `number or ramp`."""
     texts = dict.fromkeys(_one_type(_target(branch, known), known) for branch in _branches(field, known))
     return " or ".join(texts)
 
 
 def _one_type(node: Schema, known: Schema) -> str:
+    if "x-dfw-kind" in node:
+        return f"{node['x-dfw-kind']} (a component)"
     if "const" in node or "enum" in node:
         return " or ".join(repr(value) for value in node.get("enum", [node.get("const")]))
     if "anyOf" in node or "oneOf" in node:
@@ -156,22 +155,20 @@ def _shown(default: Any) -> str:
 
 
 def _defaults(entry: Entry, config: type[BaseModel]) -> BaseModel:
-    """The default options; of a Config with required fields, or one that breaks, what there is of them."""
+    """Returns the default options. Of a Config with required fields, or one that breaks, it returns those there are."""
     try:
-        return config()
+        with plugin_code(f"{entry.kind} {entry.label}: its Config", "breaks on its defaults", (ValidationError,)):
+            return config()
     except ValidationError:
         pass
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        log.warning("%s %s: its Config raises %s on its defaults", entry.kind, entry.label, one_line(error))
+    except PluginError as error:
+        log.warning("%s", error)
     return config.model_construct()
 
 
 def _features(cls: type[Component], config: BaseModel, question: str) -> frozenset[str] | None:
     try:
-        return frozenset(str(word) for word in getattr(cls, question)(config))
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # it depends on options that have no default
+        with plugin_code(cls.__qualname__, f"cannot say what it {question}", ()):
+            return frozenset(str(word) for word in getattr(cls, question)(config))
+    except PluginError:  # it depends on options that have no default
         return None

@@ -6,20 +6,18 @@ Imports no torch. Environment: `DFW_BLOCK_PLUGINS` holds distribution names, sep
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, distribution, distributions
 
-from dfw.errors import PluginError, one_line
-from dfw.plugins.torch_state import kept
-
-log = logging.getLogger("dfw.plugins.listeners")
+from dfw.config.kinds import KINDS
+from dfw.errors import PluginError
+from dfw.plugins.fence import plugin_code
 
 BUILT_IN = "dreamfw"
 """The distribution the built-in components belong to; it cannot be blocked."""
@@ -28,9 +26,14 @@ BLOCKED = "blocked (--block, DFW_BLOCK_PLUGINS or DFW_NO_PLUGINS)"
 LOCAL = "local"
 """The distribution name of what a notebook or a `--plugin` file registered."""
 
+LISTENER = "listener"
+"""The kind of an entry of group `dfw`; components are of a kind of `KINDS`."""
+
 INTERFACE = 1
 """Version of the plugin interface that this core speaks: group `dfw.<kind>`; a break of it makes `dfw2.<kind>`."""
 
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+"""What a component may be called."""
 _GROUP = re.compile(r"^dfw(\d*)(\..+)?$")
 
 
@@ -46,23 +49,36 @@ class Provider:
 
 
 @dataclass(frozen=True)
-class Found:
-    """One entry point: `name` in `group`, pointing at `target` ("module:attribute" or "module"), offered by `provider`."""
+class Entry:
+    """What a distribution offers: a component of some `kind`, or a listener, at `target` ("module:attribute" or "module")."""
 
-    group: str
-    name: str
-    target: str
-    provider: Provider
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a part of a run comes from: its qualified `name`, the distribution and its `version`, the `module` that holds it."""
-
+    kind: str
     name: str
     distribution: str
     version: str
-    module: str
+    target: str
+    value: object = field(default=None, repr=False)
+    """What was registered by hand; None: what stands at `target`."""
+
+    @property
+    def provider(self) -> Provider:
+        """Whose it is."""
+        return Provider(self.distribution, self.version)
+
+    @property
+    def qualified(self) -> str:
+        """`distribution/name`, which is never ambiguous."""
+        return f"{self.distribution}/{self.name}"
+
+    @property
+    def label(self) -> str:
+        """For messages: `acme/nerf 0.3`."""
+        return f"{self.qualified} {self.version}"
+
+    def facts(self) -> dict[str, str]:
+        """Returns what the manifest of a run says of it."""
+        module = self.target.partition(":")[0]
+        return {"name": self.qualified, "distribution": self.distribution, "version": self.version, "module": module}
 
 
 @dataclass(frozen=True)
@@ -81,26 +97,22 @@ class Problem:
 class Scan:
     """What the installed distributions offer: usable entry points, those the user `blocked`, and what is wrong with the rest."""
 
-    found: tuple[Found, ...]
-    blocked: tuple[Found, ...]
+    found: tuple[Entry, ...]
+    blocked: tuple[Entry, ...]
     problems: tuple[Problem, ...]
 
-    def group(self, name: str) -> tuple[Found, ...]:
-        """The usable entry points of one group."""
-        return tuple(found for found in self.found if found.group == name)
-
-    def listeners(self, name: str) -> tuple[Found, ...]:
-        """The listeners that `name` means, bare or `distribution/name`."""
-        return tuple(one for one in self.group("dfw") if name in (one.name, f"{one.provider.distribution}/{one.name}"))
+    def listeners(self, name: str | None = None) -> tuple[Entry, ...]:
+        """Returns all listeners, or those that `name` means, bare or `distribution/name`."""
+        return tuple(one for one in self.found if one.kind == LISTENER and name in (None, one.name, one.qualified))
 
 
 def normalise(name: str) -> str:
-    """A distribution name as PEP 503 compares it: lower case, runs of `-_.` as one hyphen."""
+    """Writes a distribution name as PEP 503 compares it: lower case, runs of `-_.` as one hyphen."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def blocked_names() -> frozenset[str]:
-    """Normalised distribution names of `DFW_BLOCK_PLUGINS`. Raises PluginError when the built-in distribution is among them."""
+    """Returns the distributions of `DFW_BLOCK_PLUGINS`, normalised. Raises PluginError if the built-in one is among them."""
     names = frozenset(normalise(name.strip()) for name in os.environ.get("DFW_BLOCK_PLUGINS", "").split(",") if name.strip())
     if BUILT_IN in names:
         raise PluginError(f"{BUILT_IN} holds the built-in components and cannot be blocked; block the other distribution instead")
@@ -114,7 +126,7 @@ def block(names: tuple[str, ...]) -> None:
 
 
 def useless_blocks() -> list[str]:
-    """A sentence for each name of `DFW_BLOCK_PLUGINS` that blocks nothing, with the nearest one that would."""
+    """Returns a sentence for each name of `DFW_BLOCK_PLUGINS` that blocks nothing, with the nearest one that would."""
     names = blocked_names()
     if not names:
         return []
@@ -130,7 +142,7 @@ def useless_blocks() -> list[str]:
 
 
 def built_ins_only() -> bool:
-    """Whether `DFW_NO_PLUGINS` asks for the built-in components alone."""
+    """Returns whether `DFW_NO_PLUGINS` asks for the built-in components alone."""
     return os.environ.get("DFW_NO_PLUGINS", "").strip().lower() not in ("", "0", "false", "no")
 
 
@@ -140,8 +152,8 @@ def scan() -> Scan:
     Of a distribution that is on the path twice the first copy counts, as for imports.
     """
     names, only_built_in = blocked_names(), built_ins_only()
-    found: list[Found] = []
-    blocked: list[Found] = []
+    found: list[Entry] = []
+    blocked: list[Entry] = []
     problems: list[Problem] = []
     for owner in _owners(problems):
         provider = Provider(normalise(owner.metadata["Name"]), owner.version)
@@ -180,12 +192,12 @@ def _owners(problems: list[Problem]) -> Iterator[Distribution]:
 
 
 def _place(owner: Distribution) -> str:
-    """The folder that holds a distribution's metadata."""
+    """Returns the folder that holds a distribution's metadata."""
     return str(getattr(owner, "_path", "a package on the import path"))
 
 
 def unreadable() -> Iterator[str]:
-    """A sentence for each distribution, with plugins or without, whose entry points Python cannot read.
+    """Gives a sentence for each distribution, with plugins or without, whose entry points Python cannot read.
 
     Libraries read those of all distributions when they are imported, pydantic and torch among them, and give up at such a one.
     """
@@ -199,33 +211,32 @@ def unreadable() -> Iterator[str]:
             )
 
 
-def _sort(point: EntryPoint, provider: Provider, into: list[Found], problems: list[Problem]) -> None:
+def _sort(point: EntryPoint, provider: Provider, into: list[Entry], problems: list[Problem]) -> None:
     match = _GROUP.match(point.group)
     if match is None:
         return
     subject = f"{point.name} = {point.value} in group {point.group}"
+    kind = point.group.removeprefix("dfw.") if match[2] else LISTENER
     if match[1]:
         reason = f"speaks plugin interface {match[1]}, this dfw speaks {INTERFACE}; install versions of both that agree"
         problems.append(Problem(provider, subject, reason))
     elif point.pattern.match(point.value) is None:
         problems.append(Problem(provider, subject, 'not of the form "module:name"'))
-    elif any((f.group, f.name, f.provider) == (point.group, point.name, provider) for f in into):
+    elif match[2] and kind not in KINDS:
+        problems.append(Problem(provider, f"group {point.group}", f"no such kind; there are {', '.join(KINDS)}"))
+    elif match[2] and not NAME.match(point.name):
+        problems.append(Problem(provider, f"name {point.name!r}", "use letters, digits, '.', '_' and '-'"))
+    elif any((one.kind, one.name, one.provider) == (kind, point.name, provider) for one in into):
         problems.append(Problem(provider, subject, "named twice; the first one counts"))
     else:
-        into.append(Found(point.group, point.name, point.value, provider))
+        into.append(Entry(kind, point.name, provider.distribution, provider.version, point.value))
 
 
-def import_target(found: Found, subject: str) -> object:
-    """Imports what `found` points at, fenced: whatever happens at import becomes a PluginError naming its distribution.
+def import_target(entry: Entry) -> object:
+    """Imports what `entry` points at. Whatever happens becomes a PluginError that names its distribution.
 
-    Only KeyboardInterrupt passes, so that Ctrl-C stays Ctrl-C. What is printed meanwhile goes to stderr: the program's own output
-    may be read by another program. What is changed of torch's global state is put back, and told.
+    What is printed meanwhile goes to stderr: the program's own output may be read by another program.
     """
-    who = f"{subject} of {found.provider}"
-    try:
-        with redirect_stdout(sys.stderr), kept(lambda changes: log.warning("importing %s changed %s; put back", who, changes)):
-            return EntryPoint(found.name, found.target, found.group).load()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit too: a plugin must not end the program by being imported
-        raise PluginError(f"{who} failed to load from {found.target}: {one_line(error)}") from error
+    who = f"{entry.kind} '{entry.name}' of {entry.provider}"
+    with redirect_stdout(sys.stderr), plugin_code(who, f"failed to load from {entry.target}", ()):
+        return EntryPoint(entry.name, entry.target, "dfw").load()

@@ -20,9 +20,9 @@ import pluggy
 
 from dfw.errors import DivergedError, PluginError, one_line
 from dfw.interfaces import hooks
-from dfw.plugins.discovery import BUILT_IN, LOCAL, Found, Origin, Problem, Provider, import_target, scan
+from dfw.plugins.discovery import BUILT_IN, LISTENER, LOCAL, Entry, Problem, Provider, import_target, scan
+from dfw.plugins.fence import plugin_code
 from dfw.plugins.requirements import version_of
-from dfw.plugins.torch_state import kept
 
 if TYPE_CHECKING:
     import click
@@ -34,6 +34,8 @@ log = logging.getLogger("dfw.plugins.listeners")
 
 HOOKS = ("dfw_run_started", "dfw_step_ended", "dfw_scene_lent", "dfw_run_ended", "dfw_register_commands")
 """All hooks, in the order of a run."""
+STOPPING = HOOKS[:2]
+"""Those in which a listener may end the run with DivergedError."""
 
 _FILE = "dfw_plugin_"
 _files: dict[Path, ModuleType] = {}
@@ -41,39 +43,40 @@ _files: dict[Path, ModuleType] = {}
 
 @dataclass(frozen=True)
 class Listener:
-    """An object with hook implementations, and who it comes from.
+    """An object with hook implementations, and where it comes from.
 
     Each has a manager of its own, so that none can hide another: pluggy's compare and hash what they hold.
     """
 
-    name: str
-    provider: Provider
+    entry: Entry
     instance: object
     manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager("dfw"), repr=False)
 
     @property
-    def origin(self) -> Origin:
-        """Where it comes from, for the manifest."""
-        module = self.instance.__name__ if isinstance(self.instance, ModuleType) else type(self.instance).__module__
-        return Origin(self.name, self.provider.distribution, self.provider.version, module)
+    def name(self) -> str:
+        """Its qualified name."""
+        return self.entry.qualified
+
+    @property
+    def provider(self) -> Provider:
+        """Whose it is."""
+        return self.entry.provider
 
     @property
     def hooks(self) -> list[str]:
         """The hooks it implements, in the order of `HOOKS`."""
         return [hook for hook in HOOKS if getattr(self.manager.hook, hook).get_hookimpls()]
 
-    def listen(self) -> None:
-        """Finds its hooks. Raises PluginError for a wrong name or arguments, and where there is none."""
+    def listen(self) -> str:
+        """Finds its hooks. Says what is wrong with them: a name, arguments, or that there is none; nothing where all is well."""
         self.manager.add_hookspecs(hooks)
         try:
-            self.manager.register(self.instance, name=self.name)
-            self.manager.check_pending()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise PluginError(f"{one_line(error)}{self._advice()}") from error
-        if not self.hooks:
-            raise PluginError(f"it has no hook of dfw{self._advice()}")
+            with plugin_code(f"listener '{self.name}' of {self.provider}", "has hooks that cannot be called", ()):
+                self.manager.register(self.instance, name=self.name)
+                self.manager.check_pending()
+        except PluginError as error:
+            return f"{one_line(error.__cause__ or error)}{self._advice()}"
+        return "" if self.hooks else f"it has no hook of dfw{self._advice()}"
 
     def _advice(self) -> str:
         written = hook_like(self.instance)
@@ -106,38 +109,31 @@ class Listeners:
 
     def add(self, listener: Listener) -> None:
         """Registers one; what has no hooks, wrong ones, or is there already is left out, and a problem."""
-        subject = f"listener '{listener.name}'"
-        try:
-            twin = next((other for other in self._active if other.instance is listener.instance), None)
-            if twin is not None:
-                raise PluginError(f"it is the same as {twin.name} of {twin.provider}")
-            listener.listen()
-        except PluginError as error:
-            self.problems.append(Problem(listener.provider, subject, f"{error}; it is left out"))
-            return
-        self._active.append(listener)
+        twin = next((other for other in self._active if other.instance is listener.instance), None)
+        wrong = listener.listen() if twin is None else f"it is the same as {twin.name} of {twin.provider}"
+        if wrong:
+            self.problems.append(Problem(listener.provider, f"listener '{listener.name}'", f"{wrong}; it is left out"))
+        else:
+            self._active.append(listener)
 
-    def load(self, found: Found) -> None:
-        """Imports and registers one entry point of group `dfw`: a module, an object, or a class, of which one is made.
+    def load(self, entry: Entry) -> None:
+        """Imports and registers a listener: a module, an object, or a class, of which one is made.
 
         A failure is a problem, and the rest goes on.
         """
         try:
-            instance = import_target(found, f"listener '{found.name}'")
+            instance = import_target(entry)
             if isinstance(instance, type):
-                with kept(lambda changes: log.warning("%s of %s changed %s; put back", found.name, found.provider, changes)):
+                with plugin_code(f"listener '{entry.name}' of {entry.provider}", "failed to start", ()):
                     instance = instance()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # SystemExit too, from the constructor
-            cause = error.__cause__ if isinstance(error, PluginError) and error.__cause__ else error
-            reason = f"failed to load from {found.target}: {one_line(cause)}; it is left out"
-            self.problems.append(Problem(found.provider, f"listener '{found.name}'", reason))
-            return
-        self.add(Listener(f"{found.provider.distribution}/{found.name}", found.provider, instance))
+        except PluginError as error:
+            reason = f"failed to load from {entry.target}: {one_line(error.__cause__ or error)}; it is left out"
+            self.problems.append(Problem(entry.provider, f"listener '{entry.name}'", reason))
+        else:
+            self.add(Listener(entry, instance))
 
     def warn(self) -> None:
-        """Tells the user of the problems so far; those that come later are told as they come."""
+        """Warns of the problems so far. Later ones are warned of as they come."""
         for problem in self.problems:
             log.warning("%s", problem)
 
@@ -179,27 +175,27 @@ class Listeners:
         self._each(hook, tell)
 
     def _each(self, hook: str, action: Callable[[Listener, Callable[..., object]], object]) -> None:
-        """`action` for each listener that implements `hook`: in order of registration, but for pluggy's tryfirst and trylast."""
+        """Runs `action` for each listener that has `hook`, in order of registration, except for pluggy's tryfirst and trylast."""
         heard = [(one, getattr(one.manager.hook, hook)) for one in self._active if hook in one.hooks]
         for listener, call in sorted(heard, key=lambda pair: _turn(pair[1])):
             self._fenced(listener, hook, lambda: action(listener, call))  # noqa: B023
 
     def _fenced(self, listener: Listener, hook: str, action: Callable[[], object]) -> None:
-        def changed(changes: str) -> None:
-            self._report(listener.provider, f"listener '{listener.name}'", f"{hook} changed {changes}; put back")
+        def report(what: str) -> None:
+            self._report(listener.provider, f"listener '{listener.name}'", f"{hook} {what}")
 
         try:
-            with kept(changed):
+            with plugin_code(
+                listener.name, hook, (DivergedError,) if hook in STOPPING else (), lambda it: report(f"changed {it}; put back")
+            ):
                 action()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # SystemExit too: a listener must not end a run of hours
-            if isinstance(error, DivergedError) and hook in ("dfw_run_started", "dfw_step_ended"):
-                raise DivergedError(f"{error} (listener {listener.name}, {listener.provider})") from error
+        except DivergedError as error:
+            raise DivergedError(f"{error} (listener {listener.name}, {listener.provider})") from error
+        except PluginError as error:
             self._active = [other for other in self._active if other is not listener]
-            reason = f"{hook} raised {one_line(error)}; it is switched off, the run goes on"
-            self._report(listener.provider, f"listener '{listener.name}'", reason)
-            log.info("traceback of %s", listener.name, exc_info=error)
+            cause = error.__cause__ or error
+            report(f"raised {one_line(cause)}; it is switched off, the run goes on")
+            log.info("traceback of %s", listener.name, exc_info=cause)
 
     def _report(self, provider: Provider, subject: str, reason: str) -> None:
         problem = Problem(provider, subject, reason)
@@ -210,23 +206,24 @@ class Listeners:
 
 
 def _turn(caller: pluggy.HookCaller) -> int:
-    """Whether a listener is called before the others (0), among them, or after them (2)."""
+    """Returns whether a listener is called before the others (0), among them (1), or after them (2)."""
     (implementation, *_) = caller.get_hookimpls()
     return 0 if implementation.tryfirst else 2 if implementation.trylast else 1
 
 
 def load_listeners(extra: Sequence[object] = ()) -> Listeners:
-    """`extra` (objects with hook implementations, built in), those of `--plugin` files, and those of installed distributions."""
+    """Loads listeners: `extra` (built-in objects with hooks), those of `--plugin` files, and those of installed distributions."""
     listeners = Listeners()
     for number, instance in enumerate(extra):
-        provider = Provider(BUILT_IN, version_of(BUILT_IN))
-        listeners.add(Listener(f"{BUILT_IN}/{type(instance).__name__}-{number}", provider, instance))
+        kind = type(instance)
+        name, target = f"{kind.__name__}-{number}", f"{kind.__module__}:{kind.__qualname__}"
+        listeners.add(Listener(Entry(LISTENER, name, BUILT_IN, version_of(BUILT_IN), target), instance))
     for path, module in _files.items():
         if hook_like(module):  # else it registers components only
-            name = f"{LOCAL}/{module.__name__.removeprefix(_FILE)}"
-            listeners.add(Listener(name, Provider(LOCAL, str(path)), module))
-    for found in scan().group("dfw"):
-        listeners.load(found)
+            name = module.__name__.removeprefix(_FILE)
+            listeners.add(Listener(Entry(LISTENER, name, LOCAL, str(path), module.__name__), module))
+    for entry in scan().listeners():
+        listeners.load(entry)
     return listeners
 
 
@@ -246,12 +243,10 @@ def load_plugin_file(path: Path) -> ModuleType:
     module = module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with redirect_stdout(sys.stderr), kept(lambda changes: log.warning("--plugin %s changed %s; put back", path, changes)):
+        with redirect_stdout(sys.stderr), plugin_code(f"--plugin {path}", "failed to load", ()):
             spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
+    except PluginError:
         del sys.modules[name]
-        raise PluginError(f"--plugin {path} failed to load: {one_line(error)}") from error
+        raise
     _files[path] = module
     return module

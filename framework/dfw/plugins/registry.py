@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import isabstract
 from pkgutil import resolve_name
@@ -13,54 +11,19 @@ from typing import TYPE_CHECKING
 
 from dfw.config.kinds import KINDS
 from dfw.errors import PluginError
-from dfw.plugins.discovery import BLOCKED, LOCAL, Found, Problem, Provider, import_target, normalise, scan
+from dfw.plugins.discovery import BLOCKED, LISTENER, LOCAL, NAME, Entry, Problem, import_target, normalise, scan
 from dfw.plugins.signatures import mismatch
 
 if TYPE_CHECKING:
     from dfw.interfaces.component import Component
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A component that can be named: its `kind` and `name`, and who provides it from which `target` ("module:Class")."""
-
-    kind: str
-    name: str
-    distribution: str
-    version: str
-    target: str
-    _class: type[Component] | None = field(default=None, repr=False)
-
-    @property
-    def qualified(self) -> str:
-        """`distribution/name`, which is never ambiguous."""
-        return f"{self.distribution}/{self.name}"
-
-    @property
-    def label(self) -> str:
-        """For messages: `acme/nerf 0.3`."""
-        return f"{self.qualified} {self.version}"
-
-    def kept(self, node: Mapping[str, object]) -> dict[str, object]:
-        """What of a configuration's node belongs to the run and not to the component."""
-        return {key: value for key, value in node.items() if key in KINDS[self.kind].reserved and key != "type"}
-
-    def load(self) -> type[Component]:
-        """The class, imported and checked. Raises PluginError naming distribution, version and target for whatever goes wrong."""
-        if self._class is not None:
-            return self._class
-        found = Found(f"dfw.{self.kind}", self.name, self.target, Provider(self.distribution, self.version))
-        return check_component(self, import_target(found, f"{self.kind} '{self.name}'"))
-
 
 def check_component(entry: Entry, value: object) -> type[Component]:
-    """`value` as a class of `entry`'s kind. Raises PluginError when it is another thing, abstract, or has no usable `Config`."""
+    """Returns `value` as a class of `entry`'s kind. Raises PluginError for another thing, an abstract class, or a bad Config."""
     from dfw.interfaces.component import ComponentConfig
 
     interface = resolve_name(KINDS[entry.kind].interface)
-    who = f"{entry.kind} '{entry.name}' of {entry.distribution} {entry.version} ({entry.target})"
+    who = f"{entry.kind} '{entry.name}' of {entry.provider} ({entry.target})"
     if not (isinstance(value, type) and issubclass(value, interface)):
         raise PluginError(
             f"{who} is {_describe(value)}, not a subclass of dfw.{interface.__name__}; point the entry point at one"
@@ -98,22 +61,13 @@ class Registry:
 
     @classmethod
     def discover(cls) -> Registry:
-        """All components of the installed distributions, read from metadata; imports none of them."""
+        """Reads all components of the installed distributions from metadata, and imports none of them."""
         found = scan()
-        problems = list(found.problems)
-        entries: list[Entry] = []
-        for item in found.found:
-            kind = item.group.removeprefix("dfw.")
-            if kind in KINDS and _NAME.match(item.name):
-                entries.append(_entry(item))
-            elif kind in KINDS:
-                problems.append(Problem(item.provider, f"name {item.name!r}", "use letters, digits, '.', '_' and '-'"))
-            elif item.group != "dfw":
-                problems.append(Problem(item.provider, f"group {item.group}", f"no such kind; there are {', '.join(KINDS)}"))
-        return cls(entries, [_entry(item) for item in found.blocked if item.group.removeprefix("dfw.") in KINDS], problems)
+        entries, blocked = ([one for one in group if one.kind != LISTENER] for group in (found.found, found.blocked))
+        return cls(entries, blocked, found.problems)
 
     def entries(self, kind: str | None = None) -> list[Entry]:
-        """All entries, or those of one kind, sorted by kind and name."""
+        """Returns all entries, or those of one kind, sorted by kind and name."""
         chosen = [entry for entry in self._entries if kind in (None, entry.kind)]
         return sorted(chosen, key=lambda entry: (list(KINDS).index(entry.kind), entry.name, entry.distribution))
 
@@ -131,7 +85,7 @@ class Registry:
         """Adds a class by hand as `local/<name>`; a second registration of the name replaces the first. Raises PluginError."""
         if kind not in KINDS:
             raise PluginError(f"no kind of component named {kind!r}; there are {', '.join(KINDS)}")
-        if not _NAME.match(name):
+        if not NAME.match(name):
             raise PluginError(f"{name!r} cannot name a {kind}: use letters, digits, '.', '_' and '-'")
         target = f"{getattr(component, '__module__', '?')}:{getattr(component, '__qualname__', component)}"
         entry = Entry(kind, name, LOCAL, _place(component), target, component)
@@ -140,20 +94,21 @@ class Registry:
         return entry
 
     def load(self, entry: Entry) -> type[Component]:
-        """`entry.load()`, and a failure is remembered for later messages."""
+        """Imports and checks the class. Raises PluginError, with distribution, version and target, for whatever goes wrong.
+
+        A failure is remembered for later messages.
+        """
         try:
-            return entry.load()
+            return check_component(entry, import_target(entry) if entry.value is None else entry.value)
         except PluginError as error:
-            reason = str(error.__cause__ or error)
-            problem = Problem(
-                Provider(entry.distribution, entry.version), f"{entry.kind} '{entry.name}' ({entry.target})", reason
-            )
+            subject = f"{entry.kind} '{entry.name}' ({entry.target})"
+            problem = Problem(entry.provider, subject, str(error.__cause__ or error))
             if problem not in self._problems:
                 self._problems.append(problem)
             raise
 
     def resolve(self, kind: str, name: str, where: str | None = None) -> Entry:
-        """The entry that `name` means, bare or `distribution/name`; `where` is the configuration path for messages ("": none).
+        """Finds the entry that `name` means, bare or `distribution/name`. `where`: the configuration path, for messages.
 
         Raises PluginError for an unknown name (with the nearest ones, the known ones and what failed to load) and for a bare name
         that several distributions provide.
@@ -164,27 +119,27 @@ class Registry:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            providers = ", ".join(f"{entry.qualified} ({entry.distribution} {entry.version})" for entry in matches)
+            providers = ", ".join(f"{entry.qualified} ({entry.provider})" for entry in matches)
             raise PluginError(f"{kind} '{name}'{place} is provided by several distributions; write one of {providers}")
         raise PluginError(f"no {kind} named '{name}'{place}.{self._advice(kind, name)}")
 
     def matches(self, kind: str, name: str) -> list[Entry]:
-        """All entries of a kind that `name` may mean, bare or qualified."""
+        """Returns all entries of a kind that `name` may mean, bare or qualified."""
         return [entry for entry in self.entries(kind) if name in (entry.name, entry.qualified)] or self._qualified(kind, name)
 
     def kinds_of(self, name: str) -> list[str]:
-        """The kinds that have a component `name`, bare or qualified."""
+        """Returns the kinds that have a component `name`, bare or qualified."""
         return [kind for kind in KINDS if self.matches(kind, name)]
 
     def unknown(self, name: str, what: str) -> PluginError:
-        """The error for a `name` that no kind has: the nearest one, and what cannot be used. `what` was looked for."""
+        """Returns the error for a `name` that no kind has: the nearest one, and what cannot be used. `what` was looked for."""
         near = self.nearest(name)
         hint = f"did you mean {near!r}? " if near else ""
         broken = "".join(f"\n  cannot be used: {problem}" for problem in self._problems)
         return PluginError(f"no {what} named {name!r}; {hint}dfw plugins list shows all{broken}")
 
     def nearest(self, name: str, kind: str | None = None) -> str | None:
-        """The known name, bare or qualified, that is most like `name`; None where none is."""
+        """Returns the known name, bare or qualified, that is most like `name`. None where none is."""
         names = {form.lower(): form for entry in self.entries(kind) for form in (entry.name, entry.qualified)}
         near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
         return names[near[0]] if near else None
@@ -196,7 +151,7 @@ class Registry:
     def _advice(self, kind: str, name: str) -> str:
         blocked = [entry for entry in self._blocked if entry.kind == kind and name in (entry.name, entry.qualified)]
         if blocked:
-            who = ", ".join(f"{entry.distribution} {entry.version}" for entry in blocked)
+            who = ", ".join(str(entry.provider) for entry in blocked)
             return f" {who} provides it and is {BLOCKED}."
         known = self.entries(kind)
         near = self.nearest(name, kind)
@@ -211,20 +166,15 @@ class Registry:
 
 
 def _place(component: object) -> str:
-    """In place of a version: the file that holds a class registered by hand, or `interactive`."""
+    """Returns what stands in place of a version: the file that holds a class registered by hand, or `interactive`."""
     return str(getattr(sys.modules.get(getattr(component, "__module__", "")), "__file__", None) or "interactive")
-
-
-def _entry(found: Found) -> Entry:
-    kind = found.group.removeprefix("dfw.")
-    return Entry(kind, found.name, found.provider.distribution, found.provider.version, found.target)
 
 
 _default: list[Registry] = []
 
 
 def registry() -> Registry:
-    """The process-wide registry, discovered on first use."""
+    """Returns the process-wide registry, discovered on first use."""
     if not _default:
         _default.append(Registry.discover())
     return _default[0]

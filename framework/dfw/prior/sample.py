@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dfw.atomic import unused
 from dfw.compose import Composition
 from dfw.config.schedules import Progress
 from dfw.config.settings import RunConfig
@@ -19,7 +20,7 @@ from dfw.interfaces.checks import check_guidance
 from dfw.interfaces.data import CameraBatch, PromptBatch
 from dfw.interfaces.guidance import Guidance
 from dfw.runs.attribution import naming
-from dfw.runs.directory import slug, unused
+from dfw.runs.directory import slug
 from dfw.runs.prompt_table import PromptTable
 from dfw.runs.random_streams import derive_seed
 from dfw.runs.trainer import pick_device

@@ -101,3 +101,11 @@ def thinned(items: Sequence[tuple[int, Path]], most: int) -> list[tuple[int, Pat
     if len(items) <= most:
         return list(items)
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
+
+
+def duration_text(seconds: float) -> str:
+    """Formats seconds: `8.3 s`, `42 s`, `4 min 05 s` or `1 h 02 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s".replace(".0 s", " s") if seconds < 10 else f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,9 +16,10 @@ from urllib.parse import quote
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from dfw.atomic import write_text
 from dfw.errors import ExportError
 from dfw.report.curves import Curve, curve
-from dfw.report.data import ReportData, series, thinned, time_split
+from dfw.report.data import ReportData, duration_text, series, thinned, time_split
 
 PICTURES = 24  # previews shown at most, because each one is embedded in the page
 MOVING = {".webp": "image/webp", ".gif": "image/gif", ".mp4": "video/mp4"}
@@ -53,11 +53,7 @@ def write_report(run_directory: Path, data: ReportData) -> Path:
     path = run_directory / "report.html"
     page = render_page(run_directory, data)
     try:
-        handle, name = tempfile.mkstemp(prefix=".report.", suffix=".tmp", dir=run_directory)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        write_text(path, page)
     except OSError as error:
         raise ExportError(f"cannot write {path}: {error.strerror or error}; choose another output folder") from error
     return path
@@ -81,7 +77,7 @@ def render_page(run_directory: Path, data: ReportData) -> str:
             curves=_ordered(charts),
             parts=time_split(data.metrics, data.seconds),
             part_names=PART_NAMES,
-            duration=_duration(data.seconds),
+            duration=duration_text(data.seconds),
             steps=int(data.metrics[-1]["step"]) + 1 if data.metrics else 0,
             links=[_link(run_directory, path) for path in data.artifacts.values() if path.exists()],
             tables=_tables(data.manifest),
@@ -143,16 +139,6 @@ def _link(run_directory: Path, path: Path) -> Link:
 def _ordered(charts: Sequence[Curve]) -> list[Curve]:
     """Sorts the charts: the sum of the losses, then each loss, then the rest in order of appearance."""
     return sorted(charts, key=lambda chart: 0 if chart.name == "loss" else 1 if chart.name.startswith("losses.") else 2)
-
-
-def _duration(seconds: float) -> str:
-    """Formats seconds: 8.3 s, 4 min 05 s, 1 h 02 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _tables(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from traceback import walk_tb
 
-from dfw.errors import DfwError, PluginError, one_line
+from dfw.errors import one_line
 from dfw.interfaces.component import Component, name_of
+from dfw.plugins.fence import renaming
 
 
 def culprit(error: BaseException, components: Iterable[Component]) -> Component | None:
@@ -36,12 +37,10 @@ def naming(components: Iterable[Component], when: Callable[[], str], hint: str =
     A DfwError, Ctrl-C, and exceptions from no component pass unchanged. The cause keeps the traceback.
     """
     parts = list(components)
-    try:
-        yield
-    except (DfwError, KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as error:  # SystemExit too: a component must not end the program
+
+    def sentence(error: BaseException) -> str:
         found = culprit(error, parts)
-        if found is None:
-            raise
-        raise PluginError(f"{name_of(found)} failed {when()}: {one_line(error)}{hint}") from error
+        return "" if found is None else f"{name_of(found)} failed {when()}: {one_line(error)}{hint}"
+
+    with renaming(sentence):
+        yield

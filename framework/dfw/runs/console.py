@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from dfw.interfaces.events import RunEnded, RunStarted, StepEnded
 from dfw.interfaces.hooks import hookimpl
+from dfw.report.data import duration_text
 
 PARTS = ("render", "guidance", "backward", "optimizer")
 
@@ -21,12 +22,6 @@ def split_text(seconds: Mapping[str, float]) -> str:
     """Formats shares of a step's time: `render 41 %, guidance 33 %, ...`."""
     total = sum(seconds.values()) or 1.0
     return ", ".join(f"{part} {100 * seconds.get(part, 0.0) / total:.0f} %" for part in PARTS)
-
-
-def duration_text(seconds: float) -> str:
-    """Formats seconds: `42 s` or `3 min 07 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 class _Patient(Console):

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dfw.atomic import write_whole
+from dfw.atomic import new_folder, write_text
 from dfw.errors import CheckpointError, ConfigError
 
 LIBRARIES = ("dreamfw", "torch", "diffusers", "transformers", "accelerate", "warp-lang", "nerfacc", "numpy", "PyMCubes", "xatlas")
@@ -22,20 +22,6 @@ LIBRARIES = ("dreamfw", "torch", "diffusers", "transformers", "accelerate", "war
 def slug(prompt: str) -> str:
     """Turns a prompt into a file name: lower case, words joined by dashes, at most 40 characters."""
     return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
-
-
-def unused(path: Path) -> Path:
-    """Returns the first of `path`, and `path` with -2, -3 ... before its suffix, that does not exist."""
-    candidate, number = path, 2
-    while candidate.exists():
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        number += 1
-    return candidate
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically."""
-    write_whole(path, text.encode())
 
 
 def versions() -> dict[str, str]:
@@ -47,6 +33,19 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[library] = "not installed"
     return found
+
+
+def run_path(output: str, name: str, prompt: str, seed: int) -> Path:
+    """Returns where a run is made: `output/name/<prompt>-<seed>-<time>`."""
+    return Path(output) / name / f"{slug(prompt or name)}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def new_run_folder(path: Path) -> Path:
+    """Makes the folder `path`, or a numbered one where that exists. Raises ConfigError if it cannot be made."""
+    try:
+        return new_folder(path)
+    except OSError as error:
+        raise ConfigError(f"output: cannot make {path}: {error.strerror}; name a folder that you may write to") from error
 
 
 class RunDirectory:
@@ -68,18 +67,7 @@ class RunDirectory:
 
         Raises ConfigError if the directory cannot be made.
         """
-        base = path or Path(output) / name / f"{slug(prompt or name)}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-        number = 1
-        while True:
-            made = base if number == 1 else base.with_name(f"{base.name}-{number}")
-            try:
-                made.mkdir(parents=True)
-                break
-            except FileExistsError:
-                number += 1
-            except OSError as error:
-                raise ConfigError(f"output: cannot make {made}: {error.strerror}; name a folder that you may write to") from error
-        run = RunDirectory(made)
+        run = RunDirectory(new_run_folder(path or run_path(output, name, prompt, seed)))
         for folder in (run.checkpoints, run.images, run.export):
             folder.mkdir()
         return run

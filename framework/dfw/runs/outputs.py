@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import torch
 
+from dfw.atomic import unused
 from dfw.compose import Composition
 from dfw.config.settings import ExportSettings, RunConfig
 from dfw.errors import DfwError, ExportError
@@ -22,7 +23,7 @@ from dfw.interfaces.events import Status
 from dfw.interfaces.exporter import Exporter
 from dfw.interfaces.geometry import DensityField, Geometry, Surface
 from dfw.report import ReportData, write_report
-from dfw.runs.directory import RunDirectory, stage_directories, unused
+from dfw.runs.directory import RunDirectory, stage_directories
 from dfw.runs.scene import Scene
 
 log = logging.getLogger("dfw.runs")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dfw.errors import ConfigError
-from dfw.interfaces.checks import check_conditioning, check_texts, check_wording
+from dfw.interfaces.checks import check_condition, check_conditioning, check_texts, check_wording
 from dfw.interfaces.data import CameraBatch, Conditioning, PromptBatch, Wording
 from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.prompter import Prompter
@@ -40,7 +40,8 @@ class PromptTable:
             if self._reads_text:
                 self._encode(guidance, prompt, negative_prompt, shared, by_view)
             else:
-                self._views, self._negative = guidance.conditional(), guidance.unconditional()
+                self._views, self._negative = guidance.conditional(), _nothing(guidance)
+                check_condition(guidance, "conditional", self._views)
                 self._others = {"": self._negative} if "" in shared else {}
 
     @property
@@ -53,7 +54,7 @@ class PromptTable:
     def _encode(
         self, guidance: Guidance, prompt: str, negative_prompt: str, shared: Sequence[str], by_view: Sequence[str]
     ) -> None:
-        written = {text: self._written(text, prompt) for text in shared} | {text: self._texts(text) for text in by_view}
+        written = {text: self._written(text, prompt, text in by_view) for text in (*shared, *by_view)}
         texts = self._texts(prompt)
         wanted = dict.fromkeys([*texts, negative_prompt, *(row for rows in written.values() for row in rows)])
         own = type(guidance).unconditional is not Guidance.unconditional
@@ -63,15 +64,15 @@ class PromptTable:
 
         def table(rows: Sequence[str]) -> Conditioning:
             if own and tuple(rows) == ("",):
-                return guidance.unconditional()
+                return _nothing(guidance)
             return encoded.select(torch.tensor([distinct.index(row) for row in rows], device=encoded.embedding.device))
 
         self._views, self._negative = table(texts), table([negative_prompt])
         self._others = {text: table(rows) for text, rows in written.items()}
 
-    def _written(self, text: str, prompt: str) -> tuple[str, ...]:
-        """A loss's text for each view, or once where it does not name the prompt."""
-        return self._texts(text.replace("{prompt}", prompt)) if "{prompt}" in text else (text,)
+    def _written(self, text: str, prompt: str, by_view: bool) -> tuple[str, ...]:
+        """A loss's text for each view where it asks for that or names the prompt, else once."""
+        return self._texts(text.replace("{prompt}", prompt)) if by_view or "{prompt}" in text else (text,)
 
     def _texts(self, prompt: str) -> tuple[str, ...]:
         return check_texts(self.prompter, self.prompter.texts(prompt))
@@ -99,6 +100,13 @@ class PromptTable:
         found = self.prompter.choose(cameras)
         check_wording(self.prompter, found, len(cameras))
         return found.to(self._views.embedding.device)
+
+
+def _nothing(guidance: Guidance) -> Conditioning:
+    """No condition at all, as a guidance says it itself."""
+    found = guidance.unconditional()
+    check_condition(guidance, "unconditional", found)
+    return found
 
 
 def mixed(table: Conditioning, rows: Tensor, weights: Tensor) -> Conditioning:

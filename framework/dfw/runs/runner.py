@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from dfw.atomic import unused, write_text
 from dfw.compose import Composition, Parts, compose
 from dfw.config.load import load_config, to_yaml
 from dfw.config.schedules import Progress
@@ -29,7 +30,7 @@ from dfw.plugins.registry import registry
 from dfw.runs.attribution import naming
 from dfw.runs.checkpoint import newest_checkpoint
 from dfw.runs.console import ConsoleListener
-from dfw.runs.directory import LogFile, RunDirectory, unused, versions, write_text
+from dfw.runs.directory import LogFile, RunDirectory, versions
 from dfw.runs.outputs import export_assets, export_scene, exporters_of, finish, preview, turntable, turntable_path
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.start import Start, find_start
@@ -93,7 +94,7 @@ def run(
     directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed, path)
     write_text(directory.path / "config.yaml", to_yaml(config))
     write_text(directory.resolved, resolved)
-    origins = {key: asdict(origin) for key, origin in composition.origins().items()}
+    origins = {key: entry.facts() for key, entry in composition.origins().items()}
     manifest = {"versions": versions(), "components": origins, "device": str(trainer.device), "look": asdict(trainer.scene.look)}
     directory.write_json("manifest.json", manifest | ({} if start is None else {"start": start.facts()}))
     return _drive(composition, exporters, trainer, directory, listeners)
@@ -143,7 +144,7 @@ def changed_versions(recorded: Mapping[str, Mapping[str, str]], composition: Com
         then = recorded.get(key, {})
         if then.get("distribution") == now.distribution and then.get("version", now.version) != now.version:
             sentences.append(
-                f"{key}: the run was made with {now.name} of {now.distribution} {then['version']} and goes on with "
+                f"{key}: the run was made with {now.qualified} of {now.distribution} {then['version']} and goes on with "
                 f"{now.version}; install {now.distribution}=={then['version']} for the same bits"
             )
     return sentences
@@ -232,7 +233,7 @@ def _drive(
     with LogFile(directory.log):
         listeners = load_listeners([ConsoleListener()] if extra is None else extra)
         listeners.warn()
-        directory.update_json("manifest.json", {"listeners": {one.name: asdict(one.origin) for one in listeners.active}})
+        directory.update_json("manifest.json", {"listeners": {one.name: one.entry.facts() for one in listeners.active}})
         try:
             listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))
             with naming(

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from dfw.atomic import write_text
 from dfw.compose import Composition, compose
 from dfw.config.load import LoadedConfig, load_config, to_yaml
 from dfw.config.settings import RunConfig
 from dfw.errors import CheckpointError, ConfigError
 from dfw.plugins.registry import registry
 from dfw.runs.checkpoint import list_checkpoints
-from dfw.runs.directory import STAGES, RunDirectory, slug, stage_directories, write_text
+from dfw.runs.directory import STAGES, RunDirectory, new_run_folder, run_path, stage_directories
 from dfw.runs.runner import RunResult, resume, run
+from dfw.runs.start import find_start
 
 
 def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]:
-    """All stages, composed before the first begins, so that a mistake in the last one costs no time. Raises as `compose`."""
-    composed: dict[str, Composition] = {}
-    for name, one in loaded.items():
-        try:
-            composed[name] = compose(one.config, registry(), one.provenance)
-        except ConfigError as error:
-            raise ConfigError(f"stage {name}: {error}" if name else str(error)) from error
+    """Composes all stages before the first begins, so that a mistake in the last one costs no time. Raises as `compose`."""
+    composed = {name: compose(one.config, registry(), one.provenance) for name, one in loaded.items()}
+    for one in loaded.values():
+        if one.config.start is not None and one.config.start.stage is None:
+            find_start(one.config.start, {}, one.provenance)
     return composed
 
 
 def staged_yaml(compositions: Mapping[str, Composition]) -> str:
-    """The resolved configurations of all stages, by name."""
+    """Writes the resolved configurations of all stages, by name; of a run without stages its own."""
+    if list(compositions) == [""]:
+        return to_yaml(compositions[""].resolved())
     trees = {name: yaml.safe_load(to_yaml(one.resolved())) for name, one in compositions.items()}
     text: str = yaml.safe_dump({"stages": trees}, sort_keys=False, allow_unicode=True, width=120)
     return text
@@ -40,8 +41,7 @@ def staged_yaml(compositions: Mapping[str, Composition]) -> str:
 def run_stages(compositions: Mapping[str, Composition], listeners: Sequence[object] | None = None) -> RunResult:
     """Runs the stages one after another in a new directory. Stops after one that is interrupted; raises as `run`."""
     first = next(iter(compositions.values())).config
-    stem = f"{slug(first.prompt or first.name)}-{first.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    root = _new_folder(Path(first.output) / first.name / stem)
+    root = new_run_folder(run_path(first.output, first.name, first.prompt, first.seed))
     write_text(root / STAGES, staged_yaml(compositions))
     return _go_on(root, {name: one.config for name, one in compositions.items()}, listeners)
 
@@ -79,17 +79,3 @@ def _go_on(root: Path, stages: Mapping[str, RunConfig], listeners: Sequence[obje
 
 def _status(directory: Path) -> str:
     return str(RunDirectory(directory).read_json("status.json").get("status", ""))
-
-
-def _new_folder(base: Path) -> Path:
-    number = 1
-    while True:
-        path = base if number == 1 else base.with_name(f"{base.name}-{number}")
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise ConfigError(f"output: cannot make {path}: {error.strerror}; write a folder you may write to") from error
-        else:
-            return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from dfw.compose import Composition, compose
 from dfw.config.load import load_config
+from dfw.config.origins import Provenance
 from dfw.config.settings import StartSettings
 from dfw.errors import CheckpointError, ConfigError
 from dfw.interfaces.component import name_of
@@ -33,14 +35,14 @@ class Start:
     """The source run's newest one; None for a mesh file."""
 
     def facts(self) -> dict[str, Any]:
-        """What the manifest says of it."""
+        """Returns what the manifest says of it."""
         facts: dict[str, Any] = {"source": str(self.source.resolve()), "take": list(self.settings.take)}
         if self.checkpoint is None:
             return facts | {"digest": digest_of(self.source)}
         return facts | {"checkpoint": self.checkpoint.name, "digest": digest_of(self.checkpoint / "geometry.safetensors")}
 
     def scene(self, device: torch.device) -> Scene:
-        """The source run's scene."""
+        """Opens the source run's scene."""
         assert self.composition is not None  # a run has one
         return open_scene(RunDirectory.open(self.source), self.composition, device)
 
@@ -58,7 +60,7 @@ class Start:
                 _take_renderer(trainer, scene)
 
     def take_optimizer(self, trainer: Trainer) -> None:
-        """The optimiser's state, for the same parameters. Raises ConfigError where they differ."""
+        """Takes over the optimiser's state. Raises ConfigError if the parameters differ."""
         if "optimizer" not in self.settings.take or self.checkpoint is None:
             return
         try:
@@ -67,24 +69,26 @@ class Start:
             raise ConfigError(f"start.take: the optimizer's state does not fit this run's parameters: {error}") from error
 
 
-def find_start(settings: StartSettings | None, stages: dict[str, Path]) -> Start | None:
-    """The source that `settings` name; `stages`: name -> directory of the stages before. Raises ConfigError."""
+def find_start(settings: StartSettings | None, stages: Mapping[str, Path], provenance: Provenance | None = None) -> Start | None:
+    """Finds the source that `settings` name. `stages`: name -> directory of the stages before. Raises ConfigError."""
+    provenance = provenance or Provenance()
     if settings is None:
         return None
     if settings.mesh is not None:
         path = Path(settings.mesh).expanduser()
         if not path.is_file():
-            raise ConfigError(f"start.mesh: there is no file {path}; give an OBJ, GLB or PLY file")
+            raise ConfigError(f"{provenance.prefix(('start', 'mesh'))}there is no file {path}; give an OBJ, GLB or PLY file")
         return Start(settings, path, None, None)
     if settings.stage is not None and settings.stage not in stages:
         known = ", ".join(stages) or "none"
-        raise ConfigError(f"start.stage: no stage {settings.stage!r} comes before this one (there are {known})")
+        where = provenance.prefix(("start", "stage"))
+        raise ConfigError(f"{where}no stage before this one is called {settings.stage!r}; there are {known}")
     source = stages[settings.stage] if settings.stage is not None else Path(str(settings.run)).expanduser()
     try:
         directory = RunDirectory.open(source)
         checkpoint = newest_checkpoint(directory.checkpoints)
     except CheckpointError as error:
-        raise ConfigError(f"start.run: {error}") from error
+        raise ConfigError(f"{provenance.prefix(('start', 'run'))}{error}") from error
     return Start(settings, source, compose(load_config(directory.resolved), registry()), checkpoint)
 
 

@@ -24,14 +24,19 @@ _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*$")
 _PREFIX = re.compile(r"^(dreamfw|dfw)-(?=.)")
 _LONGEST = 100
 _TAKEN = {*dfw.__all__, *(f"{kind.capitalize()}Tests" for kind in KINDS)}
-_TAKEN |= {"Any", "Annotated", "Callable", "Field", "Literal", "Path", "PositiveFloat", "PositiveInt", "Sequence", "Tensor"}
-_TAKEN |= {"CONFIG", "COLOURS", "Channel", "Fog"}
+_TAKEN |= {"Any", "Annotated", "ClassVar", "Field", "Literal", "Path", "PositiveFloat", "PositiveInt", "Sequence", "Tensor"}
+_TAKEN |= {"CONFIG", "COLOURS", "Channel", "Colour", "Degrees", "Fog", "GOLDEN", "GROUND", "HORIZON", "SKY", "SURE", "TRIANGLE"}
 """What the templates use themselves."""
 _SUMMARIES = {
     "geometry": ("A scene for dfw: a soft ball whose place, size and colour are learned.", "geometry: {{type: {0}}}"),
     "renderer": ("A renderer for dfw: equally spaced samples along each ray.", "renderer: {{type: {0}}}"),
     "guidance": ("A guidance for dfw: a score model in closed form.", "guidance: {{type: {0}}}"),
     "loss": ("A loss for dfw: neighbouring pixels should agree.", "losses:\n  {1}: {{type: {0}, weight: 1}}"),
+    "cameras": ("Cameras for dfw: a spiral that is even over the sphere.", "cameras: {{type: {0}}}"),
+    "prompter": ("A prompter for dfw: the camera's height in words.", "prompter: {{type: {0}}}"),
+    "noise": ("A noise for dfw: opposite pairs.", "losses:\n  sds: {{noise: {{type: {0}}}}}"),
+    "background": ("A background for dfw: a sky that is learned.", "renderer: {{background: {{type: {0}}}}}"),
+    "exporter": ("An exporter for dfw: the Object File Format.", "export: {{formats: [{0}]}}"),
 }
 
 

@@ -13,27 +13,34 @@ pytest runs every check as a test of its own; `dfw plugins check NAME` runs the 
 
 from __future__ import annotations
 
+from dfw.testing.background import BackgroundTests
 from dfw.testing.base import ComponentTests, checks_of
+from dfw.testing.cameras import CamerasTests
+from dfw.testing.exporter import ExporterTests
 from dfw.testing.gaussian import GaussianScore
 from dfw.testing.geometry import GeometryTests
 from dfw.testing.guidance import GuidanceTests
 from dfw.testing.loss import LossTests
+from dfw.testing.noise import NoiseTests
 from dfw.testing.outcomes import Outcome, Skip
+from dfw.testing.prompter import PrompterTests
 from dfw.testing.renderer import RendererTests
 from dfw.testing.run import run_checks
-from dfw.testing.stand_in import StandIn, stand_in
 
 __all__ = [
+    "BackgroundTests",
+    "CamerasTests",
     "ComponentTests",
+    "ExporterTests",
     "GaussianScore",
     "GeometryTests",
     "GuidanceTests",
     "LossTests",
+    "NoiseTests",
     "Outcome",
+    "PrompterTests",
     "RendererTests",
     "Skip",
-    "StandIn",
     "checks_of",
     "run_checks",
-    "stand_in",
 ]

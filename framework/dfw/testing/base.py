@@ -1,18 +1,17 @@
-"""What the four kits have in common: the checks that hold for every kind."""
+"""What the kits of all kinds have in common: the checks that hold for every component."""
 
 from __future__ import annotations
 
-from dfw.testing.compare import require_finite, require_same
+from dfw.testing.compare import require_same
 from dfw.testing.configs import ConfigChecks
 from dfw.testing.core import Made, checks_of
-from dfw.testing.devices import DeviceChecks
 from dfw.testing.outcomes import require
 from dfw.testing.randomness import changed, global_states, kept_states, seed_globally
 
 __all__ = ["ComponentTests", "checks_of"]
 
 
-class ComponentTests(ConfigChecks[Made], DeviceChecks[Made]):
+class ComponentTests(ConfigChecks[Made]):
     """Base of the kits: subclass one of them and write `make`, or set `component` and `options`.
 
     Every method `test_*` is a check: it passes, raises AssertionError, or raises Skip. `expected_failures` names checks that
@@ -53,29 +52,8 @@ class ComponentTests(ConfigChecks[Made], DeviceChecks[Made]):
         promise = "in evaluation mode the same input gives the same output"
         require_same(self.observe(made), self.observe(made), tolerance, promise, "Keep no state between calls")
 
-    def test_outputs_are_finite(self) -> None:
-        """No output is infinite or no number."""
-        require_finite(self.observe(self.fresh()), "every output is a finite number", "Look for 0/0 and log 0")
-
     def test_make_builds_anew(self) -> None:
         """Two calls of `make` give two objects: with one, no check could tell a component's first use from its second."""
         first, second = self.make(), self.make()
         promise, remedy = "make() builds a new component each time", "Construct it in make(), and keep none"
         require(first is not second, promise, "two calls gave the same object", remedy)
-
-    def test_state_dict_restores_behaviour(self) -> None:
-        """The state of a used component, loaded into a new one, makes it behave the same: what --resume needs."""
-        used = self.fresh(1)
-        self._disturb(used.parameters())
-        self.exercise(used)
-        used.eval()
-        state = {name: tensor.detach().cpu().clone() for name, tensor in used.state_dict().items()}
-        restored = self.fresh(2)
-        restored.load_state_dict(state)
-        require_same(
-            self.observe(used),
-            self.observe(restored),
-            0 if self.device == "cpu" else self.tolerance,
-            "the state dict is all that a component is",
-            "Register what changes as nn.Parameter or with register_buffer, and compute nothing from it only once in __init__",
-        )

@@ -15,18 +15,24 @@ from dfw.config.load import load_with_provenance
 from dfw.config.merge import parse_overrides
 from dfw.config.messages import explain
 from dfw.config.origins import Provenance
-from dfw.errors import ConfigError, DfwError, PluginError, one_line
+from dfw.errors import ConfigError, DfwError, PluginError
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.guidance import Guidance
-from dfw.plugins.discovery import BUILT_IN, scan
+from dfw.plugins.discovery import BUILT_IN, Entry, scan
+from dfw.plugins.fence import plugin_code
 from dfw.plugins.parts import Chooser
-from dfw.plugins.registry import Entry, Registry
+from dfw.plugins.registry import Registry
+from dfw.testing.background import BackgroundTests
 from dfw.testing.base import ComponentTests
+from dfw.testing.cameras import CamerasTests
 from dfw.testing.configs import undocumented
+from dfw.testing.exporter import ExporterTests
 from dfw.testing.geometry import GeometryTests
 from dfw.testing.guidance import GuidanceTests
 from dfw.testing.loss import LossTests
+from dfw.testing.noise import NoiseTests
 from dfw.testing.outcomes import Outcome, outcome_of
+from dfw.testing.prompter import PrompterTests
 from dfw.testing.renderer import RendererTests
 
 KITS: dict[str, type[ComponentTests[Any]]] = {
@@ -34,11 +40,18 @@ KITS: dict[str, type[ComponentTests[Any]]] = {
     "renderer": RendererTests,
     "guidance": GuidanceTests,
     "loss": LossTests,
+    "cameras": CamerasTests,
+    "prompter": PrompterTests,
+    "noise": NoiseTests,
+    "background": BackgroundTests,
+    "exporter": ExporterTests,
 }
 """Kind -> its kit."""
 
-_KIT_OFFERS = frozenset({"colour", "opacity", "depth", "normals", "ray-samples", "noise-prediction", "text", "adapter"})
-"""Features of what the kit shows a loss."""
+_KIT_OFFERS = frozenset(
+    ("colour", "opacity", "depth", "normals", "ray-samples", "noise-prediction", "text", "adapter", "density-field", "surface")
+)
+"""Features of what the kit shows a loss and a noise."""
 
 
 @dataclass(frozen=True)
@@ -126,20 +139,19 @@ def _look_over(kind: str, cls: type[Any]) -> Outcome:
     if bare:
         return Outcome("config", "failed", f"no docstring under {', '.join(bare)}; say what it is, its unit and its range")
     try:
-        config = cls.Config()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
+        with plugin_code("its Config", "breaks on its defaults", (ValidationError,)):
+            config = cls.Config()
+    except ValidationError as error:
         return _refused(cls.Config, error)
+    except PluginError as error:
+        return Outcome("config", "failed", str(error))
     kit = type("Defaults", (KITS[kind],), {"make": lambda self: SimpleNamespace(config=config)})
     written = outcome_of("config", kit().test_config_survives_yaml)
     return _built(cls, config) if written.status == "passed" else written
 
 
-def _refused(model: type[BaseModel], error: BaseException) -> Outcome:
+def _refused(model: type[BaseModel], error: ValidationError) -> Outcome:
     """What it means that a Config does not take its own defaults: that it must be given options, or that it is wrong."""
-    if not isinstance(error, ValidationError):
-        return Outcome("config", "failed", f"its own defaults make it raise {one_line(error)}")
     needed = {problem["loc"][0] for problem in error.errors() if problem["type"] == "missing" and len(problem["loc"]) == 1}
     if len(needed) == error.error_count():
         names = ", ".join(sorted(map(str, needed)))
@@ -150,13 +162,12 @@ def _refused(model: type[BaseModel], error: BaseException) -> Outcome:
 
 def _built(cls: type[Any], config: object) -> Outcome:
     try:
-        cls(config)
-    except KeyboardInterrupt:
-        raise
+        with plugin_code("its defaults", "do not build it"):
+            cls(config)
+    except PluginError as error:
+        return Outcome("builds", "failed", str(error))
     except DfwError as error:
         return Outcome("builds", "skipped", f"not built from its defaults: {error}")
-    except BaseException as error:
-        return Outcome("builds", "failed", f"its defaults do not build it: {type(error).__name__}: {error}")
     return Outcome("builds", "passed")
 
 
@@ -169,7 +180,7 @@ def _options_in(run: Composition, entry: Entry, config: str | None) -> dict[str,
     parts = [*run.parts(), *run.resting.values()]
     for part in parts:
         if (part.entry.kind, part.entry.qualified) == (entry.kind, entry.qualified):
-            return part.written()
+            return {key: value for key, value in part.written().items() if key != "type"}
     used = ", ".join(part.entry.qualified for part in parts)
     raise ConfigError(f"{config}: no {entry.kind} {entry.qualified} in this run; it has {used}")
 
@@ -191,19 +202,37 @@ def _partners(registry: Registry, entry: Entry, requires: frozenset[str], run: C
             return build()
 
         return {"geometry": geometry}
-    if entry.kind == "loss" and run is not None and run.config.models and not requires <= _KIT_OFFERS:
-        shared: list[Guidance | None] = []
+    if entry.kind not in ("loss", "noise") or run is None or requires <= _KIT_OFFERS:
+        return {}
+    return _scene_of(run, requires) | _model_of(run)
 
-        def guidance(self: Any) -> Guidance | None:
-            if not shared:
-                shared.append(run.guidance(next(iter(run.config.models))))
-            return shared[0]
 
-        def prompt(self: Any) -> tuple[str, str]:
-            return run.config.prompt, run.config.negative_prompt
+def _scene_of(run: Composition, wanted: frozenset[str]) -> dict[str, Any]:
+    """The run's own scene, where it provides something of what is `wanted`."""
+    if not (wanted - _KIT_OFFERS) & run.features(("geometry",)):
+        return {}
 
-        return {"guidance": guidance, "prompt": prompt}
-    return {}
+    def geometry(self: Any) -> Geometry:
+        return run.geometry()
+
+    return {"geometry": geometry}
+
+
+def _model_of(run: Composition) -> dict[str, Any]:
+    """The run's own guidance, loaded once, and its prompt."""
+    if not run.config.models:
+        return {}
+    shared: list[Guidance | None] = []
+
+    def guidance(self: Any) -> Guidance | None:
+        if not shared:
+            shared.append(run.guidance(next(iter(run.config.models))))
+        return shared[0]
+
+    def prompt(self: Any) -> tuple[str, str]:
+        return run.config.prompt, run.config.negative_prompt
+
+    return {"guidance": guidance, "prompt": prompt}
 
 
 def _geometry_with(registry: Registry, renderer: Entry, wanted: frozenset[str]) -> Callable[[], Any]:

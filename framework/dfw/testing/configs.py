@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
+from dfw.config.origins import Provenance
 from dfw.interfaces.component import ComponentConfig
+from dfw.plugins.parts import Chooser, Part, found_in, put
+from dfw.plugins.registry import registry
 from dfw.testing.core import Core, Made
 from dfw.testing.outcomes import require
 
@@ -34,13 +37,17 @@ class ConfigChecks(Core[Made]):
         require(not bare, "every field of a Config explains itself", f"no help for {', '.join(bare)}", remedy)
 
     def test_config_survives_yaml(self) -> None:
-        """Written to YAML and read back, the Config is equal: what a run's resolved.yaml needs."""
+        """Written to YAML and read back, the Config is equal, and so are those of the components in it: as in resolved.yaml."""
         config = self.make().config
         written = yaml.safe_dump(config.model_dump(mode="json", by_alias=True))
         again = type(config).model_validate(yaml.safe_load(written))
         seen = f"written as {' '.join(written.split())!r} it came back as {again!r}, and was {config!r}"
         remedy = "Use plain types (numbers, text, lists, mappings, nested Configs) and validators that accept their own output"
         require(again == config, "a Config survives YAML", seen, remedy)
+        full = _written_out(config)
+        back = _written_out(type(config).model_validate(yaml.safe_load(yaml.safe_dump(full))))
+        seen = f"with the components in it written as {full!r} it came back as {back!r}"
+        require(back == full, "a Config survives YAML", seen, remedy)
 
     def test_features_are_words(self) -> None:
         """`requires` and `provides` answer from the Config alone, with frozensets of words."""
@@ -53,6 +60,17 @@ class ConfigChecks(Core[Made]):
                 f"it returned {answer!r}",
                 "Write e.g. return frozenset({'normals'})",
             )
+
+
+def _written_out(config: ComponentConfig) -> dict[str, Any]:
+    """A Config as resolved.yaml holds it: the components that stand in it with their qualified names and all their options."""
+    chooser = Chooser(registry(), Provenance())
+    inside = [chooser.choose(path, part.kind().name, part) for path, part in found_in(config, Part)]
+    chooser.finish()
+    tree: dict[str, Any] = config.model_dump(mode="json", by_alias=True)
+    for one in inside:
+        put(tree, one.path, one.written())
+    return tree
 
 
 def undocumented(model: type[BaseModel]) -> Iterator[tuple[type[BaseModel], str]]:

@@ -7,15 +7,12 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dfw.interfaces.geometry import Geometry
-from dfw.interfaces.guidance import Guidance
-from dfw.interfaces.loss import Loss
-from dfw.interfaces.renderer import Renderer
+from dfw.interfaces.component import Component
 from dfw.testing.outcomes import expecting_failure, plain, require
 
-Made = TypeVar("Made", Geometry, Renderer, Guidance, Loss)
+Made = TypeVar("Made", bound=Component)
 
 
 class Core(Generic[Made]):
@@ -91,10 +88,16 @@ class Core(Generic[Made]):
             f"it returned {type(made).__name__}",
             "Return the component itself",
         )
-        made.to(self.device)
+        self.place(made)
         self.prepare(made, self.generator(seed))
-        made.eval()
+        if isinstance(made, nn.Module):
+            made.eval()
         return made
+
+    def place(self, made: Made) -> None:
+        """Moves a component to `device`, as a run does."""
+        if isinstance(made, nn.Module):
+            made.to(self.device)
 
     def generator(self, seed: int = 0) -> torch.Generator:
         """A random stream on `device`."""

@@ -5,33 +5,20 @@ from __future__ import annotations
 from copy import copy
 
 import torch
+from torch import nn
 
-from dfw.testing.compare import require_same
+from dfw.testing.compare import require_finite, require_same
 from dfw.testing.core import Core, Made
+from dfw.testing.experimental_device import stand_in
 from dfw.testing.outcomes import Skip, require
-from dfw.testing.stand_in import stand_in
 
 
 class DeviceChecks(Core[Made]):
-    """float64, a device that stands in for a GPU, and a GPU."""
+    """Finite numbers, a device that stands in for a GPU, and a GPU."""
 
-    def test_float64(self) -> None:
-        """In float64 it gives float64 and agrees with float32."""
-        if torch.float64 not in self.dtypes:
-            raise Skip("the component does not work in float64 (dtypes)")
-        single, double = self.fresh(), self.fresh()
-        double.double()
-        outputs = self.observe(double, torch.float64)
-        for name, value in outputs.items():
-            promise, remedy = (
-                "float64 inputs give float64 outputs",
-                "Create tensors like the inputs (new_zeros, zeros_like, .to(x))",
-            )
-            require(value.dtype == torch.float64, promise, f"{name} came as {value.dtype}", remedy)
-        if self.draws(single):
-            return  # the same generator gives other numbers in another dtype
-        promise = "float64 and float32 agree but for rounding"
-        require_same(self.observe(single), outputs, 10 * self.tolerance, promise, "Look for a value that was rounded on the way")
+    def test_outputs_are_finite(self) -> None:
+        """No output is infinite or no number."""
+        require_finite(self.observe(self.fresh()), "every output is a finite number", "Look for 0/0 and log 0")
 
     def test_other_device(self) -> None:
         """On a second device, one that stands in for a GPU on any machine, it works as on the CPU and stays there."""
@@ -47,8 +34,8 @@ class DeviceChecks(Core[Made]):
             there.device = str(second.device)  # type: ignore[misc]
             try:
                 made = there.fresh()
-                outputs = there.observe(made)
-                back = {name: value.detach().cpu().clone() for name, value in outputs.items()}
+                outputs = {name: value.detach() for name, value in there.observe(made).items()}
+                back = {name: value.cpu().clone() for name, value in outputs.items()}
                 there.exercise(made)
             except (RuntimeError, TypeError) as error:
                 if isinstance(error, NotImplementedError) and "with arguments from the 'CPU' backend" in str(error):
@@ -69,7 +56,7 @@ class DeviceChecks(Core[Made]):
         here = self.observe(made)
         there = copy(self)
         there.device = "cuda"  # type: ignore[misc]
-        made.to("cuda")
+        there.place(made)
         outputs = there.observe(made)
         for name, value in outputs.items():
             promise, remedy = (
@@ -81,3 +68,26 @@ class DeviceChecks(Core[Made]):
             return  # the same seed gives other numbers on another device
         promise = "CPU and CUDA agree but for rounding"
         require_same(here, outputs, 100 * self.tolerance, promise, "Look for a kernel that differs between the devices")
+
+
+class DtypeChecks(Core[Made]):
+    """For kinds that are given floating-point tensors."""
+
+    def test_float64(self) -> None:
+        """In float64 it gives float64 and agrees with float32."""
+        if torch.float64 not in self.dtypes:
+            raise Skip("the component does not work in float64 (dtypes)")
+        single, double = self.fresh(), self.fresh()
+        if isinstance(double, nn.Module):
+            double.double()
+        outputs = self.observe(double, torch.float64)
+        for name, value in outputs.items():
+            promise, remedy = (
+                "float64 inputs give float64 outputs",
+                "Create tensors like the inputs (new_zeros, zeros_like, .to(x))",
+            )
+            require(value.dtype == torch.float64, promise, f"{name} came as {value.dtype}", remedy)
+        if self.draws(single):
+            return  # the same generator gives other numbers in another dtype
+        promise = "float64 and float32 agree but for rounding"
+        require_same(self.observe(single), outputs, 10 * self.tolerance, promise, "Look for a value that was rounded on the way")

@@ -1,4 +1,4 @@
-"""Density fields whose pictures are known, and cameras to look at them: what the checks of renderers show.
+"""Scenes whose pictures are known, cameras to look at them, and a plain renderer: what the checks show components.
 
 World: right-handed, z up; pixel (row, column) counts from the upper left, its centre at (row + 0.5, column + 0.5).
 """
@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfw.interfaces.component import ComponentConfig
-from dfw.interfaces.data import CameraBatch, FieldSample
-from dfw.interfaces.geometry import DensityField
-from dfw.interfaces.poses import look_at, spherical_position
+from dfw.interfaces.data import CameraBatch, FieldSample, RenderOutput, Triangles
+from dfw.interfaces.geometry import DensityField, Geometry, Surface
+from dfw.interfaces.poses import cameras_at
+from dfw.interfaces.renderer import Renderer
 
 
 class _Field(DensityField):
@@ -29,7 +29,7 @@ class _Field(DensityField):
     @classmethod
     def provides(cls, config: object) -> frozenset[str]:
         """A density and an albedo over space."""
-        return frozenset({"density-field", "albedo"})
+        return frozenset({"density-field"})
 
     @property
     def radius(self) -> float:
@@ -103,6 +103,54 @@ def soft_ball(centre: Sequence[float]) -> Blobs:
     return Blobs([30.0], [list(centre)], [0.2], [[0.9, 0.5, 0.2]])
 
 
+class Octahedron(Surface):
+    """Six trainable corners, 0.6 units from the origin, eight triangles, one trainable colour."""
+
+    FACES = ((0, 2, 4), (2, 1, 4), (1, 3, 4), (3, 0, 4), (2, 0, 5), (1, 2, 5), (3, 1, 5), (0, 3, 5))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = ComponentConfig()
+        axes = torch.eye(3)
+        self.corners = nn.Parameter(0.6 * torch.stack([sign * axes[k] for k in range(3) for sign in (1, -1)]))
+        self.colour = nn.Parameter(torch.tensor([0.9, 0.5, 0.2]))
+        self.faces: Tensor
+        self.register_buffer("faces", torch.tensor(self.FACES), persistent=False)
+
+    @classmethod
+    def provides(cls, config: object) -> frozenset[str]:
+        """A triangle mesh."""
+        return frozenset({"surface", "albedo"})
+
+    def surface(self) -> Triangles:
+        """The eight triangles."""
+        return Triangles(self.corners, self.faces)
+
+    def albedo(self, points: Tensor) -> Tensor:
+        """One colour everywhere."""
+        return self.colour.to(points).expand_as(points)
+
+
+class Marcher(Renderer):
+    """32 samples at equal distances on each ray, from 1 to 5 units, over white. NeRF (Mildenhall et al. 2020), eq. 3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = ComponentConfig()
+
+    def forward(self, geometry: Geometry, cameras: CameraBatch, generator: torch.Generator | None = None) -> RenderOutput:
+        """Nothing is drawn."""
+        assert isinstance(geometry, DensityField)
+        rays, step = cameras.rays(), 4 / 32
+        distance = 1 + step * (torch.arange(32, device=rays.origin.device, dtype=rays.origin.dtype) + 0.5)
+        found = geometry.sample(rays.origin[..., None, :] + distance[:, None] * rays.direction[..., None, :])
+        thickness = found.density * step
+        weight = torch.exp(thickness - thickness.cumsum(-1)) * -torch.expm1(-thickness)
+        opacity = weight.sum(-1)
+        colour = (weight[..., None] * found.albedo).sum(-2) + (1 - opacity)[..., None]
+        return RenderOutput(colour, opacity, (weight * distance).sum(-1) / opacity.clamp(min=1e-8))
+
+
 def normals_seen(blobs: Blobs, cameras: CameraBatch, samples: int = 1024) -> tuple[Tensor, Tensor]:
     """Opacity (B, H, W) and normals (B, H, W, 3), weighted sums along each ray: by 1,024 midpoints from 1 to 5 units away."""
     rays, step = cameras.rays(), 4 / samples
@@ -120,17 +168,7 @@ def views(
     """Cameras at (azimuth, elevation), degrees, 3 units from the origin, which they look at."""
     azimuth, elevation = (torch.tensor([pair[axis] for pair in angles], dtype=dtype) for axis in (0, 1))
     full = torch.ones_like(azimuth)
-    position = spherical_position(azimuth, elevation, 3 * full)
-    up = torch.zeros_like(position)
-    up[:, 2] = 1
-    pose = look_at(position, torch.zeros_like(position), up)
-    return CameraBatch(pose, full * fov, azimuth, elevation, 3 * full, height, width)
-
-
-def to(cameras: CameraBatch, device: str) -> CameraBatch:
-    """The same cameras on another device."""
-    names = ("camera_to_world", "fov_y", "azimuth", "elevation", "distance")
-    return replace(cameras, **{name: getattr(cameras, name).to(device) for name in names})
+    return cameras_at(azimuth, elevation, 3 * full, full * fov, height, width)
 
 
 def seen_at(point: Sequence[float], azimuth: float, elevation: float, fov: float, height: int, width: int) -> tuple[float, float]:

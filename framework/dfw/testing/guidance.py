@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,7 +15,10 @@ from dfw.testing.untouched import left_alone
 
 
 class GuidanceTests(PredictionChecks):
-    """Checks of a `Guidance`. Write `make`, and `prompts` if it does not know the words of these."""
+    """Checks of a `Guidance`. Write `make`, and `prompts` if it does not know the words of these.
+
+    A model that sees several views of a scene at once is asked with as many, and with their cameras in groups.
+    """
 
     def test_schedule(self) -> None:
         """alpha falls and sigma rises with the timestep, in (0, 1]: clean first, noise last.
@@ -58,17 +62,21 @@ class GuidanceTests(PredictionChecks):
     def test_shapes(self) -> None:
         """Sizes are as the attributes say: images of `resolution`, encoded to (B, `channels`, `latent_resolution`, same)."""
         guidance = self._guidance()
-        side, image = guidance.latent_resolution, self._image(guidance, 2)
+        side, image, count = guidance.latent_resolution, self._image(guidance, 2), 2 * self._sees(guidance)
         require(guidance.space in ("pixel", "latent"), "space is pixel or latent", f"it is {guidance.space!r}", "Write one")
         with torch.no_grad():
             encoded = guidance.encode_image(image)
             decoded = guidance.decode_image(encoded)
-            predicted = guidance.predict(encoded, self._timesteps(guidance, 2), self._text(guidance, self.prompts))
-        expected = (2, guidance.channels, side, side)
+            asked, timestep = self._asked(guidance, [0, 1]), self._timesteps(guidance, 2)
+            predicted = guidance.predict(encoded, timestep, asked)
+            seen_from = replace(asked, cameras=asked.cameras or self._cameras(2, self._sees(guidance)))
+            from_cameras = guidance.predict(encoded, timestep, seen_from)
+        expected = (count, guidance.channels, side, side)
         for name, value, shape in (
             ("encode_image", encoded, expected),
             ("decode_image", decoded, tuple(image.shape)),
             ("predict", predicted, expected),
+            ("predict, when the conditioning has cameras,", from_cameras, expected),
         ):
             promise = f"{name} gives {shape}, as channels, resolution and latent_resolution say"
             seen = f"it gave {tuple(value.shape)} in {value.dtype}"
@@ -135,21 +143,24 @@ class GuidanceTests(PredictionChecks):
         require_same(outputs, self.observe(guidance.train()), self.tolerance, promise, remedy)
 
     def test_batch_invariance(self) -> None:
-        """Each image and text of a batch is answered as if it were alone."""
+        """Each image and text of a batch is answered as if it were alone; each scene, for a model that sees several views."""
         guidance = self._guidance()
         image, noisy, timestep = self._image(guidance, 3), self._noisy(guidance, 3), self._timesteps(guidance, 3)
-        texts = [self.prompts[0], self.prompts[1], self.prompts[0]]
+        views, which = self._sees(guidance), [0, 1, 0]
+        asked = self._asked(guidance, which)
 
-        def ask(rows: slice) -> dict[str, Tensor]:
-            text = self._text(guidance, texts[rows])
+        def ask(scenes: range) -> dict[str, Tensor]:
+            rows = slice(views * scenes.start, views * scenes.stop)
             encoded = guidance.encode_image(image[rows])
-            answers = {"encode_text": text.embedding, "encode_image": encoded, "decode_image": guidance.decode_image(encoded)}
-            return answers | {"predict": guidance.predict(noisy[rows], timestep[rows], text)}
+            answers = {"encode_image": encoded, "decode_image": guidance.decode_image(encoded)}
+            if self._reads_text(guidance):
+                answers["encode_text"] = self._text(guidance, [self.prompts[which[scene]] for scene in scenes]).embedding
+            return answers | {"predict": guidance.predict(noisy[rows], timestep[rows], asked.select(rows))}
 
         with torch.no_grad():
-            whole, parts = ask(slice(None)), [ask(slice(row, row + 1)) for row in range(3)]
+            whole, parts = ask(range(3)), [ask(range(scene, scene + 1)) for scene in range(3)]
         joined = {name: torch.cat([part[name] for part in parts]) for name in whole}
-        promise = "an image of a batch is answered as if it were alone"
+        promise = f"{'an image' if views == 1 else f'a scene of {views} views'} of a batch is answered as if it were alone"
         remedy = "Use no statistics over the batch (BatchNorm, mean over dim 0), and one timestep per image"
         require_same(whole, joined, 10 * self.tolerance, promise, remedy)
 
@@ -157,7 +168,7 @@ class GuidanceTests(PredictionChecks):
         """No call changes a tensor that it is given, nor whether gradients are recorded."""
         guidance = self._guidance()
         image, noisy, timestep = self._image(guidance, 2), self._noisy(guidance, 2), self._timesteps(guidance, 2)
-        noise, texts = self._noisy(guidance, 2, seed=7), [self._text(guidance, [text] * 2) for text in self.prompts]
+        noise, texts = self._noisy(guidance, 2, seed=7), [self._asked(guidance, [index] * 2) for index in (0, 1)]
         calls: dict[str, Callable[[], object]] = {
             "encode_image": lambda: guidance.encode_image(image),
             "decode_image": lambda: guidance.decode_image(noisy),

@@ -24,7 +24,8 @@ class LossTests(ShownToLoss):
     copies: ClassVar[int] = 4096
     """Draws over which a gradient with noise in it is averaged."""
     gradient_of: ClassVar[str] = "encoded"
-    """What `expected_gradient` is the gradient of: `encoded`, or one of the render's tensors (`colour`, `opacity` ...)."""
+    """What `expected_gradient` is the gradient of: `encoded`, a tensor of the render (`colour`, `opacity` ...), or a parameter of
+    the scene (`geometry.centre`)."""
 
     def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
         """The gradient of the loss with respect to `gradient_of`, by its formula; None if it has none of its own.
@@ -49,7 +50,7 @@ class LossTests(ShownToLoss):
         for progress in (Progress(0, 100), Progress(99, 100), Progress(0, 1)):
             inputs = replace(self.inputs(), progress=progress)
             value: Tensor = self.fresh()(inputs)
-            found = self._gradients(value, inputs.render) if value.requires_grad else {}
+            found = self._gradients(value, inputs) if value.requires_grad else {}
             shown = {"value": value} | {f"gradient of {name}": g for name, g in found.items() if g is not None}
             require_finite(shown, f"{promise}, here {progress.step} of {progress.total}", remedy)
 
@@ -64,18 +65,24 @@ class LossTests(ShownToLoss):
         found = []
         for words in (prompt, PromptBatch(other, other, texts=dict.fromkeys(prompt.texts, other))):
             inputs = replace(self.inputs(), prompt=words)
-            found.append(self._gradients(self.fresh()(inputs), inputs.render))
+            found.append(self._gradients(self.fresh()(inputs), inputs))
         for one, two in zip(found[0].values(), found[1].values(), strict=True):
             if one is not None and two is not None:
                 apart = max(apart, difference(one, two) / max(float(one.abs().max()), 1e-30))
         promise, remedy = "a loss that requires text reads the prompt", "Ask about inputs.prompt, or leave text out of requires()"
         require(apart > 1e-6, promise, "its gradient is the same for another prompt", remedy)
 
-    def test_gradient_reaches_the_render(self) -> None:
-        """Something that is rendered gets a finite gradient that is not 0."""
-        inputs, promise, remedy = self.inputs(), "a loss trains the scene", "Compute it from the render without detach()"
-        found = {name: g for name, g in self._gradients(self.fresh()(inputs), inputs.render).items() if g is not None}
-        require(any(bool(g.any()) for g in found.values()), promise, "no rendered tensor gets a gradient", remedy)
+    def test_gradient_reaches_the_scene(self) -> None:
+        """Something that is rendered, or a parameter of the scene, gets a finite gradient that is not 0."""
+        inputs, promise = self.inputs(), "a loss trains the scene"
+        remedy = "Compute it from the render, or from inputs.geometry, without detach()"
+        found = {name: g for name, g in self._gradients(self.fresh()(inputs), inputs).items() if g is not None}
+        require(
+            any(bool(g.any()) for g in found.values()),
+            promise,
+            "no rendered tensor and no parameter gets one",
+            remedy,
+        )
         for name, gradient in found.items():
             require(bool(torch.isfinite(gradient).all()), promise, f"the gradient of {name} is not finite", remedy)
 
@@ -86,7 +93,7 @@ class LossTests(ShownToLoss):
             raise Skip("the loss states no formula (expected_gradient)")
         inputs = self.inputs(dtype=torch.float64)
         value = self._double()(inputs)
-        target = inputs.encoded if self.gradient_of == "encoded" else self._leaves(inputs.render)[self.gradient_of]
+        target = inputs.encoded if self.gradient_of == "encoded" else self._leaves(inputs)[self.gradient_of]
         (found,) = torch.autograd.grad(value.sum(), target, allow_unused=True)
         promise, remedy = "the gradient is the stated formula", "Compare sign, weight, 1/B and the order of the draws"
         require(found is not None, promise, f"{self.gradient_of} gets no gradient", remedy)
@@ -103,7 +110,7 @@ class LossTests(ShownToLoss):
             raise Skip("a distillation loss gives its gradient; its value is no potential of it")
         made, inputs = self._double(), self.inputs(dtype=torch.float64)
         elsewhere = {id(parameter) for parameter in self.trained_elsewhere(made)}
-        shown = list(self._leaves(inputs.render).values())
+        shown = list(self._leaves(inputs).values())
         own = [p for p in made.parameters() if p.requires_grad and id(p) not in elsewhere]
         value: Tensor = made(inputs)
         require(value.requires_grad, "a loss trains the scene", "its value carries no graph", "Compute it without detach()")
@@ -124,8 +131,8 @@ class LossTests(ShownToLoss):
         """The gradient of 2.5 times the loss is 2.5 times the gradient: the weight of a configuration works."""
         made = self.fresh()
         plain, scaled = self.inputs(), self.inputs()
-        once = self._gradients(made(plain), plain.render)
-        weighted = self._gradients(2.5 * made(scaled), scaled.render)
+        once = self._gradients(made(plain), plain)
+        weighted = self._gradients(2.5 * made(scaled), scaled)
         expected = {name: 2.5 * g for name, g in once.items() if g is not None}
         found = {name: g for name, g in weighted.items() if g is not None}
         promise = "the gradient grows with the loss's weight"
@@ -135,7 +142,8 @@ class LossTests(ShownToLoss):
     def test_any_batch_size(self) -> None:
         """A view in a batch of B gets 1/B of the gradient it gets alone: batch size does not change a weight's meaning.
 
-        Of a loss that draws noise the mean over many draws is compared.
+        The scene's own parameters get the mean of what each view alone gives them. Of a loss that draws noise the mean over many
+        draws is compared.
         """
         made, views = self.fresh(), 2
         copies = self.copies if self.draws(made) else 1
@@ -143,7 +151,8 @@ class LossTests(ShownToLoss):
         rows = torch.arange(views, device=self.device).repeat_interleave(copies)
         together = self._mean_gradients(made, rows)
         for name, whole in together.items():
-            single = torch.cat([part[name] for part in alone])
+            parts = [part[name] for part in alone]
+            single = sum(parts, torch.zeros_like(whole)) if name.startswith("geometry.") else torch.cat(parts)
             halves = whole * views
             apart = float((single - halves).norm() / single.norm().clamp(min=1e-12))
             allowed = 0.25 if copies > 1 else 1e-3
@@ -168,7 +177,7 @@ class LossTests(ShownToLoss):
         require_same(first, second, tolerance, promise, remedy)
 
     def test_leaves_its_inputs_alone(self) -> None:
-        """No tensor of the inputs is changed: render, cameras, prompt, guidance; and the guidance gets no gradient."""
+        """No tensor of the inputs is changed: render, views, prompt, scene, guidance; and the guidance gets no gradient."""
         made, inputs = self.fresh(), self.inputs()
         encoded = None if inputs.guidance is None else inputs.encoded
         with left_alone("a loss only looks", {"inputs": inputs, "inputs.encoded": encoded}):
@@ -180,22 +189,19 @@ class LossTests(ShownToLoss):
 
     # -- helpers -------------------------------------------------------------------------------------------------------
 
-    def _requires(self) -> frozenset[str]:
-        made = self.make()
-        return type(made).requires(made.config)
-
     def _double(self) -> Loss:
         if torch.float64 not in self.dtypes:
             raise Skip("the component does not work in float64 (dtypes)")
         return self.fresh().double()
 
     def _mean_gradients(self, made: Loss, rows: Tensor) -> dict[str, Tensor]:
-        """The gradient of each distinct view of `rows`, summed over its copies."""
+        """The gradient of each distinct view of `rows`, summed over its copies; of a parameter of the scene as it is."""
         inputs = self._inputs(rows, 1, torch.float32)
         kinds = torch.unique(rows)
-        per_view = {name: g for name, g in self._gradients(made(inputs), inputs.render).items() if g is not None}
-        samples = {name: g.reshape(len(rows), -1) for name, g in per_view.items()}
-        return {name: torch.stack([g[rows == kind].sum(0) for kind in kinds]) for name, g in samples.items()}
+        found = {name: g for name, g in self._gradients(made(inputs), inputs).items() if g is not None}
+        views = {name: g.reshape(len(rows), -1) for name, g in found.items() if not name.startswith("geometry.")}
+        summed = {name: torch.stack([g[rows == kind].sum(0) for kind in kinds]) for name, g in views.items()}
+        return summed | {name: g for name, g in found.items() if name.startswith("geometry.")}
 
     def _fine(self, values: dict[str, Tensor]) -> float:
         """`tolerance` relative to the largest of `values`, which may be far below 1."""

@@ -90,7 +90,7 @@ class RendererTests(AnyRenderer):
         """
         made, (height, width), point = self.fresh(), (24, 36), (0.3, -0.2, 0.25)
         geometry = self._on_device(self.speck(point, opaque=True))
-        cameras = fields.to(fields.views(ANGLES, height, width), self.device)
+        cameras = fields.views(ANGLES, height, width).to(self.device)
         output: RenderOutput = made(geometry, cameras)
         shown = {"opacity": output.opacity} | self._contrast(made, output.colour, cameras)
         shown["opacity in training"] = made.train()(geometry, cameras, self.generator()).opacity
@@ -145,7 +145,7 @@ class RendererTests(AnyRenderer):
         """The depth of a small thin thing far off the axis is its distance from the camera, not its depth along the axis."""
         made, point = self.fresh(), (0.6, 0.6, 0.6)
         geometry = self._on_device(self.speck(point, opaque=False))
-        cameras = fields.to(fields.views([(0.0, 0.0)], 33, 33, 70.0), self.device)
+        cameras = fields.views([(0.0, 0.0)], 33, 33, 70.0).to(self.device)
         output: RenderOutput = made(geometry, cameras)
         weight = output.opacity.detach().square()
         found = float((weight * output.depth).detach().sum() / weight.sum().clamp(min=1e-12))

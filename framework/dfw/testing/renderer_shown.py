@@ -14,15 +14,24 @@ from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.renderer import Renderer
 from dfw.testing import fields
 from dfw.testing.base import ComponentTests
+from dfw.testing.devices import DeviceChecks, DtypeChecks
 from dfw.testing.outcomes import Skip
 from dfw.testing.randomness import kept_states
+from dfw.testing.state import StateChecks
 from dfw.testing.trained import GradientChecks, GroupChecks
 
 ANGLES = ((0.0, 0.0), (90.0, 30.0), (-135.0, -20.0))
 """Azimuth and elevation, degrees, of the cameras."""
 
 
-class ShownToRenderer(ComponentTests[Renderer], GroupChecks[Renderer], GradientChecks[Renderer]):
+class ShownToRenderer(
+    ComponentTests[Renderer],
+    GroupChecks[Renderer],
+    GradientChecks[Renderer],
+    StateChecks[Renderer],
+    DtypeChecks[Renderer],
+    DeviceChecks[Renderer],
+):
     """Scenes and cameras, and how a picture is looked at."""
 
     interface: ClassVar[type[Any]] = Renderer
@@ -99,7 +108,7 @@ class ShownToRenderer(ComponentTests[Renderer], GroupChecks[Renderer], GradientC
         return geometry
 
     def _cameras(self, count: int = 3, dtype: torch.dtype = torch.float32) -> CameraBatch:
-        return fields.to(fields.views(ANGLES[:count], *self.size(), dtype=dtype), self.device)
+        return fields.views(ANGLES[:count], *self.size(), dtype=dtype).to(self.device)
 
     def _values(self, output: RenderOutput) -> dict[str, Tensor]:
         values = {"colour": output.colour, "opacity": output.opacity, "depth": output.depth}

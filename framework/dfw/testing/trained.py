@@ -46,7 +46,9 @@ class GradientChecks(Core[Made]):
         """Along random directions of the parameters, gradients in float64 equal central finite differences."""
         if torch.float64 not in self.dtypes:
             raise Skip("the component does not work in float64 (dtypes)")
-        made = self.fresh().double()
+        made = self.fresh()
+        assert isinstance(made, nn.Module)
+        made.double()
         parameters = [p for p in made.parameters() if p.requires_grad]
         if not parameters:
             raise Skip("the component has no parameters to train")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,9 +14,11 @@ from dfw.testing.outcomes import require
 
 
 def tensors_in(value: object, name: str) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in `value`, with the way to it from `name`: of dataclasses, mappings, sequences and modules."""
+    """Every tensor and array in `value`, with the way to it from `name`: of dataclasses, mappings, sequences and modules."""
     if isinstance(value, Tensor):
         yield name, value
+    elif isinstance(value, np.ndarray):
+        yield name, torch.from_numpy(value)
     elif isinstance(value, nn.Module):
         for part, tensor in (*value.named_parameters(), *value.named_buffers()):
             yield f"{name}.{part}", tensor

@@ -1,43 +1,22 @@
-"""Encodings of space: a point becomes a vector of features, through grids or sines. One small interface, and its configurations.
+"""Which encodings there are, and the two that are plain torch: dense grids, and sines with a network behind them.
 
 Legend: N points, L levels (or frequencies), D width of the result.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from dfw import ComponentConfig
 
+from .base_encoding import Encoding
+from .hash_grid import HashGrid, HashGridConfig
 from .networks import ResidualMLP, draw_uniform
-
-
-class HashGridConfig(ComponentConfig):
-    """Multi-resolution hash grid. Instant-NGP (Mueller et al. 2022), section 3."""
-
-    type: Literal["hash-grid"] = "hash-grid"
-    levels: PositiveInt = 8
-    """Number of grids."""
-    features: Annotated[int, Field(ge=1, le=8)] = 4
-    """Numbers stored per vertex."""
-    log2_size: Annotated[int, Field(ge=4, le=24)] = 16
-    """Binary logarithm of a level's largest table."""
-    base: Annotated[int, Field(ge=2)] = 16
-    """Cells per side of the coarsest level."""
-    finest: Annotated[int, Field(le=16384)] = 256
-    """Cells per side of the finest level; levels between grow geometrically."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> HashGridConfig:
-        if self.finest < self.base:
-            raise ValueError(f"finest ({self.finest}) is below base ({self.base}); write base <= finest")
-        return self
 
 
 class DenseGridConfig(ComponentConfig):
@@ -77,33 +56,6 @@ EncodingConfig = Annotated[
     BeforeValidator(_expand, json_schema_input_type=Literal["hash-grid", "dense-grid", "integrated-positional"] | _Configs),
 ]
 """An encoding's name, or a mapping with its `type` and its fields."""
-
-
-class Encoding(nn.Module, ABC):
-    """Features of points. Subclasses set `levels` (what coarse-to-fine counts) and `width` (of the result)."""
-
-    levels: int
-    width: int
-
-    @abstractmethod
-    def forward(self, points: Tensor, level_weights: Tensor | None = None) -> Tensor:
-        """Points (N, 3) in [0, 1] -> (N, D). `level_weights` (L,) in [0, 1] scales each level's features."""
-
-    @abstractmethod
-    def initialise(self, generator: torch.Generator) -> None:
-        """Draws all parameters from `generator`."""
-
-    def pullback(self, points: Tensor, upstream: Tensor, level_weights: Tensor | None = None) -> Tensor:
-        """(d features/d points)^T `upstream`: (N, D) -> (N, 3). Differentiable in parameters and `upstream`."""
-        track = torch.is_grad_enabled()
-        with torch.enable_grad():
-            leaf = points if points.requires_grad else points.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.forward(leaf, level_weights), leaf, upstream, create_graph=track)
-        return gradient
-
-    def grid_parameters(self) -> list[nn.Parameter]:
-        """Parameters that are stored over space, for a learning rate of their own."""
-        return []
 
 
 class DenseGrid(Encoding):
@@ -168,11 +120,9 @@ class IntegratedPositional(Encoding):
 
 
 def make_encoding(config: HashGridConfig | DenseGridConfig | IntegratedPositionalConfig) -> Encoding:
-    """The encoding a configuration describes. The hash grid's module is imported only here."""
+    """The encoding that a configuration describes."""
     if isinstance(config, DenseGridConfig):
         return DenseGrid(config)
     if isinstance(config, IntegratedPositionalConfig):
         return IntegratedPositional(config)
-    from .hash_grid import HashGrid
-
     return HashGrid(config)

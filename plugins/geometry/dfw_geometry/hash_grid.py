@@ -1,4 +1,4 @@
-"""Multi-resolution hash grid. Instant-NGP (Mueller et al. 2022). Float32 on CPU and CUDA runs Warp kernels, all else plain torch.
+"""Multi-resolution hash grid. Instant-NGP (Mueller et al. 2022). Its fast path is `fast.hash_grid`; the twin is plain torch.
 
 Legend: N points, L levels, F features per level, E table rows of all levels together.
 """
@@ -6,14 +6,41 @@ Legend: N points, L levels, F features per level, E table rows of all levels tog
 from __future__ import annotations
 
 import math
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from .encodings import Encoding, HashGridConfig
+from dfw import ComponentConfig
+
+from .base_encoding import Encoding
+from .fast import hash_grid as fast
 from .networks import draw_uniform
 
-PRIMES = (1, 2654435761, 805459861)
+_PRIMES = (1, 2654435761, 805459861)  # the paper's, below eq. 4; the kernels in `fast` hold the same
+
+
+class HashGridConfig(ComponentConfig):
+    """Multi-resolution hash grid. Instant-NGP (Mueller et al. 2022), section 3."""
+
+    type: Literal["hash-grid"] = "hash-grid"
+    levels: PositiveInt = 8
+    """Number of grids."""
+    features: Annotated[int, Field(ge=1, le=8)] = 4
+    """Numbers stored per vertex."""
+    log2_size: Annotated[int, Field(ge=4, le=24)] = 16
+    """Binary logarithm of a level's largest table."""
+    base: Annotated[int, Field(ge=2)] = 16
+    """Cells per side of the coarsest level."""
+    finest: Annotated[int, Field(le=16384)] = 256
+    """Cells per side of the finest level; levels between grow geometrically."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> HashGridConfig:
+        if self.finest < self.base:
+            raise ValueError(f"finest ({self.finest}) is below base ({self.base}); write base <= finest")
+        return self
 
 
 def grid_layout(config: HashGridConfig) -> Tensor:
@@ -25,7 +52,7 @@ def grid_layout(config: HashGridConfig) -> Tensor:
     growth = math.exp(math.log(config.finest / config.base) / max(config.levels - 1, 1))
     rows, first = [], 0
     for level in range(config.levels):
-        cells = math.floor(config.base * growth**level + 1e-6)
+        cells = math.floor(config.base * growth**level + 1e-6)  # where the power is whole, rounding must not lose a cell
         size, vertices = 1 << config.log2_size, (cells + 1) ** 3
         dense = vertices <= size
         size = vertices if dense else size
@@ -34,10 +61,10 @@ def grid_layout(config: HashGridConfig) -> Tensor:
     return torch.tensor(rows, dtype=torch.int32)
 
 
-def hash_grid_reference(points: Tensor, table: Tensor, layout: Tensor) -> Tensor:
-    """The encoding in plain torch: points (N, 3) in [0, 1], table (E, F), layout (L, 4) -> (N, L, F).
+def hash_grid_twin(points: Tensor, table: Tensor, layout: Tensor) -> Tensor:
+    """The encoding in plain torch, the twin of `fast.hash_grid.encode`: points (N, 3) in [0, 1], table (E, F), layout (L, 4).
 
-    Any device and float type; differentiable any number of times.
+    Returns (N, L, F). Any device and float type; differentiable any number of times.
     """
     parts = []
     bits = (torch.arange(8, device=points.device)[:, None] >> torch.arange(3, device=points.device)) & 1
@@ -48,7 +75,7 @@ def hash_grid_reference(points: Tensor, table: Tensor, layout: Tensor) -> Tensor
         total = points.new_zeros(points.shape[0], table.shape[1])
         for c in range(8):
             x, y, z = (corner + bits[c]).unbind(-1)
-            hashed = (x ^ (y * PRIMES[1]) ^ (z * PRIMES[2])) & mask
+            hashed = (x ^ (y * _PRIMES[1]) ^ (z * _PRIMES[2])) & mask
             row = x + stride * (y + stride * z) if stride else hashed
             weight = torch.where(bits[c].bool(), fraction, 1 - fraction).prod(-1, keepdim=True)
             total = total + weight * table[first + row]
@@ -72,31 +99,24 @@ class HashGrid(Encoding):
         """U(-1e-4, 1e-4) for every row, as in the paper."""
         draw_uniform(self.table, 1e-4, generator)
 
-    def _native(self, points: Tensor) -> bool:
-        return points.device.type in ("cpu", "cuda") and points.dtype == self.table.dtype == torch.float32
-
     def forward(self, points: Tensor, level_weights: Tensor | None = None) -> Tensor:
         """As `Encoding`."""
-        if self._native(points):
-            from .hash_ops import encode
-
-            features = encode(points.contiguous(), self.table, self.layout)
+        if fast.serves(points, self.table):
+            features = fast.encode(points.contiguous(), self.table, self.layout)
         else:
-            features = hash_grid_reference(points, self.table, self.layout)
+            features = hash_grid_twin(points, self.table, self.layout)
         if level_weights is not None:
             features = features * level_weights[:, None]
         return features.flatten(1)
 
     def pullback(self, points: Tensor, upstream: Tensor, level_weights: Tensor | None = None) -> Tensor:
         """As `Encoding`, without a second pass through the grid."""
-        if not self._native(points):
+        if not fast.serves(points, self.table):
             return super().pullback(points, upstream, level_weights)
-        from .hash_ops import input_gradient
-
         upstream = upstream.view(points.shape[0], self.levels, self.table.shape[1])
         if level_weights is not None:
             upstream = upstream * level_weights[:, None]
-        return input_gradient(points.contiguous(), self.table, upstream.float().contiguous(), self.layout)
+        return fast.input_gradient(points.contiguous(), self.table, upstream.float().contiguous(), self.layout)
 
     def grid_parameters(self) -> list[nn.Parameter]:
         """The table."""

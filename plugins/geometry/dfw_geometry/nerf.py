@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from dfw import ComponentConfig, DensityField, FieldSample, Progress
 
 from .blobs import BlobConfig, LinearBlob, blob, blob_gradient
-from .encodings import EncodingConfig, HashGridConfig, make_encoding
-from .heads import has_closed_form, heads
+from .encodings import EncodingConfig, make_encoding
+from .hash_grid import HashGridConfig
 from .networks import MLP, truncated_exp, truncated_exp_slope
 
 _STEEPEST = 1e4  # 1/unit; a blob that starts denser than this cannot be carved
@@ -100,13 +100,12 @@ class NeRF(DensityField):
         self.encoding = make_encoding(config.encoding)
         self.density_network = MLP(self.encoding.width, 1, config.density_network.width, config.density_network.layers)
         self.colour_network = MLP(self.encoding.width, 3, config.colour_network.width, config.colour_network.layers)
-        self.closed_form = has_closed_form(self.density_network, self.colour_network)
         self.register_buffer("level_weights", torch.ones(self.encoding.levels) if config.coarse_to_fine else None)
 
     @classmethod
     def provides(cls, config: Config) -> frozenset[str]:
         """Provides density and albedo over space."""
-        return frozenset({"density-field", "albedo"})
+        return frozenset({"density-field"})
 
     @property
     def radius(self) -> float:
@@ -192,17 +191,7 @@ class NeRF(DensityField):
     def _networks(self, points: Tensor, slopes: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Both networks at points (N, 3), before their activations: (N,) and (N, 3); and the first's gradient (N, 3).
 
-        The gradient is left out unless `slopes` asks for it. `heads` where it serves, else plain autograd: `_networks_twin`.
-        """
-        if not self.closed_form or points.requires_grad or torch.is_autocast_enabled(points.device.type):
-            return self._networks_twin(points, slopes)
-        raw, colour, slope = heads(self._encode(points), self.density_network, self.colour_network, slopes)
-        return raw, colour, None if slope is None else self._pull(points, slope)
-
-    def _networks_twin(self, points: Tensor, slopes: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """`_networks` in plain torch, for networks of any depth, any precision, and points that need gradients themselves.
-
-        Works where grad mode is off, and then keeps no graph.
+        The gradient is left out unless `slopes` asks for it. Works where grad mode is off, and then keeps no graph.
         """
         features = self._encode(points)
         colour = self.colour_network(features).to(points.dtype)

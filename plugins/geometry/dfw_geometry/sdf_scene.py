@@ -42,7 +42,7 @@ class SdfScene(DensityField):
     @classmethod
     def provides(cls, config: Config) -> frozenset[str]:
         """Provides density and albedo over space."""
-        return frozenset({"density-field", "albedo"})
+        return frozenset({"density-field"})
 
     @property
     def radius(self) -> float:

@@ -32,7 +32,9 @@ class ASD(Distillation):
         guidance, generator = query.guidance, query.inputs.generator
         last = len(guidance.schedule) - 1
         room = (query.timestep - query.now(self.config.t_min) * len(guidance.schedule)).clamp_min(0)
-        draw = torch.rand(room.shape, generator=generator, device=generator.device).to(room)
+        together = query.inputs.cameras.together  # views that a model sees at once share their timestep
+        draw = torch.rand(len(room) // together, generator=generator, device=generator.device).to(room)
+        draw = draw.repeat_interleave(together)
         later = (query.timestep + torch.round(draw * self.config.shift * room).long()).clamp_max(last)
         reference = guidance.predict_noise(guidance.add_noise(query.clean, query.noise, later), later, query.prompt.positive)
         return query.guided(query.now(self.config.guidance_scale)) - reference

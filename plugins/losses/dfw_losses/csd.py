@@ -8,7 +8,7 @@ from dfw import Distillation, DistillationConfig, Query, Schedule, towards
 
 
 class CSD(Distillation):
-    """d loss / d z = w(t) [(eps_y - eps_0) + k (eps_0 - eps_n)]: the implicit classifier's score, eps_0 for the empty text.
+    """d loss / d z = w(t) [(eps_y - eps_0) + k (eps_0 - eps_n)]: the implicit classifier's score, eps_0 without condition.
 
     It is the limit of SDS / guidance_scale as the scale grows (k = 0). k > 0 pushes away from the run's negative prompt; the
     paper lowers it during the run. CSD (Yu et al. 2024), with omega_1 = 1.
@@ -22,13 +22,8 @@ class CSD(Distillation):
 
     config: CSD.Config
 
-    @classmethod
-    def requires(cls, config: DistillationConfig) -> frozenset[str]:
-        """A noise predictor that reads text."""
-        return frozenset({"noise-prediction", "text"})
-
     def texts(self) -> tuple[str, ...]:
-        """The empty text."""
+        """No condition."""
         return ("",)
 
     def direction(self, query: Query) -> Tensor:

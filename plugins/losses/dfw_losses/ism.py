@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from dfw import Distillation, DistillationConfig, GuidedConfig, Query, Schedule, Weighting, ddim_move, invert
+from dfw import Distillation, GuidedConfig, Query, Schedule, Weighting, ddim_move, invert
 
 
 class ISM(Distillation):
@@ -38,13 +38,8 @@ class ISM(Distillation):
 
     config: ISM.Config
 
-    @classmethod
-    def requires(cls, config: DistillationConfig) -> frozenset[str]:
-        """A noise predictor that reads text."""
-        return frozenset({"noise-prediction", "text"})
-
     def texts(self) -> tuple[str, ...]:
-        """The empty text."""
+        """No condition."""
         return ("",)
 
     def direction(self, query: Query) -> Tensor:

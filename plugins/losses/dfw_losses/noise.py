@@ -41,10 +41,12 @@ class Fixed(Noise):
         self.config = config
         self.register_buffer("seed", torch.zeros((), dtype=torch.int64))
         self._drawn: Tensor | None = None  # made once for a space, from the seed
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draws the seed."""
         self.seed.copy_(torch.randint(2**62, (), generator=generator, device=generator.device))
+        self._drawn = None
 
     def forward(self, encoded: Tensor, inputs: LossInputs) -> Tensor:
         """The same noise for every view, (B, C, h, w)."""
@@ -53,3 +55,8 @@ class Fixed(Noise):
             generator = torch.Generator().manual_seed(int(self.seed))
             drawn = self._drawn = torch.randn(encoded.shape[1:], generator=generator).to(encoded)
         return drawn.expand_as(encoded)
+
+
+def _forget(noise: Fixed, _keys: object) -> None:
+    """Another seed has come with a state."""
+    noise._drawn = None

@@ -106,7 +106,9 @@ class VSD(Distillation):
         guidance, prompt, generator, clean = inputs.guidance, inputs.prompt, inputs.generator, inputs.encoded.detach()
         assert guidance is not None  # forward has refused a run without
         assert prompt is not None
-        timestep = sample_timesteps(len(clean), 0, len(guidance.schedule) - 1, generator, clean.device)
+        together = inputs.cameras.together  # views that a model sees at once share their timestep
+        timestep = sample_timesteps(len(clean) // together, 0, len(guidance.schedule) - 1, generator, clean.device)
+        timestep = timestep.repeat_interleave(together)
         noise = torch.randn(clean.shape, generator=generator, device=generator.device, dtype=clean.dtype).to(clean.device)
         seen = drop_cameras(prompt.positive, self._free(prompt), self.config.camera_dropout, generator)
         output = adapter(guidance.add_noise(clean, noise, timestep), timestep, seen)
@@ -125,7 +127,7 @@ class VSD(Distillation):
 
     def _bound(self) -> tuple[Adapter, torch.optim.Optimizer]:
         if self.adapter is None or self.optimizer is None:
-            raise ConfigError("the loss 'vsd' has no adapter; call bind(guidance, generator) before its first step")
+            raise ConfigError("the loss 'vsd' has no adapter; call bind(setup) before its first step")
         return self.adapter, self.optimizer
 
 

@@ -110,8 +110,8 @@ def view_words(settings: Directional.Config) -> tuple[str, ...]:
 def view_texts(prompt: str, settings: Directional.Config) -> tuple[str, ...]:
     """The prompt as written for each of `view_words`; the words of a height come last."""
     split = (word.partition(",") for word in view_words(settings))
-    template = settings.template.replace("{prompt}", prompt)
-    return tuple(template.replace("{view}", word) + comma + height for word, comma, height in split)
+    views = ((settings.template.replace("{view}", word), comma + height) for word, comma, height in split)
+    return tuple(text.replace("{prompt}", prompt) + height for text, height in views)  # the prompt last: it may hold {view} too
 
 
 def view_index(azimuth: Tensor, elevation: Tensor, settings: Directional.Config) -> Tensor:

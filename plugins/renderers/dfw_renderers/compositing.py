@@ -5,11 +5,8 @@ Legend: R rays, N samples packed (sorted by ray, then by distance), C channels.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .marching import Samples
 
@@ -41,43 +38,13 @@ def optical_thickness(density_N: Tensor, length_N: Tensor) -> Tensor:
     return (density_N.to(wide) * length_N.to(wide)).clamp(max=_THICKEST)
 
 
-def weights_twin(density_N: Tensor, samples: Samples) -> Tensor:
-    """Returns `weights` by the plain formulas, differentiated by autograd. Tests compare the two."""
-    thickness = optical_thickness(density_N, samples.length)
-    return (transmittance(thickness, samples.ray) * -torch.expm1(-thickness)).to(density_N.dtype)
-
-
 def weights(density_N: Tensor, samples: Samples) -> Tensor:
     """Returns w_i = T_i (1 - exp(-sigma_i delta_i)), (N,), in density's dtype. NeRF (Mildenhall 2020), eq. 3.
 
-    density_N: 1/unit, >= 0. The weights of a ray sum to at most 1. The result is differentiable once, in the densities.
+    density_N: 1/unit, >= 0. The weights of a ray sum to at most 1.
     """
-    out: Tensor = _Weights.apply(density_N, samples.length, samples.ray)  # type: ignore[no-untyped-call]
-    return out
-
-
-class _Weights(torch.autograd.Function):
-    """The gradient in closed form. With thickness tau_i: dw_i/dtau_i = T_i - w_i; dw_j/dtau_i = -w_j for j behind i, else 0."""
-
-    @staticmethod
-    def forward(ctx: Any, density_N: Tensor, length_N: Tensor, ray_N: Tensor) -> Tensor:
-        thickness = optical_thickness(density_N, length_N)
-        light = transmittance(thickness, ray_N)
-        weight = light * -torch.expm1(-thickness)
-        ctx.save_for_backward(light, weight, density_N, length_N, ray_N)
-        return weight.to(density_N.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        light, weight, density_N, length_N, ray_N = ctx.saved_tensors
-        flow = upstream.to(weight.dtype)
-        along = (flow * weight).cumsum(0)
-        last = len(ray_N) - 1 - first_of_ray(ray_N.flip(0)).flip(0)
-        behind = along[last] - along
-        slope = (flow * (light - weight) - behind) * length_N
-        within = density_N * length_N <= _THICKEST
-        return torch.where(within, slope, 0.0).to(density_N.dtype), None, None
+    thickness = optical_thickness(density_N, samples.length)
+    return (transmittance(thickness, samples.ray) * -torch.expm1(-thickness)).to(density_N.dtype)
 
 
 def sum_per_ray(values: Tensor, ray_N: Tensor, rays: int) -> Tensor:

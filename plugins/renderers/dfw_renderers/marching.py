@@ -11,8 +11,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from . import walk
-
 _PARALLEL = 1e-12
 """Smallest absolute component of a direction: a ray parallel to a face then meets its plane very far away, not at 0/0."""
 
@@ -84,38 +82,11 @@ def march(
 
     offset: in [0, 1), one for each ray (R,) or for all. What is occupied changes which samples are kept, not where they lie.
     early_stop: samples before which the transmittance, as estimated from `occupancy.density`, has fallen below it are dropped.
+
+    This is the twin of `fast.marching.march`: all (R, K) places, then those that count. K and N are the only numbers that a
+    step of training reads from the device.
     """
-    corner = origin.new_full((3,), occupancy.radius)
-    low, high = occupancy.box
-    enter, leave = intersect_box(origin, direction, -corner, corner)
-    box_enter, box_leave = intersect_box(origin, direction, low.to(origin), high.to(origin))
-    shift = enter + step * offset
-    first = ((box_enter - shift) / step).ceil().clamp(min=0)
-    count = (((torch.minimum(box_leave, leave) - shift) / step).ceil() - first).clamp(min=0)
-    if walk.serves(origin):
-        hit = (count > 0).nonzero()[:, 0]
-        line = (*lines(origin[hit], direction[hit], occupancy), shift[hit], first[hit], count[hit])
-        ray, kept = walk.walk(line, occupancy.occupied, occupancy.density, step, early_stop)
-        ray = hit[ray]
-    else:
-        ray, kept = _march_densely(origin, direction, occupancy, step, early_stop, (shift, first, count))
-    return Samples(ray, kept, torch.full_like(kept, step))
-
-
-def _march_densely(
-    origin: Tensor,
-    direction: Tensor,
-    occupancy: Occupancy,
-    step: float,
-    early_stop: float,
-    stretch: tuple[Tensor, Tensor, Tensor],
-) -> tuple[Tensor, Tensor]:
-    """Index of the ray (N,) and distance (N,) of the samples kept, in plain torch: all (R, K) places, then those that count.
-
-    stretch: shift, first and count (R,) of each ray's samples within the occupied box. K and N are the only numbers that a step
-    of training reads from the device.
-    """
-    shift, first, count = stretch
+    shift, first, count = stretches(origin, direction, occupancy, step, offset)
     longest = int(count.max()) if count.numel() else 0
     index = first[:, None] + torch.arange(longest, device=origin.device, dtype=origin.dtype)
     distance = torch.addcmul(shift[:, None], index, index.new_full((), step))
@@ -124,9 +95,24 @@ def _march_densely(
     if early_stop > 0 and occupancy.density is not None:
         thickness = torch.where(keep, occupancy.density.flatten()[cell] * step, 0.0)
         before = thickness.cumsum(1) - thickness
-        keep &= ~(torch.exp(-before) < early_stop)  # what is no number hides nothing
+        keep &= ~(torch.exp(-before) < early_stop)  # negated, so that a density of NaN hides nothing
     flat = keep.flatten().nonzero()[:, 0]
-    return torch.div(flat, max(longest, 1), rounding_mode="floor"), distance.flatten()[flat]
+    kept = distance.flatten()[flat]
+    return Samples(torch.div(flat, max(longest, 1), rounding_mode="floor"), kept, torch.full_like(kept, step))
+
+
+def stretches(
+    origin: Tensor, direction: Tensor, occupancy: Occupancy, step: float, offset: Tensor | float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Shift, first and count (R,): the samples k < count within the occupied box lie at shift + (first + k) step."""
+    corner = origin.new_full((3,), occupancy.radius)
+    low, high = occupancy.box
+    enter, leave = intersect_box(origin, direction, -corner, corner)
+    box_enter, box_leave = intersect_box(origin, direction, low.to(origin), high.to(origin))
+    shift = enter + step * offset
+    first = ((box_enter - shift) / step).ceil().clamp(min=0)
+    count = (((torch.minimum(box_leave, leave) - shift) / step).ceil() - first).clamp(min=0)
+    return shift, first, count
 
 
 def lines(origin: Tensor, direction: Tensor, occupancy: Occupancy) -> tuple[Tensor, Tensor]:

@@ -30,9 +30,11 @@ from dfw import (
     RenderOutput,
 )
 
-from . import compositing, marching, nerfacc_backend
+from . import compositing, marching
+from .fast import marching as fast_marching
+from .fast import nerfacc_cuda
+from .fast.nerfacc_cuda import Backend, uses_nerfacc
 from .marching import Occupancy, Samples, everywhere
-from .nerfacc_backend import Backend, uses_nerfacc
 from .occupancy import OccupancyConfig, OccupancyGrid, Surveyor
 from .shading import Lighting, ShadingConfig, camera_lighting, draw_lighting, normal_colours, shade
 
@@ -212,13 +214,14 @@ class Volume(Renderer):
     def _render(self, field: DensityField, rays: _Rays, occupancy: Occupancy, style: _Style) -> _Pixels:
         config, count = self.config, len(rays)
         native = uses_nerfacc(config.backend, rays.origin.device)
-        march = nerfacc_backend.march if native else marching.march
+        portable = fast_marching.march if fast_marching.serves(rays.origin) else marching.march
+        march = nerfacc_cuda.march if native else portable
         with torch.no_grad():
             samples = march(rays.origin, rays.direction, occupancy, self.step_length(field), rays.offset, config.early_stop)
         points = rays.at(samples)
         found = field.sample(points, normals=style.normals)
         if native:
-            weight = nerfacc_backend.weights(found.density, samples, count)
+            weight = nerfacc_cuda.weights(found.density, samples, count)
         else:
             weight = compositing.weights(found.density, samples)
         colour = style.colour(found, points, rays.view[samples.ray])

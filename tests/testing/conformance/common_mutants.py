@@ -6,21 +6,35 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import background_mutants
+import cameras_mutants
+import exporter_mutants
 import geometry_mutants
 import guidance_mutants
 import loss_mutants
+import noise_mutants
+import prompter_mutants
 import renderer_mutants
 import torch
 from pydantic import field_validator
-from torch import Tensor
+from torch import Tensor, nn
 
-from dfw import ComponentConfig
+import dfw
+import dfw_losses.noise
+from dfw import ComponentConfig, Noise, Part
+from dfw.testing import checks_of
+from dfw.testing.check import KITS
 
 TWINS: dict[type[Any], str] = {
     geometry_mutants.Twin: "albedo",
     renderer_mutants.Twin: "composite",
     guidance_mutants.Twin: "predict",
     loss_mutants.Twin: "surrogate",
+    cameras_mutants.Twin: "distances",
+    prompter_mutants.Twin: "closeness",
+    noise_mutants.Twin: "mixed",
+    background_mutants.Twin: "colour",
+    exporter_mutants.Twin: "corners",
 }
 """Right component -> the method whose result is spoiled."""
 
@@ -49,6 +63,32 @@ def converts_twice(twin: type[Any]) -> type[Any]:
     return _named("ConvertsTwice", twin, Config=Config)
 
 
+class Absentminded(dfw_losses.noise.Gaussian):
+    """A noise whose options do not survive YAML."""
+
+    class Config(ComponentConfig):
+        """An angle that is read in degrees and kept in radians."""
+
+        angle: float = 20.0
+        """Degrees."""
+
+        @field_validator("angle")
+        @classmethod
+        def _radians(cls, value: float) -> float:
+            return math.radians(value)
+
+
+def holds_a_part_that_converts_twice(twin: type[Any]) -> type[Any]:
+    """A component inside it reads degrees and keeps radians: the run's resolved.yaml would describe another run."""
+    dfw.register("noise", "absentminded", Absentminded)
+
+    class Config(twin.Config):  # type: ignore[misc]
+        inside: Part[Noise] = Part[Noise](type="local/absentminded")
+        """A component inside this one."""
+
+    return _named("HoldsAPart", twin, Config=Config)
+
+
 def says_a_list(twin: type[Any]) -> type[Any]:
     """`provides` returns a list."""
     return _named("SaysAList", twin, provides=classmethod(lambda cls, config: list(twin.provides(config))))
@@ -74,7 +114,7 @@ def flickers(twin: type[Any]) -> type[Any]:
 
     def spoil(self: Any, value: Tensor) -> Tensor:
         self.asked = vars(self).get("asked", 0) + 1
-        return value * (1 - 0.1 * (self.asked % 2))
+        return value * (1 - 0.1 * (self.asked % 3))
 
     return _spoiled("Flickers", twin, spoil)
 
@@ -100,7 +140,11 @@ def draws_in_its_constructor(twin: type[Any]) -> type[Any]:
 
     def init(self: Any, config: ComponentConfig) -> None:
         twin.__init__(self, config)
-        self.register_buffer("tint", 0.5 + 0.4 * torch.rand(()))
+        tint = 0.5 + 0.4 * torch.rand(())
+        if isinstance(self, nn.Module):
+            self.register_buffer("tint", tint)
+        else:
+            self.tint = tint
 
     return _spoiled("DrawsInItsConstructor", twin, lambda self, value: value * self.tint.to(value), __init__=init)
 
@@ -140,9 +184,11 @@ def _named(name: str, twin: type[Any], **body: Any) -> type[Any]:
     return type(f"{name}Of{twin.kind.title()}", (twin,), {"__module__": __name__, **body})
 
 
+CHECKS = {kind: set(checks_of(kit)) for kind, kit in KITS.items()}
 CAUGHT: dict[Callable[[type[Any]], type[Any]], set[str]] = {
     bare_config: {"test_config_is_documented"},
     converts_twice: {"test_config_survives_yaml"},
+    holds_a_part_that_converts_twice: {"test_config_survives_yaml"},
     says_a_list: {"test_features_are_words"},
     one_for_all: {"test_make_builds_anew"},
     flickers: {"test_deterministic"},
@@ -177,33 +223,81 @@ _PREDICTIONS = {
     "test_predict_noise_follows_the_prediction_type",
 }
 _CHANGES = {f"test_{what}_changes_the_prediction" for what in ("prompt", "timestep", "noisy_image")}
+_BACKGROUNDS = {
+    "test_batch_invariance",
+    "test_draws_only_while_training",
+    "test_gradients_match_differences",
+    "test_training_draws_from_its_generator",
+}
+_WORDINGS = {"test_any_turn_of_the_azimuth", "test_batch_invariance"}
+_STATE = {"test_state_dict_restores_behaviour"}
 ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
+    one_for_all: {"geometry": {"test_starts_from_its_own_class"}},
     flickers: {
-        "geometry": _FIELDS | {"test_state_dict_restores_behaviour"},
-        "renderer": _PICTURES | {"test_opaque_thing_has_its_colour"},
-        "guidance": _PREDICTIONS | {"test_state_dict_restores_behaviour"},
-        "loss": {"test_draws_from_its_generator", "test_gradient_is_the_stated_formula", "test_linear_in_its_weight"},
+        "geometry": _FIELDS,
+        "renderer": _PICTURES | _STATE | {"test_opaque_thing_has_its_colour"},
+        "guidance": _PREDICTIONS | _STATE | {"test_frozen"},
+        "loss": _STATE | {"test_draws_from_its_generator", "test_gradient_is_the_stated_formula", "test_linear_in_its_weight"},
+        "cameras": _STATE,
+        "prompter": _WORDINGS,
+        "noise": _STATE,
+        "background": _BACKGROUNDS | _STATE,
+        "exporter": exporter_mutants.READ_BACK | {"test_same_bytes_tomorrow"},
     },
     not_a_number: {
-        "geometry": _FIELDS | {"test_albedo_is_a_colour", "test_finite", "test_float64"},
+        "geometry": _FIELDS | {"test_albedo_is_a_colour", "test_finite", "test_float64", "test_starts_from_its_own_class"},
         "renderer": _PICTURES | {"test_ranges", "test_float64"},
         "guidance": _PREDICTIONS | _CHANGES | {"test_predicts_the_noise", "test_frozen", "test_float64"},
         "loss": {"test_draws_from_its_generator", "test_first_and_last_step", "test_scalar"},
+        "cameras": {
+            "test_angles_are_those_of_the_pose",
+            "test_poses_are_rigid",
+            "test_ranges",
+            "test_views_stay_as_they_were",
+        },
+        "prompter": _WORDINGS | {"test_choose", "test_float64"},
+        "noise": {"test_mean_and_variance"},
+        "background": _BACKGROUNDS | {"test_float64", "test_is_a_colour"},
     },
-    single_precision: {"geometry": {"test_gradients_match_differences"}, "renderer": {"test_gradcheck"}},
+    single_precision: {
+        "geometry": {"test_gradients_match_differences"},
+        "renderer": {"test_gradcheck"},
+        "background": {"test_gradients_match_differences"},
+    },
     draws_in_its_constructor: {
         "geometry": {"test_float64"},
         "renderer": {"test_float64", "test_half_transparent_thing_is_composited", "test_opaque_thing_has_its_colour"},
         "guidance": {"test_float64"},
         "loss": {"test_gradient_is_the_stated_formula"},
+        "prompter": {"test_choose_does_not_wait", "test_float64"},
+        "noise": {"test_mean_and_variance"},
+        "background": {"test_float64"},
+        "exporter": exporter_mutants.READ_BACK,
     },
     draws_globally: {"loss": {"test_draws_from_its_generator"}},
     forgets_its_age: {
+        "geometry": {"test_starts_from_its_own_class"},
         "renderer": {"test_evaluation_is_repeatable", "test_training_draws_from_its_generator"},
         "guidance": {"test_frozen"},
+        "cameras": {"test_deterministic"},
+        "noise": {"test_deterministic"},
+        "background": {"test_draws_only_while_training", "test_training_draws_from_its_generator"},
     },
+    leaves_its_table_behind: {"prompter": {"test_choose_does_not_wait"}},
 }
 """How to spoil a twin -> the checks of one kind that catch it too."""
 
-MUTANTS = {spoil(twin): checks | ALSO.get(spoil, {}).get(twin.kind, set()) for twin in TWINS for spoil, checks in CAUGHT.items()}
+NOT_OF = {
+    "cameras": {single_precision},
+    "prompter": {forgets_its_age},
+    "exporter": {not_a_number, single_precision, forgets_its_age, leaves_its_table_behind},
+}
+"""Kind -> what cannot be wrong with it: cameras get no numbers, prompters and exporters have no state, files no device."""
+
+MUTANTS = {
+    spoil(twin): (checks & CHECKS[twin.kind]) | ALSO.get(spoil, {}).get(twin.kind, set())
+    for twin in TWINS
+    for spoil, checks in CAUGHT.items()
+    if spoil not in NOT_OF.get(twin.kind, set())
+}
 """Wrong component of any kind -> the checks that catch it, and no other."""

@@ -184,7 +184,7 @@ MUTANTS: dict[type[Loss], set[str]] = {
     HalfDetached: {"test_gradient_matches_differences"},
     MixesViews: {"test_any_batch_size"},
     Cut: {
-        "test_gradient_reaches_the_render",
+        "test_gradient_reaches_the_scene",
         "test_gradient_is_the_stated_formula",
         "test_linear_in_its_weight",
         "test_any_batch_size",

@@ -4,33 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
+import background_mutants
+import cameras_mutants
 import common_mutants
+import exporter_mutants
 import geometry_mutants
 import guidance_mutants
 import guidance_prediction_mutants
 import loss_more_mutants
 import loss_mutants
+import loss_scene_mutants
+import noise_mutants
+import prompter_mutants
 import pytest
 import renderer_mutants
 import renderer_output_mutants
+import scene_mutants
+import tiny_views
 import torch
+import views_mutants
 from torch import Tensor
 
 from dfw import LossInputs
-from dfw.testing import (
-    ComponentTests,
-    GaussianScore,
-    GeometryTests,
-    GuidanceTests,
-    LossTests,
-    RendererTests,
-    checks_of,
-    run_checks,
-)
+from dfw.config.kinds import KINDS
+from dfw.testing import ComponentTests, GaussianScore, GeometryTests, GuidanceTests, LossTests, checks_of, run_checks
+from dfw.testing.check import KITS
 
 
 class OfGuidance(GuidanceTests):
     prompts = guidance_mutants.TEXTS
+
+
+class OfViews(GuidanceTests):
+    trained = False
+
+
+class OfNormals(LossTests):
+    of = "normal"
+
+
+class OfRoughness(LossTests):
+    of = "roughness"
 
 
 class OfDistillation(LossTests):
@@ -57,9 +71,11 @@ def failed_checks(kit: type[ComponentTests[Any]], component: type[Any]) -> dict[
 
 
 def kit_of(component: type[Any]) -> type[ComponentTests[Any]]:
-    if component.kind == "loss":
-        return OfDistillation if issubclass(component, loss_mutants.Twin) else LossTests
-    return {"geometry": GeometryTests, "renderer": RendererTests, "guidance": OfGuidance}[component.kind]
+    if issubclass(component, loss_mutants.Twin) and not issubclass(component, loss_scene_mutants.Edits):
+        return OfDistillation
+    if component.kind == "guidance":
+        return OfViews if issubclass(component, tiny_views._Tiny) else OfGuidance
+    return KITS[component.kind]
 
 
 TWINS = [
@@ -76,6 +92,14 @@ TWINS = [
     loss_more_mutants.Learned,
     loss_more_mutants.Critic,
     loss_more_mutants.Reads,
+    *loss_scene_mutants.RIGHT,
+    scene_mutants.Grows,
+    scene_mutants.Shell,
+    cameras_mutants.Twin,
+    prompter_mutants.Twin,
+    noise_mutants.Twin,
+    background_mutants.Twin,
+    exporter_mutants.Twin,
 ]
 MODULES = (
     geometry_mutants,
@@ -85,6 +109,14 @@ MODULES = (
     guidance_prediction_mutants,
     loss_mutants,
     loss_more_mutants,
+    loss_scene_mutants,
+    scene_mutants,
+    views_mutants,
+    cameras_mutants,
+    prompter_mutants,
+    noise_mutants,
+    background_mutants,
+    exporter_mutants,
     common_mutants,
 )
 MUTANTS = [(kit_of(mutant), mutant, checks) for module in MODULES for mutant, checks in module.MUTANTS.items()]
@@ -93,6 +125,17 @@ MUTANTS = [(kit_of(mutant), mutant, checks) for module in MODULES for mutant, ch
 @pytest.mark.parametrize("twin", TWINS)
 def test_a_right_component_passes_every_check(twin: type[Any]) -> None:
     assert failed_checks(kit_of(twin), twin) == {}
+
+
+@pytest.mark.parametrize("kit", [OfNormals, OfRoughness])
+def test_a_loss_may_look_at_another_picture(kit: type[LossTests]) -> None:
+    """Normals, and a picture that only the renderer knows: the gradient goes there."""
+    assert failed_checks(kit, loss_scene_mutants.Agrees) == {}
+    leaf = {"normal": "normal", "roughness": "roughness"}[kit.of]
+    tests = type("Of", (kit,), {"component": loss_scene_mutants.Agrees})()
+    inputs = tests.inputs()
+    gradients = tests._gradients(tests.fresh()(inputs), inputs)
+    assert [name for name, gradient in gradients.items() if gradient is not None] == [leaf]
 
 
 @pytest.mark.parametrize("twin", common_mutants.TWINS)
@@ -133,17 +176,17 @@ def test_what_the_stand_in_cannot_compute_is_a_skip_and_no_failure() -> None:
     assert found.reason.startswith("the stand-in lacks an operator: Could not run 'aten::_thnn_fused_gru_cell'")
 
 
-KITS = (GeometryTests, RendererTests, GuidanceTests, LossTests)
 NEEDS_A_GPU = {"test_cuda"}
 
 
 def test_there_are_mutants_of_every_kind() -> None:
-    counts = {kit: sum(issubclass(row[0], kit) for row in MUTANTS) for kit in KITS}
+    assert KITS.keys() == KINDS.keys()
+    counts = {kit: sum(issubclass(row[0], kit) for row in MUTANTS) for kit in KITS.values()}
     assert all(count >= 3 for count in counts.values()), counts
 
 
 def test_every_check_catches_a_wrong_component() -> None:
     """Of each kind one, those for every kind too: no check is there that cannot fail."""
-    for kit in KITS:
+    for kit in KITS.values():
         caught = set().union(*(checks for tests, _, checks in MUTANTS if issubclass(tests, kit)))
         assert set(checks_of(kit)) - NEEDS_A_GPU - caught == set(), kit.__name__

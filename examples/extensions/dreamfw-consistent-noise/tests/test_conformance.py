@@ -1,13 +1,28 @@
-"""dfw's own promises of a loss, by its conformance kit."""
+"""dfw's own promises of a loss and of noises, by its conformance kits."""
 
 from __future__ import annotations
 
 from dreamfw_consistent_noise.fsd import FSD
 from dreamfw_consistent_noise.surface import Surface
+from dreamfw_consistent_noise.world_map import WorldMap
 from torch import Tensor
 
 from dfw import LossInputs
-from dfw.testing import LossTests
+from dfw.testing import LossTests, NoiseTests
+
+
+class TestSurface(NoiseTests):
+    """With a small table, since the kit draws a thousand."""
+
+    component = Surface
+    options = {"log2_size": 10}  # noqa: RUF012
+
+
+class TestWorldMap(NoiseTests):
+    """As above."""
+
+    component = WorldMap
+    options = {"log2_size": 10}  # noqa: RUF012
 
 
 class TestFSD(LossTests):

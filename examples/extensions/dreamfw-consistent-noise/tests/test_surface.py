@@ -40,7 +40,7 @@ def coefficients(cameras: CameraBatch, seen: RenderOutput, side: int, samples: i
     found = []
     for view in range(len(cameras)):
         pose, fov = cameras.camera_to_world[view], math.radians(float(cameras.fov_y[view]))
-        right, up, back, eye = pose[:3, :3].T.tolist() + [pose[:3, 3].tolist()]
+        right, up, back, eye = (*pose[:3, :3].T.tolist(), pose[:3, 3].tolist())
         half = math.tan(fov / 2)
         for row in range(side):
             for column in range(side):

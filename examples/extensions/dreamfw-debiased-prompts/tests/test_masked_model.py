@@ -14,16 +14,17 @@ from dfw import Prompter
 
 VIEWS = ("overhead", "front", "side", "back")
 QUESTION = "this image is depicting a {mask} view of {prompt}"
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *VIEWS, *"this image is depicting a view of smiling duck".split()]
+SENTENCE = ["this", "image", "is", "depicting", "a", "[MASK]", "view", "of"]
+WORDS = list(dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *VIEWS, *SENTENCE, "smiling", "duck"]))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     place = tmp_path_factory.mktemp("bert")
-    (place / "vocab.txt").write_text("\n".join(dict.fromkeys(WORDS)))
+    (place / "vocab.txt").write_text("\n".join(WORDS))
     torch.manual_seed(0)
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = BertConfig(vocab_size=len(dict.fromkeys(WORDS)), initializer_range=1.0, **size)
+    config = BertConfig(vocab_size=len(WORDS), initializer_range=1.0, **size)
     BertForMaskedLM(config).save_pretrained(place)
     return str(place)
 
@@ -32,9 +33,9 @@ def test_chances_are_what_the_model_puts_in_the_gap(folder: str) -> None:
     """Each prompt alone, without padding, token ids written by hand; softmax over the vocabulary, then over the four names."""
     found = MaskedModel(VIEWS, folder, QUESTION)(["a smiling duck", "a duck"])
     model = BertForMaskedLM.from_pretrained(folder).eval()
-    number = {word: index for index, word in enumerate(dict.fromkeys(WORDS))}
+    number = {word: index for index, word in enumerate(WORDS)}
     for prompt, chances in zip(["a smiling duck", "a duck"], found, strict=True):
-        said = ["[CLS]", *"this image is depicting a [MASK] view of".split(), *prompt.split(), "[SEP]"]
+        said = ["[CLS]", *SENTENCE, *prompt.split(), "[SEP]"]
         with torch.no_grad():
             whole = model(torch.tensor([[number[word] for word in said]])).logits[0, said.index("[MASK]")].softmax(-1)
         expected = torch.stack([whole[number[view]] for view in VIEWS])
@@ -55,11 +56,9 @@ def test_a_prompter_asks_it(folder: str) -> None:
     assert len(set(expected)) > 3  # the model has something to say
 
 
-@pytest.mark.parametrize(
-    ("views", "said"), [(("front", "behind"), "no single token for 'behind'"), (("front", "a view"), "no single token for 'a view'")]
-)
-def test_views_must_be_words_that_the_model_knows(folder: str, views: tuple[str, ...], said: str) -> None:
-    with pytest.raises(dfw.ConfigError, match=said):
+@pytest.mark.parametrize(("views", "word"), [(("front", "behind"), "behind"), (("front", "a view"), "a view")])
+def test_views_must_be_words_that_the_model_knows(folder: str, views: tuple[str, ...], word: str) -> None:
+    with pytest.raises(dfw.ConfigError, match=f"no single token for '{word}'"):
         MaskedModel(views, folder, QUESTION)(["a duck"])
 
 

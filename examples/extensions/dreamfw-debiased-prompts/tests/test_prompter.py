@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,9 @@ def test_each_view_keeps_the_words_that_suit_it() -> None:
     )
 
 
-@pytest.mark.parametrize("inner", [{}, {"sectors": 8, "angles": 4, "mode": "interpolated"}, {"template": "{view} view of {prompt}"}])
+@pytest.mark.parametrize(
+    "inner", [{}, {"sectors": 8, "angles": 4, "mode": "interpolated"}, {"template": "{view} view of {prompt}"}]
+)
 @pytest.mark.parametrize("prompt", ["a smiling duck", "a duck", "smiling", ""])
 def test_there_are_as_many_texts_as_the_other_prompter_has(inner: dict[str, object], prompt: str) -> None:
     made = debiased(prompter={"type": "dreamfw/directional", **inner})
@@ -77,14 +78,6 @@ def test_cameras_find_their_words_as_without_it() -> None:
 def test_only_the_words_that_may_go_do() -> None:
     assert debiased(words=["beak"]).texts("a smiling duck") == debiased(table={"x": {}}).texts("a smiling duck")
     assert debiased(words=["Smiling"]).texts("a smiling, old duck")[2] == "a old duck, back view"
-
-
-def test_it_says_what_became_of_the_prompt(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "dfw"):
-        made = debiased()
-        made.texts("a smiling duck")
-        made.texts("a smiling duck")
-    assert caplog.messages.count("prompt for the back view: a duck") == 1
 
 
 @pytest.mark.parametrize(

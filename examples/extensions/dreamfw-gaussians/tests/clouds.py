@@ -6,7 +6,8 @@ from dreamfw_gaussians.renderer import Splatting
 
 from dfw import CameraBatch
 
-GREY = (0.2, 0.5, 0.9)
+GREY = (0.25, 0.5, 0.875)
+"""Exact in single precision, in which a background keeps its colour."""
 
 
 def camera(*azimuths, elevation=20.0, distance=3.0, fov=40.0, height=12, width=20, dtype=torch.float64):

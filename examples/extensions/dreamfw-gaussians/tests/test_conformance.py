@@ -21,7 +21,7 @@ class TestSplatting(RendererTests):
     """Scenes as Gaussians: three layers for an opaque thing, since none is more opaque than 0.99."""
 
     def make(self):
-        return Splatting(Splatting.Config(background={"type": "random", "colour": (0.2, 0.5, 0.9)}))
+        return Splatting(Splatting.Config(background={"type": "random", "colour": [0.2, 0.5, 0.9]}))
 
     def geometry(self):
         return Varied(Gaussians.Config(capacity=60, initial=40))

@@ -124,7 +124,7 @@ def test_their_number_grows_to_the_capacity():
     geometry = start(capacity=100, initial=40, relocation={"every": 10, "start": 0.2, "end": 0.6, "growth": 1.5})
     counts = []
     for step in range(100):
-        geometry.begin_step(Progress(step, 100))
+        geometry.begin_step(Progress(step, 100), torch.Generator())
         counts.append(int((~geometry.dead()).sum()))
     assert [counts[s] for s in (0, 19, 20, 29, 30, 40, 50, 60, 99)] == [40, 40, 60, 60, 90, 100, 100, 100, 100]
 

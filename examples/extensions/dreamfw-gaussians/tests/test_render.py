@@ -1,4 +1,4 @@
-"""Pictures against a slow twin written from the definitions, closed forms, finite differences; kernels against plain torch."""
+"""Pictures against a twin written from the definitions, closed forms, finite differences; kernels against plain torch."""
 
 import math
 
@@ -224,7 +224,7 @@ def test_views_of_a_batch_are_those_of_single_cameras():
 def test_backgrounds():
     geometry, cameras = single(opacity=0.001), camera(*range(200), height=1, width=1)
     solid = renderer(type="solid", colour=(0.1, 0.2, 0.3))
-    assert solid(geometry, cameras).colour.unique().tolist() == [0.1, 0.2, 0.3]
+    assert solid(geometry, cameras).colour.float().unique().tolist() == torch.tensor([0.1, 0.2, 0.3]).tolist()
     random = renderer(type="random", probability=0.5, colour=(1, 1, 1))
     assert (random(geometry, cameras, torch.Generator()).colour == 1).all()
     random.train()
@@ -234,6 +234,22 @@ def test_backgrounds():
     assert 0.35 < white < 0.65
     with pytest.raises(ValueError, match="pass one, or call eval"):
         random(geometry, cameras)
+
+
+def test_any_background_stands_behind_the_gaussians():
+    """A learned one has a colour for each direction, parameters in a group of their own, and a gradient where light is left."""
+    geometry, cameras = single(opacity=0.5, scale=0.2), camera(0.0, 90.0, height=6, width=8)
+    learned = renderer(type="learned", layers=1, width=8)
+    learned.initialise(torch.Generator().manual_seed(0))
+    assert set(learned.parameter_groups()) == {"renderer.background"}
+    made = learned(geometry, cameras)
+    behind = learned.background(cameras.rays().direction)
+    bare = renderer(type="solid", colour=(0, 0, 0))(geometry, cameras).colour
+    torch.testing.assert_close(made.colour, bare + (1 - made.opacity)[..., None] * behind)
+    assert behind.flatten(0, 2).std(0).min() > 1e-4
+    made.colour.sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in learned.parameters())
+    assert renderer(type="checker").parameter_groups() == {}
 
 
 def test_only_gaussians_are_rendered():

@@ -23,7 +23,7 @@ RED = [0.8, 0.3, 0.1]
 CLOSED_FORM = [
     "prompt=a red ball",
     "guidance={type: dreamfw/gaussian, means: {a red ball: [0.8, 0.3, 0.1]}, resolution: 16}",
-    "views.mode=none",
+    "prompter=plain",
 ]
 
 

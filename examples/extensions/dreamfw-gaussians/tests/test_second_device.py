@@ -14,7 +14,7 @@ from clouds import camera, gaussians, renderer, stacked
 from dreamfw_gaussians import rasteriser
 
 from dfw import Progress
-from dfw.testing import stand_in
+from dfw.testing.experimental_device import stand_in
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real second device")
 
@@ -42,7 +42,7 @@ def moved(cameras, device):
 
 
 def picture_and_gradients(geometry, cameras):
-    picture = stacked(renderer()(geometry, cameras))
+    picture = stacked(renderer().to(cameras.position.device)(geometry, cameras))
     upstream = torch.rand(picture.shape, generator=torch.Generator().manual_seed(1)).to(picture.device)
     return [picture, *torch.autograd.grad((picture * upstream).sum(), list(geometry.parameters()))]
 
@@ -60,8 +60,9 @@ def test_pictures_and_gradients_are_those_of_the_cpu(monkeypatch, second):
 def test_a_picture_waits_for_the_numbers_that_memory_depends_on(second):
     """How many Gaussians are seen, and how many pairs of a Gaussian and a tile there are; the backward pass waits for nothing."""
     geometry, cameras = gaussians(60).to(second.device), moved(camera(10.0, dtype=torch.float32), second.device)
+    look = renderer().to(second.device)
     second.waits.clear()
-    picture = stacked(renderer().train(False)(geometry, cameras))
+    picture = stacked(look(geometry, cameras))
     forward = Counter(Path(place.rpartition(":")[0]).name for _, place in second.waits)
     second.waits.clear()
     picture.sum().backward()
@@ -74,7 +75,7 @@ def test_relocation_moves_the_same_gaussians(second):
     options = {"capacity": 80, "relocation": {"every": 1, "start": 0, "end": 1}}
     here, there = gaussians(60, **options), gaussians(60, **options).to(second.device)
     for geometry in (here, there):
-        geometry.begin_step(Progress(5, 10))
+        geometry.begin_step(Progress(5, 10), torch.Generator())
     assert int(here.live) > 60
     for name, parameter in here.named_parameters():
         torch.testing.assert_close(there.get_parameter(name).cpu(), parameter)

@@ -42,6 +42,15 @@ def test_every_number_of_every_step_is_there_once(tmp_path: Path, in_two: bool) 
     assert len(rows) == tracked.STEPS
 
 
+def test_what_a_component_reports_of_itself_is_tracked_by_its_name(tmp_path: Path) -> None:
+    """The adapter's error of a `vsd` loss: the same numbers as in metrics.jsonl, a dot of the name as a slash."""
+    made = tracked.run_once(tmp_path, "losses.vsd={type: dreamfw/vsd, guidance_scale: 1}")
+    found = [(event.step, event.value) for event in tracked.tensorboard_of(made).Scalars("losses/vsd/adapter")]
+    expected = [(row["step"], pytest.approx(row["losses.vsd.adapter"], rel=1e-5)) for row in metrics_of(made)]
+    assert found == expected
+    assert len(found) == tracked.STEPS
+
+
 def test_previews_are_the_files_at_their_steps(tmp_path: Path) -> None:
     made = tracked.run_once(tmp_path)
     shown = tracked.tensorboard_of(made).Images("preview")
@@ -93,3 +102,22 @@ def test_the_turntable_moves_and_the_mesh_has_its_colours(tmp_path: Path) -> Non
     assert {array.shape for array in arrays.values()} == {(1, 8, 3), (1, 12, 3)}
     assert any(np.array_equal(array, np.tile([[[10, 20, 30]]], (1, 8, 1))) for array in arrays.values())
     assert b"`%s`" % str(tmp_path / "turn.webp").encode() in make_ndarray(read.Tensors("result/text_summary")[0].tensor_proto)[0]
+
+
+@pytest.mark.parametrize("name", ["turntable", "turntable.mp4"])
+def test_a_turntable_that_is_no_animation_is_named_and_the_rest_is_shown(tmp_path: Path, name: str) -> None:
+    """A folder of frames, and a film: neither is a picture that TensorBoard could show."""
+    import trimesh
+
+    turntable = tmp_path / name
+    if turntable.suffix:
+        turntable.write_bytes(b"a film")
+    else:
+        turntable.mkdir()
+    trimesh.creation.box().export(tmp_path / "object.ply")
+    one = tensorboard.TensorBoard()
+    one.dfw_run_started(tracked.started(tmp_path))
+    one.dfw_run_ended(RunEnded(tmp_path, "finished", 1.0, {"turntable": turntable, "ply": tmp_path / "object.ply"}))
+    tags = tracked.tensorboard_of(tmp_path).Tags()
+    assert "turntable" not in tags["images"]
+    assert any(tag.startswith("mesh") for tag in tags["tensors"])

@@ -111,6 +111,28 @@ def test_turntable_and_mesh_can_be_looked_at(tmp_path: Path) -> None:
     assert [record.exit.exit_code for record in tracked.wandb_records(file) if record.HasField("exit")] == [1]
 
 
+def test_a_turntable_of_frames_is_kept_frame_by_frame(tmp_path: Path) -> None:
+    from dreamfw_trackers.wandb import WeightsAndBiases
+
+    from dfw import RunEnded
+
+    frames = tmp_path / "export" / "turntable"
+    frames.mkdir(parents=True)
+    for number in range(3):
+        (frames / f"{number}.png").write_bytes(bytes([number]))
+    one = WeightsAndBiases()
+    one.dfw_run_started(tracked.started(tmp_path))
+    one.dfw_run_ended(RunEnded(tmp_path, "finished", 2.0, {"turntable": frames}))
+    (folder,) = folders(tmp_path)
+    kept = folder / "files" / "export" / "turntable"
+    assert [(kept / f"{number}.png").read_bytes() for number in range(3)] == [bytes([number]) for number in range(3)]
+    (file,) = folder.glob("*.wandb")
+    records = tracked.wandb_records(file)
+    saved = {item.path for record in records if record.HasField("files") for item in record.files.files}
+    assert {f"export/turntable/{number}.png" for number in range(3)} <= saved
+    assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]
+
+
 def test_nothing_is_reported_home_unless_the_user_asks(tmp_path: Path) -> None:
     """wandb's error reports and telemetry do not follow its mode; offline they are off before it is imported."""
     code = "import sys; sys.path.insert(0, sys.argv[1]); import tracked, pathlib; tracked.run_once(pathlib.Path(sys.argv[2]));"

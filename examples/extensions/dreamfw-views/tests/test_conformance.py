@@ -16,7 +16,7 @@ from dfw.testing import GuidanceTests
 
 @cache
 def pictures() -> TemporaryDirectory[str]:
-    """Three small pictures and their cameras, until the end of the process. No fixture: `dfw plugins check --tests` has none."""
+    """Three small pictures and their cameras, until the end of the process."""
     folder = TemporaryDirectory()
     drawn = torch.rand(3, 8, 8, 3, generator=torch.Generator().manual_seed(0))
     for index, image in enumerate((255 * drawn).byte().numpy()):
@@ -28,10 +28,6 @@ def pictures() -> TemporaryDirectory[str]:
 
 class TestViews(GuidanceTests):
     """On three small pictures."""
-
-    expected_failures = {  # noqa: RUF012
-        "test_prompt_changes_the_prediction": "the pictures are the condition; of a prompt only its absence is read"
-    }
 
     def make(self) -> Views:
         """A new one, of the same pictures."""

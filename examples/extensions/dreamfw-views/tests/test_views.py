@@ -52,8 +52,9 @@ def noisy(batch: int) -> tuple[Tensor, Tensor]:
     return torch.randn(batch, 3, SIDE, SIDE, generator=generator), torch.randint(0, 1000, (batch,), generator=generator)
 
 
-def seen_from(guidance: Views, angles: list[tuple[float, float]], text: str = "a thing") -> Conditioning:
-    return Conditioning(guidance.encode_text([text] * len(angles)).embedding, None, cameras(angles))
+def seen_from(guidance: Views, angles: list[tuple[float, float]], condition: bool = True) -> Conditioning:
+    row = guidance.conditional() if condition else guidance.unconditional()
+    return Conditioning(row.embedding.expand(len(angles), -1, -1), None, cameras(angles))
 
 
 def reference(z: np.ndarray, t: int, pictures: np.ndarray, log_weight: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -151,12 +152,13 @@ def test_the_nearest_view_is_the_one_that_is_shown(make: Callable[..., tuple[Vie
     torch.testing.assert_close(clean, expected, rtol=1e-3, atol=2e-3)
 
 
-def test_without_text_or_camera_all_views_are_alike(make: Callable[..., tuple[Views, Tensor]]) -> None:
+def test_without_condition_or_camera_all_views_are_alike(make: Callable[..., tuple[Views, Tensor]]) -> None:
     guidance, _ = make()
     z, t = noisy(2)
-    nothing = guidance.predict(z, t, seen_from(guidance, ANGLES[:2], text=""))
-    torch.testing.assert_close(nothing, guidance.predict(z, t, guidance.encode_text(["a thing"] * 2)))
-    assert guidance.log_weights(seen_from(guidance, ANGLES, text="")).abs().max() == 0
+    nothing = guidance.predict(z, t, seen_from(guidance, ANGLES[:2], condition=False))
+    without_cameras = Conditioning(guidance.conditional().embedding.expand(2, -1, -1))
+    torch.testing.assert_close(nothing, guidance.predict(z, t, without_cameras))
+    assert guidance.log_weights(seen_from(guidance, ANGLES, condition=False)).abs().max() == 0
 
 
 def test_following_the_score_ends_at_the_picture_of_the_camera(make: Callable[..., tuple[Views, Tensor]]) -> None:

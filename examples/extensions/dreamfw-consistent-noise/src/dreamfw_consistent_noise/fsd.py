@@ -21,7 +21,8 @@ class FSD(Distillation):
         """Timesteps, weight, guidance and noise; defaults are those of the papers."""
 
         timesteps: Steps = Ramp.model_validate({"from": 0.98, "to": 0.2, "ease": "sqrt"})
-        """As in `sds`; this ramp stays within 0.045 of the authors', which passes 0.98, 0.69, 0.40, 0.21 after 0, 10, 50, 100 % of a run."""
+        """As in `sds`. The authors' t is 0.98, 0.69, 0.40 and 0.21 after 0, 10, 50 and 100 % of a run; this ramp stays within
+        0.045 of it there."""
         weighting: Weight = "sigma-over-alpha"
         """w(t), as in `sds`; sigma / alpha is the time of the ODE."""
         noise: Part[Noise] = Part[Noise](type="dreamfw-consistent-noise/surface")

@@ -5,7 +5,6 @@ Legend: B views, C channels of side h of the guidance's space, K samples in one 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 

@@ -90,4 +90,4 @@ def mixed(*keys: Tensor | int) -> Tensor:
 
 def _shifted(bits: Tensor, by: int) -> Tensor:
     """Bits to the right, with zeros from the left: torch's own shift repeats the sign, which would lose it."""
-    return (bits >> by) & (2 ** (64 - by) - 1)
+    return (bits >> by) & ((1 << (64 - by)) - 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -13,11 +12,9 @@ from dfw import CameraBatch, ComponentConfig, Part, Prompter, Wording
 from .rule import Scorer, contradictions, plain, without
 from .scorers import MaskedModel, Table
 
-log = logging.getLogger("dfw.debiased")
-
 
 class Debiased(Prompter):
-    """Another prompter's texts, each without the words that contradict its view. Prompt debiasing of D-SDS (Hong et al., NeurIPS 2023).
+    """Another prompter's texts, each without the words that contradict its view. D-SDS (Hong et al., NeurIPS 2023).
 
     "a smiling dog" is hardly ever seen from behind, so that its back view gets a face; "a dog, back view" does not.
     """
@@ -50,9 +47,7 @@ class Debiased(Prompter):
         @model_validator(mode="after")
         def _one_source(self) -> Debiased.Config:
             if bool(self.table) == bool(self.model):
-                raise ValueError(
-                    "give either table, e.g. table: {smiling: {front: 20}}, or model, e.g. model: bert-base-uncased"
-                )
+                raise ValueError("give either table, e.g. table: {smiling: {front: 20}}, or model, e.g. model: bert-base-uncased")
             for word, row in self.table.items():
                 for view in row:
                     if view not in self.views:
@@ -88,15 +83,13 @@ class Debiased(Prompter):
         return next((view for view in self.config.views if view in said), "")
 
     def _shorter(self, prompt: str) -> dict[str, str]:
-        """View -> the prompt for it; found once for each prompt."""
+        """View -> the prompt for it, where that is another one; found once for each prompt."""
         if prompt not in self._shortened:
             words = prompt.split()
             may = {plain(word) for word in self.config.words}
             tested = [number for number, word in enumerate(words) if not may or plain(word) in may]
             found = contradictions(words, tested, self._scorer(), self.config.threshold) if tested else {}
-            self._shortened[prompt] = {view: without(words, dropped) for view, dropped in found.items()}
-            for view, text in self._shortened[prompt].items():
-                log.info("prompt for the %s view: %s", view, text)
+            self._shortened[prompt] = {view: without(words, dropped) for view, dropped in found.items() if dropped}
         return self._shortened[prompt]
 
     def _scorer(self) -> Scorer:

@@ -11,15 +11,16 @@ Scorer = Callable[[Sequence[str]], Sequence[Mapping[str, float]]]
 def contradictions(words: Sequence[str], tested: Sequence[int], score: Scorer, threshold: float) -> dict[str, set[int]]:
     """View -> the numbers of those `tested` words of a prompt that contradict it.
 
-    A word u contradicts a view v where P(v | prompt) / P(v) < threshold. P(v) is the mean over a prompt with and without the word,
-    (P(v | prompt) + P(v | prompt without u)) / 2, so the ratio is the exponential of the pointwise mutual information of v and u.
+    A word u contradicts a view v where P(v | prompt) / P(v) < threshold. P(v) is the mean over prompts with and without the
+    word, (P(v | prompt) + P(v | prompt without u)) / 2. The ratio is the exponential of the pointwise mutual information.
     """
     shorter = [" ".join([*words[:number], *words[number + 1 :]]) for number in tested]
     full, *parts = score([" ".join(words), *shorter])
-    return {
-        view: {number for number, part in zip(tested, parts, strict=True) if 2 * full[view] < threshold * (full[view] + part[view])}
-        for view in full
-    }
+    found: dict[str, set[int]] = {}
+    for view, chance in full.items():
+        means = [(chance + part[view]) / 2 for part in parts]
+        found[view] = {number for number, mean in zip(tested, means, strict=True) if chance < threshold * mean}
+    return found
 
 
 def without(words: Sequence[str], dropped: set[int]) -> str:

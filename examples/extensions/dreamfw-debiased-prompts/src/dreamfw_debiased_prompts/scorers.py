@@ -68,5 +68,5 @@ class MaskedModel:
 
     def _token(self, ids: Sequence[int], tokenizer: object, view: str) -> int:
         if len(ids) != 1 or ids[0] == getattr(tokenizer, "unk_token_id", None):
-            raise ConfigError(f"prompter.views: {self._model!r} has no single token for {view!r}; write another word for this view")
+            raise ConfigError(f"prompter.views: {self._model!r} has no single token for {view!r}; write another word")
         return int(ids[0])

@@ -9,11 +9,7 @@ changes no bit. On CUDA atomics sum the gradients of a tile's pixels, in no fixe
 from __future__ import annotations
 
 import math
-import os
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from dfw import load_warp
 
 from . import compositing
 from .compositing import SPLAT
@@ -52,34 +50,13 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="gaussians")
 
 
-@contextmanager
-def _silent(wanted: bool) -> Iterator[None]:
-    """Nothing reaches stderr, not even from C: Warp's note that there is no CUDA driver, where nobody asked for one."""
-    if not wanted:
-        yield
-        return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 @cache
 def _kernels(device: str) -> Any:
     """The kernels, compiled and loaded on `device` before any thread launches one."""
-    import warp as wp
-
-    wp.config.log_level = wp.LOG_WARNING  # no banner
-    with _silent(not torch.cuda.is_available()):
-        wp.init()  # type: ignore[no-untyped-call]
+    warp = load_warp()
     from . import kernels
 
-    wp.load_module(kernels, device=device)
+    warp.load_module(kernels, device=device)
     return kernels
 
 

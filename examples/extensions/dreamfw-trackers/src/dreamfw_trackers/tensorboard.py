@@ -13,6 +13,8 @@ from .asked import asked
 if TYPE_CHECKING:
     from dfw import RunEnded, RunStarted, StepEnded
 
+MOVING = (".webp", ".gif")
+"""Turntables that become a GIF; a film or a folder of frames is named, and stays where it is."""
 FOLDER = "tensorboard"
 """Of a run's directory: where its event files are. A resumed run adds another one."""
 
@@ -60,8 +62,9 @@ class TensorBoard:
         last = run.directory / "images" / f"step-{self._total:06d}.png"
         if last.is_file():
             writer.add_image("preview", _pixels(last), self._total, dataformats="HWC")
-        if "turntable" in run.artifacts:
-            writer.file_writer.add_summary(_animation("turntable", run.artifacts["turntable"]), self._total)
+        turntable = run.artifacts.get("turntable")
+        if turntable is not None and turntable.suffix in MOVING:
+            writer.file_writer.add_summary(_animation("turntable", turntable), self._total)
         if "ply" in run.artifacts:
             writer.add_mesh("mesh", **_mesh(run.artifacts["ply"]), global_step=self._total)
         files = "".join(f"- {name}: `{path}`\n" for name, path in run.artifacts.items())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dfw import hookimpl
 
 from .asked import asked
-from .tensorboard import gif, scalars
+from .tensorboard import MOVING, gif, scalars
 
 if TYPE_CHECKING:
     from dfw import RunEnded, RunStarted, StepEnded
@@ -71,8 +71,11 @@ class WeightsAndBiases:
         for path in run.artifacts.values():  # copied: wandb's own links would break when the run is moved
             copy = Path(tracked.dir) / path.relative_to(run.directory)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, copy)
-            tracked.save(str(copy), base_path=tracked.dir, policy="now")
+            if path.is_dir():
+                shutil.copytree(path, copy, dirs_exist_ok=True)
+            else:
+                shutil.copy2(path, copy)
+            tracked.save(str(copy / "*" if path.is_dir() else copy), base_path=tracked.dir, policy="now")
         tracked.summary.update({"status": run.status, "seconds": run.seconds})
         tracked.finish(exit_code=0 if run.status == "finished" else 1)
 
@@ -97,9 +100,12 @@ def _results(run: RunEnded, scratch: Path) -> dict[str, Any]:
     import wandb
 
     shown: dict[str, Any] = {}
-    if "turntable" in run.artifacts:
+    turntable = run.artifacts.get("turntable")
+    if turntable is not None and turntable.suffix == ".mp4":
+        shown["turntable"] = wandb.Video(str(turntable), format="mp4")
+    elif turntable is not None and turntable.suffix in MOVING:
         moving = scratch / "turntable.gif"
-        moving.write_bytes(gif(run.artifacts["turntable"])[0])
+        moving.write_bytes(gif(turntable)[0])
         shown["turntable"] = wandb.Video(str(moving), format="gif")
     if "glb" in run.artifacts:
         shown["mesh"] = wandb.Object3D(str(run.artifacts["glb"]))

@@ -6,7 +6,6 @@ Legend: B images, N target views, C = 3 channels of side h, D = 3 h^2.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -29,11 +28,11 @@ class Views(Guidance):
 
     The weights fall with the angle between the camera and the view's own, w_i ~ exp(cos(angle_i) / spread^2): the density of von
     Mises and Fisher on the sphere (Fisher 1953), for small angles a normal one of standard deviation `spread`. Beyond three of
-    them the weight is 0, but for the nearest view: however little a picture of the front weighs from behind, a scene that shows
-    its front there is so near to it, in 3 h^2 dimensions, that it would win, and the scene would be all fronts. A prompt is not
-    read, but its absence is: given the empty text all views are equally likely from everywhere, which is what classifier-free
-    guidance moves away from. Pixels, with colours from [0, 1] spread to [-1, 1]. Diffuses as DDPM (Ho et al. 2020): 1,000 steps,
-    variances from 1e-4 to 0.02.
+    them the weight is 0, except for the nearest view: however little a picture of the front weighs from behind, a scene that
+    shows its front there is so near to it, in 3 h^2 dimensions, that it would win, and the scene would be all fronts. It reads no
+    text. Without its condition all views are equally likely from everywhere, which is what classifier-free guidance moves away
+    from. Pixels, with colours from [0, 1] spread to [-1, 1]. Diffuses as DDPM (Ho et al. 2020): 1,000 steps, variances from 1e-4
+    to 0.02.
     """
 
     class Config(ComponentConfig):
@@ -71,9 +70,13 @@ class Views(Guidance):
         self.register_buffer("views", 2 * targets.images - 1, persistent=False)
         self.register_buffer("directions", targets.directions, persistent=False)
 
-    def encode_text(self, texts: Sequence[str]) -> Conditioning:
-        """(B, 1, 1): 1 for any text, 0 for the empty one, which asks for the views of all cameras at once."""
-        return Conditioning(torch.tensor([[[float(bool(text))]] for text in texts], device=self.views.device))
+    def conditional(self) -> Conditioning:
+        """(1, 1, 1): 1, the view of the camera."""
+        return Conditioning(self.views.new_ones(1, 1, 1))
+
+    def unconditional(self) -> Conditioning:
+        """(1, 1, 1): 0, the views of all cameras at once."""
+        return Conditioning(self.views.new_zeros(1, 1, 1))
 
     def encode_image(self, image: Tensor) -> Tensor:
         """Images (B, 3, h, h) in [0, 1] -> the same in [-1, 1]."""
@@ -84,7 +87,7 @@ class Views(Guidance):
         return (encoded / 2 + 0.5).clamp(0, 1)
 
     def log_weights(self, conditioning: Conditioning) -> Tensor:
-        """log w_i up to a constant, (B, N): (cos(angle_i) - 1) / spread^2, or -inf; 0 for the empty text and without cameras."""
+        """log w_i up to a constant, (B, N): (cos(angle_i) - 1) / spread^2, or -inf; 0 unconditionally and without cameras."""
         if conditioning.cameras is None:
             return self.directions.new_zeros(len(conditioning), len(self.directions))
         towards_B3 = _direction(conditioning.cameras).to(self.directions)
@@ -117,12 +120,6 @@ class Views(Guidance):
         alpha, sigma = self.schedule.at(timestep, noisy)
         expected = torch.einsum("bn,nchw->bchw", self.posterior(noisy, timestep, conditioning), self.views.to(noisy))
         return sigma * (noisy - alpha * expected) / (alpha**2 * self.config.std**2 + sigma**2)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Views:
-        """Moves with `.to(device)`, the schedule included."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.schedule = self.schedule.to(self.views.device)
-        return self
 
 
 def _direction(cameras: CameraBatch) -> Tensor:

@@ -1,0 +1,121 @@
+"""Mistakes in a run's configuration, as a user makes them: one clear sentence with its place, the exit code, and no run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import fresh_plugins, run_dfw
+from hostile_site import one_error
+
+TWO = """\
+extends: dreamfusion
+guidance: null
+guidances:
+  left: {type: stable-diffusion, model: embedded}
+  right: {type: gaussian, means: {red: [1, 0, 0]}}
+losses:
+  sds: {guidance: left}
+  shape:
+    type: sds
+"""
+STAGED = """\
+stages:
+  coarse: {extends: dreamfusion}
+  refine: {extends: coarse}
+  last:
+    extends: refine
+    geometry: {radus: 2}
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fresh_plugins()
+
+
+def said(*arguments: str, code: int, capsys: pytest.CaptureFixture[str]) -> str:
+    ended, out, err = run_dfw("run", *arguments, "--dry-run", capsys=capsys)
+    text = one_error(err).removeprefix("error: ")
+    assert (ended, out) == (code, ""), text
+    assert err.count("\n") == 1
+    assert not Path("runs").exists()
+    return text
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "expected"),
+    [
+        ("losses.sds.of=normal", 2, "provides them when renderer.shading.normals is 'always'"),
+        ("losses.sds.noise=fixd", 3, "no noise named 'fixd' (losses.sds.noise.type). Did you mean 'fixed'?"),
+        ("losses.sds.noise.type=fixd", 3, "no noise named 'fixd' (losses.sds.noise.type). Did you mean 'fixed'?"),
+        ("losses.sds.noise.seed=3", 2, "losses.sds.noise.seed: unknown key; known: none (dreamfw/gaussian "),
+        ("renderer.background=learnd", 3, "no background named 'learnd' (renderer.background.type). Did you mean 'learned'?"),
+        ("view_sets.near.widht=64", 2, "view_sets.near.widht: unknown key, did you mean 'width'? (dreamfw/random "),
+        ("view_set.near=random", 2, "view_set: unknown key, did you mean 'view_sets'?"),
+        ("losses.sds.views=near", 2, "losses.sds.views: no set of views is called 'near'; there are cameras"),
+        ("losses.sds.guidance=left", 2, "losses.sds.guidance: no guidance is called 'left'; there are guidance"),
+        ("cameras=orthogonl", 3, "no cameras named 'orthogonl' (cameras.type). Did you mean 'orthogonal'?"),
+        ("cameras={type: orthogonal, count: 3}", 2, "cameras.batch_size: 4 is not a multiple of count, 3"),
+        ("export.formats=[glb,foo]", 3, "no exporter named 'foo' (export.formats.1.type). Known: glb, obj, ply,"),
+        ("export.formats=glb", 2, "export.formats: must be a list, e.g. [glb] (is 'glb')"),
+        ("prompt=", 2, 'prompt: missing; say what to make, e.g. prompt="a red mushroom"'),
+        (
+            "start.run=nowhere",
+            2,
+            "start.run: nowhere: not a run directory (no resolved.yaml); give the folder that `dfw run` pri",
+        ),
+        ("start.mesh=teapot.glb", 2, "start.mesh: there is no file teapot.glb; give an OBJ, GLB or PLY file"),
+        ("start.stage=coarse", 2, "start.stage: no stage before this one is called 'coarse'; there are none"),
+        (
+            "optimizer.groups.geometry.rates=1",
+            2,
+            "optimizer.groups.geometry.rates: unknown key; known: lr, betas, eps, weight_decay",
+        ),
+    ],
+)
+def test_a_wrong_override(override: str, code: int, expected: str, capsys: pytest.CaptureFixture[str]):
+    text = said("dreamfusion", override, code=code, capsys=capsys)
+    assert text.startswith(f"override {override!r}: ")
+    assert expected in text
+
+
+def test_a_loss_that_names_none_of_two_guidances(capsys: pytest.CaptureFixture[str]):
+    Path("two.yaml").write_text(TWO)
+    assert said("two.yaml", code=2, capsys=capsys) == (
+        "two.yaml:8: losses.shape.guidance: missing; the run has several guidances, choose one of left, right"
+    )
+
+
+def test_guidances_next_to_an_inherited_guidance(capsys: pytest.CaptureFixture[str]):
+    Path("two.yaml").write_text(TWO.replace("guidance: null\n", ""))
+    assert said("two.yaml", code=2, capsys=capsys) == (
+        "two.yaml:2: guidances: the run has a guidance as well; write all of them under guidances, and guidance: null over an "
+        "inherited one"
+    )
+
+
+def test_other_cameras_leave_the_options_of_the_old_ones_behind(capsys: pytest.CaptureFixture[str]):
+    """dreamfusion has options that `orthogonal` does not know in this form, such as a ramp of its width."""
+    code, out, err = run_dfw("run", "dreamfusion", "cameras.type=orthogonal", "--dry-run", capsys=capsys)
+    assert (code, err) == (0, "")
+    assert "  type: dreamfw/orthogonal\n  count: 4\n  batch_size: 4\n  width: 64.0\n" in out
+
+
+def test_a_mistake_in_the_third_stage(capsys: pytest.CaptureFixture[str]):
+    Path("staged.yaml").write_text(STAGED)
+    assert said("staged.yaml", code=2, capsys=capsys).startswith(
+        "staged.yaml:6: stages.last.geometry.radus: unknown key, did you mean 'radius'? (dreamfw/nerf "
+    )
+    fixed = ["stages.last.geometry={type: image}", "stages.last.renderer={type: plane}", "stages.last.start.run=nowhere"]
+    text = said("staged.yaml", *fixed, code=2, capsys=capsys)
+    assert text.startswith("override 'stages.last.start.run=nowhere': stages.last.start.run: nowhere: not a run directory")
+
+
+def test_a_stage_that_starts_from_a_later_one(capsys: pytest.CaptureFixture[str]):
+    Path("staged.yaml").write_text(STAGED.replace("radus", "radius"))
+    assert said("staged.yaml", "stages.refine.start.stage=last", code=2, capsys=capsys) == (
+        "override 'stages.refine.start.stage=last': stages.refine.start.stage: no stage before this one is called 'last'; "
+        "there are coarse"
+    )
