@@ -30,16 +30,16 @@ PARTS = 2
 class DensityControl(ComponentConfig):
     """When Gaussians are added and removed, and which."""
 
-    every: PositiveInt = 20
+    every: PositiveInt = 10
     """Steps between densifications."""
     start: Fraction = 0.1
     """Fraction of the run before which none happens."""
     end: Fraction = 0.8
     """Fraction of the run after which none happens."""
-    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of the Gaussians that are cloned or split each time: those with the largest mean gradient of their place. 3DGS takes
     all above a threshold, which has to be found anew for every loss."""
-    split: PositiveFloat = 0.04
+    split: PositiveFloat = 0.2
     """A Gaussian whose largest standard deviation is above this is split in two; a smaller one is cloned. World units."""
 
     @model_validator(mode="after")
@@ -161,8 +161,10 @@ class Adaptive(Geometry):
         kept[split] = False
         stay = kept.nonzero()[:, 0]
         source = torch.cat([clone, split.repeat(PARTS)])
-        new = {name: parameter.detach()[source].clone() for name, parameter in self.named_parameters()}
         first = len(clone)
+        old = {name: parameter.detach().clone() for name, parameter in self.named_parameters()}
+        old["opacities"][chosen] = halved(old["opacities"][chosen])
+        new = {name: values[source] for name, values in old.items()}
         new["means"][first:] += self._offsets(split.repeat(PARTS), generator)
         new["scales"][first:] -= math.log(SHRINK)
         index = torch.cat([stay, torch.full((len(source),), -1, device=stay.device)])
@@ -171,8 +173,7 @@ class Adaptive(Geometry):
         self.log("cloned", len(clone))
         self.log("split", len(split))
         return [
-            Resized(parameter, torch.cat([parameter.detach()[stay], new[name]]), index)
-            for name, parameter in self.named_parameters()
+            Resized(parameter, torch.cat([old[name][stay], new[name]]), index) for name, parameter in self.named_parameters()
         ]
 
     def _pulled_most(self, kept: Tensor, room: int) -> Tensor:
@@ -196,3 +197,12 @@ class Adaptive(Geometry):
     def export_assets(self, folder: Path) -> dict[str, Path]:
         """The Gaussians as gaussians.ply, in the layout that splat viewers open."""
         return write_cloud(self.cloud(), ~self.dead(), folder)
+
+
+def halved(logit: Tensor) -> Tensor:
+    """Logits of the opacity of each of two Gaussians that together cover as much as one: 1 - sqrt(1 - o).
+
+    3DGS gives both the old opacity, so that a cloned one suddenly covers more (Bulo et al. 2024, section 3.3).
+    """
+    light = torch.sigmoid(-logit)  # 1 - o
+    return torch.logit(1 - light.sqrt(), eps=1e-6)
