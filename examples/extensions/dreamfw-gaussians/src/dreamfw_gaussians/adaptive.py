@@ -172,9 +172,7 @@ class Adaptive(Geometry):
             setattr(self, name, torch.zeros(len(index), device=stay.device))
         self.log("cloned", len(clone))
         self.log("split", len(split))
-        return [
-            Resized(parameter, torch.cat([old[name][stay], new[name]]), index) for name, parameter in self.named_parameters()
-        ]
+        return [Resized(parameter, torch.cat([old[name][stay], new[name]]), index) for name, parameter in self.named_parameters()]
 
     def _pulled_most(self, kept: Tensor, room: int) -> Tensor:
         """The rows to clone or split: a share of those that stay, by mean gradient, as many as there is room for."""
