@@ -21,7 +21,8 @@ import torch
 from dfw import Progress
 from dfw.interfaces.poses import orbit
 from dfw_geometry.nerf import NeRF
-from dfw_renderers import compositing, marching
+from dfw_renderers import compositing
+from dfw_renderers.fast import marching
 from dfw_renderers.volume import Volume
 
 Result = TypeVar("Result")

@@ -113,13 +113,13 @@ def run(config: Source, *overrides: str, listeners: Sequence[object] | None = No
 
 
 def open(directory: str | Path, device: str | None = None) -> Run:
-    """A run that is there already. Raises CheckpointError for a folder that is not a run's."""
+    """Opens a run that is there already. Raises CheckpointError for a folder that is not a run's."""
     return Run(directory, device)
 
 
 @contextmanager
 def trainer(config: Source, *overrides: str, **changes: Any) -> Iterator[Trainer]:
-    """A loop of one's own: `with dfw.trainer("dreamfusion", prompt="a chair") as trainer: for step in trainer: ...`
+    """Opens a trainer, for a loop of your own: `with dfw.trainer("dreamfusion") as trainer: for step in trainer: ...`
 
     Arguments are those of `run`. Nothing is written to disk; `trainer.scene` shows the scene, and `trainer.save(folder)` writes a
     checkpoint. What a component raises names it.
@@ -132,7 +132,7 @@ def trainer(config: Source, *overrides: str, **changes: Any) -> Iterator[Trainer
 
 
 def build(kind: str, type: str, **options: Any) -> Component:
-    """One component by its name, checked as in a run: `dfw.build("loss", "sds", guidance_scale=10)`.
+    """Builds one component by its name, checked as in a run: `dfw.build("loss", "sds", guidance_scale=10)`.
 
     Raises PluginError for an unknown kind or name, and ConfigError for wrong options.
     """

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel
-
 from dfw.config.kinds import KINDS
 from dfw.config.origins import KeyPath, Provenance
 from dfw.config.schedules import Ramp, last_step
@@ -23,7 +21,7 @@ from dfw.interfaces.prompter import Prompter
 from dfw.interfaces.renderer import Renderer
 from dfw.plugins.discovery import Entry
 from dfw.plugins.fence import plugin_code
-from dfw.plugins.parts import Chooser, Chosen
+from dfw.plugins.parts import Chooser, Chosen, found_in
 from dfw.plugins.registry import Registry
 from dfw.plugins.registry import registry as default_registry
 from dfw.plugins.requirements import check_requirements
@@ -65,7 +63,7 @@ class Parts:
     losses: dict[str, Loss]
 
     def all(self) -> list[Component]:
-        """Every component, guidances last."""
+        """Returns every component, guidances last."""
         parts: list[Component] = [self.geometry, self.renderer, *self.cameras.values(), *self.losses.values()]
         return [*parts, *([] if self.prompter is None else [self.prompter]), *self.guidances.values()]
 
@@ -81,19 +79,19 @@ class Composition:
     """Losses with weight 0: validated and kept in resolved.yaml, but never built."""
 
     def parts(self) -> list[Chosen]:
-        """All parts that take part, those inside others after their own."""
+        """Returns all parts that take part. Those inside a component follow it."""
         return [one for part in self.chosen.values() for one in part.all()]
 
     def origins(self) -> dict[str, Entry]:
-        """Configuration path -> where that component comes from."""
+        """Returns configuration path -> where that component comes from."""
         return {part.key: part.entry for part in self.parts()}
 
     def plugins(self) -> dict[str, str]:
-        """Distribution -> version, of all that take part."""
+        """Returns distribution -> version, of all that take part."""
         return {part.entry.distribution: part.entry.version for part in self.parts()}
 
     def features(self, path: KeyPath) -> frozenset[str]:
-        """What the component at `path` provides; nothing where there is none."""
+        """Returns what the component at `path` provides: nothing where there is none."""
         part = self.chosen.get(path)
         return frozenset() if part is None else features(part, "provides")
 
@@ -116,7 +114,7 @@ class Composition:
         return cast(Prompter, self.chosen[("prompter",)].construct()) if self.reads_text() else None
 
     def reads_text(self) -> bool:
-        """Whether some guidance of the run reads text."""
+        """Returns whether some guidance of the run reads text."""
         return any("text" in self.features(guidance_path(self.config, name)) for name in self.config.models)
 
     def guidances(self) -> dict[str, Guidance]:
@@ -141,7 +139,7 @@ class Composition:
         return Parts(geometry, renderer, cameras, self.prompter(), self.guidances(), losses)
 
     def resolved(self) -> RunConfig:
-        """The configuration with qualified names and every default written out: what `resolved.yaml` holds."""
+        """Returns the configuration with qualified names and every default written out, as `resolved.yaml` holds it."""
         tree: dict[str, Any] = self.config.model_dump(mode="json", by_alias=True)
         for path, part in {**self.chosen, **self.resting}.items():
             node: Any = tree
@@ -154,7 +152,7 @@ class Composition:
 
 
 def guidance_path(config: RunConfig, name: str) -> KeyPath:
-    """Where the guidance called `name` stands in the configuration."""
+    """Returns where the guidance called `name` stands in the configuration."""
     return ("guidance",) if config.guidance is not None else ("guidances", name)
 
 
@@ -179,7 +177,7 @@ def compose(config: RunConfig, registry: Registry | None = None, provenance: Pro
 
 
 def _check_wiring(composition: Composition, provenance: Provenance) -> None:
-    """Every part finds what it requires, and each loss its picture, its views and its guidance."""
+    """Checks that every part finds what it requires, and each loss its picture, its views and its guidance."""
     config, chosen = composition.config, composition.chosen
     scene = [part for path in (("geometry",), ("renderer",)) for part in chosen[path].all()]
     mistakes: list[str] = []
@@ -225,7 +223,7 @@ def _loss_mistakes(
 
 
 def _format_mistakes(exporters: list[Chosen], provenance: Provenance) -> Iterator[str]:
-    """Every exporter says which endings it writes, and no two write files of one ending, which would have one name."""
+    """Checks that every exporter says which endings it writes, and that no two write files of one ending, and so of one name."""
     writers: dict[str, Chosen] = {}
     for part in exporters:
         endings: Any = getattr(part.cls, "suffixes", ())
@@ -239,7 +237,7 @@ def _format_mistakes(exporters: list[Chosen], provenance: Provenance) -> Iterato
 
 
 def _number(part: Chosen, question: str) -> int:
-    """How many views a guidance `sees`, or cameras show `together`."""
+    """Returns how many views a guidance `sees`, or cameras show `together`."""
 
     with plugin_code(part.who, f"cannot say how many views it {question}"):
         answer = getattr(part.cls, question)(part.config)
@@ -249,7 +247,7 @@ def _number(part: Chosen, question: str) -> int:
 
 
 def _lacking(part: Chosen, wanted: Iterable[str], around: list[Chosen]) -> Iterator[str]:
-    """A sentence for each feature that `part` wants and nothing around it provides."""
+    """Gives a sentence for each feature that `part` wants and nothing around it provides."""
     others = [other for other in around if other is not part]
     provided = frozenset().union(*(features(other, "provides") for other in others))
     yield from (_unmet(part, feature, others) for feature in sorted(set(wanted) - provided))
@@ -258,7 +256,7 @@ def _lacking(part: Chosen, wanted: Iterable[str], around: list[Chosen]) -> Itera
 def _check_ramps(parts: Iterable[Chosen], steps: int, provenance: Provenance) -> None:
     mistakes = []
     for part in parts:
-        for path, ramp in ramps_in(part.config, part.path):
+        for path, ramp in found_in(part.config, Ramp, part.path):
             if last_step(ramp) > steps:
                 mistakes.append(
                     f"{provenance.prefix(path)}ends at step {last_step(ramp):g}, after the run's {steps} steps; "
@@ -268,23 +266,8 @@ def _check_ramps(parts: Iterable[Chosen], steps: int, provenance: Provenance) ->
         raise ConfigError("\n".join(mistakes))
 
 
-def ramps_in(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, Ramp]]:
-    """Every ramp inside a checked configuration, with its path."""
-    if isinstance(value, Ramp):
-        yield path, value
-    elif isinstance(value, BaseModel):
-        for name, info in type(value).model_fields.items():
-            yield from ramps_in(getattr(value, name), (*path, info.alias or name))
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from ramps_in(item, (*path, str(key)))
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from ramps_in(item, (*path, str(index)))
-
-
 def features(part: Chosen, question: Literal["requires", "provides"]) -> frozenset[str]:
-    """What a part `requires` or `provides`. Raises PluginError, naming it, when it cannot say or does not give a set of words."""
+    """Returns what a part `requires` or `provides`. Raises PluginError, which names the part, if it gives no set of words."""
 
     with plugin_code(part.who, f"cannot say what it {question}"):
         answer = getattr(part.cls, question)(part.config)
@@ -294,7 +277,7 @@ def features(part: Chosen, question: Literal["requires", "provides"]) -> frozens
 
 
 def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
-    """What `part` lacks and how to get it."""
+    """Says what `part` lacks and how to get it."""
     head = f"{part.entry.label} needs {feature}"
     them = "them" if feature.endswith("s") and not feature.endswith("ss") else "it"
     hints = [
@@ -314,6 +297,6 @@ def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
 
 
 def _placed(part: Chosen, hint: str) -> str:
-    """A hint with the whole path of the option that it begins with: `renderer.shading.normals is 'always'`."""
+    """Writes a hint with the whole path of the option that it begins with: `renderer.shading.normals is 'always'`."""
     option = hint.partition(" ")[0].partition(".")[0]
     return f"{part.key}.{hint}" if option in part.cls.Config.model_fields else hint

@@ -47,7 +47,7 @@ def test_open_reads_what_is_there(made: Run):
 def test_export_takes_settings(made: Run):
     files = made.export(formats=["obj"], resolution=20, out="meshes")
     assert files["obj"] == Path("meshes/object.obj")
-    with pytest.raises(ConfigError, match=r"argument export\.resolution: export\.resolution: must be less than or equal to 1024"):
+    with pytest.raises(ConfigError, match=r"argument: export\.resolution: must be less than or equal to 1024"):
         made.export(resolution=5000)
 
 
@@ -99,7 +99,7 @@ def test_build_makes_one_component():
 
 
 def test_mistakes_are_one_sentence_and_say_which_argument():
-    with pytest.raises(ConfigError, match=r"argument trainer\.stepps: trainer\.stepps: unknown key, did you mean 'steps'"):
+    with pytest.raises(ConfigError, match=r"argument: trainer\.stepps: unknown key, did you mean 'steps'"):
         dfw.run(PIXELS, trainer={"stepps": 5})
     with pytest.raises(DfwError, match="no configuration named 'dreamfussion'"):
         dfw.run("dreamfussion")

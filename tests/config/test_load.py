@@ -152,15 +152,15 @@ def test_values_in_python_are_a_configuration_too():
         (
             {"extends": "base.yaml", "trainer": {"stps": 3}},
             {},
-            "argument trainer.stps: trainer.stps: unknown key, did you mean 'steps'",
+            "argument: trainer.stps: unknown key, did you mean 'steps'",
         ),
         (
             {"extends": "base.yaml"},
             {"trainer": {"steps": 0}},
-            "argument trainer.steps: trainer.steps: must be greater than 0 (is 0)",
+            "argument: trainer.steps: must be greater than 0 (is 0)",
         ),
         ({"extends": "bases.yaml"}, {}, "bases.yaml: no such file"),
-        ({"extends": "base.yaml"}, {"seed": object()}, "argument seed: seed: Value 'object' is not a supported primitive type"),
+        ({"extends": "base.yaml"}, {"seed": object()}, "argument: seed: Value 'object' is not a supported primitive type"),
     ],
 )
 def test_a_mistake_in_python_names_the_argument(values: dict[str, object], changes: dict[str, object], expected: str):

@@ -95,7 +95,7 @@ def test_stages_as_values_are_as_those_of_a_file():
     stages = load_stages(values)
     assert stages["one"].config == load_config("base.yaml")
     assert stages["two"].config.start is not None
-    with pytest.raises(ConfigError, match=r"^argument stages\.two\.sed: stages\.two\.sed: unknown key"):
+    with pytest.raises(ConfigError, match=r"^argument: stages\.two\.sed: unknown key"):
         load_stages({"stages": {"one": {"extends": "base.yaml"}, "two": {"extends": "one", "sed": 3}}})
 
 
@@ -143,7 +143,7 @@ def test_a_mistake_in_an_override_of_a_stage(override: str, expected: str):
 
 def test_changes_of_stages_that_are_not_there():
     assert (
-        refused(stages={"fine": {}}) == "argument stages: must map stages to their changes; the stages are coarse, refine, other"
+        refused(stages={"fine": {}}) == "argument: stages: must map stages to their changes; the stages are coarse, refine, other"
     )
 
 

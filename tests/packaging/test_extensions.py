@@ -16,13 +16,23 @@ SHORT = (
     "trainer.steps=2", "trainer.preview_every=2", "trainer.preview_width=16", "cameras.width=16", "cameras.batch_size=2",
     "export.formats=[]", "export.turntable_frames=1", "export.turntable_width=16", "device=cpu",
 )  # fmt: skip
+MODULE = ("python", "-m")
 NEEDS = {
     "dreamfw-views": (
-        ("python", "-m", "dreamfw_views.render_targets", "a red ball", "--count", "2", "--rings", "10", "--side", "16"),
+        [(*MODULE, "dreamfw_views.render_targets", "a red ball", "--count", "2", "--rings", "10", "--side", "16")],
         ("guidance.resolution=16", "renderer.samples=16"),
-    )
+    ),
+    "dreamfw-two-priors": (
+        [
+            (*MODULE, "dreamfw_two_priors.reference", "a purple mushroom", "--side", "32"),
+            (*MODULE, "dreamfw_two_priors.random_model"),
+        ],
+        ("view_sets.reference.width=16", "renderer.samples=16"),
+    ),
+    "dreamfw-multiview": ([], ("cameras.batch_size=4", "renderer.samples=16")),
+    "dreamfw-editing": ([("dfw", "run", "dreamfusion", *SHORT, "output=before")], ("start.run={before}",)),
 }
-"""Extension -> a command to run before its configuration, in the same folder, and overrides of its own fields."""
+"""Extension -> commands to run before its configurations, in the same folder, and overrides; `{before}`: the run they made."""
 
 pytestmark = pytest.mark.slow
 
@@ -103,9 +113,11 @@ def test_the_list_shows_each_with_version_and_provenance(fresh: Fresh, tmp_path:
 
 @each
 def test_its_configurations_run_and_the_manifest_says_whose_it_is(fresh: Fresh, tmp_path: Path, extension: Extension) -> None:
-    before, overrides = NEEDS.get(extension.name, ((), ()))
-    if before:
-        fresh.run(*before, cwd=tmp_path)
+    before, overrides = NEEDS.get(extension.name, ([], ()))
+    for command in before:
+        fresh.run(*command, cwd=tmp_path)
+    made = next(tmp_path.glob("before/*/*"), None)
+    overrides = [text.format(before=made) for text in overrides]
     assert extension.configs
     for config in extension.configs:
         said = fresh.run("dfw", "run", config, *SHORT, *overrides, cwd=tmp_path, DFW_TRACKERS="tensorboard,wandb")

@@ -12,7 +12,7 @@ from fresh import ROOT
 
 import dfw
 
-PACKAGES = {"dfw", "dfw_geometry", "dfw_renderers", "dfw_guidance", "dfw_losses"}
+PACKAGES = {"dfw", *(path.parent.name for path in (ROOT / "plugins").glob("*/*/__init__.py"))}
 
 
 @pytest.fixture(scope="module")

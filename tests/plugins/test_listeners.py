@@ -199,7 +199,7 @@ def test_requirements_are_checked_by_metadata_and_the_message_holds_the_pip_line
     assert text.startswith("x.yaml:3: plugins: ")
     assert "dreamfw-acme>=0.3 (found: 0.2.1)" in text
     assert text.endswith('pip install "dreamfw-acme>=0.3" "dreamfw_none"')
-    with pytest.raises(ConfigError, match="is no requirement"):
+    with pytest.raises(ConfigError, match="is not a requirement"):
         check_requirements(["not a requirement!!"])
 
 

@@ -94,7 +94,7 @@ def test_texts() -> None:
     )
     assert view_texts("a car", settings(sectors=8))[3] == "a car, back left view"
     odd = settings(template="{view} picture of {prompt}")
-    assert view_texts("a {view} car", odd)[0] == "front picture of a front car"
+    assert view_texts("a {view} car", odd)[0] == "front picture of a {view} car"  # only the template's own fields are filled in
 
 
 @pytest.mark.parametrize("sectors", [4, 8])

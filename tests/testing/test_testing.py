@@ -13,7 +13,7 @@ from fake_packages import on_path, write_package
 
 from dfw.errors import ConfigError, PluginError
 from dfw.plugins.discovery import Entry
-from dfw.plugins.registry import Registry
+from dfw.plugins.registry import Registry, registry
 from dfw.testing import LossTests, Skip, checks_of, run_checks
 from dfw.testing.check import Request, find, kit_for, survey
 from dfw.testing.outcomes import outcome_of
@@ -148,6 +148,22 @@ def test_options_come_from_set_or_from_a_run(capsys: pytest.CaptureFixture[str])
 def test_a_renderer_of_images_is_shown_one(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_dfw("plugins", "check", "plane", capsys=capsys)
     assert code == 0, out
+
+
+@pytest.mark.parametrize(
+    "name", ["random --kind cameras", "directional", "fixed", "learned", "ply"], ids=lambda name: name.split()[0]
+)
+def test_check_knows_every_kind(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run_dfw("plugins", "check", *name.split(), capsys=capsys)
+    assert code == 0, out
+    assert int(out.splitlines()[-1].split()[0]) >= 14
+
+
+def test_options_of_a_part_come_from_the_run_that_it_stands_in() -> None:
+    run = "prompt: a\ngeometry: {type: nerf}\nrenderer: {background: {type: checker, squares: 5}}\nlosses: {opacity: {}}\n"
+    Path("run.yaml").write_text(run.replace("{background", "{type: volume, background"), encoding="utf-8")
+    _, kit = kit_for(registry(), Request("checker", config="run.yaml"))
+    assert kit().config().squares == 5
 
 
 def test_names_are_found_or_explained() -> None:

@@ -56,7 +56,7 @@ def check(
 
 
 def _print(title: str, outcomes: Iterable[Outcome]) -> Counter[str]:
-    """A line per check as soon as it is done, and how many ended how."""
+    """Prints a line per check as soon as it is done, and returns how many ended how."""
     click.echo(title)
     total: Counter[str] = Counter()
     for outcome in outcomes:

@@ -83,7 +83,7 @@ def diff(first: str, second: str, plugin_files: tuple[Path, ...], blocked: tuple
 
 
 def leaves(value: Any, path: str = "") -> dict[str, str]:
-    """Dotted path -> value, as JSON, of everything in a configuration that is not a mapping."""
+    """Returns dotted path -> value, as JSON, of everything in a configuration that is not a mapping."""
     if isinstance(value, Mapping) and value:
         found: dict[str, str] = {}
         for key, item in value.items():
@@ -93,6 +93,6 @@ def leaves(value: Any, path: str = "") -> dict[str, str]:
 
 
 def _source(name: str) -> str:
-    """A run directory stands for the configuration it was made with."""
+    """Returns the configuration that a run directory was made with; any other name as it is."""
     resolved = Path(name) / "resolved.yaml"
     return str(resolved) if resolved.is_file() else name

@@ -70,7 +70,7 @@ def libraries() -> list[str]:
 
 
 def machine() -> dict[str, str]:
-    """Processor and accelerator, as torch sees them."""
+    """Returns what torch says of the processor and the accelerator."""
     import torch
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -85,7 +85,7 @@ def machine() -> dict[str, str]:
 
 
 def kernels() -> dict[str, str]:
-    """Whether the CUDA backends of warp and nerfacc are there; without them the portable paths run."""
+    """Says whether the CUDA backends of warp and nerfacc are there. Without them the portable paths run."""
     from dfw.interfaces.warp_kernels import load_warp
 
     lines = {"warp": "CPU and CUDA" if load_warp().is_cuda_available() else "CPU"}
@@ -100,7 +100,7 @@ def kernels() -> dict[str, str]:
 
 
 def models() -> dict[str, str]:
-    """Where models of the Hugging Face hub are kept, and whether the network may be asked."""
+    """Says where models of the Hugging Face hub are kept, and whether the network may be asked."""
     from huggingface_hub import constants
 
     return {

@@ -34,7 +34,7 @@ def info(name: str, kind: str | None, plugin_files: tuple[Path, ...], blocked: t
 
 
 def _kind_of(name: str) -> str:
-    """The one kind that has a component of that name."""
+    """Finds the one kind that has a component of that name."""
     from dfw.plugins.discovery import scan
     from dfw.plugins.registry import registry
 

@@ -29,12 +29,12 @@ class VerbGroup(rich_click.RichGroup):
     _plugins_read = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Built-in verbs first, then those of plugins."""
+        """Lists built-in verbs first, then those of plugins."""
         self._read_plugins()
         return [*VERBS, *sorted(self.commands)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The verb's command, or None."""
+        """Returns the verb's command, or None."""
         if cmd_name in VERBS:
             command: click.Command = import_module(f"dfw.cli.{cmd_name}").command
             return command
@@ -97,7 +97,7 @@ def _tell(error: Exception) -> int:
 
 
 def _unreadable_package(error: BaseException | None) -> str:
-    """The sentence for an error of a library that read the entry points of all packages and gave up at one; else nothing."""
+    """Returns the sentence for an error of a library that could not read the entry points of some package; else nothing."""
     from dfw.plugins.discovery import unreadable
 
     while error is not None:

@@ -25,12 +25,12 @@ ANY = click.Path(path_type=Path)
 
 
 def config_arguments(command: Command) -> Command:
-    """CONFIG and OVERRIDES."""
+    """Adds the arguments CONFIG and OVERRIDES."""
     return click.argument("config")(click.argument("overrides", nargs=-1)(command))
 
 
 def plugin_options(command: Command) -> Command:
-    """`--plugin FILE.py` and `--block NAME`; give them to `use_plugins`."""
+    """Adds `--plugin FILE.py` and `--block NAME`; give them to `use_plugins`."""
     file = click.Path(path_type=Path)
     plugin = click.option("--plugin", "plugin_files", multiple=True, type=file, help="A Python file that registers components.")
     block = click.option("--block", "blocked", multiple=True, metavar="NAME", help="Leave out the plugins of a distribution.")
@@ -64,7 +64,7 @@ def compose_from(config: str, overrides: tuple[str, ...]) -> Composition:
 
 
 def stages_from(config: str, overrides: tuple[str, ...]) -> dict[str, Composition]:
-    """As `compose_from`, for a configuration that may have stages: name -> composition, "" for a run without stages."""
+    """Composes a configuration that may have stages: name -> composition, "" for a run without. Raises as `compose_from`."""
     from dfw.config.load import load_stages
     from dfw.runs.stages import compose_stages
 
@@ -80,7 +80,7 @@ def _not_an_override(config: str) -> None:
 
 
 def columns(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Rows of text as lines, each column as wide as its widest cell."""
+    """Formats rows of text as lines, each column as wide as its widest cell."""
     table = list(rows)
     widths = [max(len(row[index]) for row in table) for index in range(len(table[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]

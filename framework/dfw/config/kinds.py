@@ -77,7 +77,7 @@ KINDS = {
 
 
 def kind_at(path: KeyPath) -> Kind | None:
-    """The kind of the component that stands at `path` of a run's configuration, or of one of its stages, if one does."""
+    """Returns the kind of the component that stands at `path` of a run's configuration, or of one of its stages, if one does."""
     path = path[2:] if path[:1] == ("stages",) else path
     for kind in KINDS.values():
         for place in kind.places:
@@ -88,7 +88,7 @@ def kind_at(path: KeyPath) -> Kind | None:
 
 
 def default_type(path: KeyPath) -> str | None:
-    """The type of the component at `path` where the configuration names none; None where it must."""
+    """Returns the type of the component at `path` where the configuration names none. None where it must name one."""
     kind = kind_at(path)
     if kind is None or not kind.default:
         return None
@@ -96,7 +96,7 @@ def default_type(path: KeyPath) -> str | None:
 
 
 def all_places() -> Iterator[tuple[Kind, str]]:
-    """Every kind with each of its places."""
+    """Gives every kind with each of its places."""
     for kind in KINDS.values():
         for place in kind.places:
             yield kind, place

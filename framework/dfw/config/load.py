@@ -126,10 +126,10 @@ def _read(source: Source) -> _Read:
 
 def _origins_of(tree: Tree, path: KeyPath = ()) -> Origins:
     """Returns an origin for each value that was given in Python."""
-    origins: Origins = {path: f"argument {'.'.join(path)}"} if path else {}
+    origins: Origins = {}
     for key, value in tree.items():
-        below = (*path, key)
-        origins |= _origins_of(value, below) if isinstance(value, dict) else {below: f"argument {'.'.join(below)}"}
+        origins[*path, key] = "argument"
+        origins |= _origins_of(value, (*path, key)) if isinstance(value, dict) else {}
     return origins
 
 
@@ -151,7 +151,7 @@ def _checked(read: _Read, overrides: Sequence[str], changes: Tree, own: Sequence
 def _changes_of(stages: Mapping[str, Any], changes: Any) -> dict[str, Tree]:
     """Returns stage -> its own changes. Raises ConfigError for other names."""
     if not isinstance(changes, dict) or not all(name in stages and isinstance(tree, dict) for name, tree in changes.items()):
-        raise ConfigError(f"argument stages: must map stages to their changes; the stages are {', '.join(stages)}")
+        raise ConfigError(f"argument: stages: must map stages to their changes; the stages are {', '.join(stages)}")
     return {name: changes.get(name, {}) for name in stages}
 
 

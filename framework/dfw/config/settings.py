@@ -33,7 +33,7 @@ class Settings(BaseModel):
 
 
 def at_least(value: Schedule, least: float, what: str) -> Schedule:
-    """A schedule whose values, at both ends of a ramp, are `least` or more."""
+    """Returns `value` if it is `least` or more, at both ends of a ramp. Raises ValueError, with `what` to write instead."""
     lowest = min(value.from_, value.to) if isinstance(value, Ramp) else value
     if lowest < least:
         raise ValueError(f"{lowest:g} is too small; {what}")
@@ -55,7 +55,7 @@ class ComponentSettings(BaseModel):
 
 
 def _named(value: Any) -> Any:
-    """A component by its name alone is short for `{type: name}`."""
+    """Writes a component's name as `{type: name}`, which it is short for."""
     return {"type": value} if isinstance(value, str) else value
 
 
@@ -295,7 +295,7 @@ class RunConfig(Settings):
         return dict(self.guidances) if self.guidance is None else {"guidance": self.guidance}
 
     def guidance_of(self, loss: str) -> str | None:
-        """The name of the guidance that a loss asks; None where it names none and the run has not exactly one."""
+        """Returns the name of the guidance that a loss asks. None where it names none and the run has not exactly one."""
         named = self.losses[loss].guidance
         return named or (next(iter(self.models)) if len(self.models) == 1 else None)
 
@@ -314,7 +314,7 @@ class RunConfig(Settings):
 
 
 def with_default_types(tree: Any) -> Any:
-    """A configuration as plain values, with the type of every component that may leave it out."""
+    """Returns a configuration, as plain values, with the type of every component that may leave it out."""
     if not isinstance(tree, Mapping):
         return tree
     filled = dict(tree)
@@ -337,7 +337,7 @@ def _typed(node: Any, path: KeyPath) -> Any:
 
 
 def components_of(config: RunConfig) -> Iterator[tuple[KeyPath, str, ComponentSettings]]:
-    """(path, kind, settings) of every component that a run's configuration names, in the order of kinds."""
+    """Gives (path, kind, settings) of every component that a run's configuration names, in the order of kinds."""
     for kind in KINDS.values():
         for place in kind.places:
             *keys, last = place.split(".")

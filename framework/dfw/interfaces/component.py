@@ -42,7 +42,7 @@ class Component:
     """
 
     kind: ClassVar[str]
-    """Name of the kind, e.g. `geometry`: a key of `dfw.interfaces.kinds.KINDS`."""
+    """Name of the kind, e.g. `geometry`: a key of `dfw.config.kinds.KINDS`."""
     Config: ClassVar[type[ComponentConfig]] = ComponentConfig
     """The options, a subclass of ComponentConfig."""
     feature_hints: ClassVar[dict[str, str]] = {}

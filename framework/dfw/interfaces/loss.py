@@ -89,7 +89,10 @@ class LossInputs:
         return self.render.latent and self.of == "colour"
 
     def asking(self, guidance: str) -> LossInputs:
-        """The same views as another guidance of the run, by its name in `guidances`, sees them. Raises ConfigError."""
+        """The same views as another guidance of the run, by its name in `guidances`, sees them. Raises ConfigError.
+
+        Its prompt holds the run's prompt, and the texts only of losses that name that guidance.
+        """
         if self.ask is None:
             raise ConfigError(f"this run has no guidance named {guidance!r}")
         return self.ask(guidance)

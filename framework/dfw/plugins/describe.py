@@ -53,7 +53,7 @@ class Description:
 
 
 def describe(entry: Entry, cls: type[Component]) -> Description:
-    """Everything `dfw plugins info` shows. Raises PluginError, with distribution and version, for a Config that has no schema."""
+    """Gathers what `dfw plugins info` shows. Raises PluginError, with distribution and version, for a Config without a schema."""
     with plugin_code(f"{entry.kind} {entry.label}: its Config", "cannot be described", ()):
         options = tuple(options_of(cls.Config))
     module = f"{cls.__module__}:{cls.__qualname__}"
@@ -66,7 +66,7 @@ def describe(entry: Entry, cls: type[Component]) -> Description:
 
 
 def options_of(config: type[BaseModel]) -> Iterator[Option]:
-    """The fields of a Config, those of nested ones after their own, each with a dotted path."""
+    """Gives the fields of a Config with dotted paths. Those of nested ones follow their own field."""
     schema = config.model_json_schema()
     yield from _fields(schema, schema.get("$defs", {}), "", {}, "")
 
@@ -89,7 +89,7 @@ def _fields(node: Schema, known: Schema, prefix: str, defaults: Any, when: str) 
 
 
 def _nested(field: Schema, known: Schema) -> list[tuple[Schema, bool]]:
-    """The models a field may hold, and whether there are several; ramps are numbers that move, and none."""
+    """Returns the models a field may hold, each with whether there are several. A ramp counts as a number."""
     branches = [_target(branch, known) for branch in _branches(field, known)]
     models = [branch for branch in branches if branch.get("type") == "object" and "properties" in branch and not _is_ramp(branch)]
     return [(model, len(models) > 1) for model in models]
@@ -114,7 +114,7 @@ def _is_ramp(node: Schema) -> bool:
 
 
 def type_of(field: Schema, known: Schema) -> str:
-    """A field's type and range in words: `number > 0`, `'softplus' or 'exp'`, `[number, number]`, `number or ramp`."""
+    """Says a field's type and range in words: `number > 0`, `'softplus' or 'exp'`, `[number, number]`, `number or ramp`."""
     texts = dict.fromkeys(_one_type(_target(branch, known), known) for branch in _branches(field, known))
     return " or ".join(texts)
 
@@ -155,7 +155,7 @@ def _shown(default: Any) -> str:
 
 
 def _defaults(entry: Entry, config: type[BaseModel]) -> BaseModel:
-    """The default options; of a Config with required fields, or one that breaks, what there is of them."""
+    """Returns the default options. Of a Config with required fields, or one that breaks, it returns those there are."""
     try:
         with plugin_code(f"{entry.kind} {entry.label}: its Config", "breaks on its defaults", (ValidationError,)):
             return config()

@@ -76,7 +76,7 @@ class Entry:
         return f"{self.qualified} {self.version}"
 
     def facts(self) -> dict[str, str]:
-        """For the manifest of a run."""
+        """Returns what the manifest of a run says of it."""
         module = self.target.partition(":")[0]
         return {"name": self.qualified, "distribution": self.distribution, "version": self.version, "module": module}
 
@@ -102,17 +102,17 @@ class Scan:
     problems: tuple[Problem, ...]
 
     def listeners(self, name: str | None = None) -> tuple[Entry, ...]:
-        """All listeners, or those that `name` means, bare or `distribution/name`."""
+        """Returns all listeners, or those that `name` means, bare or `distribution/name`."""
         return tuple(one for one in self.found if one.kind == LISTENER and name in (None, one.name, one.qualified))
 
 
 def normalise(name: str) -> str:
-    """A distribution name as PEP 503 compares it: lower case, runs of `-_.` as one hyphen."""
+    """Writes a distribution name as PEP 503 compares it: lower case, runs of `-_.` as one hyphen."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def blocked_names() -> frozenset[str]:
-    """Normalised distribution names of `DFW_BLOCK_PLUGINS`. Raises PluginError when the built-in distribution is among them."""
+    """Returns the distributions of `DFW_BLOCK_PLUGINS`, normalised. Raises PluginError if the built-in one is among them."""
     names = frozenset(normalise(name.strip()) for name in os.environ.get("DFW_BLOCK_PLUGINS", "").split(",") if name.strip())
     if BUILT_IN in names:
         raise PluginError(f"{BUILT_IN} holds the built-in components and cannot be blocked; block the other distribution instead")
@@ -126,7 +126,7 @@ def block(names: tuple[str, ...]) -> None:
 
 
 def useless_blocks() -> list[str]:
-    """A sentence for each name of `DFW_BLOCK_PLUGINS` that blocks nothing, with the nearest one that would."""
+    """Returns a sentence for each name of `DFW_BLOCK_PLUGINS` that blocks nothing, with the nearest one that would."""
     names = blocked_names()
     if not names:
         return []
@@ -142,7 +142,7 @@ def useless_blocks() -> list[str]:
 
 
 def built_ins_only() -> bool:
-    """Whether `DFW_NO_PLUGINS` asks for the built-in components alone."""
+    """Returns whether `DFW_NO_PLUGINS` asks for the built-in components alone."""
     return os.environ.get("DFW_NO_PLUGINS", "").strip().lower() not in ("", "0", "false", "no")
 
 
@@ -192,12 +192,12 @@ def _owners(problems: list[Problem]) -> Iterator[Distribution]:
 
 
 def _place(owner: Distribution) -> str:
-    """The folder that holds a distribution's metadata."""
+    """Returns the folder that holds a distribution's metadata."""
     return str(getattr(owner, "_path", "a package on the import path"))
 
 
 def unreadable() -> Iterator[str]:
-    """A sentence for each distribution, with plugins or without, whose entry points Python cannot read.
+    """Gives a sentence for each distribution, with plugins or without, whose entry points Python cannot read.
 
     Libraries read those of all distributions when they are imported, pydantic and torch among them, and give up at such a one.
     """

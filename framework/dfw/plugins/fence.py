@@ -68,7 +68,7 @@ def kept(report: Callable[[str], None]) -> Iterator[None]:
 
 
 def _state() -> dict[str, tuple[Any, Callable[[Any], object]]]:
-    """Name -> value now, and how to set it (None: to what torch begins with). Empty as long as nobody has imported torch."""
+    """Returns name -> value now, and how to set it (None: to what torch begins with). Empty before torch is imported."""
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "get_default_device"):
         return {}

@@ -43,7 +43,7 @@ _files: dict[Path, ModuleType] = {}
 
 @dataclass(frozen=True)
 class Listener:
-    """An object with hook implementations, and who it comes from.
+    """An object with hook implementations, and where it comes from.
 
     Each has a manager of its own, so that none can hide another: pluggy's compare and hash what they hold.
     """
@@ -133,7 +133,7 @@ class Listeners:
             self.add(Listener(entry, instance))
 
     def warn(self) -> None:
-        """Tells the user of the problems so far; those that come later are told as they come."""
+        """Warns of the problems so far. Later ones are warned of as they come."""
         for problem in self.problems:
             log.warning("%s", problem)
 
@@ -175,7 +175,7 @@ class Listeners:
         self._each(hook, tell)
 
     def _each(self, hook: str, action: Callable[[Listener, Callable[..., object]], object]) -> None:
-        """`action` for each listener that has `hook`, in order of registration, except for pluggy's tryfirst and trylast."""
+        """Runs `action` for each listener that has `hook`, in order of registration, except for pluggy's tryfirst and trylast."""
         heard = [(one, getattr(one.manager.hook, hook)) for one in self._active if hook in one.hooks]
         for listener, call in sorted(heard, key=lambda pair: _turn(pair[1])):
             self._fenced(listener, hook, lambda: action(listener, call))  # noqa: B023
@@ -206,13 +206,13 @@ class Listeners:
 
 
 def _turn(caller: pluggy.HookCaller) -> int:
-    """Whether a listener is called before the others (0), among them, or after them (2)."""
+    """Returns whether a listener is called before the others (0), among them (1), or after them (2)."""
     (implementation, *_) = caller.get_hookimpls()
     return 0 if implementation.tryfirst else 2 if implementation.trylast else 1
 
 
 def load_listeners(extra: Sequence[object] = ()) -> Listeners:
-    """`extra` (objects with hook implementations, built in), those of `--plugin` files, and those of installed distributions."""
+    """Loads listeners: `extra` (built-in objects with hooks), those of `--plugin` files, and those of installed distributions."""
     listeners = Listeners()
     for number, instance in enumerate(extra):
         kind = type(instance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -19,6 +19,7 @@ from dfw.plugins.fence import OWN, plugin_code
 from dfw.plugins.registry import Registry, registry
 
 Interface = TypeVar("Interface", bound=Component)
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,13 @@ class Chosen:
         return _who(self.path, self.entry)
 
     def all(self) -> Iterator[Chosen]:
-        """Itself, then what stands inside it."""
+        """Gives itself, then what stands inside it."""
         yield self
         for one in self.inside:
             yield from one.all()
 
     def construct(self) -> Component:
-        """The component. What its constructor raises, other than a DfwError, becomes a PluginError that names it."""
+        """Builds the component. What its constructor raises, except a DfwError, becomes a PluginError that names it."""
         constructor = cast(Callable[[ComponentConfig], Component], self.cls)
         with plugin_code(self.who, "failed to start"):
             component = constructor(self.config)
@@ -63,7 +64,7 @@ class Chosen:
         return component
 
     def written(self) -> dict[str, Any]:
-        """Its type and options as plain data, every default written out. Raises PluginError for what cannot be written."""
+        """Writes its type and options as plain data, with every default. Raises PluginError for what cannot be written."""
         with plugin_code(self.who, "cannot write its options, which must be numbers, text, lists, mappings or Configs"):
             tree: dict[str, Any] = self.config.model_dump(mode="json", by_alias=True)
         for one in self.inside:
@@ -95,7 +96,7 @@ class Part(ComponentSettings, Generic[Interface]):
 
     @classmethod
     def kind(cls) -> Kind:
-        """The kind of component that it holds."""
+        """Returns the kind of component that it holds."""
         (interface,) = cls.__pydantic_generic_metadata__["args"]
         return KINDS[interface.kind]
 
@@ -105,14 +106,14 @@ class Part(ComponentSettings, Generic[Interface]):
         return {"x-dfw-kind": cls.kind().name, "type": ["object", "string"]}
 
     def __eq__(self, other: object) -> bool:
-        """Whether both name one component with the same options; whether they were checked already makes no difference."""
+        """Returns whether both name one component with the same options, checked already or not."""
         return isinstance(other, Part) and (self.type, self.options) == (other.type, other.options)
 
     def __hash__(self) -> int:
         return hash(self.type)
 
     def build(self) -> Interface:
-        """The component. Raises ConfigError and PluginError where it was not checked by a run and cannot be found or built."""
+        """Builds the component. Raises ConfigError or PluginError if no run has checked it, and it cannot be found or built."""
         chosen = self._chosen
         if chosen is None:
             chooser = Chooser(registry(), Provenance())
@@ -135,7 +136,7 @@ class Chooser:
             raise ConfigError("\n".join(self.mistakes))
 
     def choose(self, path: KeyPath, kind: str, settings: ComponentSettings) -> Chosen:
-        """The component that `settings` name. Raises PluginError where it cannot be found, loaded or checked."""
+        """Finds and checks the component that `settings` name. Raises PluginError if it cannot be found, loaded or checked."""
         where = (*path, "type")
         origin = self.provenance.where(where)
         try:
@@ -146,7 +147,7 @@ class Chooser:
         return self.check(path, entry, cls, settings.options)
 
     def check(self, path: KeyPath, entry: Entry, cls: type[Component], options: Mapping[str, Any]) -> Chosen:
-        """A component with its options checked, and what stands inside it. Raises PluginError for a Config that itself breaks."""
+        """Checks a component's options, and what stands inside it. Raises PluginError for a Config that itself breaks."""
         try:
             with plugin_code(_who(path, entry), "failed to check its options", (*OWN, ValidationError)):
                 config = cls.Config.model_validate(dict(options))
@@ -154,27 +155,27 @@ class Chooser:
             self.mistakes += explain(error, options, cls.Config, self.provenance, path, entry.label)
             return Chosen(path, entry, cls, cls.Config.model_construct())
         inside = []
-        for below, part in parts_in(config):
+        for below, part in found_in(config, Part):
             part._chosen = self.choose((*path, *below), part.kind().name, part)
             inside.append(part._chosen)
         return Chosen(path, entry, cls, config, tuple(inside))
 
 
 def _who(path: KeyPath, entry: Entry) -> str:
-    """For messages: `geometry (acme/nerf, acme 0.3)`."""
+    """Names a component for messages: `geometry (acme/nerf, acme 0.3)`."""
     return f"{'.'.join(path) or entry.kind} ({entry.qualified}, {entry.provider})"
 
 
-def parts_in(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Part[Any]]]:
-    """The components that stand in a checked Config, with their paths; not those inside them."""
-    if isinstance(value, Part):
+def found_in(value: object, wanted: type[Found], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Found]]:
+    """Gives every instance of `wanted` in a checked Config, with its path; does not look inside those."""
+    if isinstance(value, wanted):
         yield path, value
     elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from parts_in(getattr(value, name), (*path, type(value).model_fields[name].alias or name))
+        for name, info in type(value).model_fields.items():
+            yield from found_in(getattr(value, name), wanted, (*path, info.alias or name))
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from parts_in(item, (*path, str(key)))
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+            yield from found_in(item, wanted, (*path, str(key)))
+    elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from parts_in(item, (*path, str(index)))
+            yield from found_in(item, wanted, (*path, str(index)))

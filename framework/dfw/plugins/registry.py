@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_component(entry: Entry, value: object) -> type[Component]:
-    """`value` as a class of `entry`'s kind. Raises PluginError when it is another thing, abstract, or has no usable `Config`."""
+    """Returns `value` as a class of `entry`'s kind. Raises PluginError for another thing, an abstract class, or a bad Config."""
     from dfw.interfaces.component import ComponentConfig
 
     interface = resolve_name(KINDS[entry.kind].interface)
@@ -61,13 +61,13 @@ class Registry:
 
     @classmethod
     def discover(cls) -> Registry:
-        """All components of the installed distributions, read from metadata; imports none of them."""
+        """Reads all components of the installed distributions from metadata, and imports none of them."""
         found = scan()
         entries, blocked = ([one for one in group if one.kind != LISTENER] for group in (found.found, found.blocked))
         return cls(entries, blocked, found.problems)
 
     def entries(self, kind: str | None = None) -> list[Entry]:
-        """All entries, or those of one kind, sorted by kind and name."""
+        """Returns all entries, or those of one kind, sorted by kind and name."""
         chosen = [entry for entry in self._entries if kind in (None, entry.kind)]
         return sorted(chosen, key=lambda entry: (list(KINDS).index(entry.kind), entry.name, entry.distribution))
 
@@ -94,7 +94,7 @@ class Registry:
         return entry
 
     def load(self, entry: Entry) -> type[Component]:
-        """The class, imported and checked. Raises PluginError naming distribution, version and target for whatever goes wrong.
+        """Imports and checks the class. Raises PluginError, with distribution, version and target, for whatever goes wrong.
 
         A failure is remembered for later messages.
         """
@@ -108,7 +108,7 @@ class Registry:
             raise
 
     def resolve(self, kind: str, name: str, where: str | None = None) -> Entry:
-        """The entry that `name` means, bare or `distribution/name`; `where` is the configuration path for messages ("": none).
+        """Finds the entry that `name` means, bare or `distribution/name`. `where`: the configuration path, for messages.
 
         Raises PluginError for an unknown name (with the nearest ones, the known ones and what failed to load) and for a bare name
         that several distributions provide.
@@ -124,22 +124,22 @@ class Registry:
         raise PluginError(f"no {kind} named '{name}'{place}.{self._advice(kind, name)}")
 
     def matches(self, kind: str, name: str) -> list[Entry]:
-        """All entries of a kind that `name` may mean, bare or qualified."""
+        """Returns all entries of a kind that `name` may mean, bare or qualified."""
         return [entry for entry in self.entries(kind) if name in (entry.name, entry.qualified)] or self._qualified(kind, name)
 
     def kinds_of(self, name: str) -> list[str]:
-        """The kinds that have a component `name`, bare or qualified."""
+        """Returns the kinds that have a component `name`, bare or qualified."""
         return [kind for kind in KINDS if self.matches(kind, name)]
 
     def unknown(self, name: str, what: str) -> PluginError:
-        """The error for a `name` that no kind has: the nearest one, and what cannot be used. `what` was looked for."""
+        """Returns the error for a `name` that no kind has: the nearest one, and what cannot be used. `what` was looked for."""
         near = self.nearest(name)
         hint = f"did you mean {near!r}? " if near else ""
         broken = "".join(f"\n  cannot be used: {problem}" for problem in self._problems)
         return PluginError(f"no {what} named {name!r}; {hint}dfw plugins list shows all{broken}")
 
     def nearest(self, name: str, kind: str | None = None) -> str | None:
-        """The known name, bare or qualified, that is most like `name`; None where none is."""
+        """Returns the known name, bare or qualified, that is most like `name`. None where none is."""
         names = {form.lower(): form for entry in self.entries(kind) for form in (entry.name, entry.qualified)}
         near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
         return names[near[0]] if near else None
@@ -166,7 +166,7 @@ class Registry:
 
 
 def _place(component: object) -> str:
-    """In place of a version: the file that holds a class registered by hand, or `interactive`."""
+    """Returns what stands in place of a version: the file that holds a class registered by hand, or `interactive`."""
     return str(getattr(sys.modules.get(getattr(component, "__module__", "")), "__file__", None) or "interactive")
 
 
@@ -174,7 +174,7 @@ _default: list[Registry] = []
 
 
 def registry() -> Registry:
-    """The process-wide registry, discovered on first use."""
+    """Returns the process-wide registry, discovered on first use."""
     if not _default:
         _default.append(Registry.discover())
     return _default[0]

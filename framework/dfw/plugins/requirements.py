@@ -12,7 +12,7 @@ from dfw.plugins.discovery import BLOCKED, normalise, scan
 
 
 def version_of(distribution: str) -> str:
-    """The installed version of a distribution, or `unknown`."""
+    """Returns the installed version of a distribution, or `unknown`."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -20,9 +20,10 @@ def version_of(distribution: str) -> str:
 
 
 def check_requirements(requirements: Iterable[str], where: str = "plugins") -> None:
-    """That what a run requires is installed, from metadata alone. `where` begins the message.
+    """Checks from metadata alone that what a run requires is installed. `where` begins the message.
 
-    Raises ConfigError for text that is no requirement; PluginError, with the `pip install` line, for what is missing or too old.
+    Raises ConfigError for text that is not a requirement. Raises PluginError, with the `pip install` line, for what is missing or
+    too old.
     """
     lacking: list[str] = []
     blocked = {entry.provider for entry in scan().blocked}
@@ -31,7 +32,7 @@ def check_requirements(requirements: Iterable[str], where: str = "plugins") -> N
             requirement = Requirement(text)
         except InvalidRequirement as error:
             first = str(error).splitlines()[0]
-            raise ConfigError(f'{where}: {text!r} is no requirement ({first}); write e.g. "dreamfw-acme>=0.3"') from error
+            raise ConfigError(f'{where}: {text!r} is not a requirement ({first}); write e.g. "dreamfw-acme>=0.3"') from error
         if requirement.url is not None and "://" not in requirement.url:
             name = requirement.name
             raise ConfigError(f'{where}: {text!r} asks for an address, not for a version; write "{name}=={requirement.url}"')

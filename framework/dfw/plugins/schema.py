@@ -27,7 +27,7 @@ STAGES = "Stages by name, which run one after another. Each is a run's configura
 
 
 def schema(registry: Registry) -> Schema:
-    """A JSON Schema (draft 2020-12) that editors for YAML understand.
+    """Makes a JSON Schema (draft 2020-12) that editors for YAML understand.
 
     A component that fails to load, or whose options have no schema, is left out with a warning.
     """
@@ -63,7 +63,7 @@ def schema(registry: Registry) -> Schema:
 
 
 def _typed() -> Schema:
-    """A component that names its type."""
+    """Returns the schema of a component that names its type."""
     return {"if": {"type": "object"}, "then": {"required": ["type"]}}
 
 
@@ -89,20 +89,20 @@ def _key(entry: Entry) -> str:
 
 
 def _names(entry: Entry, entries: list[Entry]) -> list[str]:
-    """How a configuration may name `entry`: bare only where nobody else has that name."""
+    """Returns how a configuration may name `entry`: bare only where no other distribution has that name."""
     alone = sum(other.name == entry.name for other in entries) == 1
     return [entry.qualified, *([entry.name] if alone else [])]
 
 
 def _with_reserved(options: Schema, kind: Kind, known: Mapping[str, Schema]) -> Schema:
-    """A component's options, next to the keys that the run's configuration keeps for itself."""
+    """Returns a component's options, next to the keys that the run's configuration keeps for itself."""
     of_the_run = known["LossSettings"]["properties"]
     shared = {key: {"type": "string"} if key == "type" else of_the_run[key] for key in kind.reserved}
     return options | {"properties": shared | options.get("properties", {})}
 
 
 def _component(kind: Kind, entries: list[Entry], known: Mapping[str, Schema]) -> Schema:
-    """A component of one kind: a name, or a mapping whose options follow from its `type`.
+    """Returns the schema of a component of one kind: a name, or a mapping whose options follow from its `type`.
 
     Where the type stands elsewhere (in the file that this one extends), every option of some component of the kind will do.
     """
@@ -142,7 +142,7 @@ def _put(run: Schema, place: str, kind: Kind, entries: list[Entry], known: Mappi
 
 
 def _by_key(kind: Kind, entries: list[Entry]) -> Schema:
-    """Components whose key is their own name, which need no `type` and no options."""
+    """Returns the schemas of components whose key is their own name. They need no `type` and no options."""
     found: Schema = {}
     for entry in entries:
         if entry.name in _names(entry, entries):
@@ -152,7 +152,7 @@ def _by_key(kind: Kind, entries: list[Entry]) -> Schema:
 
 
 def _nodes(value: Any) -> Iterator[Schema]:
-    """Every mapping in a schema."""
+    """Gives every mapping in a schema."""
     if isinstance(value, dict):
         yield value
         for item in value.values():

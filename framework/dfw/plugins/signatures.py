@@ -11,7 +11,7 @@ _HOME = "dfw.interfaces."
 
 
 def mismatch(cls: type[Any]) -> str:
-    """What `cls` overrides of its interface in a way that cannot be called, the first of it, and the remedy; "" for nothing."""
+    """Says what `cls` overrides of its interface in a way that cannot be called, and the remedy. Returns "" for nothing."""
     if cls.__init__.__module__.startswith("torch."):
         return "has no constructor; write def __init__(self, config): super().__init__(); self.config = config"
     if not _takes(cls, 1):
@@ -29,7 +29,7 @@ def mismatch(cls: type[Any]) -> str:
 
 
 def _promises(cls: type[Any]) -> Iterator[tuple[str, Any]]:
-    """The public methods and properties of the interfaces that `cls` overrides."""
+    """Gives the public methods and properties of the interfaces that `cls` overrides."""
     for base in cls.__mro__:
         if base.__module__.startswith(_HOME):
             for name, promised in vars(base).items():
@@ -38,7 +38,7 @@ def _promises(cls: type[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _fits(given: Any, promised: Any) -> bool:
-    """Whether `given` takes what `promised` takes: by position, without what has a default, and that by its name."""
+    """Returns whether `given` takes what `promised` takes: by position, without what has a default, and that by its name."""
     parameters = list(inspect.signature(promised).parameters.values())
     needed = sum(parameter.default is parameter.empty for parameter in parameters)
     optional = [parameter.name for parameter in parameters if parameter.default is not parameter.empty]
@@ -54,7 +54,7 @@ def _takes(function: Any, positional: int, named: list[str] | None = None) -> bo
 
 
 def _written(function: Any) -> str:
-    """The names of what it takes, as in `(self, guidance, generator)`."""
+    """Writes the names of what it takes, as in `(self, guidance, generator)`."""
     signature = inspect.signature(function)
     bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     return str(signature.replace(parameters=bare, return_annotation=signature.empty))

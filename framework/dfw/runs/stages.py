@@ -21,7 +21,7 @@ from dfw.runs.start import find_start
 
 
 def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]:
-    """All stages, composed before the first begins, so that a mistake in the last one costs no time. Raises as `compose`."""
+    """Composes all stages before the first begins, so that a mistake in the last one costs no time. Raises as `compose`."""
     composed = {name: compose(one.config, registry(), one.provenance) for name, one in loaded.items()}
     for one in loaded.values():
         if one.config.start is not None and one.config.start.stage is None:
@@ -30,7 +30,7 @@ def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]
 
 
 def staged_yaml(compositions: Mapping[str, Composition]) -> str:
-    """The resolved configurations of all stages, by name; of a run without stages its own."""
+    """Writes the resolved configurations of all stages, by name; of a run without stages its own."""
     if list(compositions) == [""]:
         return to_yaml(compositions[""].resolved())
     trees = {name: yaml.safe_load(to_yaml(one.resolved())) for name, one in compositions.items()}

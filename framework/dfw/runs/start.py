@@ -35,14 +35,14 @@ class Start:
     """The source run's newest one; None for a mesh file."""
 
     def facts(self) -> dict[str, Any]:
-        """What the manifest says of it."""
+        """Returns what the manifest says of it."""
         facts: dict[str, Any] = {"source": str(self.source.resolve()), "take": list(self.settings.take)}
         if self.checkpoint is None:
             return facts | {"digest": digest_of(self.source)}
         return facts | {"checkpoint": self.checkpoint.name, "digest": digest_of(self.checkpoint / "geometry.safetensors")}
 
     def scene(self, device: torch.device) -> Scene:
-        """The source run's scene."""
+        """Opens the source run's scene."""
         assert self.composition is not None  # a run has one
         return open_scene(RunDirectory.open(self.source), self.composition, device)
 
@@ -60,7 +60,7 @@ class Start:
                 _take_renderer(trainer, scene)
 
     def take_optimizer(self, trainer: Trainer) -> None:
-        """The optimiser's state, for the same parameters. Raises ConfigError where they differ."""
+        """Takes over the optimiser's state. Raises ConfigError if the parameters differ."""
         if "optimizer" not in self.settings.take or self.checkpoint is None:
             return
         try:
@@ -70,7 +70,7 @@ class Start:
 
 
 def find_start(settings: StartSettings | None, stages: Mapping[str, Path], provenance: Provenance | None = None) -> Start | None:
-    """The source that `settings` name; `stages`: name -> directory of the stages before. Raises ConfigError."""
+    """Finds the source that `settings` name. `stages`: name -> directory of the stages before. Raises ConfigError."""
     provenance = provenance or Provenance()
     if settings is None:
         return None

@@ -177,8 +177,9 @@ class Trainer:
         self._pending: list[_Pending] = []
 
     def _prompt_table(self, name: str) -> PromptTable:
-        """The texts of all losses that may ask the guidance, as it reads them."""
-        config, losses = self.config, self.losses.values()
+        """The prompt, and the texts of the losses that name the guidance, as it reads them."""
+        config = self.config
+        losses = [loss for key, loss in self.losses.items() if config.guidance_of(key) == name]
         shared = [text for loss in losses for text in loss.texts()]
         by_view = [text for loss in losses for text in loss.view_texts()]
         return PromptTable(self.guidances[name], self.prompter, config.prompt, config.negative_prompt, shared, by_view)

@@ -15,10 +15,11 @@ from dfw.config.load import load_with_provenance
 from dfw.config.merge import parse_overrides
 from dfw.config.messages import explain
 from dfw.config.origins import Provenance
-from dfw.errors import ConfigError, DfwError, PluginError, one_line
+from dfw.errors import ConfigError, DfwError, PluginError
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.guidance import Guidance
 from dfw.plugins.discovery import BUILT_IN, Entry, scan
+from dfw.plugins.fence import plugin_code
 from dfw.plugins.parts import Chooser
 from dfw.plugins.registry import Registry
 from dfw.testing.background import BackgroundTests
@@ -138,20 +139,19 @@ def _look_over(kind: str, cls: type[Any]) -> Outcome:
     if bare:
         return Outcome("config", "failed", f"no docstring under {', '.join(bare)}; say what it is, its unit and its range")
     try:
-        config = cls.Config()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
+        with plugin_code("its Config", "breaks on its defaults", (ValidationError,)):
+            config = cls.Config()
+    except ValidationError as error:
         return _refused(cls.Config, error)
+    except PluginError as error:
+        return Outcome("config", "failed", str(error))
     kit = type("Defaults", (KITS[kind],), {"make": lambda self: SimpleNamespace(config=config)})
     written = outcome_of("config", kit().test_config_survives_yaml)
     return _built(cls, config) if written.status == "passed" else written
 
 
-def _refused(model: type[BaseModel], error: BaseException) -> Outcome:
+def _refused(model: type[BaseModel], error: ValidationError) -> Outcome:
     """What it means that a Config does not take its own defaults: that it must be given options, or that it is wrong."""
-    if not isinstance(error, ValidationError):
-        return Outcome("config", "failed", f"its own defaults make it raise {one_line(error)}")
     needed = {problem["loc"][0] for problem in error.errors() if problem["type"] == "missing" and len(problem["loc"]) == 1}
     if len(needed) == error.error_count():
         names = ", ".join(sorted(map(str, needed)))
@@ -162,13 +162,12 @@ def _refused(model: type[BaseModel], error: BaseException) -> Outcome:
 
 def _built(cls: type[Any], config: object) -> Outcome:
     try:
-        cls(config)
-    except KeyboardInterrupt:
-        raise
+        with plugin_code("its defaults", "do not build it"):
+            cls(config)
+    except PluginError as error:
+        return Outcome("builds", "failed", str(error))
     except DfwError as error:
         return Outcome("builds", "skipped", f"not built from its defaults: {error}")
-    except BaseException as error:
-        return Outcome("builds", "failed", f"its defaults do not build it: {type(error).__name__}: {error}")
     return Outcome("builds", "passed")
 
 

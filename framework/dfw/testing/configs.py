@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from dfw.config.origins import Provenance
 from dfw.interfaces.component import ComponentConfig
-from dfw.plugins.parts import Chooser, parts_in, put
+from dfw.plugins.parts import Chooser, Part, found_in, put
 from dfw.plugins.registry import registry
 from dfw.testing.core import Core, Made
 from dfw.testing.outcomes import require
@@ -65,7 +65,7 @@ class ConfigChecks(Core[Made]):
 def _written_out(config: ComponentConfig) -> dict[str, Any]:
     """A Config as resolved.yaml holds it: the components that stand in it with their qualified names and all their options."""
     chooser = Chooser(registry(), Provenance())
-    inside = [chooser.choose(path, part.kind().name, part) for path, part in parts_in(config)]
+    inside = [chooser.choose(path, part.kind().name, part) for path, part in found_in(config, Part)]
     chooser.finish()
     tree: dict[str, Any] = config.model_dump(mode="json", by_alias=True)
     for one in inside:

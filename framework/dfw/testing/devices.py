@@ -64,7 +64,7 @@ class DeviceChecks(Core[Made]):
                 "Create tensors on the inputs' device; move plain attributes in _apply",
             )
             require(value.is_cuda, promise, f"{name} came on {value.device}", remedy)
-        if self.draws(made):
+        if there.draws(made):
             return  # the same seed gives other numbers on another device
         promise = "CPU and CUDA agree but for rounding"
         require_same(here, outputs, 100 * self.tolerance, promise, "Look for a kernel that differs between the devices")

@@ -76,7 +76,7 @@ class ExporterTests(ComponentTests[Exporter]):
             require(isinstance(data, bytes) and len(data) > 0, promise, seen, remedy)
 
     def test_files_name_each_other(self) -> None:
-        """Of several files each but the main one is named by another, with the stem that the core gives."""
+        """Of several files each except the main one is named by another, with the stem that the core gives."""
         made, stem = self.fresh(), "object-7"
         if len(made.suffixes) == 1:
             raise Skip("it writes one file")

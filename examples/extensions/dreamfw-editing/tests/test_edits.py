@@ -149,6 +149,8 @@ def test_stein_is_the_sum_over_views_written_out():
             expected[i] += (kernel * score.flatten(1)[j] - 2 / bandwidth * (flat[i] - flat[j]) * kernel) / 4
     torch.testing.assert_close(stein(views, score).flatten(1), expected)
     torch.testing.assert_close(stein(views[:1], score[:1]), score[:1])
+    same = views[:1].expand(4, -1, -1, -1)
+    torch.testing.assert_close(stein(same, score), score.mean(0, keepdim=True).expand_as(score))
 
 
 def test_collaborative_has_one_timestep_and_mixes_deltas():

@@ -1,6 +1,7 @@
-"""dfw's conformance kit, for both classes."""
+"""dfw's conformance kit, for all classes."""
 
 from clouds import Varied, single
+from dreamfw_gaussians.adaptive import Adaptive
 from dreamfw_gaussians.geometry import Gaussians
 from dreamfw_gaussians.renderer import Splatting
 
@@ -12,6 +13,16 @@ class TestGaussians(GeometryTests):
 
     component = Gaussians
     options = {"capacity": 60, "initial": 40, "relocation": {"every": 10}}  # noqa: RUF012
+
+    def observe(self, made, dtype=None):
+        return vars(made.cloud())
+
+
+class TestAdaptive(GeometryTests):
+    """The same for Gaussians whose number changes; the kit's steps densify."""
+
+    component = Adaptive
+    options = {"capacity": 60, "initial": 40, "control": {"every": 1, "start": 0, "end": 1}}  # noqa: RUF012
 
     def observe(self, made, dtype=None):
         return vars(made.cloud())

@@ -43,7 +43,8 @@ def stein(views: Tensor, delta: Tensor) -> Tensor:
         return delta
     squared = torch.cdist(flat, flat).square()
     apart = ~torch.eye(count, dtype=torch.bool, device=views.device)
-    bandwidth = (squared[apart].median() / math.log(count)).clamp_min(torch.finfo(views.dtype).tiny)
+    median = squared[apart].median()
+    bandwidth = torch.where(median > 0, median, 1.0) / math.log(count)  # any will do where the views are the same
     kernel = torch.exp(-squared / bandwidth)
     repelled = 2 / bandwidth * (kernel.sum(0)[:, None] * flat - kernel @ flat)
     return ((kernel @ delta.flatten(1) - repelled) / count).view_as(delta)

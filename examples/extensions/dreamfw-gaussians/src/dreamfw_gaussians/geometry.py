@@ -181,7 +181,10 @@ class Gaussians(Geometry):
 
     def export_assets(self, folder: Path) -> dict[str, Path]:
         """The live Gaussians as gaussians.ply, in the layout that splat viewers open."""
-        keep = ~self.dead()
-        cloud = self.cloud()
-        chosen = Cloud(cloud.mean[keep], cloud.scale[keep], cloud.rotation[keep], cloud.opacity[keep], cloud.colour[keep])
-        return {"gaussians": write_ply(chosen, folder / "gaussians.ply")}
+        return write_cloud(self.cloud(), ~self.dead(), folder)
+
+
+def write_cloud(cloud: Cloud, keep: Tensor, folder: Path) -> dict[str, Path]:
+    """The Gaussians `keep` (N,) of a cloud as gaussians.ply in `folder`."""
+    chosen = Cloud(cloud.mean[keep], cloud.scale[keep], cloud.rotation[keep], cloud.opacity[keep], cloud.colour[keep])
+    return {"gaussians": write_ply(chosen, folder / "gaussians.ply")}

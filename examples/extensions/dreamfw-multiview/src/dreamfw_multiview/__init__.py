@@ -1,0 +1,1 @@
+"""Priors for dfw that see several views at once. Imports no torch: a module loads when a configuration names it."""
