@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 from clouds import camera, gaussians, renderer, single
-from dreamfw_gaussians.geometry import DEAD, Gaussians
+from dreamfw_gaussians.geometry import Gaussians
 from dreamfw_gaussians.relocation import MOST, choose_hosts, shared
+from dreamfw_gaussians.scene import DEAD
 from pydantic import ValidationError
 
 from dfw import Progress
