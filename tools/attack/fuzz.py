@@ -678,7 +678,7 @@ def main() -> int:
                     pipe.flush()
             os._exit(0)
         os.close(writer)
-        count, open_case, last = 0, None, time.monotonic()
+        count, open_case = 0, None
         with os.fdopen(reader) as pipe:
             for line in iter(pipe.readline, ""):
                 kind, *rest = json.loads(line)
