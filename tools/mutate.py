@@ -2,10 +2,10 @@
 
     git clone . ../mutants && cd ../mutants && python tools/mutate.py --seed 1 --count 200
 
-It swaps an arithmetic or comparison operator, drops a `not`, or changes a number. Then it runs up to ten test files that name the
-module or one of its classes, without those marked slow or browser, and stops at the first failure. It prints one line for each mutant
-and the counts last, and exits with 1 where fewer than 90 % were killed. The sources are changed in place, so it wants a clone.
-Torch, diffusers and pytest are imported once; each mutant is tested in a fork, which saves ten seconds for each.
+It swaps an arithmetic or comparison operator, drops a `not`, or changes a number. Then it runs up to ten test files that name
+the module or one of its classes, without those marked slow or browser, and stops at the first failure. It prints one line for
+each mutant and the counts last, and exits with 1 where fewer than 90 % were killed. The sources are changed in place, so it
+wants a clone. Torch, diffusers and pytest are imported once; each mutant is tested in a fork, which saves ten seconds for each.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ def prepare(repository: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, rooms))
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = True  # a mutant's bytecode must not outlive it
     import diffusers
     import hypothesis  # noqa: F401
     import pytest  # noqa: F401
