@@ -51,6 +51,8 @@ class Component:
     """The checked options."""
     dfw_name: str = ""
     """Its name in messages, `losses.sds (acme/glow, acme 0.3)`. The core writes it when a run constructs the component."""
+    dfw_path: str = ""
+    """Where it stands in the configuration, `losses.sds`. The core writes it too."""
 
     @classmethod
     def requires(cls, config: Any) -> frozenset[str]:
@@ -61,6 +63,14 @@ class Component:
     def provides(cls, config: Any) -> frozenset[str]:
         """Features that this component offers to the others, given its checked `config`."""
         return frozenset()
+
+    def facts(self) -> Mapping[str, Any]:
+        """Returns what the run's manifest says of this component next to its origin: name -> text, number, list or mapping.
+
+        The default is empty. A guidance gives the model's id, revision and digest, so that the run can be repeated. The core asks
+        once, after the component is built and before the run's directory exists.
+        """
+        return {}
 
     def log(self, name: str, value: Tensor | float) -> None:
         """Reports a number of this step: metrics.jsonl, the report and trackers show it as `<where the component stands>.<name>`.

@@ -60,7 +60,7 @@ class Chosen:
             component = constructor(self.config)
         if hasattr(self.cls, "named_parameters") and "_parameters" not in vars(component):
             raise PluginError(f"{self.who} failed to start: its __init__ does not call super().__init__()")
-        component.dfw_name = self.who
+        component.dfw_name, component.dfw_path = self.who, self.key
         return component
 
     def written(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from dfw.runs.attribution import naming
 from dfw.runs.checkpoint import newest_checkpoint
 from dfw.runs.console import ConsoleListener
 from dfw.runs.directory import LogFile, RunDirectory, versions
+from dfw.runs.manifest import component_facts
 from dfw.runs.outputs import export_assets, export_scene, exporters_of, finish, preview, turntable, turntable_path
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.start import Start, find_start
@@ -90,12 +91,18 @@ def run(
     start = find_start(config.start, dict(stages or {}))
     exporters = exporters_of(composition)
     resolved = to_yaml(composition.resolved())
-    trainer = make_trainer(config, composition.build(), start)
+    parts = composition.build()
+    components = component_facts(composition, [*parts.all(), *exporters])
+    trainer = make_trainer(config, parts, start)
     directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed, path)
     write_text(directory.path / "config.yaml", to_yaml(config))
     write_text(directory.resolved, resolved)
-    origins = {key: entry.facts() for key, entry in composition.origins().items()}
-    manifest = {"versions": versions(), "components": origins, "device": str(trainer.device), "look": asdict(trainer.scene.look)}
+    manifest = {
+        "versions": versions(),
+        "components": components,
+        "device": str(trainer.device),
+        "look": asdict(trainer.scene.look),
+    }
     directory.write_json("manifest.json", manifest | ({} if start is None else {"start": start.facts()}))
     return _drive(composition, exporters, trainer, directory, listeners)
 

@@ -1,0 +1,83 @@
+"""What manifest.json says of a run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from small_runs import PIXELS, config
+from torch import Tensor
+
+from dfw import ComponentConfig, Loss, LossInputs, Noise, Part
+from dfw.compose import compose
+from dfw.errors import PluginError
+from dfw.plugins.registry import Registry
+from dfw.runs.directory import RunDirectory
+from dfw.runs.runner import run
+
+
+class Hiss(Noise):
+    """A noise that says how it is seeded."""
+
+    def __init__(self, config: ComponentConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def facts(self) -> dict[str, object]:
+        return {"seeded": True}
+
+    def forward(self, encoded: Tensor, inputs: LossInputs) -> Tensor:
+        return torch.randn(encoded.shape, generator=inputs.generator)
+
+
+class Speaking(Loss):
+    """A loss that says what it is made of."""
+
+    said: ClassVar[dict[str, object]] = {}
+
+    class Config(ComponentConfig):
+        """Holds a noise."""
+
+        noise: Part[Noise] = Part[Noise](type="hiss")
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.noise = config.noise.build()
+
+    def facts(self) -> dict[str, object]:
+        return self.said
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return inputs.render.colour.mean()
+
+
+@pytest.fixture
+def parts() -> Registry:
+    registry = Registry.discover()
+    registry.register("loss", "speaking", Speaking)
+    registry.register("noise", "hiss", Hiss)
+    return registry
+
+
+def test_a_component_says_what_it_is_made_of_and_so_does_one_inside_it(parts: Registry, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(Speaking, "said", {"digest": "sha256:1", "sizes": (1, 2)})
+    made = config(PIXELS, tmp_path, losses={"glow": {"type": "speaking"}}, trainer={"steps": 1})
+    result = run(made, compose(made, parts), listeners=[])
+    components = RunDirectory.open(result.directory).read_json("manifest.json")["components"]
+    assert components["losses.glow"]["facts"] == {"digest": "sha256:1", "sizes": [1, 2]}
+    assert components["losses.glow.noise"]["facts"] == {"seeded": True}
+    assert components["losses.glow"]["name"] == "local/speaking"
+    assert "facts" not in components["geometry"]
+
+
+@pytest.mark.parametrize("said", [{"loss": math.nan}, {"tensor": torch.ones(1)}, None])
+def test_what_json_cannot_hold_is_refused_before_there_is_a_directory(parts: Registry, tmp_path: Path, monkeypatch, said):
+    monkeypatch.setattr(Speaking, "said", said)
+    made = config(PIXELS, tmp_path, losses={"glow": {"type": "speaking"}})
+    with pytest.raises(PluginError, match=r"losses\.glow \(local/speaking, .*\) cannot say facts that JSON can hold"):
+        run(made, compose(made, parts), listeners=[])
+    assert not (tmp_path / "runs").exists()
