@@ -34,9 +34,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0, help="which of the seeds that quality.py ran")
     parser.add_argument("--columns", type=int, default=4)
     args = parser.parse_args()
-    cells = [cell(record) for record in sorted(args.results.glob("*.json"))]
+    cells = [cell(record) for record in sorted(args.results.glob(f"*-{args.seed}.json"))]
     rows = -(-len(cells) // args.columns)
     width, height = cells[0].size
     sheet = Image.new("RGB", (width * args.columns, height * rows), "white")

@@ -1,23 +1,26 @@
 """Measures how good the default run is: 24 prompts, judged against the true shapes and by an independent classifier.
 
-    python benchmarks/quality.py --out results/quality            # all 24 prompts, resumable: finished prompts are kept
-    python benchmarks/quality.py --prompts 3 --out results/quick
+    python benchmarks/quality.py --out results/quality --seeds 0,1 --processes 2    # resumable: finished runs are kept
+    python benchmarks/quality.py --out results/flat --prompts 3 renderer.shading.mode=albedo    # a change of the configuration
 
-It prints, per prompt and in the mean: volume IoU of the exported mesh with the true shape, without any alignment; mean absolute
-colour error where both are opaque; R-precision, the share of 8 renders whose own prompt the judge ranks first of all 24; and the
-share of two-faced results. The judge is `benchmarks/judge`.
+It prints, per prompt and in the mean: volume IoU of the exported mesh with the true shape for each seed, without any alignment;
+mean absolute colour error where both are opaque; R-precision, the share of 8 renders whose own prompt the judge ranks first of
+all 24; and the share of two-faced results. The judge is `benchmarks/judge`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
+import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -49,10 +52,12 @@ ELEVATION = 15.0
 
 @dataclass(frozen=True)
 class Score:
-    """One prompt's figures."""
+    """One run's figures."""
 
     prompt: str
     """The prompt."""
+    seed: int
+    """The run's seed."""
     held_out: bool
     """Whether the prior never saw this pair of kind and colour."""
     iou: float
@@ -63,6 +68,8 @@ class Score:
     """Whether the object has a front, and most views from behind show one."""
     seconds: float
     """Wall time of the run."""
+    processor_seconds: float
+    """Processor time of the run, on all cores."""
     directory: str
     """The run directory."""
 
@@ -141,9 +148,9 @@ def measure(
 ) -> tuple[Score, Tensor]:
     """Runs one prompt, with `listeners`. Returns its figures, and its 8 renders (8, 64, 64, 3) for retrieval."""
     settings = load_config(config, [f"prompt={prompt}", f"output={out / 'runs'}", *overrides])
-    started = time.monotonic()
+    started, busy = time.monotonic(), time.process_time()
     result = run(settings, listeners=listeners)
-    seconds = time.monotonic() - started
+    seconds, processor_seconds = time.monotonic() - started, time.process_time() - busy
     _, scene = reopen(RunDirectory.open(result.directory))
     made = scene.render(scene.views(VIEWS, 64, ELEVATION))
     cameras, images = made.cameras, made.colours
@@ -153,11 +160,13 @@ def measure(
     view = verdict_of(judge, images).view
     score = Score(
         prompt,
+        settings.seed,
         held_out,
         iou(result.artifacts["glb"], truth),
         colour_error(images, made.render.opacity, true_render.colour, true_render.opacity),
         has_front(truth) and two_faced(view, cameras.azimuth),
         seconds,
+        processor_seconds,
         str(result.directory),
     )
     return score, images
@@ -173,57 +182,91 @@ def retrieval(judge: Judge, images: dict[str, Tensor], texts: list[str]) -> dict
     return found
 
 
-def table(scores: list[Score], precision: dict[str, float]) -> str:
-    """Returns the figures as a Markdown table, with means of all, seen and held-out prompts."""
-    lines = ["| prompt | held out | IoU | colour error | R-precision | two-faced | seconds |", "|---|---|---|---|---|---|---|"]
-    for s in scores:
-        lines.append(
-            f"| {s.prompt} | {'yes' if s.held_out else ''} | {s.iou:.2f} | {s.colour_error:.3f} | {precision[s.prompt]:.2f} "
-            f"| {'yes' if s.two_faced else ''} | {s.seconds:.0f} |"
-        )
-    for name, group in (
-        ("all", scores),
-        ("seen", [s for s in scores if not s.held_out]),
-        ("held out", [s for s in scores if s.held_out]),
-    ):
+def line(name: str, mark: str, scores: list[Score], precision: list[float], shape: str) -> str:
+    """Returns one row of the table: the means of `scores`, which are not empty, with the IoU as `shape` says it."""
+    figures = [
+        name,
+        mark,
+        shape,
+        f"{fmean(s.colour_error for s in scores):.3f}",
+        f"{fmean(precision):.2f}",
+        f"{fmean(s.two_faced for s in scores):.0%}",
+        f"{fmean(s.seconds for s in scores):.0f}",
+        f"{fmean(s.processor_seconds for s in scores):.0f}",
+    ]
+    return f"| {' | '.join(figures)} |"
+
+
+def table(scores: list[Score], precision: dict[tuple[str, int], float]) -> str:
+    """Returns the figures as a Markdown table. Means over all, seen and held-out prompts follow, and over each seed.
+
+    precision: (prompt, seed) -> R-precision. Where a prompt has several seeds, its row has the IoU of each.
+    """
+    lines = [
+        "| prompt | held out | IoU | colour error | R-precision | two-faced | seconds | processor seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for prompt in dict.fromkeys(s.prompt for s in scores):
+        mine = [s for s in scores if s.prompt == prompt]
+        shape = ", ".join(f"{s.iou:.2f}" for s in mine)
+        lines.append(line(prompt, "yes" if mine[0].held_out else "", mine, [precision[prompt, s.seed] for s in mine], shape))
+    groups = {"all": scores, "seen": [s for s in scores if not s.held_out], "held out": [s for s in scores if s.held_out]}
+    seeds = sorted({s.seed for s in scores})
+    if len(seeds) > 1:
+        groups |= {f"seed {seed}": [s for s in scores if s.seed == seed] for seed in seeds}
+    for name, group in groups.items():
         if group:
-            n = len(group)
-            lines.append(
-                f"| **{name}** ({n}) | | **{sum(s.iou for s in group) / n:.2f}** (min {min(s.iou for s in group):.2f}) "
-                f"| {math.fsum(s.colour_error for s in group) / n:.3f} | {sum(precision[s.prompt] for s in group) / n:.2f} "
-                f"| {sum(s.two_faced for s in group) / n:.0%} | {sum(s.seconds for s in group) / n:.0f} |"
-            )
+            shape = f"**{fmean(s.iou for s in group):.2f}** (min {min(s.iou for s in group):.2f})"
+            lines.append(line(f"**{name}** ({len(group)})", "", group, [precision[s.prompt, s.seed] for s in group], shape))
     return "\n".join(lines)
 
 
+def record(out: Path, prompt: str, seed: int) -> Path:
+    """Returns the file of one run's figures. Its renders lie next to it, as .pt."""
+    return out / f"{prompt.replace(' ', '-')}-{seed}.json"
+
+
+def measure_one(job: tuple[str, bool, int], config: str, overrides: Sequence[str], out: Path, threads: int) -> None:
+    """Makes one run (prompt, held out, seed) on `threads` threads, and writes its record."""
+    torch.set_num_threads(threads)
+    prompt, held_out, seed = job
+    score, images = measure(Judge.load(), prompt, held_out, config, [*overrides, f"seed={seed}"], out)
+    path = record(out, prompt, seed)
+    torch.save(images, path.with_suffix(".pt"))
+    path.write_text(json.dumps(asdict(score), indent=1))
+    figures = f"IoU {score.iou:.2f}, colour error {score.colour_error:.3f}, {score.seconds:.0f} s"
+    print(f"{prompt}, seed {seed}: {figures}", flush=True)
+
+
 def main() -> None:
-    """Runs the missing prompts under --out and prints the table."""
+    """Makes the missing runs under --out and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs and figures; finished prompts are not run again")
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs and figures; finished runs are not made again")
     parser.add_argument("--config", default=str(ROOT / "configs" / "dreamfusion.yaml"))
     parser.add_argument("--prompts", type=int, default=24, help="only the first N, taken evenly")
-    parser.add_argument("--share", default="0/1", help="k/n: every n-th prompt from the k-th; run n processes at once")
+    parser.add_argument("--seeds", default="0", help="comma-separated; all prompts at the first seed come first")
+    parser.add_argument("--processes", type=int, default=1, help="runs at the same time; they share the cores evenly")
     parser.add_argument("overrides", nargs="*", help="config overrides, as for dfw run")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    judge = Judge.load()
     every = prompts()
     chosen = every[:: max(len(every) // args.prompts, 1)][: args.prompts]
-    texts = [text for text, _ in chosen]
-    part, of = (int(x) for x in args.share.split("/"))
-    if not 0 <= part < of:
-        parser.error(f"--share {args.share}: parts count from 0; write 0/{of} to {of - 1}/{of}")
-    for prompt, held in chosen[part::of]:
-        record = args.out / f"{prompt.replace(' ', '-')}.json"
-        if not record.is_file():
-            score, images = measure(judge, prompt, held, args.config, args.overrides, args.out)
-            torch.save(images, record.with_suffix(".pt"))
-            record.write_text(json.dumps(asdict(score), indent=1))
-            print(f"{prompt}: IoU {score.iou:.2f}, colour error {score.colour_error:.3f}, {score.seconds:.0f} s", flush=True)
-    done = [p for p in texts if (args.out / f"{p.replace(' ', '-')}.json").is_file()]
-    scores = [Score(**json.loads((args.out / f"{p.replace(' ', '-')}.json").read_text())) for p in done]
-    images = {p: torch.load(args.out / f"{p.replace(' ', '-')}.pt", weights_only=True) for p in done}
-    print(table(scores, retrieval(judge, images, texts)))
+    wanted = [(prompt, held, int(seed)) for seed in args.seeds.split(",") for prompt, held in chosen]
+    missing = [job for job in wanted if not record(args.out, job[0], job[2]).is_file()]
+    threads = max((os.cpu_count() or 1) // args.processes, 1)
+    fresh = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(args.processes, fresh) as pool:
+        work = [pool.submit(measure_one, job, args.config, args.overrides, args.out, threads) for job in missing]
+        for made in work:
+            made.result()
+    judge, texts = Judge.load(), [text for text, _ in chosen]
+    scores, precision = [], {}
+    for prompt, _, seed in wanted:
+        path = record(args.out, prompt, seed)
+        scores.append(Score(**json.loads(path.read_text())))
+        images = torch.load(path.with_suffix(".pt"), weights_only=True)
+        precision[prompt, seed] = retrieval(judge, {prompt: images}, texts)[prompt]
+    print(table(scores, precision))
 
 
 if __name__ == "__main__":
