@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -110,7 +111,9 @@ def test_everything_is_on_the_page(run: tuple[Path, ReportData]) -> None:
     assert all(image["alt"] for image in page.all("img"))
     assert all(str(image["src"]).startswith("data:image/webp;base64,") for image in page.all("img"))
     assert [link["href"] for link in page.all("a")] == ["export/a%20b%23.glb", "export/turntable.webp"]
-    assert len(page.all("svg")) == 4  # loss, two losses, opacity
+    assert len(page.all("svg")) == 2  # the loss and the loss that grows; the other loss and the opacity do not change
+    for words in ("Loss sds, in every step 1", "Opacity, in every step 0.5"):
+        assert words in page.text
     for words in ("finished", "seed 7", "4 steps", "10 s", "render", "optimiser", "other (start, previews, export)", "60 %"):
         assert words in page.text
 
@@ -184,15 +187,40 @@ def test_frames_in_a_folder_are_linked_with_their_size(tmp_path: Path) -> None:
 
 def test_what_components_logged_has_curves_after_the_losses(tmp_path: Path) -> None:
     rows = [
-        {"step": step, "loss": 1.0, "losses": {"sds": 1.0}, "geometry.gaussians": 100 + step, "losses.sds.noise.scale": 0.5}
+        {
+            "step": step,
+            "geometry.gaussians": 100 + step,
+            "loss": 1.0 - step,
+            "losses": {"sds": 1.0 + step},
+            "losses.sds.noise.scale": 0.5 * step,
+            "grad_norm": 2.0 + step,
+            "lr": 0.01,
+            "schedules": {"losses.sds.guidance_scale": 10.0 - step},
+        }
         for step in range(3)
     ]
-    assert [(one.name, one.values) for one in series(rows)][2] == ("geometry.gaussians", [100.0, 101.0, 102.0])
+    assert next((one.name, one.values) for one in series(rows)) == ("geometry.gaussians", [100.0, 101.0, 102.0])
     data = ReportData("a duck", 0, "finished", 1.0, metrics=rows)
     page = Page(write_report(tmp_path, data).read_text(encoding="utf-8"))
     labels = [str(svg["aria-label"]).partition(":")[0] for svg in page.all("svg")]
-    assert labels == ["loss", "losses.sds", "losses.sds.noise.scale", "geometry.gaussians"]
-    assert "geometry.gaussians: first 100, last 102" in str(page.all("svg")[3]["aria-label"])
+    named = ["Loss", "Loss sds", "Gradient norm", "losses.sds.guidance_scale", "geometry.gaussians", "losses.sds.noise.scale"]
+    assert labels == named
+    assert "geometry.gaussians: first 100, last 102" in str(page.all("svg")[4]["aria-label"])
+    headings = ["Losses", "The step", "Schedules", "Numbers of components"]
+    assert [page.text.index(heading) for heading in headings] == sorted(page.text.index(heading) for heading in headings)
+    assert page.text.count(" step ") >= len(labels)  # the title of each horizontal axis
+    for words in ("weighted sum", "before its weight", "length of the gradient", "Learning rate, in every step 0.01"):
+        assert words in page.text
+
+
+def test_a_panel_is_one_file(run: tuple[Path, ReportData], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from dfw.report import write
+
+    shutil.copytree(str(files("dfw.report")), tmp_path / "report")
+    (tmp_path / "report" / "panels" / "25-extra.html.j2").write_text("<section><h2>Seed {{ data.seed }} again</h2></section>")
+    monkeypatch.setattr(write, "files", lambda _: tmp_path / "report")
+    page = Page(write_report(*run).read_text(encoding="utf-8"))
+    assert page.text.index("How it grew") < page.text.index("Seed 7 again") < page.text.index("Where the time went")
 
 
 def test_a_run_without_anything_still_has_a_report(tmp_path: Path) -> None:
@@ -265,7 +293,7 @@ def test_a_curve_lies_where_its_axes_say() -> None:
     assert chart.x_ticks[0].at == LEFT
     assert chart.x_ticks[-1].label == "100"
     assert json.loads(chart.points)[1] == [middle, quarter, 50, 1.0]
-    assert chart.summary == "loss: first 0, last 4, smallest 0, largest 4"
+    assert chart.summary == "Loss: first 0, last 4, smallest 0, largest 4"
 
 
 def test_a_gap_in_the_numbers_is_a_gap_in_the_line() -> None:

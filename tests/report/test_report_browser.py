@@ -150,7 +150,7 @@ def test_the_curves_answer_pointer_and_keys(browser, tmp_path: Path) -> None:
     chart.press("ArrowLeft")
     assert output.inner_text() == "step 28: 0.034483"
     box = chart.bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 52 / 360, box["y"] + box["height"] / 2)
+    page.mouse.move(box["x"] + box["width"] * 66 / 360, box["y"] + box["height"] / 2)
     assert output.inner_text() == "step 0: 1"
     page.mouse.move(0, 0)
     assert output.inner_text() == ""
@@ -168,6 +168,44 @@ def test_a_narrow_screen_scrolls_only_down_and_can_be_read(browser, report: Path
         assert _contrast(paper, page.evaluate("getComputedStyle(document.body).color")) > 7  # WCAG 2.2, level AAA
         papers.add(paper)
     assert len(papers) == 2
+    page.close()
+
+
+def test_on_paper_everything_is_there(browser, report: Path) -> None:
+    """A print shows a still of the object, opens what is folded, and keeps the colours. Afterwards all is as before."""
+    page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="dark")
+    page.set_default_timeout(PATIENCE * 1000)
+    page.add_init_script(LISTEN)
+    page.goto(report.as_uri())
+    until(page, "window.viewerLoaded === true")
+    folded = page.locator("details:not([open])").count()
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert folded > 0
+    assert page.locator("details:not([open])").count() == 0
+    still = page.locator(".view img").first
+    assert str(still.get_attribute("src")).startswith("data:image/png;base64,")
+    assert still.get_attribute("alt") == f"3D model: {PROMPT}"
+    assert not page.locator("#viewer").is_visible()
+    assert page.evaluate("getComputedStyle(document.querySelector('.bar span')).printColorAdjust") == "exact"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details:not([open])").count() == folded
+    assert page.locator("#viewer").is_visible()
+    page.close()
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_every_preview_is_visible_without_scrolling_sideways(browser, report: Path, width: int) -> None:
+    page = opened(browser, report, width)
+    for image in page.locator(".previews img").all():
+        box = image.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+    assert page.evaluate(
+        "Array.from(document.querySelectorAll('*')).every((one) => getComputedStyle(one).overflowX !== 'scroll')"
+    )
     page.close()
 
 

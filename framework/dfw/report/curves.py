@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from dfw.report.data import Series
+from dfw.report.data import Series, series
+from dfw.report.names import GROUPS, group_of, meaning_of
 
-WIDTH, HEIGHT = 360.0, 180.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 10.0, 24.0  # margins of the plot area
-POINTS = 400  # a longer series is thinned to about this many points: the plot is 298 units wide
+WIDTH, HEIGHT = 360.0, 194.0
+LEFT, RIGHT, TOP, BOTTOM = 66.0, 10.0, 10.0, 38.0  # margins of the plot area: numbers and axis titles stand left and below
+POINTS = 400  # a longer series is thinned to about this many points: the plot is 284 units wide
 SMOOTH = 25  # the smoothed line averages over 1 / SMOOTH of the series to each side
 
 
@@ -29,8 +31,12 @@ class Tick:
 class Curve:
     """A chart, ready for the template."""
 
-    name: str
-    """Name of the quantity."""
+    title: str
+    """What is shown."""
+    axis: str
+    """Title of the vertical axis: the unit, or what is counted."""
+    note: str
+    """What the quantity means, in a sentence; may be empty."""
     summary: str
     """One sentence for screen readers."""
     raw: str
@@ -47,26 +53,53 @@ class Curve:
     """Says where the first value is not finite; else empty."""
 
 
-def curve(series: Series) -> Curve | None:
-    """Returns the chart of `series`, or None if no value is finite."""
-    finite = [value for value in series.values if math.isfinite(value)]
+@dataclass(frozen=True)
+class Group:
+    """Charts that belong together."""
+
+    title: str
+    """Heading."""
+    charts: list[Curve]
+    """What changed during the run."""
+    constants: list[tuple[str, str]]
+    """Title and value of what had one value in every step."""
+
+
+def chart_groups(rows: Sequence[Mapping[str, Any]]) -> list[Group]:
+    """Returns the charts of all numbers in `rows`, the losses first. Quantities without a finite value are left out."""
+    groups: dict[str, Group] = {title: Group(title, [], []) for title in GROUPS}
+    for one in series(rows):
+        group = groups[group_of(one.name)]
+        if len(one.values) > 1 and one.values.count(one.values[0]) == len(one.values):
+            group.constants.append((meaning_of(one.name).title, number(one.values[0])))
+        elif (chart := curve(one)) is not None:
+            group.charts.append(chart)
+    return [group for group in groups.values() if group.charts or group.constants]
+
+
+def curve(data: Series) -> Curve | None:
+    """Returns the chart of `data`, or None if no value is finite."""
+    finite = [value for value in data.values if math.isfinite(value)]
     if not finite:
         return None
+    meaning = meaning_of(data.name)
     low, high, ticks = _nice_range(min(finite), max(finite))
-    first, last = series.steps[0], max(series.steps[-1], series.steps[0] + 1)
+    first, last = data.steps[0], max(data.steps[-1], data.steps[0] + 1)
 
     def place(step: float, value: float) -> tuple[float, float]:
         x = LEFT + (step - first) / (last - first) * (WIDTH - LEFT - RIGHT)
         return round(x, 2), round(HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM), 2)
 
-    thin = _thin(series)
+    thin = _thin(data)
     points = [
         (*place(step, value), step, value) for step, value in zip(thin.steps, thin.values, strict=True) if math.isfinite(value)
     ]
-    bad = next((step for step, value in zip(series.steps, series.values, strict=True) if not math.isfinite(value)), None)
+    bad = next((step for step, value in zip(data.steps, data.values, strict=True) if not math.isfinite(value)), None)
     return Curve(
-        name=series.name,
-        summary=f"{series.name}: first {number(finite[0])}, last {number(finite[-1])}, "
+        title=meaning.title,
+        axis=meaning.axis,
+        note=meaning.note,
+        summary=f"{meaning.title}: first {number(finite[0])}, last {number(finite[-1])}, "
         f"smallest {number(min(finite))}, largest {number(max(finite))}",
         raw=_path(thin.steps, thin.values, place),
         smooth=_path(thin.steps, _smoothed(thin.values), place) if len(thin.values) >= 6 else "",
@@ -107,12 +140,12 @@ def _steps(first: float, last: float) -> list[float]:
     return [tick for tick in ticks if first <= tick <= last and tick == int(tick)]
 
 
-def _thin(series: Series) -> Series:
-    stride = max(1, len(series.values) // POINTS)
-    keep = list(range(0, len(series.values), stride))
-    if keep[-1] != len(series.values) - 1:
-        keep.append(len(series.values) - 1)
-    return Series(series.name, [series.steps[i] for i in keep], [series.values[i] for i in keep])
+def _thin(data: Series) -> Series:
+    stride = max(1, len(data.values) // POINTS)
+    keep = list(range(0, len(data.values), stride))
+    if keep[-1] != len(data.values) - 1:
+        keep.append(len(data.values) - 1)
+    return Series(data.name, [data.steps[i] for i in keep], [data.values[i] for i in keep])
 
 
 def _smoothed(values: list[float]) -> list[float]:

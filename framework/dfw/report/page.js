@@ -6,6 +6,24 @@ if (viewer) {
       "This browser cannot show 3D here (WebGL is missing or switched off). The files below hold the object.";
   });
 }
+// On paper the viewer is a still, and everything that is folded is open: a canvas keeps the width of the screen.
+const still = new Image();
+let opened = [];
+addEventListener("beforeprint", () => {
+  if (viewer && viewer.loaded) {
+    still.src = viewer.toDataURL();
+    still.alt = viewer.getAttribute("alt");
+    viewer.before(still);
+    viewer.setAttribute("hidden", "");
+  }
+  opened = [...document.querySelectorAll("details:not([open])")];
+  for (const one of opened) one.open = true;
+});
+addEventListener("afterprint", () => {
+  still.remove();
+  if (viewer) viewer.removeAttribute("hidden");
+  for (const one of opened) one.open = false;
+});
 // The read-out of the curves: the point nearest to the pointer, or the next one by arrow key.
 for (const svg of document.querySelectorAll("svg[data-points]")) {
   const points = JSON.parse(svg.dataset.points);
@@ -30,7 +48,7 @@ for (const svg of document.querySelectorAll("svg[data-points]")) {
   };
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
-    const x = ((event.clientX - box.left) / box.width) * 360;
+    const x = ((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width;
     let best = 0;
     for (let i = 1; i < points.length; i += 1) {
       if (Math.abs(points[i][0] - x) < Math.abs(points[best][0] - x)) best = i;

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from dfw.atomic import write_text
 from dfw.errors import ExportError
-from dfw.report.curves import Curve, curve
-from dfw.report.data import ReportData, duration_text, series, thinned, time_split
+from dfw.report import curves
+from dfw.report.data import ReportData, duration_text, thinned, time_split
 
 PICTURES = 24  # previews shown at most, because each one is embedded in the page
 MOVING = {".webp": "image/webp", ".gif": "image/gif", ".mp4": "video/mp4"}
@@ -63,34 +63,41 @@ def render_page(run_directory: Path, data: ReportData) -> str:
     """Returns the page's HTML with all text escaped. Its content security policy allows only its own scripts, by their hash."""
     glb, turntable = _existing(data, "glb"), _existing(data, "turntable")
     previews = thinned([(step, path) for step, path in data.previews if path.is_file()], PICTURES)
-    charts = [chart for one in series(data.metrics) if (chart := curve(one)) is not None]
     viewer = _viewer_script() if glb else ""
-    page = _resource("page.js")
-    return (
-        _environment()
-        .from_string(_resource("template.html.j2"))
-        .render(
-            data=data,
-            model=_data_uri(glb, "model/gltf-binary") if glb else "",
-            turntable=_data_uri(turntable, MOVING[turntable.suffix]) if turntable and turntable.suffix in MOVING else "",
-            pictures=[Picture(step, _picture(path)) for step, path in previews],
-            curves=_ordered(charts),
-            parts=time_split(data.metrics, data.seconds),
-            part_names=PART_NAMES,
-            duration=duration_text(data.seconds),
-            steps=int(data.metrics[-1]["step"]) + 1 if data.metrics else 0,
-            links=[_link(run_directory, path) for path in data.artifacts.values() if path.exists()],
-            tables=_tables(data.manifest),
-            style=Markup(_resource("page.css")),
-            viewer_script=Markup(viewer),
-            page_script=Markup(page),
-            script_hashes=" ".join(_hash(script) for script in (viewer, page) if script),
-        )
+    script = _resource("page.js")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals |= {
+        "chart_groups": curves.chart_groups,
+        "links_of": _links,
+        "part_names": PART_NAMES,
+        "plot": curves,
+        "tables_of": _tables,
+        "time_split": time_split,
+    }
+    shown = {
+        "data": data,
+        "directory": run_directory,
+        "model": _data_uri(glb, "model/gltf-binary") if glb else "",
+        "turntable": _data_uri(turntable, MOVING[turntable.suffix]) if turntable and turntable.suffix in MOVING else "",
+        "pictures": [Picture(step, _picture(path)) for step, path in previews],
+    }
+    return environment.from_string(_resource("template.html.j2")).render(
+        **shown,
+        panels=[Markup(environment.from_string(panel).render(**shown)) for panel in _panels()],
+        duration=duration_text(data.seconds),
+        steps=int(data.metrics[-1]["step"]) + 1 if data.metrics else 0,
+        style=Markup(_resource("page.css")),
+        viewer_script=Markup(viewer),
+        page_script=Markup(script),
+        script_hashes=" ".join(_hash(one) for one in (viewer, script) if one),
     )
 
 
-def _environment() -> Environment:
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def _panels() -> list[str]:
+    """Returns the templates of the panels, in the order of their file names. A new panel is one file in `panels`."""
+    folder = files("dfw.report").joinpath("panels")
+    found = sorted((one for one in folder.iterdir() if one.name.endswith(".j2")), key=lambda one: one.name)
+    return [one.read_text(encoding="utf-8") for one in found]
 
 
 def _resource(name: str) -> str:
@@ -126,6 +133,10 @@ def _picture(path: Path) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def _links(data: ReportData, run_directory: Path) -> list[Link]:
+    return [_link(run_directory, path) for path in data.artifacts.values() if path.exists()]
+
+
 def _link(run_directory: Path, path: Path) -> Link:
     """Returns a link from the report to `path`, relative if both are on one drive."""
     try:
@@ -134,11 +145,6 @@ def _link(run_directory: Path, path: Path) -> Link:
         url = path.resolve().as_uri()
     size = sum(one.stat().st_size for one in (path.iterdir() if path.is_dir() else [path]))
     return Link(path.name, url, f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(1, round(size / 1e3))} kB")
-
-
-def _ordered(charts: Sequence[Curve]) -> list[Curve]:
-    """Sorts the charts: the sum of the losses, then each loss, then the rest in order of appearance."""
-    return sorted(charts, key=lambda chart: 0 if chart.name == "loss" else 1 if chart.name.startswith("losses.") else 2)
 
 
 def _tables(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
