@@ -14,6 +14,7 @@ from tiny_diffusion import save_tiny_model
 
 from dfw import GuidanceError
 from dfw_guidance import aliases, hub
+from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.layouts import STABLE_DIFFUSION
 from dfw_guidance.stable_diffusion import StableDiffusion
@@ -28,8 +29,20 @@ def test_short_names() -> None:
 def test_an_existing_folder_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "me" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert aliases.candidates("me/model") == ("me/model",)
+    assert aliases.candidates("me/model") == (str(tmp_path / "me" / "model"),)
     assert aliases.candidates(str(tmp_path)) == (str(tmp_path),)
+    assert aliases.candidates("me/other") == ("me/other",)
+
+
+def test_a_run_keeps_the_absolute_path_of_a_folder_and_of_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    config = StableDiffusion.Config(model="models/tiny")
+    assert config.model == str(tmp_path / "models" / "tiny")
+    assert ControlNet.Config(controlnet="models/tiny").controlnet == config.model
+    assert [StableDiffusion.Config(model=name).model for name in ("embedded", "sd15", "me/x")] == ["embedded", "sd15", "me/x"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert StableDiffusion.Config(model="~/models/tiny").model == config.model
 
 
 @pytest.mark.parametrize("repository", sorted(aliases.REMOVED))
@@ -42,11 +55,40 @@ def test_a_removed_repository_is_refused_with_its_alias(repository: str) -> None
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("sd-21", "did you mean 'sd21'"), ("embeded", "did you mean 'embedded'"), ("./models/x", "known names: embedded, sd15")],
+    [("sd-21", "did you mean 'sd21'"), ("embeded", "did you mean 'embedded'"), ("my model", "known names: embedded, sd15")],
 )
 def test_what_cannot_be_a_model_is_refused_before_anything_loads(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         StableDiffusion.Config(model=name)
+
+
+@pytest.mark.parametrize("name", ["./models/x", "models/sd/tiny", "../x", "~/nowhere/x", "/no/where", "a/b.safetensors"])
+def test_a_path_that_is_not_there_is_not_a_hub_id(name: str, answering: list[str]) -> None:
+    """The configuration is still read, because a run whose model is gone can be exported."""
+    config = StableDiffusion.Config(model=name)
+    assert f"guidance.model: {config.model!r} is not there: no such folder" in message_for(config.model)
+    assert Path(config.model).is_absolute()
+    assert answering == []
+
+
+def test_two_parts_may_be_a_folder_or_a_hub_id_so_both_are_named(answering: list[str]) -> None:
+    message = message_for("models/gone")
+    assert f"there is no folder {Path('models/gone').absolute()}; models/gone is not on the hub" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("dreamshaper_8.safetensors", ("is one file", "P.from_single_file('", "dreamshaper_8.safetensors').save_pretrained('")),
+        ("sd-v1-4.ckpt", ("is a pickle, and a pickle can run code", "from_single_file")),
+        ("model.bin", ("is a pickle",)),
+        ("notes.txt", ("is a file; a model is a folder in diffusers' layout",)),
+    ],
+)
+def test_a_file_is_told_from_a_folder(name: str, parts: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    message = message_for(str(tmp_path / name))
+    assert all(part in message for part in parts)
 
 
 class _Hub(BaseHTTPRequestHandler):
@@ -172,7 +214,7 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
 
 def test_a_variant_is_looked_for_by_name(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "plain")
-    with pytest.raises(GuidanceError, match=r"unet/diffusion_pytorch_model\.fp16\.safetensors.*check that .* variant 'fp16'"):
+    with pytest.raises(GuidanceError, match=r"unet/diffusion_pytorch_model\.fp16\.safetensors.*guidance\.variant=null"):
         hub.find_model(str(folder), STABLE_DIFFUSION, variant="fp16")
     for part, stem in STABLE_DIFFUSION.weights.items():
         (folder / part / f"{stem}.safetensors").rename(folder / part / f"{stem}.fp16.safetensors")

@@ -74,9 +74,9 @@ def test_the_text_encoder_is_loaded_once_and_gone_afterwards(folder: Path, monke
     real = dfw_guidance.t5.T5EncoderModel.from_pretrained
 
     def watched(*args: object, **options: object) -> object:
-        encoder = real(*args, **options)
+        encoder, report = real(*args, **options)
         encoder.register_forward_pre_hook(lambda _module, inputs: batches.append(len(inputs[0])))
-        return encoder
+        return encoder, report
 
     monkeypatch.setattr(dfw_guidance.t5.T5EncoderModel, "from_pretrained", watched)
     first = model.encode_text(["a red car", "", "a red car"])

@@ -10,7 +10,7 @@ import torch
 from tiny_diffusion import LENGTH, WIDTH, save_tiny_model
 from torch import Tensor
 
-from dfw import Conditioning, GuidanceError, PromptError
+from dfw import Conditioning, PromptError
 from dfw_guidance.stable_diffusion import StableDiffusion
 
 
@@ -226,13 +226,6 @@ def test_unknown_words_are_named_with_the_known_ones(tmp_path: Path) -> None:
     ):
         assert part in message
     assert "'front'" not in message
-
-
-def test_a_damaged_file_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
-    folder = save_tiny_model(tmp_path / "broken")
-    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(GuidanceError, match=r"broken.*does not load"):
-        load(folder)
 
 
 @pytest.mark.cuda

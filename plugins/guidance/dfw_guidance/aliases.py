@@ -44,19 +44,36 @@ REMOVED: dict[str, str] = {
 }
 """Repositories taken off the hub -> the alias to write instead."""
 
+WEIGHTS = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
+"""Endings of files that hold weights. No repository is named like that."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+def is_path(model: str) -> bool:
+    """Returns whether `model` names a place on this machine: something that is there, or that can be nothing else."""
+    path = Path(model).expanduser()
+    return path.exists() or path.is_absolute() or model.startswith((".", "~")) or "\\" in model or model.endswith(WEIGHTS)
+
+
+def settled(model: str, family: str) -> str:
+    """Returns `model` as a run keeps it: a path becomes absolute, because a run is opened from other directories too.
+
+    Raises ValueError as `candidates` does.
+    """
+    places = candidates(model, family)
+    return places[0] if model not in FAMILIES[family] and Path(places[0]).is_absolute() else model
+
+
 def candidates(model: str, family: str = "stable-diffusion") -> tuple[str, ...]:
-    """Returns the folders or hub repositories that `model` may stand for, to be tried in order.
+    """Returns the paths (absolute) or hub repositories that `model` may stand for, to be tried in order.
 
     `family` is a key of FAMILIES. Raises ValueError if the name is unknown, or known only to another family.
     """
     known = FAMILIES[family]
     if model in known:
         return (str(EMBEDDED),) if model == "embedded" else ALIASES[model]
-    if Path(model).expanduser().is_dir():
-        return (str(Path(model).expanduser()),)
+    if is_path(model) or model.count("/") > 1:
+        return (str(Path(model).expanduser().absolute()),)
     if model in REMOVED:
         raise ValueError(f"{model!r} was taken off the Hugging Face hub; write {REMOVED[model]}, which finds a maintained copy")
     if _HUB_ID.fullmatch(model):

@@ -10,10 +10,10 @@ from pydantic import NonNegativeFloat, field_validator
 from torch import Tensor
 
 from dfw import CameraBatch, Conditioning, ConfigError, RenderOutput
-from dfw_guidance.aliases import candidates
+from dfw_guidance.aliases import settled
 from dfw_guidance.hub import find_model
 from dfw_guidance.layouts import CONTROLNET
-from dfw_guidance.pretrained import Files
+from dfw_guidance.pretrained import Files, loading
 from dfw_guidance.stable_diffusion import StableDiffusion
 
 
@@ -38,9 +38,7 @@ class ControlNet(StableDiffusion):
         @field_validator("controlnet")
         @classmethod
         def _network(cls, value: str | None) -> str | None:
-            if value is not None:
-                candidates(value, "controlnet")
-            return value
+            return None if value is None else settled(value, "controlnet")
 
     config: ControlNet.Config
     controlnet: Any
@@ -55,7 +53,8 @@ class ControlNet(StableDiffusion):
         config = self.config
         name = config.controlnet or config.control
         folder = find_model(name, CONTROLNET, None, config.variant, "controlnet", "guidance.controlnet")
-        self.controlnet = Files(folder, config.variant).network(ControlNetModel, "")
+        with loading(f"guidance.controlnet: {name!r} ({folder})"):
+            self.controlnet = Files(folder, config.variant).network(ControlNetModel, "")
         own, theirs = self.unet.config.cross_attention_dim, self.controlnet.config.cross_attention_dim
         if own != theirs:
             raise ValueError(

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 )
 
 from dfw import DfwError, GuidanceError
-from dfw_guidance.aliases import candidates
+from dfw_guidance.aliases import WEIGHTS, candidates
 from dfw_guidance.layouts import GUIDANCE_OF, Layout, read_index
 
 
@@ -32,8 +32,8 @@ def find_model(
 ) -> Path:
     """Returns the folder that holds `model`, complete as `layout` says. Downloads what is missing.
 
-    `model` is an alias of `family`, a folder or a hub id. Raises GuidanceError if no such model can be found. The message names
-    the configuration's `field`, the reason and the remedy.
+    `model` is an alias of `family`, a folder or a hub id. Raises GuidanceError if no such model can be found, or if one of its
+    files is damaged. The message names the configuration's `field`, the reason and the remedy.
     """
     try:
         places = candidates(model, family)
@@ -41,35 +41,70 @@ def find_model(
         raise GuidanceError(f"{field}: {error}") from None
     refused = []
     for place in places:
-        if Path(place).is_absolute() or Path(place).is_dir():
-            return _checked(Path(place), model, layout, variant, family, field)
+        if Path(place).is_absolute():
+            return _checked(Path(place), layout, variant, family, field)
         try:
             folder = snapshot_download(place, revision=revision, allow_patterns=layout.patterns(variant))
-            return _checked(Path(folder), place, layout, variant, family, field)
+            return _checked(Path(folder), layout, variant, family, field, place)
         except DfwError:
             raise
         except Exception as error:  # the hub's client also raises its transport's own classes, so no narrower list is complete
             refused.append(_reason(place, revision, error))
+    local = f"there is no folder {Path(model).absolute()}; " if model in places else ""
     raise GuidanceError(
-        f"{field}: cannot get {model!r}: {'; '.join(refused)}. A local folder in diffusers' layout works as well "
+        f"{field}: cannot get {model!r}: {local}{'; '.join(refused)}. A local folder in diffusers' layout works as well "
         f"({field}=path/to/folder), and guidance.type=stable-diffusion guidance.model=embedded needs no download"
     )
 
 
-def _checked(folder: Path, model: str, layout: Layout, variant: str | None, family: str, field: str) -> Path:
-    """Returns `folder` if every file that will be read is there. Raises GuidanceError that names the missing files."""
-    pipeline = read_index(folder).get("_class_name", "")
-    owner = GUIDANCE_OF.get(pipeline, family)
-    if owner != family:
-        raise GuidanceError(f"{field}: {model!r} ({folder}) is a {pipeline}; write guidance.type={owner}")
-    missing = layout.missing(folder, variant)
+def _checked(folder: Path, layout: Layout, variant: str | None, family: str, field: str, repository: str = "") -> Path:
+    """Returns `folder` if every file that will be read is there and whole. Raises GuidanceError that names those that are not."""
+    where = f"{field}: {repository!r} ({folder})" if repository else f"{field}: {str(folder)!r}"
+    if not folder.is_dir():
+        raise GuidanceError(f"{where} {_no_folder(folder)}")
+    try:
+        pipeline = read_index(folder).get("_class_name", "")
+        owner = GUIDANCE_OF.get(pipeline, family)
+        if owner != family:
+            raise GuidanceError(f"{where} is a {pipeline}; write guidance.type={owner}")
+        missing, damaged = layout.missing(folder, variant), layout.damaged(folder, variant)
+    except (ValueError, OSError) as error:
+        raise GuidanceError(f"{where}: {error}") from None
     if missing:
-        hint = f"; check that it has a variant {variant!r}" if variant else ""
         raise GuidanceError(
-            f"{field}: {model!r} ({folder}) lacks {', '.join(missing)}: it is not a complete {layout.name} "
-            f"in diffusers' layout with safetensors weights{hint}"
+            f"{where} lacks {', '.join(missing)}: it is not a complete {layout.name} in diffusers' layout with safetensors "
+            f"weights{_hint(layout.variants(folder), variant)}"
         )
+    if damaged:
+        raise GuidanceError(f"{where}: {'; '.join(damaged)}")
     return folder
+
+
+def _no_folder(path: Path) -> str:
+    """Returns why `path`, which is not a folder, is not a model, as the end of a sentence."""
+    if not path.exists():
+        return "is not there: no such folder"
+    if path.suffix in WEIGHTS and path.suffix != ".safetensors":
+        return f"is a pickle, and a pickle can run code; if you trust it, convert it once: {_conversion(path)}"
+    if path.suffix == ".safetensors":
+        return f"is one file, and dfw reads folders in diffusers' layout; convert it once: {_conversion(path)}"
+    return "is a file; a model is a folder in diffusers' layout"
+
+
+def _conversion(path: Path) -> str:
+    return (
+        'python -c "from diffusers import StableDiffusionPipeline as P; '
+        f"P.from_single_file('{path}').save_pretrained('{path.with_suffix('')}')\""
+    )
+
+
+def _hint(variants: list[str], variant: str | None) -> str:
+    """Returns which variant the folder has instead, as the end of a sentence."""
+    others = [name for name in variants if name != (variant or "")]
+    if not others:
+        return f"; check that it has a variant {variant!r}" if variant else ""
+    remedy = " or ".join(f"guidance.variant={name or 'null'}" for name in others)
+    return f"; its weights are of another variant: write {remedy}"
 
 
 def _reason(repository: str, revision: str | None, error: Exception) -> str:

@@ -5,11 +5,12 @@ Every such folder has a `model_index.json` that names the pipeline and its parts
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from dfw_guidance.damage import damage, read_table
 
 NETWORK = "diffusion_pytorch_model"
 """Stem of the weights of diffusers' own networks."""
@@ -58,35 +59,59 @@ class Layout:
 
     def missing(self, folder: Path, variant: str | None) -> list[str]:
         """Returns the files that will be read and that `folder` lacks, relative to it."""
+        return [name for name in self._files(folder, variant) if not (folder / name).is_file()]
+
+    def damaged(self, folder: Path, variant: str | None) -> list[str]:
+        """Returns a sentence about each file that will be read and that is damaged, or is not what its name says."""
+        found = {name: damage(folder / name) for name in self._files(folder, variant)}
+        return [f"{name} {what}" for name, what in found.items() if what]
+
+    def variants(self, folder: Path) -> list[str]:
+        """Returns the variants that `folder` has of its weights; "" is the one without a name."""
+        names = [path.name.removeprefix(stem) for part, stem in self.weights.items() for path in (folder / part).glob(f"{stem}*")]
+        whole = [name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors") and "-" not in name]
+        sharded = [name.removesuffix(".json").partition(".index")[2] for name in names if name.endswith(".json")]
+        return sorted({name.removeprefix(".") for name in whole + sharded})
+
+    def _files(self, folder: Path, variant: str | None) -> list[str]:
+        """Returns the files that will be read, relative to `folder`. Raises ValueError if an index of shards is wrong."""
         absent = self.optional & absent_parts(folder)
         names = ["scheduler/scheduler_config.json"] if self.scheduler else []
         names += [f"{part}/tokenizer_config.json" for part in self.tokenizers if part not in absent]
         names += [str(Path(part) / "config.json") for part in self.weights if part not in absent]
-        missing = [name for name in names if not (folder / name).is_file()]
         for part in self.tokenizers:
-            if part not in absent:
-                missing += _missing_words(folder, part)
-        suffix = f".{variant}" if variant else ""
+            names += [] if part in absent else _words(folder, part)
         for part, stem in self.weights.items():
-            whole = folder / part / f"{stem}{suffix}.safetensors"
-            shards = any(whole.parent.glob(f"{stem}{suffix}-*.safetensors"))
-            if part not in absent and not whole.is_file() and not shards:
-                missing.append(str(whole.relative_to(folder)))
-        return missing
+            if part not in absent:
+                names += _weights(folder, part, stem, f".{variant}" if variant else "")
+        return names
 
 
-def _missing_words(folder: Path, part: str) -> list[str]:
-    """Returns the tokenizer files that `part` lacks. It needs tokenizer.json, or T5's spiece.model, or CLIP's two files."""
-    if any((folder / part / name).is_file() for name in ("tokenizer.json", "spiece.model")):
-        return []
-    return [f"{part}/{name}" for name in ("vocab.json", "merges.txt") if not (folder / part / name).is_file()]
+def _weights(folder: Path, part: str, stem: str, suffix: str) -> list[str]:
+    """Returns the weight files of `part`: the shards that its index names, or one file. Raises ValueError for a wrong index."""
+    index = folder / part / f"{stem}.safetensors.index{suffix}.json"
+    if not index.is_file():
+        return [str(Path(part) / f"{stem}{suffix}.safetensors")]
+    places = read_table(index).get("weight_map")
+    shards = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
+    for name in shards:
+        if name != Path(name).name or not name.endswith(".safetensors"):
+            raise ValueError(f"{part}/{index.name} names {name!r}, which is not a .safetensors file beside it")
+    if not shards:
+        raise ValueError(f"{part}/{index.name} names no files (weight_map)")
+    return [str(Path(part) / name) for name in shards]
+
+
+def _words(folder: Path, part: str) -> list[str]:
+    """Returns the tokenizer files that `part` needs: tokenizer.json, or T5's spiece.model, or CLIP's two files."""
+    whole = next((name for name in ("tokenizer.json", "spiece.model") if (folder / part / name).is_file()), None)
+    return [f"{part}/{whole}"] if whole else [f"{part}/vocab.json", f"{part}/merges.txt"]
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """Reads the table in `model_index.json`. Returns an empty one if the file does not exist."""
+    """Reads the table in `model_index.json`. Returns an empty one if there is no such file. Raises ValueError if it is wrong."""
     path = folder / "model_index.json"
-    table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return table
+    return read_table(path) if path.is_file() else {}
 
 
 def absent_parts(folder: Path) -> frozenset[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,28 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from diffusers import DDPMScheduler
+from diffusers.utils import logging as diffusers_logging
 from pydantic import field_validator
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from dfw import ComponentConfig, Conditioning, Guidance, GuidanceError, NoiseSchedule
-from dfw_guidance.aliases import candidates
+from dfw import ComponentConfig, Conditioning, DfwError, Guidance, GuidanceError, NoiseSchedule
+from dfw_guidance.aliases import settled
+from dfw_guidance.damage import read_table
 from dfw_guidance.hub import find_model
 from dfw_guidance.layouts import Layout, read_index
 from dfw_guidance.precision import DTYPES, Precision
 from dfw_guidance.vocabulary import Vocabulary
+
+log = logging.getLogger("dfw.guidance")
+
+HARMLESS = ("position_ids",)
+"""Ends of the names of tensors that a file may lack or have on top: counters that every release computes anew."""
+MOST_TIMESTEPS = 100_000
+"""Most levels of a noise schedule; published models have 1,000. A schedule holds them all."""
+LARGEST_SIDE = 8_192
+"""Largest side of the images that a model may ask for, pixels."""
 
 Self = TypeVar("Self", bound="Pretrained")
 
@@ -32,7 +44,7 @@ class PretrainedConfig(ComponentConfig):
     family: ClassVar[str]
 
     model: str
-    """A known name, a hub id, or a folder in diffusers' layout."""
+    """A known name, a hub id, or a folder in diffusers' layout. A run keeps a folder with its absolute path."""
     revision: str | None = None
     """Branch, tag or commit of the hub repository."""
     variant: str | None = None
@@ -45,8 +57,7 @@ class PretrainedConfig(ComponentConfig):
     @field_validator("model")
     @classmethod
     def _name(cls, value: str) -> str:
-        candidates(value, cls.family)
-        return value
+        return settled(value, cls.family)
 
 
 @dataclass(frozen=True)
@@ -57,24 +68,65 @@ class Files:
     variant: str | None
 
     def network(self, kind: Any, part: str, **options: Any) -> Any:
-        """Loads sub-folder `part` as diffusers' or transformers' class `kind`, from safetensors only."""
-        return kind.from_pretrained(
-            str(self.folder), subfolder=part or None, variant=self.variant, use_safetensors=True, local_files_only=True, **options
+        """Loads sub-folder `part` as diffusers' or transformers' class `kind`, from safetensors only.
+
+        Raises ValueError if the folder holds another class, or if its tensors are not exactly those of the class: a library
+        would fill the others with random numbers.
+        """
+        name = part or "it"
+        table = read_table(self.folder / part / "config.json")
+        found = table.get("_class_name", kind.__name__)
+        if found != kind.__name__:
+            raise ValueError(f"{name} holds {found}, and this guidance reads {kind.__name__}")
+        if "quantization_config" in table:
+            raise ValueError(
+                f"{name} holds quantised weights (quantization_config), and dfw reads plain ones; name the original model"
+            )
+        if issubclass(kind, PreTrainedModel):  # else a model's own file could name a kernel, which is code, to download
+            options["attn_implementation"] = "sdpa" if kind._supports_sdpa else "eager"
+        network, report = kind.from_pretrained(
+            str(self.folder),
+            subfolder=part or None,
+            variant=self.variant,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # only so that they are counted
+            **options,
         )
+        _check_tensors(name, network, report)
+        return network
 
     def tokenizer(self, kind: Any, part: str) -> Any:
         """Loads sub-folder `part` as a tokenizer of class `kind`."""
-        return kind.from_pretrained(str(self.folder), subfolder=part, local_files_only=True)
+        return kind.from_pretrained(str(self.folder), subfolder=part, local_files_only=True, trust_remote_code=False)
 
     def scheduler(self) -> dict[str, Any]:
         """Reads the settings of the noise schedule."""
-        text = (self.folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
-        settings: dict[str, Any] = json.loads(text)
-        return settings
+        return read_table(self.folder / "scheduler" / "scheduler_config.json")
 
     def index(self) -> dict[str, Any]:
         """Reads the table in `model_index.json`."""
         return read_index(self.folder)
+
+
+def _check_tensors(name: str, network: nn.Module, report: Mapping[str, Any]) -> None:
+    """Raises ValueError unless a file had every tensor of `network` in its shape, as the library's loading `report` says."""
+    lost = sorted(key for key in report["missing_keys"] if not key.endswith(HARMLESS))
+    others = sorted(key for key in report["unexpected_keys"] if not key.endswith(HARMLESS))
+    shapes = sorted((key, tuple(theirs), tuple(ours)) for key, theirs, ours in report["mismatched_keys"])
+    count = len({id(value) for value in network.state_dict(keep_vars=True).values()})  # T5 has one tensor under two names
+    more = f"; the file has {len(others)} others, the first is {others[0]!r}" if others else ""
+    if lost:
+        raise ValueError(f"{name} lacks {len(lost)} of {count} tensors, the first is {lost[0]!r}{more}; fetch it again")
+    if shapes:
+        key, theirs, ours = shapes[0]
+        raise ValueError(
+            f"{len(shapes)} of {count} tensors of {name} have another shape than its config.json says, the first is {key!r}: "
+            f"{theirs}, not {ours}; fetch both files again from one model"
+        )
+    if others:
+        log.warning("guidance: %s does not use %d tensors of its file, the first is %r", name, len(others), others[0])
 
 
 def ddpm_schedule(settings: dict[str, Any]) -> tuple[NoiseSchedule, Any]:
@@ -82,6 +134,9 @@ def ddpm_schedule(settings: dict[str, Any]) -> tuple[NoiseSchedule, Any]:
 
     Raises ValueError if the scheduler is of another kind.
     """
+    steps = settings.get("num_train_timesteps", 1000)
+    if not isinstance(steps, int) or not 1 <= steps <= MOST_TIMESTEPS:
+        raise ValueError(f"its scheduler says num_train_timesteps: {steps!r}, and 1 to {MOST_TIMESTEPS} are possible")
     if "beta_schedule" not in settings:
         raise ValueError(
             f"its scheduler {settings.get('_class_name')} has no betas; this guidance reads DDPM-like noise schedules"
@@ -91,15 +146,26 @@ def ddpm_schedule(settings: dict[str, Any]) -> tuple[NoiseSchedule, Any]:
 
 
 @contextmanager
-def loading(model: str, folder: Path) -> Iterator[None]:
-    """Hides the library's progress bar while a model loads, and turns failures into a GuidanceError that names the folder."""
-    shown = transformers_logging.is_progress_bar_enabled()
+def loading(what: str) -> Iterator[None]:
+    """Silences the libraries while a model loads, and turns failures into a GuidanceError that starts with `what`.
+
+    What they would print, `Files.network` checks. They raise anything for files that do not hold what they expect.
+    """
+    shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    own = diffusers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    diffusers_logging.set_verbosity_error()
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise GuidanceError(f"guidance.model: {model!r} ({folder}) does not load: {' '.join(str(error).split())}") from error
+    except DfwError:
+        raise
+    except Exception as error:
+        text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise GuidanceError(f"{what} does not load: {' '.join(text.split())}") from error
     finally:
+        diffusers_logging.set_verbosity(own)
+        transformers_logging.set_verbosity(level)
         if shown:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
@@ -123,8 +189,10 @@ class Pretrained(Guidance):
         self.folder = self._find()
         self.vocabulary = Vocabulary.read(self.folder)
         self._rows: dict[str, Conditioning] = {}
-        with loading(config.model, self.folder):
+        with loading(f"guidance.model: {config.model!r} ({self.folder})"):
             self._load(Files(self.folder, config.variant))
+            if not 1 <= self.resolution <= LARGEST_SIDE:
+                raise ValueError(f"it works at {self.resolution} pixels, and 1 to {LARGEST_SIDE} are possible")
         if config.channels_last:
             for part in self.children():
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -137,10 +205,7 @@ class Pretrained(Guidance):
 
     @abstractmethod
     def _load(self, files: Files) -> None:
-        """Sets the networks and every attribute that `Guidance` requires.
-
-        ValueError, OSError, KeyError and RuntimeError become a GuidanceError.
-        """
+        """Sets the networks and every attribute that `Guidance` requires. Any exception becomes a GuidanceError."""
 
     @abstractmethod
     def _embed(self, texts: Sequence[str]) -> Conditioning:

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, T5EncoderModel
 
 from dfw import GuidanceError
 from dfw_guidance.clip import tokenise
-from dfw_guidance.pretrained import Files, PretrainedConfig
+from dfw_guidance.pretrained import Files, PretrainedConfig, loading
 
 
 class T5Config(PretrainedConfig):
@@ -114,7 +114,8 @@ class TransientT5:
         _check_tokenizer(files.folder / self.tokenizer)
         words = files.tokenizer(AutoTokenizer, self.tokenizer)
         tokens = tokenise(words, texts, self.length).to(device)
-        encoder = files.network(T5EncoderModel, self.encoder, dtype=dtype).to(device).eval()
+        with loading(f"guidance.model: {str(files.folder)!r}"):
+            encoder = files.network(T5EncoderModel, self.encoder, dtype=dtype).to(device).eval()
         hidden: Tensor = encoder(tokens.input_ids, attention_mask=tokens.attention_mask if self.masked else None)[0]
         answers = [rows.contiguous() for rows in hidden.float().cpu()]
         del encoder
