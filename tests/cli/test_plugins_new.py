@@ -48,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_new_packages_build_and_pass_their_own_tests(site: Path):
     """All in one process, which loads torch once; the packages know nothing of each other."""
     tests = [f"dfw-new-{kind}/tests" for kind in KINDS]
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--rootdir", ".", *tests]
+    command = [sys.executable, "-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider", "--rootdir", ".", *tests]
     told = shell(*command, folder=site, site=site / "installed")
     passed = Counter(re.findall(r"^dfw-new-(\w+)/tests/\S+ PASSED", told, re.MULTILINE))
     for kind in KINDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from textwrap import dedent
@@ -250,6 +251,15 @@ def test_interpolation_and_its_failure():
     assert (config.seed, config.negative_prompt) == (400, "not a red mushroom")
     write("bad.yaml", BASE + "seed: ${trainer.stepps}\n")
     assert message("bad.yaml").startswith("bad.yaml:12: seed: ")
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "", ".hidden", "-x", "a b", "a\0b", "a\n", "x" * 51, "x" * 300])
+@pytest.mark.parametrize("place", ["losses", "guidances", "view_sets"])
+def test_a_name_that_cannot_be_a_part_of_a_file_name_is_refused(place: str, name: str):
+    write("base.yaml", BASE)
+    (line,) = message(write("x.yaml", f"extends: base.yaml\n{place}: {{{json.dumps(name)}: {{type: thing}}}}\n")).splitlines()
+    assert line.startswith(f"x.yaml:2: {place}: {repr(name[:50])[:-1]}")
+    assert line.endswith("cannot be a name; write a letter or digit, then at most 49 letters, digits, '.', '_' and '-'")
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,8 @@ def test_stages_as_values_are_as_those_of_a_file():
     [
         ("stages: []\n", "x.yaml:1: stages: must map names to configurations, e.g. {coarse: {extends: dreamfusion}}"),
         ("stages: {a: base.yaml}\n", "x.yaml:1: stages: must map names to configurations"),
-        ("stages:\n  a b: {extends: base.yaml}\n", "x.yaml:2: stages.a b: a stage's name has letters, digits, '-' and '_'"),
+        ("stages:\n  a b: {extends: base.yaml}\n", "x.yaml:2: stages.a b: a stage's name has at most 50 letters, digits"),
+        (f"stages:\n  {'a' * 51}: {{extends: base.yaml}}\n", f"x.yaml:2: stages.{'a' * 51}: a stage's name has at most 50"),
         ("stages:\n  a:\n    extends: [x]\n", "x.yaml:3: stages.a.extends: must be a file, a shipped name or a stage before"),
         (
             "stages:\n  a: {extends: base.yaml}\n  b: {extends: bases.yaml}\n",

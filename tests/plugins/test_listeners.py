@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from pathlib import Path
 
 import pytest
@@ -95,14 +96,15 @@ def test_a_listener_may_stop_the_run_and_ctrl_c_passes():
 
         @hookimpl
         def dfw_step_ended(self, step):
+            if step.progress.step == 5:
+                signal.raise_signal(signal.SIGINT)
             raise self.error
 
     stops = Stops()
     listeners = load_listeners([stops])
     with pytest.raises(DivergedError, match="since step 4"):
         listeners.step_ended(step(4))
-    stops.error = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="while waiting for listener 'dreamfw/Stops-0' of dreamfw"):
         listeners.step_ended(step(5))
 
 

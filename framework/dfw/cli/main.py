@@ -57,11 +57,19 @@ def cli() -> None:
     """Text-to-3D you can take apart: any diffusion model as a loss on any differentiable scene."""
 
 
+class _Stderr(logging.Handler):
+    """Writes to the standard error stream that there is now: a plugin may close it, and the fence opens it again."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints the record."""
+        click.echo(self.format(record), err=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line `arguments` (the process's own by default) and returns the exit code."""
     # Before torch loads: OpenMP threads that spin while they wait make a step ten times slower on a machine with other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    handler = logging.StreamHandler()
+    handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     handler.setLevel(logging.WARNING)
     logger = logging.getLogger("dfw")
@@ -69,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(None if arguments is None else list(arguments), prog_name="dfw", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        click.echo(f"interrupted {error.__context__ or error}".rstrip(), err=True)
         return 130
     except click.ClickException as error:
         error.show()

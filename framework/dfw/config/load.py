@@ -80,7 +80,7 @@ def load_stages(source: Source, overrides: Sequence[str] = (), changes: Tree | N
         place = ("stages", name)
         where = read.origins.get(place, read.shown)
         if not STAGE_NAME.fullmatch(name):
-            raise ConfigError(f"{where}: stages.{name}: a stage's name has letters, digits, '-' and '_'")
+            raise ConfigError(f"{where}: stages.{name[:80]}: a stage's name has at most 50 letters, digits, '-' and '_'")
         base = _base_of(node, read, place, trees)
         mine = {key: value for key, value in node.items() if key != "extends"}
         trees[name] = base.under(mine, _below(read.origins, place), where)
@@ -96,7 +96,7 @@ def _check_start(loaded: LoadedConfig, before: Sequence[str]) -> None:
         raise ConfigError(f"{where}no stage before this one is called {start.stage!r}; there are {', '.join(before) or 'none'}")
 
 
-STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 
 
 @dataclass(frozen=True)

@@ -206,6 +206,7 @@ class ExportSettings(Settings):
     """Pixels of a turntable frame."""
 
 
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,49}")  # it becomes a part of file names
 _DEVICE = re.compile(r"^(auto|cpu|mps|cuda(:\d+)?)$")
 
 
@@ -275,6 +276,14 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _names_fit(self) -> RunConfig:
+        for place in ("losses", "guidances", "view_sets"):
+            for name in getattr(self, place):
+                if _NAME.fullmatch(name) is None:
+                    shown = name if len(name) < 80 else f"{name[:77]}..."
+                    raise ValueError(
+                        f"{place}: {shown!r} cannot be a name; write a letter or digit, then at most 49 letters, digits, '.', "
+                        "'_' and '-'"
+                    )
         if self.guidance is not None and self.guidances:
             remedy = "write all of them under guidances, and guidance: null over an inherited one"
             raise ValueError(f"guidances: the run has a guidance as well; {remedy}")

@@ -10,14 +10,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, distribution, distributions
 
 from dfw.config.kinds import KINDS
 from dfw.errors import PluginError
-from dfw.plugins.fence import plugin_code
+from dfw.plugins.fence import plugin_code, waiting
 
 BUILT_IN = "dreamfw"
 """The distribution the built-in components belong to; it cannot be blocked."""
@@ -238,5 +238,6 @@ def import_target(entry: Entry) -> object:
     What is printed meanwhile goes to stderr: the program's own output may be read by another program.
     """
     who = f"{entry.kind} '{entry.name}' of {entry.provider}"
-    with redirect_stdout(sys.stderr), plugin_code(who, f"failed to load from {entry.target}", ()):
+    patience = nullcontext() if entry.distribution == BUILT_IN else waiting(who)
+    with redirect_stdout(sys.stderr), patience, plugin_code(who, f"failed to load from {entry.target}", ()):
         return EntryPoint(entry.name, entry.target, "dfw").load()

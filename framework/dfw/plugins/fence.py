@@ -1,14 +1,16 @@
-"""The fence around code of plugins: errors name their owner, and torch's global state stays as it was. Imports no torch."""
+"""The fence around code of plugins: errors name their owner, and the process stays as it was. Imports no torch."""
 
 from __future__ import annotations
 
 import logging
-import sys
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from dfw.errors import DfwError, PluginError, one_line
+from dfw.plugins.interrupts import Interrupts
+from dfw.plugins.surroundings import kept
 
 log = logging.getLogger("dfw.plugins")
 
@@ -17,67 +19,69 @@ Passing = tuple[type[BaseException], ...]
 OWN: Passing = (DfwError,)
 """Those that components raise on purpose."""
 
+PATIENCE = 5.0  # seconds: whoever waits longer wants to know for whom
+
 
 @contextmanager
 def plugin_code(who: str, doing: str, passing: Passing = OWN, report: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Turns what the code inside raises into a PluginError: `who doing: ValueError: ...`; Ctrl-C and `passing` pass.
+    """Turns what the code inside raises into a PluginError: `who doing: ValueError: ...`; `passing` pass.
 
-    What it changes of torch's global state is put back, and a warning, or `report`, says so.
+    What it changes of the process is put back, and a warning, or `report`, says so. A copy of the process that it makes
+    (`os.fork`) ends when it comes out of the fence. Ctrl-C passes, and names `who`.
     """
-    with (
-        kept(report or (lambda changes: log.warning("%s changed %s; put back", who, changes))),
-        renaming(lambda error: f"{who} {doing}: {one_line(error)}", passing),
-    ):
-        yield
+    process = os.getpid()
+    say = report or (lambda changes: log.warning("%s changed %s; put back", who, changes))
+    with kept(say), renaming(lambda error: f"{who} {doing}: {one_line(error)}", passing, say, who):
+        try:
+            yield
+        finally:
+            end_copy(process, who)
 
 
 @contextmanager
-def renaming(sentence: Callable[[BaseException], str], passing: Passing = OWN) -> Iterator[None]:
-    """Turns what the code inside raises into a PluginError with `sentence(error)`; where that is empty, it passes as it is."""
+def renaming(
+    sentence: Callable[[BaseException], str],
+    passing: Passing = OWN,
+    report: Callable[[str], None] = lambda changes: None,
+    who: str = "",
+) -> Iterator[None]:
+    """Turns what the code inside raises into a PluginError with `sentence(error)`; where that is empty, it passes as it is.
+
+    Ctrl-C passes, as a KeyboardInterrupt that names `who`. One that no signal caused is an error like any other. `report` hears
+    of signal handlers that were changed.
+    """
+    interrupts = Interrupts()
     try:
-        yield
+        with interrupts:
+            yield
     except BaseException as error:  # SystemExit too: a plugin must not end the program
-        text = "" if isinstance(error, (KeyboardInterrupt, GeneratorExit, *passing)) else sentence(error)
-        if not text:
-            raise
-        raise PluginError(text) from error
+        pressed = isinstance(error, KeyboardInterrupt) and interrupts.came
+        text = "" if pressed or isinstance(error, passing) else sentence(error)
+        if text:
+            raise PluginError(text) from error
+        if pressed and who and not str(error):
+            raise KeyboardInterrupt(f"while waiting for {who}") from error
+        raise
+    finally:
+        if interrupts.changed:
+            report(" and ".join(interrupts.changed))
 
 
-_NEW = {"default dtype": "torch.float32", "grad mode": "True", "default device": "cpu"}
-"""What torch has when it is first imported, as text, for code that imports it."""
+def end_copy(process: int, who: str) -> None:
+    """Ends this process, with a message that names `who`, if it is not `process` but a copy of it that `who` has made."""
+    if os.getpid() != process:
+        message = f"ERROR: {who} has copied this process (os.fork); the copy, process {os.getpid()}, ends here\n"
+        os.write(2, message.encode())
+        os._exit(1)  # neither flushes what the original will write, nor runs its clean-up
 
 
 @contextmanager
-def kept(report: Callable[[str], None]) -> Iterator[None]:
-    """Puts back what the code inside changes of torch's default dtype and device, grad mode and number of threads.
-
-    `report` is called once, with what was changed: `torch's default dtype to torch.float64`.
-    """
-    before = _state()
+def waiting(who: str) -> Iterator[None]:
+    """Says once that the program waits for `who`, if the code inside takes longer than PATIENCE."""
+    timer = threading.Timer(PATIENCE, log.warning, ("waiting for %s", who))
+    timer.daemon = True
+    timer.start()
     try:
         yield
     finally:
-        changes = []
-        for name, (value, put_back) in _state().items():
-            old, new = (str(before[name][0]) if name in before else _NEW.get(name, str(value))), str(value)
-            if old != new:
-                put_back(before[name][0] if name in before else None)
-                changes.append(f"torch's {name} to {new}")
-        if changes:
-            report(" and ".join(changes))
-
-
-def _state() -> dict[str, tuple[Any, Callable[[Any], object]]]:
-    """Returns name -> value now, and how to set it (None: to what torch begins with). Empty before torch is imported."""
-    torch = sys.modules.get("torch")
-    if torch is None or not hasattr(torch, "get_default_device"):
-        return {}
-    return {
-        "default dtype": (torch.get_default_dtype(), lambda value: torch.set_default_dtype(value or torch.float32)),
-        "grad mode": (torch.is_grad_enabled(), lambda value: torch.set_grad_enabled(value is not False)),
-        "default device": (
-            torch.get_default_device(),
-            lambda value: torch.set_default_device(None if value is None or value.type == "cpu" else value),
-        ),
-        "number of threads": (torch.get_num_threads(), torch.set_num_threads),
-    }
+        timer.cancel()

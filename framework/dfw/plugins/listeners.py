@@ -6,9 +6,10 @@ Imports no torch.
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.util import module_from_spec, spec_from_file_location
@@ -21,7 +22,7 @@ import pluggy
 from dfw.errors import DivergedError, PluginError, one_line
 from dfw.interfaces import hooks
 from dfw.plugins.discovery import BUILT_IN, LISTENER, LOCAL, Entry, Problem, Provider, import_target, scan
-from dfw.plugins.fence import plugin_code
+from dfw.plugins.fence import end_copy, plugin_code, waiting
 from dfw.plugins.requirements import version_of
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ class Listener:
         return self.entry.provider
 
     @property
+    def who(self) -> str:
+        """For messages: `listener 'acme/listener' of acme 0.4`."""
+        return f"listener '{self.name}' of {self.provider}"
+
+    @property
     def hooks(self) -> list[str]:
         """The hooks it implements, in the order of `HOOKS`."""
         return [hook for hook in HOOKS if getattr(self.manager.hook, hook).get_hookimpls()]
@@ -71,7 +77,7 @@ class Listener:
         """Finds its hooks. Says what is wrong with them: a name, arguments, or that there is none; nothing where all is well."""
         self.manager.add_hookspecs(hooks)
         try:
-            with plugin_code(f"listener '{self.name}' of {self.provider}", "has hooks that cannot be called", ()):
+            with plugin_code(self.who, "has hooks that cannot be called", ()):
                 self.manager.register(self.instance, name=self.name)
                 self.manager.check_pending()
         except PluginError as error:
@@ -92,14 +98,46 @@ def hook_like(instance: object) -> list[str]:
     return [n for n in dir(instance) if n.startswith("dfw_") and not isinstance(getattr(instance, n, None), ModuleType)]
 
 
+class AtWork:
+    """A file in a run's directory that says whose code is at work, for whoever finds that the process ended without a word."""
+
+    def __init__(self, run: Path) -> None:
+        """Warns of what the file says: the process that wrote it has ended meanwhile."""
+        self._path = run / ".at-work"
+        said = self._path.read_text(encoding="utf-8").strip() if self._path.is_file() else ""
+        if said:
+            log.warning("this run ended without a word while %s; --block leaves a distribution out", said)
+        self._file = self._path.open("wb", buffering=0)
+
+    @contextmanager
+    def noted(self, what: str) -> Iterator[None]:
+        """Has the file say `what` while the code inside runs."""
+        line = what.encode()[:200]
+        self._file.seek(0)
+        self._file.write(line.ljust(200))
+        try:
+            yield
+        finally:
+            self._file.seek(0)
+            self._file.write(b" " * 200)
+
+    def end(self) -> None:
+        """Deletes the file."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
 class Listeners:
     """All listeners of a process or run. Each call is fenced: one that raises is reported once and switched off.
 
     `problems`: what could not be loaded, and what was switched off since.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: Path | None = None) -> None:
+        """`run`: the directory of the run that they listen to; a file there names whose code is at work."""
         self._active: list[Listener] = []
+        self._process = os.getpid()
+        self._at_work = None if run is None else AtWork(run)
         self.problems: list[Problem] = []
 
     @property
@@ -121,11 +159,13 @@ class Listeners:
 
         A failure is a problem, and the rest goes on.
         """
+        who = f"listener '{entry.name}' of {entry.provider}"
         try:
-            instance = import_target(entry)
-            if isinstance(instance, type):
-                with plugin_code(f"listener '{entry.name}' of {entry.provider}", "failed to start", ()):
-                    instance = instance()
+            with self._noted(f"{who} was loaded"):
+                instance = import_target(entry)
+                if isinstance(instance, type):
+                    with waiting(who), plugin_code(who, "failed to start", ()):
+                        instance = instance()
         except PluginError as error:
             reason = f"failed to load from {entry.target}: {one_line(error.__cause__ or error)}; it is left out"
             self.problems.append(Problem(entry.provider, f"listener '{entry.name}'", reason))
@@ -152,6 +192,8 @@ class Listeners:
     def run_ended(self, run: RunEnded) -> None:
         """Tells everyone that a run is over. There is nothing left to stop: DivergedError is a failure like any other."""
         self._call("dfw_run_ended", "run", run)
+        if self._at_work is not None:
+            self._at_work.end()
 
     def register_commands(self, cli: click.Group) -> None:
         """Lets everyone add verbs to `cli`; the first owner of a name keeps it."""
@@ -176,6 +218,7 @@ class Listeners:
 
     def _each(self, hook: str, action: Callable[[Listener, Callable[..., object]], object]) -> None:
         """Runs `action` for each listener that has `hook`, in order of registration, except for pluggy's tryfirst and trylast."""
+        end_copy(self._process, "a component of this run")
         heard = [(one, getattr(one.manager.hook, hook)) for one in self._active if hook in one.hooks]
         for listener, call in sorted(heard, key=lambda pair: _turn(pair[1])):
             self._fenced(listener, hook, lambda: action(listener, call))  # noqa: B023
@@ -185,8 +228,11 @@ class Listeners:
             self._report(listener.provider, f"listener '{listener.name}'", f"{hook} {what}")
 
         try:
-            with plugin_code(
-                listener.name, hook, (DivergedError,) if hook in STOPPING else (), lambda it: report(f"changed {it}; put back")
+            passing = (DivergedError,) if hook in STOPPING else ()
+            with (
+                self._noted(f"{listener.who} was in {hook}"),
+                waiting(listener.who) if listener.provider.distribution != BUILT_IN else nullcontext(),
+                plugin_code(listener.who, hook, passing, lambda it: report(f"changed {it}; put back")),
             ):
                 action()
         except DivergedError as error:
@@ -196,6 +242,9 @@ class Listeners:
             cause = error.__cause__ or error
             report(f"raised {one_line(cause)}; it is switched off, the run goes on")
             log.info("traceback of %s", listener.name, exc_info=cause)
+
+    def _noted(self, what: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._at_work is None else self._at_work.noted(what)
 
     def _report(self, provider: Provider, subject: str, reason: str) -> None:
         problem = Problem(provider, subject, reason)
@@ -211,9 +260,12 @@ def _turn(caller: pluggy.HookCaller) -> int:
     return 0 if implementation.tryfirst else 2 if implementation.trylast else 1
 
 
-def load_listeners(extra: Sequence[object] = ()) -> Listeners:
-    """Loads listeners: `extra` (built-in objects with hooks), those of `--plugin` files, and those of installed distributions."""
-    listeners = Listeners()
+def load_listeners(extra: Sequence[object] = (), run: Path | None = None) -> Listeners:
+    """Loads listeners: `extra` (built-in objects with hooks), those of `--plugin` files, and those of installed distributions.
+
+    `run`: the directory of the run that they listen to.
+    """
+    listeners = Listeners(run)
     for number, instance in enumerate(extra):
         kind = type(instance)
         name, target = f"{kind.__name__}-{number}", f"{kind.__module__}:{kind.__qualname__}"

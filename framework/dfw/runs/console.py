@@ -48,8 +48,8 @@ class ConsoleListener:
     @hookimpl
     def dfw_run_started(self, run: RunStarted) -> None:
         """Prints the prompt and the run directory."""
-        self._console.print(f"{run.config.prompt} -> {run.directory}", markup=False)
-        if self._console.is_terminal:
+        self._console.print(f"{run.config.prompt} -> {_shown(run.directory)}", markup=False)
+        if self._console.is_terminal and self._console.file.isatty():  # FORCE_COLOR calls every file a terminal
             columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
             self._bar = Progress(*columns, console=self._console, transient=True)
             self._task = self._bar.add_task("", total=run.total_steps)

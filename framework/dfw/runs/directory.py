@@ -43,7 +43,7 @@ def run_path(output: str, name: str, prompt: str, seed: int) -> Path:
 def new_run_folder(path: Path) -> Path:
     """Makes the folder `path`, or a numbered one where that exists. Raises ConfigError if it cannot be made."""
     try:
-        return new_folder(path)
+        return new_folder(path.absolute())
     except OSError as error:
         raise ConfigError(f"output: cannot make {path}: {error.strerror}; name a folder that you may write to") from error
 
@@ -52,7 +52,7 @@ class RunDirectory:
     """Paths and files of one run."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path = path.absolute()  # a component may change the current directory
         self.checkpoints = path / "checkpoints"
         self.images = path / "images"
         self.export = path / "export"

@@ -238,7 +238,7 @@ def _drive(
         return finish(config, trainer.scene, exporters, directory, status, time.monotonic() - started, diagnosis)
 
     with LogFile(directory.log):
-        listeners = load_listeners([ConsoleListener()] if extra is None else extra)
+        listeners = load_listeners([ConsoleListener()] if extra is None else extra, directory.path)
         listeners.warn()
         directory.update_json("manifest.json", {"listeners": {one.name: one.entry.facts() for one in listeners.active}})
         try:

@@ -213,3 +213,10 @@ def test_what_cannot_be_used_is_told_with_its_file(tmp_path: Path, document: str
         (tmp_path / "cameras.json").write_text(document)
     with pytest.raises(GuidanceError, match=told):
         Views(Views.Config(folder=str(tmp_path), resolution=2))
+
+
+def test_a_folder_that_is_not_there_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        GuidanceError, match=r"there is no folder .*gone.*: python -m dreamfw_views\.render_targets .* --out .*gone$"
+    ):
+        Views(Views.Config(folder=str(tmp_path / "gone"), resolution=2))

@@ -94,6 +94,11 @@ def read_targets(folder: str, side: int, background: tuple[float, float, float])
 def _cameras(place: Path) -> list[View] | list[Frame]:
     kinds: dict[str, type[Cameras] | type[Transforms]] = {"cameras.json": Cameras, "transforms.json": Transforms}
     found = [name for name in kinds if (place / name).is_file()]
+    if not place.is_dir():
+        raise GuidanceError(
+            f"guidance.folder: there is no folder {place}; name one with pictures and cameras.json, or make one: "
+            f'python -m dreamfw_views.render_targets "a blue car" --out {place}'
+        )
     if not found:
         raise GuidanceError(
             f"guidance.folder: {place} has no cameras.json; write one beside the pictures: "
