@@ -16,7 +16,7 @@ from dfw.compose import compose
 from dfw.errors import PluginError
 from dfw.plugins.registry import Registry
 from dfw.runs.directory import RunDirectory
-from dfw.runs.runner import run
+from dfw.runs.runner import resume, run
 
 
 class Hiss(Noise):
@@ -81,3 +81,19 @@ def test_what_json_cannot_hold_is_refused_before_there_is_a_directory(parts: Reg
     with pytest.raises(PluginError, match=r"losses\.glow \(local/speaking, .*\) cannot say facts that JSON can hold"):
         run(made, compose(made, parts), listeners=[])
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_goes_on_with_other_facts_warns_and_the_log_has_both(parts: Registry, tmp_path: Path, monkeypatch, caplog):
+    monkeypatch.setattr("dfw.runs.runner.registry", lambda: parts)
+    monkeypatch.setattr(Speaking, "said", {"precision": "bf16", "digest": 7})
+    made = config(PIXELS, tmp_path, losses={"glow": {"type": "speaking"}}, trainer={"steps": 1})
+    where = run(made, listeners=[]).directory
+    resume(where, ["trainer.steps=2"], listeners=[])
+    assert not [one for one in caplog.records if one.levelname == "WARNING"]
+    monkeypatch.setattr(Speaking, "said", {"precision": "fp32", "digest": 7})
+    resume(where, ["trainer.steps=3"], listeners=[])
+    (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert warning.startswith("losses.glow: precision was bf16 when the run was made and is fp32 now")
+    log = (where / "run.log").read_text(encoding="utf-8")
+    assert log.count("losses.glow: precision bf16, digest 7\n") == 2
+    assert log.count("losses.glow: precision fp32, digest 7\n") == 1

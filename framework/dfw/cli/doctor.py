@@ -75,6 +75,7 @@ def machine() -> dict[str, str]:
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     lines = {"platform": platform.platform(), "CPU": f"{usable} cores usable, {torch.get_num_threads()} threads used"}
+    lines["CPU, bf16"] = "in hardware" if torch.cpu._is_avx512_bf16_supported() else "not in hardware: auto is fp32"
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)

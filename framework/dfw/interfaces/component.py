@@ -68,7 +68,7 @@ class Component:
         """Returns what the run's manifest says of this component next to its origin: name -> text, number, list or mapping.
 
         The default is empty. A guidance gives the model's id, revision and digest, so that the run can be repeated. The core asks
-        once, after the component is built and before the run's directory exists.
+        once, when the component stands on the run's device and before the run's directory exists.
         """
         return {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -25,6 +25,24 @@ def component_facts(composition: Composition, components: Iterable[Component]) -
         if facts and component.dfw_path in found:
             found[component.dfw_path]["facts"] = facts
     return found
+
+
+def described(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns a line for each of `components` (as `component_facts` gives them) that says something of itself."""
+    facts = {path: component["facts"] for path, component in components.items() if "facts" in component}
+    return [f"{path}: {', '.join(f'{name} {value}' for name, value in said.items())}" for path, said in facts.items()]
+
+
+def changed_facts(recorded: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns a sentence for each fact that a component gave when the run was made, and that is different now."""
+    return [
+        f"{path}: {name} was {value} when the run was made and is {now[path].get('facts', {}).get(name, 'not known')} now. "
+        "The run does not go on to the same bits"
+        for path, component in recorded.items()
+        if path in now
+        for name, value in component.get("facts", {}).items()
+        if now[path].get("facts", {}).get(name) != value
+    ]
 
 
 def _with_inner(component: Component) -> Iterator[Component]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from dfw.atomic import unused, write_text
 from dfw.compose import Composition, Parts, compose
@@ -31,7 +32,7 @@ from dfw.runs.attribution import naming
 from dfw.runs.checkpoint import newest_checkpoint
 from dfw.runs.console import ConsoleListener
 from dfw.runs.directory import LogFile, RunDirectory, versions
-from dfw.runs.manifest import component_facts
+from dfw.runs.manifest import changed_facts, component_facts, described
 from dfw.runs.outputs import export_assets, export_scene, exporters_of, finish, preview, turntable, turntable_path
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.start import Start, find_start
@@ -92,8 +93,8 @@ def run(
     exporters = exporters_of(composition)
     resolved = to_yaml(composition.resolved())
     parts = composition.build()
-    components = component_facts(composition, [*parts.all(), *exporters])
     trainer = make_trainer(config, parts, start)
+    components = component_facts(composition, [*parts.all(), *exporters])
     directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed, path)
     write_text(directory.path / "config.yaml", to_yaml(config))
     write_text(directory.resolved, resolved)
@@ -104,7 +105,7 @@ def run(
         "look": asdict(trainer.scene.look),
     }
     directory.write_json("manifest.json", manifest | ({} if start is None else {"start": start.facts()}))
-    return _drive(composition, exporters, trainer, directory, listeners)
+    return _drive(composition, exporters, trainer, directory, listeners, components)
 
 
 def resume(path: Path, overrides: Sequence[str] = (), listeners: Sequence[object] | None = None) -> RunResult:
@@ -119,19 +120,22 @@ def resume(path: Path, overrides: Sequence[str] = (), listeners: Sequence[object
     checkpoint = newest_checkpoint(directory.checkpoints)
     pick_device(config.device)
     exporters = exporters_of(composition)
-    trainer = make_trainer(config, composition.build(), resumed=True)
+    parts = composition.build()
+    trainer = make_trainer(config, parts, resumed=True)
     trainer.restore(checkpoint)
     if trainer.step >= config.trainer.steps and directory.report.is_file():
         raise CheckpointError(
             f"{path}: already finished its {config.trainer.steps} steps; make it longer with `dfw run --resume {path} "
             f"trainer.steps={2 * config.trainer.steps}`, or start a new run from it with `dfw run CONFIG start.run={path}`"
         )
-    for sentence in changed_versions(directory.read_json("manifest.json").get("components", {}), composition):
+    components = component_facts(composition, [*parts.all(), *exporters])
+    recorded = directory.read_json("manifest.json").get("components", {})
+    for sentence in [*changed_versions(recorded, composition), *changed_facts(recorded, components)]:
         log.warning("%s", sentence)
     if overrides:
         _record_changes(directory, composition, trainer.step, overrides)
     directory.truncate_metrics(trainer.step)
-    return _drive(composition, exporters, trainer, directory, listeners)
+    return _drive(composition, exporters, trainer, directory, listeners, components)
 
 
 def _record_changes(directory: RunDirectory, composition: Composition, step: int, overrides: Sequence[str]) -> None:
@@ -227,6 +231,7 @@ def _drive(
     trainer: Trainer,
     directory: RunDirectory,
     extra: Sequence[object] | None,
+    components: Mapping[str, Mapping[str, Any]],
 ) -> RunResult:
     config = composition.config
     started = time.monotonic()
@@ -240,6 +245,8 @@ def _drive(
     with LogFile(directory.log):
         listeners = load_listeners([ConsoleListener()] if extra is None else extra, directory.path)
         listeners.warn()
+        for sentence in described(components):
+            log.info("%s", sentence)
         directory.update_json("manifest.json", {"listeners": {one.name: one.entry.facts() for one in listeners.active}})
         try:
             listeners.run_started(RunStarted(directory.path, config, config.trainer.steps, composition.plugins(), trainer.step))

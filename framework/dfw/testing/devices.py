@@ -24,7 +24,8 @@ class DeviceChecks(Core[Made]):
         """On a second device, one that stands in for a GPU on any machine, it works as on the CPU and stays there."""
         if self.device != "cpu":
             raise Skip(f"the checks run on {self.device} already")
-        here = {name: value.detach().clone() for name, value in self.observe(self.fresh()).items()}
+        first = self.fresh()
+        here = {name: value.detach().clone() for name, value in self.observe(first).items()}
         promise, remedy = (
             "device comes from the data",
             "Create tensors on the inputs' device; register what must move as a buffer",
@@ -43,6 +44,7 @@ class DeviceChecks(Core[Made]):
                 raise AssertionError(f"{promise}; {str(error).splitlines()[0]}. {remedy}.") from error
             for name, value in outputs.items():
                 require(value.device == second.device, promise, f"{name} came on {value.device}", remedy)
+        self._skip_if_another(first, made)
         promise = "two devices agree but for rounding"
         require_same(here, back, 10 * self.tolerance, promise, "Look for a path that only one device takes")
 
@@ -66,8 +68,16 @@ class DeviceChecks(Core[Made]):
             require(value.is_cuda, promise, f"{name} came on {value.device}", remedy)
         if there.draws(made):
             return  # the same seed gives other numbers on another device
+        self._skip_if_another(self.fresh(), made)
         promise = "CPU and CUDA agree but for rounding"
         require_same(here, outputs, 100 * self.tolerance, promise, "Look for a kernel that differs between the devices")
+
+    def _skip_if_another(self, here: Made, there: Made) -> None:
+        """Skips the rest of a check if the component's `facts` say that it is another one on another device."""
+        before, after = here.facts(), there.facts()
+        changed = [f"{name} {value} here, {after.get(name)} there" for name, value in before.items() if value != after.get(name)]
+        if changed:
+            raise Skip(f"its facts differ between the devices: {'; '.join(changed)}")
 
 
 class DtypeChecks(Core[Made]):

@@ -1,4 +1,4 @@
-"""Casts around half-precision networks that neither overflow gradients nor flush them to zero."""
+"""Which precision frozen networks have, and casts around them that neither overflow gradients nor flush them to zero."""
 
 from __future__ import annotations
 
@@ -9,6 +9,29 @@ from torch import Tensor
 
 Precision = Literal["fp32", "fp16", "bf16", "auto"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def chosen_precision(precision: Precision, device: torch.device, half: torch.dtype) -> torch.dtype:
+    """Returns the type that `precision` means on `device`.
+
+    `auto` is `half` on CUDA. On a CPU it is bf16 if the CPU multiplies bf16 in hardware, and fp32 otherwise. Emulated, bf16 takes
+    many times as long as fp32.
+    """
+    if precision != "auto":
+        return DTYPES[precision]
+    if device.type == "cuda":
+        return half
+    return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bf16() else torch.float32
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Returns whether the CPU has AVX512-BF16, as all CPUs with AMX do."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def name_of_precision(dtype: torch.dtype) -> str:
+    """Returns the name of `dtype` in a configuration."""
+    return next(name for name, value in DTYPES.items() if value == dtype)
 
 
 class GradientScale:

@@ -23,7 +23,7 @@ from dfw_guidance.aliases import settled
 from dfw_guidance.damage import read_table
 from dfw_guidance.hub import find_model
 from dfw_guidance.layouts import Layout, read_index
-from dfw_guidance.precision import DTYPES, Precision
+from dfw_guidance.precision import Precision, chosen_precision, name_of_precision
 from dfw_guidance.vocabulary import Vocabulary
 
 log = logging.getLogger("dfw.guidance")
@@ -50,7 +50,8 @@ class PretrainedConfig(ComponentConfig):
     variant: str | None = None
     """Variant of the weight files, e.g. fp16 for diffusion_pytorch_model.fp16.safetensors."""
     precision: Precision = "auto"
-    """Precision of the frozen weights: fp32, fp16 or bf16. auto: fp16 on CUDA (bf16 for flow models), fp32 elsewhere."""
+    """Precision of the frozen weights: fp32, fp16 or bf16. auto: fp16 on CUDA (bf16 for flow models), bf16 on a CPU that has
+    instructions for it (AVX512-BF16 or AMX), fp32 elsewhere."""
     channels_last: bool = False
     """Stores convolution weights in channels-last memory order, which is often faster on recent GPUs in fp16."""
 
@@ -219,9 +220,11 @@ class Pretrained(Guidance):
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the denoising network, from `precision` and the device."""
-        precision = self.config.precision
-        automatic = self.half_dtype if self.device.type == "cuda" else torch.float32
-        return automatic if precision == "auto" else DTYPES[precision]
+        return chosen_precision(self.config.precision, self.device, self.half_dtype)
+
+    def facts(self) -> dict[str, Any]:
+        """Returns the precision of the denoising network, which `auto` takes from the device."""
+        return {"precision": name_of_precision(self.dtype)}
 
     def train(self: Self, mode: bool = True) -> Self:
         """Stays in evaluation mode: the model is frozen and its dropout is off."""
@@ -250,9 +253,7 @@ class Pretrained(Guidance):
         return dtype
 
     def _cast(self, device: torch.device) -> None:
-        precision = self.config.precision
-        automatic = self.half_dtype if device.type == "cuda" else torch.float32
-        chosen = automatic if precision == "auto" else DTYPES[precision]
+        chosen = chosen_precision(self.config.precision, device, self.half_dtype)
         for name, part in self.named_children():
             dtype = self._dtype_of(name, chosen)
             if part.dtype != dtype:

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import pytest
 from tiny_diffusion import save_tiny_model
+from torch import Tensor
 
-from dfw import Guidance
-from dfw.testing import GuidanceTests
+from dfw import Conditioning, Guidance
+from dfw.testing import GuidanceTests, Skip
 from dfw_guidance.gaussian import Gaussian
 from dfw_guidance.stable_diffusion import StableDiffusion
 
@@ -45,3 +46,31 @@ class TestTinyVPrediction(TestTinyStableDiffusion):
 
 class TestEmbedded(GuidanceTests):
     component = StableDiffusion
+    options: ClassVar[dict[str, Any]] = {"precision": "fp32"}  # `auto` is another type on another device
+
+
+class RoundsOnTheCpu(Gaussian):
+    """A model that predicts in bf16 on the CPU."""
+
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
+        output = super().predict(noisy, timestep, conditioning)
+        return output.bfloat16().to(output) if output.device.type == "cpu" else output
+
+
+class SaysSo(RoundsOnTheCpu):
+    """The same, with the precision in its facts."""
+
+    def facts(self) -> dict[str, Any]:
+        return {"precision": "bf16" if self.means.device.type == "cpu" else "fp32"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome", "message"),
+    [(RoundsOnTheCpu, AssertionError, "two devices agree"), (SaysSo, Skip, "precision bf16 here, fp32 there")],
+)
+def test_a_model_that_differs_between_devices_must_say_so(kind, outcome, message):
+    class Kit(TestGaussian):
+        component = kind
+
+    with pytest.raises(outcome, match=message):
+        Kit().test_other_device()
