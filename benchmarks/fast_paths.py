@@ -111,7 +111,7 @@ def alone(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]
     rays = cameras.rays()
     origin, direction = rays.origin.reshape(-1, 3), rays.direction.reshape(-1, 3)
     length, stop = renderer.step_length(geometry), renderer.config.early_stop
-    occupancy = renderer.grid.occupancy(geometry.radius, length)
+    occupancy = renderer.grid.occupancy(geometry.radius)
 
     def march() -> marching.Samples:
         call = fast_marching.march if fast_marching.serves(origin) else marching.march

@@ -65,7 +65,7 @@ def measure(views: int, width: int, samples: int, density_scale: float, repeats:
     origin, direction = rays.origin.reshape(-1, 3), rays.direction.reshape(-1, 3)
     offset = torch.rand(len(origin), generator=generator)
     step_length = renderer.step_length(field)
-    occupancy = renderer.grid.occupancy(field.radius, step_length)
+    occupancy = renderer.grid.occupancy(field.radius)
     stop = renderer.config.early_stop
     parts["march"], found = median(lambda: marching.march(origin, direction, occupancy, step_length, offset, stop), repeats)
     points = origin[found.ray] + found.distance[:, None] * direction[found.ray]

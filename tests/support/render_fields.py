@@ -36,6 +36,17 @@ def ball(sigma: float, radius: float = 0.6, centre=(0.0, 0.0, 0.0), **more) -> S
     return Shape(sigma, lambda x: (x - x.new_tensor(centre)).norm(dim=-1) <= radius, **more)
 
 
+class Soft(Shape):
+    """Density sigma / (1 + exp((r - 0.6) steepness)) at distance r from the origin: a ball without a sharp edge."""
+
+    def __init__(self, steepness: float, sigma: float) -> None:
+        super().__init__(sigma, lambda x: x.abs().amax(-1) <= 1)
+        self.steepness = steepness
+
+    def density(self, points: Tensor) -> Tensor:
+        return super().density(points) * torch.sigmoid((0.6 - points.norm(dim=-1)) * self.steepness)
+
+
 def box(sigma: float, half: float = 0.5, **more) -> Shape:
     return Shape(sigma, lambda x: x.abs().amax(-1) <= half, **more)
 

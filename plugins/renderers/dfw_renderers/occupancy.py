@@ -33,8 +33,9 @@ class OccupancyConfig(ComponentConfig):
     """Share of the unoccupied cells that one update evaluates, in turn. Every update evaluates the occupied cells."""
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.7
     """Factor of a cell's remembered density at each evaluation. The memory never falls below the density just found."""
-    threshold: PositiveFloat = 0.01
-    """A cell is empty if the optical thickness of one sample (density times step) is below this, or below the mean if less."""
+    threshold: PositiveFloat = 0.05
+    """A cell is empty if matter of its density would have less optical thickness than this across a side of the scene's cube.
+    The mean over all cells replaces it where that is less. So a ray loses at most sqrt(3) times this, whatever `samples` is."""
     warmup: NonNegativeInt = 32
     """Steps during which every update evaluates all cells."""
 
@@ -55,13 +56,13 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("recent", torch.zeros(size))
         self._read: tuple[tuple[object, ...], Occupancy] | None = None
 
-    def update(self, field: DensityField, step: float, progress: Progress, generator: torch.Generator) -> None:
-        """Evaluates the field at one random point of some cells if an update is due at `progress`. `step`: as in `occupancy`."""
+    def update(self, field: DensityField, progress: Progress, generator: torch.Generator) -> None:
+        """Evaluates the field at one random point of some cells if an update is due at `progress`."""
         config = self.config
         if progress.step % config.update_every and progress.step > 0:
             return
         with torch.no_grad():
-            cell = self._due(progress, step)
+            cell = self._due(progress, field.radius)
             jitter = torch.rand(cell.shape[0], 3, generator=generator, device=self.peak.device)
             found = _density(field, _places(cell, jitter, config.resolution, field.radius))
             peak, recent = self.peak.view(-1), self.recent.view(-1)
@@ -70,7 +71,7 @@ class OccupancyGrid(nn.Module):
             recent[cell] = torch.where(new, found, (recent[cell] + found) / 2)
             peak[cell] = torch.where(new, found, torch.maximum(old * config.decay, found))
 
-    def _due(self, progress: Progress, step: float) -> Tensor:
+    def _due(self, progress: Progress, radius: float) -> Tensor:
         """Returns flat indices (N,) of the cells to evaluate: all in the warm-up, then the occupied ones and every n-th other."""
         index = torch.arange(self.peak.numel(), device=self.peak.device)
         if progress.step < self.config.warmup:
@@ -78,26 +79,26 @@ class OccupancyGrid(nn.Module):
         every = max(1, round(1 / self.config.fraction))
         turn = progress.step // self.config.update_every % every
         due = index.remainder(every) == turn
-        return (due | occupied_cells(self.peak, step, self.config.threshold).flatten()).nonzero()[:, 0]
+        return (due | occupied_cells(self.peak, radius, self.config.threshold).flatten()).nonzero()[:, 0]
 
-    def occupancy(self, radius: float, step: float) -> Occupancy:
-        """Returns the grid as marching reads it, rebuilt after an update. `step` is the distance between samples, world units."""
-        key = (radius, step, *((id(t), t.data_ptr(), t._version) for t in (self.peak, self.recent)))
+    def occupancy(self, radius: float) -> Occupancy:
+        """Returns the grid of the cube |x| <= `radius` as marching reads it, rebuilt after an update."""
+        key = (radius, *((id(t), t.data_ptr(), t._version) for t in (self.peak, self.recent)))
         if self._read is None or self._read[0] != key:
-            self._read = key, Occupancy(radius, occupied_cells(self.peak, step, self.config.threshold), self.recent)
+            self._read = key, Occupancy(radius, occupied_cells(self.peak, radius, self.config.threshold), self.recent)
         return self._read[1]
 
 
-def occupied_cells(peak: Tensor, step: float, threshold: float) -> Tensor:
-    """Returns cells (G, G, G) whose `peak` density times `step` exceeds `threshold`, or its mean over all cells if less.
+def occupied_cells(peak: Tensor, radius: float, threshold: float) -> Tensor:
+    """Returns cells (G, G, G) whose `peak` density times 2 `radius` exceeds `threshold`, or its mean over all cells if less.
 
     The mean keeps a scene that is thin everywhere. Cells with a NaN density count as occupied, so that the run sees the NaN.
     """
-    thickness = peak * step
+    thickness = peak * (2 * radius)
     return ~(thickness <= thickness.mean().clamp(max=threshold))
 
 
-def survey(field: DensityField, config: OccupancyConfig, step: float, like: Tensor) -> Occupancy:
+def survey(field: DensityField, config: OccupancyConfig, like: Tensor) -> Occupancy:
     """Returns the occupancy of `field` as it is now, on `like`'s device. Draws nothing and remembers nothing.
 
     It evaluates the centre and a corner of every cell. Occupied cells follow from the highest density of a cell and its 26
@@ -110,7 +111,7 @@ def survey(field: DensityField, config: OccupancyConfig, step: float, like: Tens
         found = torch.stack([_density(field, look.to(like.dtype)) for look in looks]).view(2, size, size, size)
         highest = F.max_pool3d(found.amax(0)[None], 3, stride=1, padding=1)[0]
         lowest = -F.max_pool3d(-found.amin(0)[None], 3, stride=1, padding=1)[0]
-        return Occupancy(field.radius, occupied_cells(highest, step, config.threshold), lowest)
+        return Occupancy(field.radius, occupied_cells(highest, field.radius, config.threshold), lowest)
 
 
 class Surveyor:
@@ -122,13 +123,13 @@ class Surveyor:
         self._field: weakref.ref[DensityField] | None = None
         self._found: Occupancy | None = None
 
-    def __call__(self, field: DensityField, step: float, like: Tensor) -> Occupancy:
-        """Returns the occupancy of `field` on `like`'s device, in its dtype. `step` is as in `OccupancyGrid.occupancy`."""
+    def __call__(self, field: DensityField, like: Tensor) -> Occupancy:
+        """Returns the occupancy of `field` on `like`'s device, in its dtype."""
         state = [*field.parameters(), *field.buffers()]
-        key = (step, like.device, like.dtype, *((id(tensor), tensor._version) for tensor in state))
+        key = (field.radius, like.device, like.dtype, *((id(tensor), tensor._version) for tensor in state))
         same = self._field is not None and self._field() is field and self._key == key
         if self._found is None or not same:
-            self._found = survey(field, self.config, step, like)
+            self._found = survey(field, self.config, like)
             self._field, self._key = weakref.ref(field), key
         return self._found
 

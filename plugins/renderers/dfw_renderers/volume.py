@@ -150,7 +150,7 @@ class Volume(Renderer):
         self._surveyor.forget()
         if self.config.occupancy.enabled:
             field = _field(geometry)
-            self.grid.update(field, self.step_length(field), progress, generator)
+            self.grid.update(field, progress, generator)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """`renderer.background`, when it is learned."""
@@ -208,8 +208,7 @@ class Volume(Renderer):
     def _occupancy(self, field: DensityField, like: Tensor) -> Occupancy:
         if not self.config.occupancy.enabled:
             return everywhere(field.radius, like)
-        step = self.step_length(field)
-        return self.grid.occupancy(field.radius, step) if self.training else self._surveyor(field, step, like)
+        return self.grid.occupancy(field.radius) if self.training else self._surveyor(field, like)
 
     def _render(self, field: DensityField, rays: _Rays, occupancy: Occupancy, style: _Style) -> _Pixels:
         config, count = self.config, len(rays)
