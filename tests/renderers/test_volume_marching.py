@@ -111,6 +111,17 @@ def test_only_samples_in_occupied_cells_are_kept_and_none_moves(share):
     assert kept.distance.tolist() == pytest.approx([distance for _, distance in expected], abs=1e-9)
 
 
+@pytest.mark.parametrize("offset", [0.3, torch.tensor([0.3])])
+def test_bundles_of_rays_change_nothing(monkeypatch, offset):
+    origin, direction = random_rays(150)
+    whole = march(origin, direction, everywhere(1.0, origin), 0.05, offset)
+    monkeypatch.setattr(marching, "_PLACES", 1000)
+    parts = march(origin, direction, everywhere(1.0, origin), 0.05, offset)
+    assert torch.equal(whole.ray, parts.ray)
+    assert torch.equal(whole.distance, parts.distance)
+    assert torch.equal(whole.length, parts.length)
+
+
 def test_box_around_the_occupied_cells():
     occupied = torch.zeros(8, 8, 8, dtype=torch.bool)
     low, high = Occupancy(2.0, occupied).box

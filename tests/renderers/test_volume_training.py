@@ -14,7 +14,7 @@ from dfw_geometry.nerf import NeRF
 @pytest.mark.parametrize("training", [False, True])
 def test_chunks_change_nothing(training):
     outputs = []
-    for chunk in (2**15, 100, 37):
+    for chunk in (2**17, 1000, 37):
         renderer = trained(Blobs(), chunk=chunk, shading={"normals": "always"})
         outputs.append(renderer.train(training)(Blobs(), turn(2, 12), generator(3)))
     for other in outputs[1:]:

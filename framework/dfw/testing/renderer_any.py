@@ -132,7 +132,7 @@ class AnyRenderer(PictureGradients):
         require_same(whole, joined, self.tolerance, promise, "Use no statistics over views, and each view's own camera")
 
     def test_chunking_changes_nothing(self) -> None:
-        """With `chunk` at 37 rays the picture is the same; for renderers whose Config has a field `chunk`."""
+        """With `chunk` at 37 the picture is the same; for renderers whose Config has a field `chunk`."""
         made = self.fresh()
         if "chunk" not in type(made.config).model_fields:
             raise Skip("the renderer's Config has no field `chunk`")

@@ -6,8 +6,9 @@ Legend: B views, H, W pixels, R = B H W rays, N samples packed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -31,6 +32,7 @@ from dfw import (
 )
 
 from . import compositing, marching
+from .blocks import Block, cut, in_blocks
 from .fast import marching as fast_marching
 from .fast import nerfacc_cuda
 from .fast.nerfacc_cuda import Backend, uses_nerfacc
@@ -55,13 +57,6 @@ class _Rays:
         """Points (N, 3), world units."""
         return self.origin[samples.ray] + samples.distance[:, None] * self.direction[samples.ray]
 
-    def chunks(self, size: int) -> Iterator[_Rays]:
-        if len(self) <= size:
-            yield self
-            return
-        for parts in zip(*(torch.split(t, size) for t in (self.origin, self.direction, self.view, self.offset)), strict=True):
-            yield _Rays(*parts)
-
 
 @dataclass(frozen=True)
 class _Style:
@@ -80,16 +75,12 @@ class _Style:
         return shade(found.albedo, found.normal, points, view, self.lighting)
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """Sums over the samples of R rays: colour (R, 3) without background, opacity, depth (R,), normal (R, 3), extras (R, C)."""
+class _Own(Enum):
+    """What the renderer itself computes in a block. It is no string, so that a field's extra may have any name."""
 
-    colour: Tensor
-    opacity: Tensor
-    depth: Tensor
-    normal: Tensor | None
-    extras: dict[str, Tensor]
-    samples: RaySamples
+    TOTAL = 0
+    WEIGHT = 1
+    NORMAL = 2
 
 
 class Volume(Renderer):
@@ -107,8 +98,9 @@ class Volume(Renderer):
         """How empty space is skipped."""
         early_stop: Annotated[float, Field(ge=0, lt=0.1)] = 1e-4
         """Samples that less than this share of the light reaches, as the occupancy grid estimates, are dropped; 0 keeps all."""
-        chunk: PositiveInt = 2**15
-        """Rays rendered at once; smaller needs less memory."""
+        chunk: PositiveInt = 2**17
+        """Samples whose densities and colours are computed at once. A step with more keeps no graph of them, and computes them
+        again on the way back, so that this bounds its memory. Each sample adds about 100 bytes, and each pixel as many."""
         shading: ShadingConfig = ShadingConfig()
         """From albedo to colour."""
         background: Part[Background] = Part[Background](type="dreamfw/random")
@@ -175,14 +167,20 @@ class Volume(Renderer):
         style = self._style(cameras.position, generator)
         behind = self.background(rays.direction, generator)
         occupancy = self._occupancy(field, rays.origin)
-        parts = [self._render(field, part, occupancy, style) for part in flat.chunks(self.config.chunk)]
-        pixels = _join(parts, self.config.chunk)
+        samples = self._march(field, flat, occupancy)
+        work = partial(self._composite, field, flat, samples, style)
+        sources = [tensor for tensor in (*field.parameters(), flat.origin, flat.direction) if tensor.requires_grad]
+        found = in_blocks(work, cut(samples.ray, len(flat), self.config.chunk), sources, flat.origin.device)
+
         shape = (len(cameras), cameras.height, cameras.width)
-        opacity = pixels.opacity.view(shape)
-        colour = pixels.colour.view(*shape, 3) + (1 - opacity)[..., None] * behind
-        normal = None if pixels.normal is None else pixels.normal.view(*shape, 3)
-        extras = {name: value.view(*shape, -1) for name, value in pixels.extras.items()}
-        return RenderOutput(colour, opacity, pixels.depth.view(shape), normal, pixels.samples, extras=extras)
+        total, weight = found.pop(_Own.TOTAL).view(*shape, -1), found.pop(_Own.WEIGHT)
+        opacity, depth = total[..., 3], compositing.expected_distance(total[..., 4], total[..., 3])
+        colour = total[..., :3] + (1 - opacity)[..., None] * behind
+        widths = [value.shape[-1] for value in found.values()]
+        seen = dict(zip(found, torch.split(total[..., 5:], widths, dim=-1) if widths else (), strict=True))
+        normals = found.pop(_Own.NORMAL, None), seen.pop(_Own.NORMAL, None)
+        packed = RaySamples(weight, samples.ray, samples.distance, flat.direction[samples.ray], normals[0], found)
+        return RenderOutput(colour, opacity, depth, normals[1], packed, extras=seen)
 
     def _flatten(self, rays: Rays, generator: torch.Generator | None) -> _Rays:
         """One row per ray. Offsets are uniform while training, one per ray, and midpoints in evaluation."""
@@ -210,39 +208,32 @@ class Volume(Renderer):
             return everywhere(field.radius, like)
         return self.grid.occupancy(field.radius) if self.training else self._surveyor(field, like)
 
-    def _render(self, field: DensityField, rays: _Rays, occupancy: Occupancy, style: _Style) -> _Pixels:
-        config, count = self.config, len(rays)
-        native = uses_nerfacc(config.backend, rays.origin.device)
+    def _march(self, field: DensityField, rays: _Rays, occupancy: Occupancy) -> Samples:
+        native = uses_nerfacc(self.config.backend, rays.origin.device)
         portable = fast_marching.march if fast_marching.serves(rays.origin) else marching.march
         march = nerfacc_cuda.march if native else portable
         with torch.no_grad():
-            samples = march(rays.origin, rays.direction, occupancy, self.step_length(field), rays.offset, config.early_stop)
-        points = rays.at(samples)
-        found = field.sample(points, normals=style.normals)
-        if native:
-            weight = nerfacc_cuda.weights(found.density, samples, count)
-        else:
-            weight = compositing.weights(found.density, samples)
-        colour = style.colour(found, points, rays.view[samples.ray])
+            step = self.step_length(field)
+            return march(rays.origin, rays.direction, occupancy, step, rays.offset, self.config.early_stop)
 
-        shown = [colour, torch.ones_like(weight)[:, None], samples.distance[:, None]]
-        shown += [] if found.normal is None else [found.normal]
-        shown += found.extras.values()
-        total = compositing.sum_per_ray(weight[:, None] * torch.cat(shown, dim=1), samples.ray, count)
-        opacity, rest = total[:, 3], total[:, 5:]
-        normal = None
-        if found.normal is not None:
-            normal, rest = rest[:, :3], rest[:, 3:]
-        widths = [value.shape[-1] for value in found.extras.values()]
-        extras = dict(zip(found.extras, torch.split(rest, widths, dim=1), strict=True)) if widths else {}
-        return _Pixels(
-            total[:, :3],
-            opacity,
-            compositing.expected_distance(total[:, 4], opacity),
-            normal,
-            extras,
-            RaySamples(weight, samples.ray, samples.distance, rays.direction[samples.ray], found.normal, found.extras),
-        )
+    def _composite(self, field: DensityField, rays: _Rays, samples: Samples, style: _Style, block: Block) -> dict[Any, Tensor]:
+        """Returns the weights (N,) of a block's N samples, their normals and extras (N, C), and the total (R, 5 + C) of its rays.
+
+        The total is of colour, opacity, distance, normals and extras, in this order.
+        """
+        part, count = samples.part(block.start, block.stop), block.last - block.first
+        points = rays.at(part)
+        found = field.sample(points, normals=style.normals)
+        local = replace(part, ray=part.ray - block.first)
+        if uses_nerfacc(self.config.backend, rays.origin.device):
+            weight = nerfacc_cuda.weights(found.density, local, count)
+        else:
+            weight = compositing.weights(found.density, local)
+        inside: dict[Any, Tensor] = dict(found.extras) if found.normal is None else {_Own.NORMAL: found.normal, **found.extras}
+        colour = style.colour(found, points, rays.view[part.ray])
+        shown = [colour, torch.ones_like(weight)[:, None], part.distance[:, None], *inside.values()]
+        total = compositing.sum_per_ray(weight[:, None] * torch.cat(shown, dim=1), local.ray, count)
+        return {_Own.TOTAL: total, _Own.WEIGHT: weight, **inside}
 
 
 def _field(geometry: Geometry) -> DensityField:
@@ -252,22 +243,3 @@ def _field(geometry: Geometry) -> DensityField:
             "write renderer: {type: dreamfw/plane} for images"
         )
     return geometry
-
-
-def _join(parts: list[_Pixels], chunk: int) -> _Pixels:
-    """The pixels and samples of all chunks, in order; each has `chunk` rays but the last."""
-    if len(parts) == 1:
-        return parts[0]
-
-    def cat(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in parts])
-
-    def join(name: str) -> Tensor:
-        return torch.cat([getattr(part.samples, name) for part in parts])
-
-    bare, names = parts[0].normal is None, list(parts[0].extras)
-    ray = torch.cat([part.samples.ray + chunk * index for index, part in enumerate(parts)])
-    inside = {name: torch.cat([part.samples.extras[name] for part in parts]) for name in names}
-    samples = RaySamples(join("weight"), ray, join("distance"), join("direction"), None if bare else join("normal"), inside)
-    extras = {name: torch.cat([part.extras[name] for part in parts]) for name in names}
-    return _Pixels(cat("colour"), cat("opacity"), cat("depth"), None if bare else cat("normal"), extras, samples)
