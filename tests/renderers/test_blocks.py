@@ -40,7 +40,7 @@ def test_blocks_hold_every_sample_and_every_ray_once(size):
 
 
 def render(field, chunk: int, seed: int = 3, **options):
-    """One step's render of a trained renderer, and the number of calls of the field with a graph, and of points at most."""
+    """What a trained renderer shows of the field in one step."""
     renderer = trained(field, chunk=chunk, **options)
     return renderer(field, turn(2, 16), generator(seed))
 
@@ -167,7 +167,6 @@ def test_a_graph_that_blocks_share_survives_them():
 
 
 def test_half_precision_is_the_same_on_the_way_back():
-    """Where autocast was on, it is on again; and it remembers no weight without a gradient."""
     weight = torch.nn.Parameter(torch.linspace(-1, 1, 12).view(3, 4))
     points = torch.rand(50, 4, generator=generator())
 
@@ -178,7 +177,6 @@ def test_half_precision_is_the_same_on_the_way_back():
     with torch.autocast("cpu", torch.bfloat16):
         out = in_blocks(work, blocks, [weight], CPU)["out"]
         assert out.dtype == torch.bfloat16
-        assert work(blocks[0])["out"].requires_grad
     (gradient,) = torch.autograd.grad(out.float().sum(), [weight])
     assert torch.allclose(gradient, points.sum(0).expand(3, 4), rtol=2e-2)
 

@@ -69,7 +69,7 @@ class _Recomputed(torch.autograd.Function):
         ctx: Any, values: Callable[[Block], tuple[Tensor, ...]], blocks: Sequence[Block], device: str, *sources: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.values, ctx.blocks = values, blocks
-        # weights that autocast rounds and remembers here would have no gradient for those who meet them later
+        # autocast of older torch would hand a weight that it rounded here, without a graph, to whoever asks for it next
         ctx.precision = torch.autocast(device, enabled=torch.is_autocast_enabled(device), cache_enabled=False)
         ctx.save_for_backward(*sources)
         ctx.set_materialize_grads(False)
