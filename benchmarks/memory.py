@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/memory.py                      # 64x64 to 512x512, unlit and lit, about five minutes
     OMP_NUM_THREADS=1 python benchmarks/memory.py --chunk 1000000000   # without blocks; needs more than 10 GB
 
-Each row is a process of its own, on the CPU. It renders the views and goes back to the scene. The peak is the kernel's VmHWM, which
-includes the imports. Time is processor time of rendering and the way back, the least of some repeats.
+Each row is a process of its own, on the CPU. It renders the views and goes back to the scene. The peak is the kernel's VmHWM,
+which includes the imports. Time is processor time of rendering and the way back, the least of some repeats.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def test_gradients_in_blocks_are_those_of_one_go(shading):
     for chunk in (2**17, 500):
         field = nerf()
         output = render(field, chunk, shading=shading, background="learned")
-        assert len(cut(output.samples.ray, 512, chunk)) == (1 if chunk > 500 else pytest.approx(len(output.samples.ray) / 500, 0.2))
+        assert (len(cut(output.samples.ray, 512, chunk)) > 5) == (chunk == 500)
         loss = (output.colour.square().sum() + output.opacity.sin().sum() + output.depth.sum()) / 10
         loss = loss + (output.samples.weight * output.samples.distance).sum()
         if shading:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ def cut(ray: Tensor, rays: int, size: int) -> list[Block]:
     marks = dict(zip(*torch.stack([starts, firsts]).tolist(), strict=True))  # a ray longer than a block would start two
     marks[0] = 0
     edges = [*marks.items(), (count, rays)]
-    return [Block(start, stop, first, last) for (start, first), (stop, last) in zip(edges, edges[1:], strict=False)]
+    return [Block(start, stop, first, last) for (start, first), (stop, last) in pairwise(edges)]
 
 
 def in_blocks(work: Work, blocks: Sequence[Block], sources: Sequence[Tensor], device: torch.device) -> dict[Any, Tensor]:
@@ -78,21 +79,23 @@ class _Recomputed(torch.autograd.Function):
         return tuple(torch.cat(column) for column in columns)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
-        sources, totals = ctx.saved_tensors, [None] * len(ctx.saved_tensors)
-        asked = [place for place, gradient in enumerate(upstream) if gradient is not None]
-        rest = [upstream[place] for place in asked]
+        sources = ctx.saved_tensors
+        totals: list[Tensor | None] = [None] * len(sources)
+        rest = {place: gradient for place, gradient in enumerate(upstream) if gradient is not None}
         for block in ctx.blocks:
             with torch.enable_grad(), ctx.precision:
                 found = ctx.values(block)
-            pairs = [(found[place], gradient[: len(found[place])]) for place, gradient in zip(asked, rest, strict=True)]
-            rest = [gradient[len(value) :] for (value, _), gradient in zip(pairs, rest, strict=True)]
-            pairs = [(value, gradient) for value, gradient in pairs if value.requires_grad]
+            pairs = [
+                (found[place], gradient[: len(found[place])]) for place, gradient in rest.items() if found[place].requires_grad
+            ]
+            rest = {place: gradient[len(found[place]) :] for place, gradient in rest.items()}
             # the graph is kept, since a geometry may have made a tensor that all blocks read
             values, gradients = zip(*pairs, strict=True) if pairs else ((), ())
             moved = torch.autograd.grad(values, sources, gradients, retain_graph=True, allow_unused=True)
             for place, gradient in enumerate(moved):
                 if gradient is not None:
-                    totals[place] = gradient.clone() if totals[place] is None else totals[place].add_(gradient)
+                    before = totals[place]
+                    totals[place] = gradient.clone() if before is None else before.add_(gradient)
         return (None, None, None, *totals)
