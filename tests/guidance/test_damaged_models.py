@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from tiny_control import save_tiny_controlnet
 from tiny_deep_floyd import save_tiny_deep_floyd
@@ -243,6 +244,39 @@ def test_settings_out_of_bounds_are_refused(name: str, changes: dict[str, object
     folder = copied("sd")
     write(folder / name, **changes)
     assert message in refusal(folder)
+
+
+LCM = "its guidance scale, as a latent consistency model does"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8}, "a class or an image embedding"),
+        ({"num_class_embeds": 4}, "asks for a class (num_class_embeds=4)"),
+        (
+            {"time_cond_proj_dim": 16},
+            LCM,
+        ),
+        ({"addition_embed_type": "text_image", "cross_attention_dim": 8}, "(addition_embed_type=text_image)"),
+        ({"encoder_hid_dim_type": "image_proj", "encoder_hid_dim": 8}, "(encoder_hid_dim_type=image_proj)"),
+        ({"out_channels": 8}, "its U-Net reads 4 channels and predicts 8"),
+        ({"in_channels": 9, "out_channels": 9}, "its network reads 9 channels and its VAE makes 4"),
+        ({"cross_attention_dim": 16}, "its U-Net reads texts of width 16, and its text encoders write 8"),
+    ],
+)
+def test_a_network_that_asks_for_more_than_a_text_is_refused_when_it_loads(changes, message, copied) -> None:
+    folder = copied("sd")
+    unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(str(folder / "unet")) | changes)
+    unet.save_pretrained(str(folder / "unet"))
+    assert message in refusal(folder)
+
+
+def test_a_refiner_is_not_the_base_model(copied: Callable[[str], Path]) -> None:
+    folder = copied("sdxl")
+    settings = UNet2DConditionModel.load_config(str(folder / "unet")) | {"addition_embed_type": None}
+    UNet2DConditionModel.from_config(settings).save_pretrained(str(folder / "unet"))
+    assert "its U-Net has addition_embed_type=None, and this kind of model has text_time" in refusal(folder, "sdxl")
 
 
 @pytest.mark.parametrize("kernel", ["evil/kernel", "kernels-community/flash-attn", "flash_attention_2"])

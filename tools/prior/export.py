@@ -13,6 +13,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from model import build_tokenizer
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from dfw_guidance.checksums import write_sums
+
 
 def export(
     folder: Path,
@@ -38,9 +40,12 @@ def export(
     pipeline.save_pretrained(str(part), safe_serialization=True)
     for config in part.glob("*/config.json"):
         kept = {key: value for key, value in json.loads(config.read_text(encoding="utf-8")).items() if key != "_name_or_path"}
+        if "dtype" in kept:
+            kept["dtype"] = "float32"  # as diffusers loads the other networks: transformers would load this one in half precision
         config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     build_tokenizer(part / "tokenizer")  # also in the older pair of files, which every release of transformers reads
     (part / "vocabulary.json").write_text(json.dumps(describe(), indent=1) + "\n", encoding="utf-8")
+    write_sums(part)
     if folder.exists():
         old = folder.with_name(folder.name + ".old")
         shutil.rmtree(old, ignore_errors=True)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from dfw import Conditioning
@@ -14,6 +13,7 @@ from dfw_guidance.hub import find_model
 from dfw_guidance.layouts import DEEP_FLOYD
 from dfw_guidance.pretrained import Files, Pretrained, ddpm_schedule
 from dfw_guidance.t5 import T5Config, TransientT5, exists
+from dfw_guidance.unet import load_unet
 
 TEXT_LENGTH = 77
 """IF was trained with this many tokens; T5 itself can read more."""
@@ -43,7 +43,7 @@ class DeepFloyd(Pretrained):
         return find_model(self.config.model, layout, self.config.revision, self.config.variant, self.config.family)
 
     def _load(self, files: Files) -> None:
-        self.unet = files.network(UNet2DConditionModel, "unet")
+        self.unet = load_unet(files, variance=True)
         self.schedule, self.prediction_type = ddpm_schedule(files.scheduler())
         self.space: Literal["pixel", "latent"] = "pixel"
         self.channels = int(self.unet.config.in_channels)

@@ -18,7 +18,8 @@ from huggingface_hub.errors import (
 )
 
 from dfw import DfwError, GuidanceError
-from dfw_guidance.aliases import WEIGHTS, candidates
+from dfw_guidance.aliases import EMBEDDED, WEIGHTS, candidates
+from dfw_guidance.checksums import changed_files
 from dfw_guidance.layouts import GUIDANCE_OF, Layout, read_index
 
 
@@ -74,6 +75,11 @@ def _checked(folder: Path, layout: Layout, variant: str | None, family: str, fie
         raise GuidanceError(
             f"{where} lacks {', '.join(missing)}: it is not a complete {layout.name} in diffusers' layout with safetensors "
             f"weights{_hint(layout.variants(folder), variant)}"
+        )
+    if folder == EMBEDDED and (changed := changed_files(folder)):
+        raise GuidanceError(
+            f"{where}: {', '.join(changed)} is not as it was shipped (its checksum differs); "
+            "install dfw again: pip install --force-reinstall --no-deps dreamfw"
         )
     if damaged:
         raise GuidanceError(f"{where}: {'; '.join(damaged)}")

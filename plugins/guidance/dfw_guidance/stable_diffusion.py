@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -15,6 +14,7 @@ from dfw_guidance.clip import last_hidden
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import STABLE_DIFFUSION
 from dfw_guidance.pretrained import Files, PretrainedConfig, ddpm_schedule
+from dfw_guidance.unet import check_width, load_unet
 
 
 class StableDiffusion(Latent):
@@ -41,7 +41,8 @@ class StableDiffusion(Latent):
     def _load(self, files: Files) -> None:
         self.tokenizer = files.tokenizer(CLIPTokenizer, "tokenizer")
         self.text_encoder = files.network(CLIPTextModel, "text_encoder")
-        self.unet = files.network(UNet2DConditionModel, "unet")
+        self.unet = load_unet(files)
+        check_width(self.unet, int(self.text_encoder.config.hidden_size))
         self._load_vae(files, int(self.unet.config.in_channels), int(self.unet.config.sample_size))
         self.schedule, self.prediction_type = ddpm_schedule(files.scheduler())
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from diffusers import UNet2DConditionModel
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -16,6 +15,7 @@ from dfw_guidance.clip import penultimate_hidden
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import STABLE_DIFFUSION_XL
 from dfw_guidance.pretrained import Files, PretrainedConfig, ddpm_schedule
+from dfw_guidance.unet import check_width, load_unet
 
 
 class StableDiffusionXL(Latent):
@@ -48,7 +48,8 @@ class StableDiffusionXL(Latent):
         self.tokenizer_2 = files.tokenizer(CLIPTokenizer, "tokenizer_2")
         self.text_encoder = files.network(CLIPTextModel, "text_encoder")
         self.text_encoder_2 = files.network(CLIPTextModelWithProjection, "text_encoder_2")
-        self.unet = files.network(UNet2DConditionModel, "unet")
+        self.unet = load_unet(files, "text_time")
+        check_width(self.unet, sum(int(encoder.config.hidden_size) for encoder in (self.text_encoder, self.text_encoder_2)))
         self._load_vae(files, int(self.unet.config.in_channels), int(self.unet.config.sample_size), self.config.resolution)
         self.schedule, self.prediction_type = ddpm_schedule(files.scheduler())
         self.zero_for_empty = bool(files.index().get("force_zeros_for_empty_prompt", False))

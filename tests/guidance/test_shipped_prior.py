@@ -1,0 +1,87 @@
+"""The shipped folder itself: whole, in the wheel, and an ordinary model for unmodified diffusers."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from dfw import GuidanceError
+from dfw_guidance import aliases, hub
+from dfw_guidance.aliases import EMBEDDED
+from dfw_guidance.checksums import SUMS, changed_files, digest, write_sums
+from dfw_guidance.layouts import STABLE_DIFFUSION
+from dfw_guidance.stable_diffusion import StableDiffusion
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> StableDiffusionPipeline:
+    pipeline = StableDiffusionPipeline.from_pretrained(str(EMBEDDED))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def model() -> StableDiffusion:
+    return StableDiffusion(StableDiffusion.Config(precision="fp32"))
+
+
+def test_diffusers_samples_it_as_it_is(pipeline: StableDiffusionPipeline) -> None:
+    """With no dtype given, as the model card promises."""
+    assert {pipeline.unet.dtype, pipeline.vae.dtype, pipeline.text_encoder.dtype} == {torch.float32}
+    noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    image = pipeline("a red mushroom", num_inference_steps=2, latents=noise, output_type="pt").images
+    assert image.shape == (1, 3, 64, 64)
+    assert image.std() > 0.05
+
+
+def test_texts_latents_and_predictions_are_those_of_the_pipeline(
+    pipeline: StableDiffusionPipeline, model: StableDiffusion
+) -> None:
+    texts = ["a red mushroom", "a blue car, front view", ""]
+    theirs = torch.cat([pipeline.encode_prompt(text, "cpu", 1, False)[0] for text in texts])
+    ours = model.encode_text(texts)
+    torch.testing.assert_close(ours.embedding, theirs, rtol=0, atol=1e-5)
+    image = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    latents = pipeline.vae.encode(2 * image - 1).latent_dist.mean * pipeline.vae.config.scaling_factor
+    torch.testing.assert_close(model.encode_image(image), latents, rtol=0, atol=1e-5)
+    timestep = torch.tensor([3, 500, 990])
+    expected = pipeline.unet(latents, timestep, encoder_hidden_states=theirs).sample
+    torch.testing.assert_close(model.predict(latents, timestep, ours), expected, rtol=0, atol=1e-5)
+
+
+def test_its_checksums_cover_every_file_that_is_read() -> None:
+    assert changed_files(EMBEDDED) == []
+    names = {line.split("  ")[1] for line in (EMBEDDED / SUMS).read_text(encoding="utf-8").splitlines()}
+    files = {path.relative_to(EMBEDDED).as_posix() for path in EMBEDDED.rglob("*") if path.is_file()}
+    assert files - names == {SUMS, "README.md"}
+
+
+def test_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert digest(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    write_sums(tmp_path)
+    assert (tmp_path / SUMS).read_text(encoding="utf-8") == f"{digest(tmp_path / 'x')}  x\n"
+
+
+@pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vocabulary.json", SUMS])
+def test_one_flipped_bit_is_refused_with_the_remedy(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(shutil.copytree(EMBEDDED, tmp_path / "embedded"))
+    for module in (aliases, hub):
+        monkeypatch.setattr(module, "EMBEDDED", folder)
+    assert hub.find_model("embedded", STABLE_DIFFUSION) == folder
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(GuidanceError, match=r"is not as it was shipped.*pip install --force-reinstall") as caught:
+        hub.find_model("embedded", STABLE_DIFFUSION)
+    assert caught.value.exit_code == 3
+    if name != SUMS:
+        assert f": {name} is not as" in str(caught.value)
+
+
+def test_a_lost_list_of_checksums_is_damage_too(tmp_path: Path) -> None:
+    assert changed_files(tmp_path) == [SUMS]
