@@ -78,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(None if arguments is None else list(arguments), prog_name="dfw", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (click.Abort, KeyboardInterrupt) as error:
-        click.echo(f"interrupted {error.__context__ or error}".rstrip(), err=True)
+        notes = getattr(error.__context__ or error, "__notes__", [])
+        click.echo(" ".join(["interrupted", *notes[:1]]), err=True)
         return 130
     except click.ClickException as error:
         error.show()

@@ -159,6 +159,13 @@ def check_texts(prompter: Component, given: object) -> tuple[str, ...]:
     return texts
 
 
+def check_wishes(loss: Component, method: str, given: object) -> tuple[str, ...]:
+    """What a loss's `texts` or `view_texts` gave."""
+    if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
+        raise broken(loss, f"{method}() gave {given!r:.80}, not a tuple of texts")
+    return tuple(given)
+
+
 def check_wording(prompter: Component, found: object, views: int) -> None:
     """Which texts describe each of so many `views`."""
     if not isinstance(found, Wording):

@@ -47,8 +47,8 @@ def renaming(
 ) -> Iterator[None]:
     """Turns what the code inside raises into a PluginError with `sentence(error)`; where that is empty, it passes as it is.
 
-    Ctrl-C passes, as a KeyboardInterrupt that names `who`. One that no signal caused is an error like any other. `report` hears
-    of signal handlers that were changed.
+    Ctrl-C passes, with a note that names `who`. A KeyboardInterrupt that no signal caused is an error like any other.
+    `report` hears of signal handlers that were changed.
     """
     interrupts = Interrupts()
     try:
@@ -59,8 +59,8 @@ def renaming(
         text = "" if pressed or isinstance(error, passing) else sentence(error)
         if text:
             raise PluginError(text) from error
-        if pressed and who and not str(error):
-            raise KeyboardInterrupt(f"while waiting for {who}") from error
+        if pressed and who:
+            error.add_note(f"while waiting for {who}")
         raise
     finally:
         if interrupts.changed:

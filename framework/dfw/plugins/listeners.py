@@ -133,12 +133,15 @@ class Listeners:
     `problems`: what could not be loaded, and what was switched off since.
     """
 
-    def __init__(self, run: Path | None = None) -> None:
-        """`run`: the directory of the run that they listen to; a file there names whose code is at work."""
+    def __init__(self) -> None:
         self._active: list[Listener] = []
         self._process = os.getpid()
-        self._at_work = None if run is None else AtWork(run)
+        self._at_work: AtWork | None = None
         self.problems: list[Problem] = []
+
+    def work_in(self, run: Path) -> None:
+        """From now on a file in the directory of a run names whose code is at work. Warns if one is there already."""
+        self._at_work = AtWork(run)
 
     @property
     def active(self) -> list[Listener]:
@@ -265,7 +268,9 @@ def load_listeners(extra: Sequence[object] = (), run: Path | None = None) -> Lis
 
     `run`: the directory of the run that they listen to.
     """
-    listeners = Listeners(run)
+    listeners = Listeners()
+    if run is not None:
+        listeners.work_in(run)
     for number, instance in enumerate(extra):
         kind = type(instance)
         name, target = f"{kind.__name__}-{number}", f"{kind.__module__}:{kind.__qualname__}"

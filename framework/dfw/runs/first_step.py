@@ -1,4 +1,4 @@
-"""Checks for NaN and infinity at the two points where the run reads the device anyway: the first step and every preview.
+"""Checks that cost too much for every step. Those for NaN and infinity are made in the first one and at every preview.
 
 A NaN in the first step cannot come from training, so the error names the component that produced it. In all other steps the
 watchdog checks the step's numbers.
@@ -6,21 +6,56 @@ watchdog checks the step's numbers.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from dfw.errors import DivergedError
+from dfw.errors import DivergedError, PluginError
 from dfw.interfaces.checks import broken, check_field
 from dfw.interfaces.component import Component, name_of
 from dfw.interfaces.data import RenderOutput
 from dfw.interfaces.geometry import DensityField, Geometry
 from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.loss import LossInputs
+from dfw.plugins.fence import end_copy
+from dfw.plugins.surroundings import kept
+from dfw.runs.global_random import changed, global_states
+
+log = logging.getLogger("dfw.runs")
 
 _UNTOUCHED = "before the first update, so training did not cause it; check its options and its code, not the learning rate"
+
+
+@contextmanager
+def first_look(component: Component) -> Iterator[None]:
+    """Watches what `component` does to the process in the first step, and puts it back.
+
+    Raises PluginError for a change of torch's settings: the next component would work with it, and a resumed run without. Warns
+    of other changes, and of draws from the global random streams.
+    """
+    who, process, changes, before = name_of(component), os.getpid(), list[str](), global_states()
+    with kept(changes.append):
+        try:
+            yield
+        finally:
+            end_copy(process, who)
+    for change in changes:
+        if "torch" in change:
+            raise PluginError(f"{who} changed {change}; change it for its own work only, in a `with` block that puts it back")
+        log.warning("%s changed %s; put back", who, change)
+    drawn = changed(before, global_states())
+    if drawn:
+        log.warning(
+            "%s draws from the global random numbers of %s, which no checkpoint holds: a resumed run will have other bits; "
+            "draw from the generator that it is given",
+            who,
+            " and ".join(drawn),
+        )
 
 
 def look_at_geometry(geometry: Geometry, device: torch.device) -> None:

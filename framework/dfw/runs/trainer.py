@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,19 +19,21 @@ from dfw.config.schedules import Progress, value_at
 from dfw.config.settings import RunConfig
 from dfw.errors import ConfigError, DivergedError
 from dfw.interfaces.cameras import Cameras
-from dfw.interfaces.checks import check_groups, check_guidance, check_loss, check_render, check_views
+from dfw.interfaces.checks import check_groups, check_guidance, check_loss, check_render, check_views, check_wishes
 from dfw.interfaces.component import Component, take_numbers
 from dfw.interfaces.data import RenderOutput, Views
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.loss import Loss, LossInputs, LossSetup
 from dfw.interfaces.renderer import Renderer
+from dfw.plugins.fence import end_copy
 from dfw.runs.average import Average
 from dfw.runs.checkpoint import load_checkpoint, save_checkpoint
-from dfw.runs.first_step import look_at_geometry, look_at_losses, look_at_render
+from dfw.runs.first_step import first_look, look_at_geometry, look_at_losses, look_at_render
 from dfw.runs.optimizer import carry_over, learning_rate_of, make_optimizer, merge_groups, set_learning_rates
 from dfw.runs.prompt_table import PromptTable
 from dfw.runs.random_streams import Streams
+from dfw.runs.rehearsal import Rehearsal, optimizers_of
 from dfw.runs.scene import Scene
 from dfw.runs.step_timer import Clock, Mark, seconds_of
 from dfw.runs.untouched import Watch
@@ -104,7 +108,7 @@ class _Look:
         self._inputs: dict[tuple[str, str | None, str], LossInputs] = {}
         for name in sets:
             self.views[name] = views = trainer.sample(name, progress)
-            with Watch(trainer.renderer, views):
+            with trainer.looking(trainer.renderer), Watch(trainer.renderer, views):
                 render: RenderOutput = trainer.renderer(trainer.geometry, views.cameras, trainer.streams.of("render", name))
             check_render(trainer.renderer, trainer.geometry, views.cameras, render)
             self.renders[name] = render
@@ -126,7 +130,7 @@ class _Look:
             model = None if guidance is None else trainer.model(guidance)
             prompt = None
             if model is not None and guidance is not None:
-                with torch.no_grad():
+                with torch.no_grad(), trainer.looking(model):
                     control = model.control_image(render, seen.cameras)
                     prompt = trainer.prompts[guidance].batch(seen.cameras).with_control(control)
             stream, ask = trainer.streams.of("noise", views), partial(self.inputs, views, of)
@@ -152,6 +156,8 @@ class Trainer:
         self.guidances: dict[str, Guidance] = {name: one.to(device) for name, one in parts.guidances.items()}
         self.losses: dict[str, Loss] = {name: one.to(device) for name, one in parts.losses.items()}
         self.uses = {name: config.losses[name] for name in self.losses}
+        self.rehearsal = Rehearsal()
+        self.rehearsal.meet(self.geometry, self.renderer, *self.cameras.values())
         (initialise if prepare is None else prepare)(self)
         for guidance in self.guidances.values():
             check_guidance(guidance)
@@ -159,6 +165,7 @@ class Trainer:
         self.prompts = {name: self._prompt_table(name) for name in self.guidances}
         for name, loss in self.losses.items():
             loss.bind(LossSetup(self._asked(name), self.geometry, self.renderer, self.streams["init"]))
+        self.rehearsal.meet(*self.losses.values())
         trained: list[Geometry | Renderer | Loss] = [self.geometry, self.renderer, *self.losses.values()]
         groups = merge_groups(check_groups(part) for part in trained)
         self.parameters = [p for group in groups.values() for p in group]
@@ -174,14 +181,15 @@ class Trainer:
         names = sources(self.geometry, self.renderer, self.guidances, self.losses)
         self.watchdog = Watchdog(config.trainer, measured and not self.scene.flat, names)
         self.step = 0
+        self._process = os.getpid()
         self._pending: list[_Pending] = []
 
     def _prompt_table(self, name: str) -> PromptTable:
         """The prompt, and the texts of the losses that name the guidance, as it reads them."""
         config = self.config
         losses = [loss for key, loss in self.losses.items() if config.guidance_of(key) == name]
-        shared = [text for loss in losses for text in loss.texts()]
-        by_view = [text for loss in losses for text in loss.view_texts()]
+        shared = [text for loss in losses for text in check_wishes(loss, "texts", loss.texts())]
+        by_view = [text for loss in losses for text in check_wishes(loss, "view_texts", loss.view_texts())]
         return PromptTable(self.guidances[name], self.prompter, config.prompt, config.negative_prompt, shared, by_view)
 
     def _asked(self, loss: str) -> Guidance | None:
@@ -214,7 +222,7 @@ class Trainer:
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """All whose state a checkpoint holds: the run's own first, then those that losses step themselves."""
-        own = {f"loss.{name}.{key}": it for name, loss in self.losses.items() for key, it in loss.optimizers().items()}
+        own = {f"loss.{name}.{key}": it for name, loss in self.losses.items() for key, it in optimizers_of(loss).items()}
         return {"optimizer": self.optimizer} | own
 
     def train(self, stop: Callable[[], bool], on_step: Callable[[StepRecord], None]) -> bool:
@@ -239,17 +247,29 @@ class Trainer:
         self.geometry.train()
         self.renderer.train()
         progress = Progress(self.step, self.config.trainer.steps)
+        if self.step == 0:
+            streams = self.streams.state()
+            self.rehearsal.before()
+            self.streams.load_state(streams)
         numbers = self._train_step(progress)
+        if self.step == 0:
+            self.rehearsal.after()
+        end_copy(self._process, "a component of this run")
         logged = self._logged()
         lr = value_at(learning_rate_of(self.config.optimizer, ""), progress)
         self._pending.append(_Pending(self.step, numbers | logged, frozenset(logged), lr, self.clock.take()))
         self.step += 1
         self.scene.step = self.step
 
+    def looking(self, component: Component) -> AbstractContextManager[None]:
+        """Watches what a component does to the process, in the first step."""
+        return nullcontext() if self.step else first_look(component)
+
     def sample(self, name: str, progress: Progress) -> Views:
         """The views of one set in a step."""
         cameras = self.cameras[name]
-        views = cameras.sample(progress, self.streams.of("cameras", name))
+        with self.looking(cameras):
+            views = cameras.sample(progress, self.streams.of("cameras", name))
         check_views(cameras, views, type(cameras).together(cameras.config))
         return views
 
@@ -259,8 +279,10 @@ class Trainer:
         weights = {name: weight for name, weight in weights.items() if weight != 0}
         looks: list[_Look] = []
         with self.clock("render"), self.accelerator.autocast():
-            self.geometry.begin_step(progress, self.streams["scene"])
-            self.renderer.begin_step(self.geometry, progress, self.streams["render"])
+            with self.looking(self.geometry):
+                self.geometry.begin_step(progress, self.streams["scene"])
+            with self.looking(self.renderer):
+                self.renderer.begin_step(self.geometry, progress, self.streams["render"])
         for _ in range(batches):
             look, total = self._ask_losses(progress, weights)
             looks.append(look)
@@ -276,7 +298,8 @@ class Trainer:
         with self.clock("guidance"):
             for look in looks:
                 for name in weights:
-                    self.losses[name].end_step(look.of(name))
+                    with self.looking(self.losses[name]):
+                        self.losses[name].end_step(look.of(name))
                 look.forget()
         numbers = {key: torch.stack([look.numbers[key] for look in looks]).mean(0) for key in looks[0].numbers}
         return {**numbers, "grad_norm": norm}
@@ -290,7 +313,7 @@ class Trainer:
             values: dict[str, Tensor] = {}
             for name in weights:
                 loss, inputs = self.losses[name], look.of(name)
-                with Watch(loss, inputs.views, inputs.render, inputs.prompt):
+                with self.looking(loss), Watch(loss, inputs.views, inputs.render, inputs.prompt):
                     values[name] = loss(inputs)
                 check_loss(loss, values[name], inputs.render, inputs.of)
             if self.step == 0:
@@ -308,10 +331,10 @@ class Trainer:
 
     def _end_step(self, progress: Progress) -> None:
         """What the scene does after the optimiser's step: parameters may change their number."""
-        resized = [
-            *self.geometry.end_step(progress, self.streams["scene"]),
-            *self.renderer.end_step(self.geometry, progress, self.streams["scene"]),
-        ]
+        with self.looking(self.geometry):
+            resized = [*self.geometry.end_step(progress, self.streams["scene"])]
+        with self.looking(self.renderer):
+            resized += self.renderer.end_step(self.geometry, progress, self.streams["scene"])
         for one in resized:
             carry_over(self.optimizer, one)
         if self.average is not None:
@@ -361,6 +384,7 @@ class Trainer:
         for name, parameter in self.geometry.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
                 raise DivergedError(f"geometry.{name} is not finite at step {self.step}; try a lower optimizer.lr")
+        self.rehearsal.warn()
         return save_checkpoint(
             folder, self.step, self.modules, self.optimizers, self.streams.state(), self.config.trainer.keep_checkpoints
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dfw.runs.global_random import changed, global_states, kept_states, seed_globally
 from dfw.testing.compare import require_same
 from dfw.testing.configs import ConfigChecks
 from dfw.testing.core import Made, checks_of
 from dfw.testing.outcomes import require
-from dfw.testing.randomness import changed, global_states, kept_states, seed_globally
 
 __all__ = ["ComponentTests", "checks_of"]
 

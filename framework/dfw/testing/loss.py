@@ -11,10 +11,10 @@ from torch import Tensor
 from dfw.config.schedules import Progress
 from dfw.interfaces.data import PromptBatch
 from dfw.interfaces.loss import Loss, LossInputs
+from dfw.runs.global_random import changed, global_states, kept_states
 from dfw.testing.compare import difference, require_derivative, require_finite, require_same
 from dfw.testing.loss_shown import ShownToLoss
 from dfw.testing.outcomes import Skip, require
-from dfw.testing.randomness import changed, global_states, kept_states
 from dfw.testing.untouched import left_alone
 
 

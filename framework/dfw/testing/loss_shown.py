@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.loss import Loss, LossInputs
+from dfw.runs.global_random import kept_states
 from dfw.testing import fields
 from dfw.testing.devices import DeviceChecks, DtypeChecks
 from dfw.testing.outcomes import require
-from dfw.testing.randomness import kept_states
 from dfw.testing.state import StateChecks
 from dfw.testing.step_shown import ShownStep
 from dfw.testing.trained import GroupChecks

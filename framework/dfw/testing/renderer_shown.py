@@ -12,11 +12,11 @@ from dfw.config.schedules import Progress
 from dfw.interfaces.data import CameraBatch, RenderOutput
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.renderer import Renderer
+from dfw.runs.global_random import kept_states
 from dfw.testing import fields
 from dfw.testing.base import ComponentTests
 from dfw.testing.devices import DeviceChecks, DtypeChecks
 from dfw.testing.outcomes import Skip
-from dfw.testing.randomness import kept_states
 from dfw.testing.state import StateChecks
 from dfw.testing.trained import GradientChecks, GroupChecks
 
