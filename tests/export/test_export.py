@@ -30,7 +30,7 @@ from export_fields import (
 from torch import Tensor
 
 from dfw import RaySamples, RenderOutput
-from dfw.atomic import claim
+from dfw.atomic import put_new
 from dfw.config.settings import ExportSettings
 from dfw.errors import ExportError
 from dfw.export import export_mesh, from_gltf, rendered_albedo, to_gltf
@@ -257,9 +257,30 @@ def test_nothing_is_overwritten(exported, tmp_path: Path) -> None:
 
 
 def test_a_claimed_name_is_taken_for_all_its_files(tmp_path: Path) -> None:
-    assert claim(tmp_path, "object", [".glb", ".ply"]) == "object"
-    assert claim(tmp_path, "object", [".ply"]) == "object-2"
-    assert claim(tmp_path, "object", [".obj"]) == "object"
+    def put(*endings: str) -> list[str]:
+        return [path.name for path in put_new(tmp_path, "object", endings, lambda _: dict.fromkeys(endings, b"x")).values()]
+
+    assert put(".glb", ".ply") == ["object.glb", "object.ply"]
+    assert put(".ply") == ["object-2.ply"]
+    assert put(".obj") == ["object.obj"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_that_another_process_takes_meanwhile_is_left_to_it(tmp_path: Path, monkeypatch, links: bool) -> None:
+    if not links:
+        monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(PermissionError("no hard links here")))
+    asked: list[str] = []
+
+    def contents(stem: str) -> dict[str, bytes]:
+        asked.append(stem)
+        if stem == "object":
+            (tmp_path / "object.obj").write_bytes(b"theirs")
+        return {".obj": b"ours " + stem.encode(), ".mtl": b"ours"}
+
+    assert put_new(tmp_path, "object", [".obj", ".mtl"], contents)[".obj"].read_bytes() == b"ours object-2"
+    assert asked == ["object", "object-2"]
+    assert (tmp_path / "object.obj").read_bytes() == b"theirs"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["object-2.mtl", "object-2.obj", "object.obj"]
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:

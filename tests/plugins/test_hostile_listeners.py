@@ -89,10 +89,10 @@ def test_a_run_that_goes_on_with_another_version_says_so(site: Path, capsys: pyt
     (run / "report.html").unlink()  # as if it had been stopped before the report
     assert dfw("run", "--resume", str(run), capsys=capsys)[2] == ""
     (run / "report.html").unlink()
-    manifest = json.loads((run / "manifest.json").read_text())
+    manifest = RunDirectory(run).read_json("manifest.json")
     now = manifest["components"]["geometry"]["version"]
     manifest["components"]["geometry"]["version"] = "0.0.9"
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    RunDirectory(run).write_json("manifest.json", manifest)
     code, _, err = dfw("run", "--resume", str(run), capsys=capsys)
     assert code == 0
     name = manifest["components"]["geometry"]["name"]

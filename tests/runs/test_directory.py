@@ -46,13 +46,5 @@ def test_open_refuses_what_is_no_run(tmp_path):
         RunDirectory.open(tmp_path)
 
 
-def test_metrics_survive_a_killed_writer_and_are_cut_for_resume(tmp_path):
-    run = RunDirectory(tmp_path)
-    run.metrics.write_text('{"step": 0}\n{"step": 1}\n{"step": 2}\n{"st')
-    assert [row["step"] for row in run.read_metrics()] == [0, 1, 2]
-    run.truncate_metrics(2)
-    assert run.metrics.read_text() == '{"step": 0}\n{"step": 1}\n'
-
-
 def test_versions_name_what_decides_a_result():
     assert {"python", "torch", "diffusers", "dreamfw"} <= set(versions())

@@ -47,7 +47,7 @@ def command(
     written = {"formats": None if formats is None else f"[{formats}]", "resolution": resolution, "level": level}
     written |= {"faces": faces, "texture": texture}
     overrides = [f"export.{key}={value}" for key, value in written.items() if value is not None]
-    loaded = load_with_provenance(RunDirectory.open(run).resolved, overrides)
+    loaded = load_with_provenance(RunDirectory.find(run).resolved, overrides)
     composition = compose(loaded.config, registry(), loaded.provenance)
     for name, path in runner.export(run, composition, out).items():
         click.echo(f"{name:<10} {path}")

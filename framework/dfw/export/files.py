@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfw.atomic import claim, write_whole
-from dfw.errors import ExportError
+from dfw.atomic import put_new, writing
 from dfw.interfaces.checks import check_files
 from dfw.interfaces.exporter import Exporter
 from dfw.interfaces.mesh import TexturedMesh
@@ -20,27 +19,26 @@ def write_files(
     """Writes `textured` with each exporter. Returns the main suffix without its dot -> path.
 
     All files share the first free stem of object, object-2, ... `title` names the object inside them. Raises ExportError if the
-    directory cannot be written. An exporter that fails leaves no file of its own.
+    directory cannot be written. If an exporter fails, the files of those before it are written all the same.
     """
-    paths: dict[str, Path] = {}
-    try:
+    failures: list[Exception] = []
+
+    def contents(free: str) -> dict[str, bytes]:
+        made: dict[str, bytes] = {}
+        failures.clear()
+        for exporter in exporters:
+            try:
+                found = exporter.files(textured, free, title)
+                check_files(exporter, exporter.suffixes, found)
+            except Exception as error:
+                failures.append(error)
+                break
+            made |= {suffix: found[suffix] for suffix in exporter.suffixes}
+        return made
+
+    with writing(f"the mesh in {directory}"):
         directory.mkdir(parents=True, exist_ok=True)
-        suffixes = list(dict.fromkeys(suffix for exporter in exporters for suffix in exporter.suffixes))
-        free = claim(directory, stem, suffixes)
-        unwritten = {directory / f"{free}{suffix}" for suffix in suffixes}
-        try:
-            for exporter in exporters:
-                contents = exporter.files(textured, free, title)
-                check_files(exporter, exporter.suffixes, contents)
-                for suffix, data in contents.items():
-                    write_whole(directory / f"{free}{suffix}", data)
-                    unwritten.discard(directory / f"{free}{suffix}")
-                paths[exporter.suffixes[0].lstrip(".")] = directory / f"{free}{exporter.suffixes[0]}"
-        finally:
-            for path in unwritten:
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise ExportError(
-            f"cannot write the mesh in {directory}: {error.strerror or error}; choose another output folder"
-        ) from error
-    return paths
+        written = put_new(directory, stem, [one for exporter in exporters for one in exporter.suffixes], contents)
+    if failures:
+        raise failures[0]
+    return {exporter.suffixes[0].lstrip("."): written[exporter.suffixes[0]] for exporter in exporters}

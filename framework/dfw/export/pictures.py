@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image
 from torch import Tensor
 
-from dfw.atomic import write_whole
+from dfw.atomic import write_whole, writing
 from dfw.errors import ExportError
 
 SECONDS_PER_TURN = 4.0  # slow enough to follow, short enough to watch
@@ -53,7 +53,7 @@ def check_turntable(path: Path) -> None:
         endings = f"{', '.join(most)} or {last}"
         raise ExportError(f"{path}: a turntable ends in {endings}; a name without an ending is a folder of PNG frames")
     if path.suffix.lower() == ".mp4" and find_spec("av") is None:
-        raise ExportError(f"{path}: an MP4 needs the library av; install it with: pip install av")
+        raise ExportError(f'{path}: an MP4 needs the library av; install it with: pip install "dreamfw[video]"')
 
 
 def save_turntable(images: Tensor, path: Path, seconds: float = SECONDS_PER_TURN) -> Path:
@@ -120,9 +120,7 @@ _ENCODERS = {".webp": _webp, ".gif": _gif, ".mp4": _mp4}
 
 
 def _write(path: Path, data: bytes) -> Path:
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)
-    except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror or error}; choose another output folder") from error
     return path

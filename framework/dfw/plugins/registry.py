@@ -161,7 +161,7 @@ class Registry:
         if owner == LOCAL and "/" in name:
             text += " It was registered by hand: give the file that does so with --plugin FILE.py, or call dfw.register."
         elif "/" in name and all(entry.distribution != normalise(owner) for entry in self._entries):
-            text += f' No installed distribution {owner} provides components; try pip install "{owner}", or its folder or URL.'
+            text += f' No installed distribution {owner} provides components; try pip install "{owner}".'
         return text + "".join(f"\n  failed to load: {problem}" for problem in self._problems)
 
 

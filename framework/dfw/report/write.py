@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from urllib.parse import quote
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from dfw.atomic import write_text
-from dfw.errors import ExportError
+from dfw.atomic import write_text, writing
+from dfw.errors import one_line
 from dfw.report import curves
 from dfw.report.data import ReportData, duration_text, thinned, time_split
+
+log = logging.getLogger("dfw.report")
 
 PICTURES = 24  # previews shown at most, because each one is embedded in the page
 MOVING = {".webp": "image/webp", ".gif": "image/gif", ".mp4": "video/mp4"}
@@ -52,17 +55,14 @@ def write_report(run_directory: Path, data: ReportData) -> Path:
     """
     path = run_directory / "report.html"
     page = render_page(run_directory, data)
-    try:
+    with writing(path):
         write_text(path, page)
-    except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror or error}; choose another output folder") from error
     return path
 
 
 def render_page(run_directory: Path, data: ReportData) -> str:
     """Returns the page's HTML with all text escaped. Its content security policy allows only its own scripts, by their hash."""
     glb, turntable = _existing(data, "glb"), _existing(data, "turntable")
-    previews = thinned([(step, path) for step, path in data.previews if path.is_file()], PICTURES)
     viewer = _viewer_script() if glb else ""
     script = _resource("page.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -79,7 +79,7 @@ def render_page(run_directory: Path, data: ReportData) -> str:
         "directory": run_directory,
         "model": _data_uri(glb, "model/gltf-binary") if glb else "",
         "turntable": _data_uri(turntable, MOVING[turntable.suffix]) if turntable and turntable.suffix in MOVING else "",
-        "pictures": [Picture(step, _picture(path)) for step, path in previews],
+        "pictures": [Picture(step, source) for step, path in thinned(data.previews, PICTURES) if (source := _picture(path))],
     }
     return environment.from_string(_resource("template.html.j2")).render(
         **shown,
@@ -124,12 +124,16 @@ def _data_uri(path: Path, mime: str) -> str:
 
 
 def _picture(path: Path) -> str:
-    """Returns the picture at `path` as a data: URI, recompressed as WebP."""
+    """Returns the picture at `path` as a data: URI, recompressed as WebP. Warns, and returns nothing, if it is damaged."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    with Image.open(path) as image:
-        image.convert("RGB").save(buffer, "WEBP", quality=85, method=4)
+    try:
+        with Image.open(path) as image:
+            image.convert("RGB").save(buffer, "WEBP", quality=85, method=4)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        log.warning("%s: cannot be read as a picture (%s); the report goes without it", path, one_line(error))
+        return ""
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

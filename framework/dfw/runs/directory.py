@@ -1,20 +1,27 @@
-"""The run directory is made once and never overwritten. Every file in it is written whole or not at all."""
+"""The run directory is made once and never overwritten. Its files are written whole, and damage is noticed when they are read."""
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import re
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dfw.atomic import new_folder, write_text
-from dfw.errors import CheckpointError, ConfigError
+import yaml  # type: ignore[import-untyped]
+
+from dfw.atomic import new_folder, sweep, unused, write_whole, writing
+from dfw.errors import CheckpointError, ConfigError, one_line
+from dfw.runs.checkpoint import adopt, newest_checkpoint
+from dfw.runs.metrics import cut_metrics, read_metrics
+from dfw.runs.seal import finite, seal_of, sealed_json, sealed_text, unsealed_json
+
+log = logging.getLogger("dfw.runs")
 
 LIBRARIES = ("dreamfw", "torch", "diffusers", "transformers", "accelerate", "warp-lang", "nerfacc", "numpy", "PyMCubes", "xatlas")
 
@@ -44,8 +51,16 @@ def new_run_folder(path: Path) -> Path:
     """Makes the folder `path`, or a numbered one where that exists. Raises ConfigError if it cannot be made."""
     try:
         return new_folder(path.absolute())
-    except OSError as error:
-        raise ConfigError(f"output: cannot make {path}: {error.strerror}; name a folder that you may write to") from error
+    except (OSError, ValueError) as error:
+        broken = next((one for one in path.parents if one.is_symlink() and not one.exists()), None)
+        reason = error.strerror if isinstance(error, OSError) else "the name holds a NUL character"
+        if broken is not None:
+            reason = f"{broken} is a link to {broken.readlink()}, which is not there"
+        shown = str(path).replace("\0", "\\0")
+        raise ConfigError(f"output: cannot make {shown}: {reason}; name a folder that you may write to") from error
+
+
+_CHANGED = "it is not as dfw wrote it: a person changed it, or it is damaged; it is used as it is now"
 
 
 class RunDirectory:
@@ -68,54 +83,145 @@ class RunDirectory:
         Raises ConfigError if the directory cannot be made.
         """
         run = RunDirectory(new_run_folder(path or run_path(output, name, prompt, seed)))
-        for folder in (run.checkpoints, run.images, run.export):
-            folder.mkdir()
+        with writing(run.path, ConfigError, otherwise="name an output folder that you may write to"):
+            for folder in (run.checkpoints, run.images, run.export):
+                folder.mkdir()
         return run
 
     @staticmethod
-    def open(path: Path) -> RunDirectory:
-        """Opens an existing run. Of a run with stages it opens the last one that has started.
+    def find(path: Path) -> RunDirectory:
+        """Finds an existing run. Of a run with stages it finds the last one that has started. Writes nothing.
 
         Raises CheckpointError if `path` is not a run directory.
         """
         run = RunDirectory(path)
-        begun = stage_directories(path)
-        if begun and not run.resolved.is_file():
-            return RunDirectory.open(begun[-1])
-        if not run.resolved.is_file():
-            raise CheckpointError(f"{path}: not a run directory (no resolved.yaml); give the folder that `dfw run` printed")
-        for folder in (run.checkpoints, run.images, run.export):
-            folder.mkdir(exist_ok=True)
+        try:
+            begun = stage_directories(path)
+            if begun and not run.resolved.is_file():
+                return RunDirectory.find(begun[-1])
+            if not run.resolved.is_file():
+                raise CheckpointError(f"{path}: not a run directory (no resolved.yaml); give the folder that `dfw run` printed")
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: cannot be read ({error}); give the folder that `dfw run` printed") from error
         return run
 
+    @staticmethod
+    def open(path: Path) -> RunDirectory:
+        """Finds an existing run, and warns if its configuration is not as the run wrote it. Raises CheckpointError as `find`."""
+        run = RunDirectory.find(path)
+        if not _seal(run.resolved):
+            log.warning("%s: %s", run.resolved, _CHANGED)
+        return run
+
+    @property
+    def identity(self) -> str:
+        """What tells this run's checkpoints from those of others: the digest of config.yaml. Empty if that is damaged."""
+        return _seal(self.path / "config.yaml")
+
+    @property
+    def again(self) -> str:
+        """How to go on with this run after something was repaired."""
+        return f"go on with `dfw run --resume {self.path}`"
+
+    def newest_checkpoint(self) -> Path:
+        """Returns the newest checkpoint that is not damaged, and warns of newer ones. Raises CheckpointError without one."""
+        return newest_checkpoint(self.checkpoints, self.identity)
+
+    def sweep(self) -> None:
+        """Puts in place what a killed process had completed, and removes what it had not.
+
+        Only for the process that alone goes on with the run. Files that another living process is writing stay.
+        """
+        adopt(self.checkpoints, self.identity)
+        for folder in (self.path, self.checkpoints, self.images, *self.path.glob("export*")):
+            sweep(folder)
+
+    def write_config(self, name: str, text: str) -> None:
+        """Writes `name` (config.yaml, resolved.yaml) atomically, with its own checksum in the last line."""
+        self._write(name, sealed_text(text).encode())
+
+    def read_stages(self) -> dict[str, dict[str, Any]]:
+        """Returns stage -> its configuration from stages.yaml. Raises CheckpointError if the file is damaged."""
+        path = self.path / STAGES
+        try:
+            trees = yaml.safe_load(path.read_bytes())["stages"]
+            if not isinstance(trees, dict) or not all(isinstance(one, dict) for one in trees.values()):
+                raise TypeError("it has no mapping of stages")
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
+            raise CheckpointError(
+                f"{path}: cannot be read ({one_line(error)}); put the file back from a copy, or go on with a single stage: "
+                f"`dfw run --resume {self.path}/N-STAGE`"
+            ) from error
+        if not _seal(path):
+            log.warning("%s: %s", path, _CHANGED)
+        return trees
+
+    def read_resolved(self) -> str:
+        """Returns the text of resolved.yaml; warns, and returns nothing, if it cannot be read."""
+        try:
+            return self.resolved.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            log.warning("%s: cannot be read (%s); the report goes without it", self.resolved, error.strerror)
+            return ""
+
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Writes `name` (manifest.json, status.json) atomically."""
-        write_text(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        """Writes `name` (manifest.json, status.json) atomically, with its own checksum. A damaged one is kept beside it."""
+        path = self.path / name
+        if self._read(name)[1]:
+            with self._writing(path):
+                kept = path.rename(unused(path.with_name(f"{path.stem}-damaged{path.suffix}")))
+            log.warning("%s: it was damaged, and is kept as %s", path, kept.name)
+        self._write(name, sealed_json(finite(value)))
 
     def update_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Adds or replaces the keys of `value` in `name`."""
-        self.write_json(name, self.read_json(name) | dict(value))
+        self.write_json(name, self._read(name)[0] | dict(value))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Reads `name`. Returns an empty mapping if it does not exist."""
-        path = self.path / name
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        """Reads `name`. Returns an empty mapping if it does not exist, and also, with a warning, if it is damaged."""
+        value, damage = self._read(name)
+        if damage:
+            log.warning("%s: %s; going on without it", self.path / name, damage)
+        return value
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Returns all rows of metrics.jsonl. Skips an unfinished last line, which a killed process leaves."""
-        if not self.metrics.is_file():
-            return []
-        text = self.metrics.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        """Returns all whole rows of metrics.jsonl, and warns of others."""
+        return read_metrics(self.metrics)
 
     def truncate_metrics(self, step: int) -> None:
-        """Drops the rows from `step` on, because a resumed run writes them again."""
-        rows = [row for row in self.read_metrics() if row["step"] < step]
-        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        """Drops the rows from `step` on, because a resumed run writes them again. Warns of steps that are missing before."""
+        cut_metrics(self.metrics, step)
 
     def previews(self) -> list[tuple[int, Path]]:
-        """Returns (step, path) of the preview images, in order."""
-        return [(int(path.stem.split("-")[1]), path) for path in sorted(self.images.glob("step-*.png"))]
+        """Returns (step, path) of the preview images, in the order of the steps."""
+        found = ((re.fullmatch(r"step-(\d{1,18})", path.stem), path) for path in self.images.glob("step-*.png"))
+        return sorted((int(match[1]), path) for match, path in found if match)
+
+    def _read(self, name: str) -> tuple[dict[str, Any], str]:
+        """Returns what `name` holds, and what is wrong with it, or nothing."""
+        try:
+            return unsealed_json((self.path / name).read_bytes()), ""
+        except FileNotFoundError:
+            return {}, ""
+        except OSError as error:
+            return {}, f"cannot be read ({error.strerror})"
+        except ValueError as error:
+            return {}, f"damaged, or changed by a person ({error})"
+
+    def _write(self, name: str, data: bytes) -> None:
+        with self._writing(self.path / name):
+            write_whole(self.path / name, data)
+
+    def _writing(self, path: Path) -> AbstractContextManager[None]:
+        copy = "see that the folder is there and yours, or copy the run to one that is"
+        return writing(path, CheckpointError, self.again, copy)
+
+
+def _seal(path: Path) -> str:
+    try:
+        return seal_of(path.read_bytes())
+    except OSError:
+        return ""
 
 
 STAGES = "stages.yaml"
@@ -131,10 +237,14 @@ def stage_directories(path: Path) -> list[Path]:
 
 
 class LogFile:
-    """While open, the `dfw` logger also writes to run.log."""
+    """While open, the `dfw` logger also writes to run.log. What cannot be written there is left out, with one warning."""
 
     def __init__(self, path: Path) -> None:
-        self._handler = logging.FileHandler(path, encoding="utf-8")
+        self._handler: logging.Handler = logging.NullHandler()
+        try:
+            self._handler = _RunLog(path, encoding="utf-8")
+        except OSError as error:
+            log.warning("%s: cannot be written (%s); the run goes on without its log", path, error.strerror)
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
     def __enter__(self) -> LogFile:
@@ -147,3 +257,22 @@ class LogFile:
     def __exit__(self, *_: object) -> None:
         logging.getLogger("dfw").removeHandler(self._handler)
         self._handler.close()
+
+
+class _RunLog(logging.FileHandler):
+    """Warns once where logging would print a traceback for every line that finds the device full."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called in place of raising, while an exception is handled."""
+        if not self._failed:
+            self._failed = True
+            log.warning("%s: cannot be written (%s); lines of the log are missing", self.baseFilename, sys.exc_info()[1])
+
+    def close(self) -> None:
+        """Closes the file, also where what it still holds cannot be written."""
+        try:
+            super().close()
+        except OSError:
+            self.handleError(logging.makeLogRecord({}))

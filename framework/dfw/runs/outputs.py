@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import torch
 
-from dfw.atomic import unused
+from dfw.atomic import move_new, remove, temporary_name, unused, writing
 from dfw.compose import Composition
 from dfw.config.settings import ExportSettings, RunConfig
-from dfw.errors import DfwError, ExportError
+from dfw.errors import DfwError, ExportError, one_line
 from dfw.export.agreement import rendered_albedo
 from dfw.export.files import STEM
 from dfw.export.pictures import check_turntable, save_grid, save_turntable
@@ -101,18 +100,24 @@ def export_assets(scene: Scene, folder: Path) -> dict[str, Path]:
     geometry, who = scene.geometry, name_of(scene.geometry)
     if type(geometry).export_assets is Geometry.export_assets:
         return {}
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".assets-", dir=folder) as scratch, scene.showing():
-        try:
-            written = geometry.export_assets(Path(scratch))
-        except DfwError:
-            raise
-        except Exception as error:
-            raise ExportError(f"{who} could not export its assets: {type(error).__name__}: {error}") from error
+    scratch = temporary_name(folder / "assets")
+    with writing(f"the assets in {folder}"):
+        scratch.mkdir(parents=True)
+    try:
+        with scene.showing():
+            try:
+                written = geometry.export_assets(scratch)
+            except DfwError:
+                raise
+            except Exception as error:
+                raise ExportError(f"{who} could not export its assets: {one_line(error)}") from error
         for name, path in written.items():
-            if not path.is_file() or path.parent != Path(scratch):
+            if not path.is_file() or path.parent != scratch:
                 raise ExportError(f"{who} said that asset {name!r} is {path}, but there is no such file in {scratch}")
-        return {name: path.rename(unused(folder / path.name)) for name, path in written.items()}
+        with writing(f"the assets in {folder}"):
+            return {name: move_new(path, folder / path.name) for name, path in written.items()}
+    finally:
+        remove(scratch)
 
 
 def stage_links(directory: RunDirectory) -> dict[str, str]:
@@ -164,7 +169,7 @@ def finish(
         links=stage_links(directory),
         metrics=directory.read_metrics(),
         previews=directory.previews(),
-        resolved_config=directory.resolved.read_text(encoding="utf-8"),
+        resolved_config=directory.read_resolved(),
         manifest=directory.read_json("manifest.json"),
         facts=facts,
     )

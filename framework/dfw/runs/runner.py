@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import threading
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from dfw.atomic import unused, write_text
+from dfw.atomic import unused, write_text, writing
 from dfw.compose import Composition, Parts, compose
 from dfw.config.load import load_config, to_yaml
 from dfw.config.schedules import Progress
@@ -29,10 +28,10 @@ from dfw.interfaces.geometry import DensityField, Surface
 from dfw.plugins.listeners import Listeners, load_listeners
 from dfw.plugins.registry import registry
 from dfw.runs.attribution import naming
-from dfw.runs.checkpoint import newest_checkpoint
 from dfw.runs.console import ConsoleListener
 from dfw.runs.directory import LogFile, RunDirectory, versions
 from dfw.runs.manifest import changed_facts, component_facts, described
+from dfw.runs.metrics import MetricsFile
 from dfw.runs.outputs import export_assets, export_scene, exporters_of, finish, preview, turntable, turntable_path
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.start import Start, find_start
@@ -96,8 +95,8 @@ def run(
     trainer = make_trainer(config, parts, start)
     components = component_facts(composition, [*parts.all(), *exporters])
     directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed, path)
-    write_text(directory.path / "config.yaml", to_yaml(config))
-    write_text(directory.resolved, resolved)
+    directory.write_config("config.yaml", to_yaml(config))
+    directory.write_config("resolved.yaml", resolved)
     manifest = {
         "versions": versions(),
         "components": components,
@@ -117,7 +116,8 @@ def resume(path: Path, overrides: Sequence[str] = (), listeners: Sequence[object
     directory = RunDirectory.open(path)
     config = load_config(directory.resolved, overrides)
     composition = compose(config, registry())
-    checkpoint = newest_checkpoint(directory.checkpoints)
+    directory.sweep()
+    checkpoint = directory.newest_checkpoint()
     pick_device(config.device)
     exporters = exporters_of(composition)
     parts = composition.build()
@@ -141,8 +141,9 @@ def resume(path: Path, overrides: Sequence[str] = (), listeners: Sequence[object
 def _record_changes(directory: RunDirectory, composition: Composition, step: int, overrides: Sequence[str]) -> None:
     """Writes down what a run goes on with, and keeps the configuration that it had."""
     kept = unused(directory.path / "resolved-before.yaml")
-    write_text(kept, directory.resolved.read_text(encoding="utf-8"))
-    write_text(directory.resolved, to_yaml(composition.resolved()))
+    with writing(kept, CheckpointError, directory.again):
+        write_text(kept, directory.resolved.read_text(encoding="utf-8"))
+    directory.write_config("resolved.yaml", to_yaml(composition.resolved()))
     changes = [*directory.read_json("manifest.json").get("changes", ())]
     changes.append({"step": step, "overrides": list(overrides), "before": kept.name})
     directory.update_json("manifest.json", {"changes": changes})
@@ -286,17 +287,20 @@ def _train(config: RunConfig, trainer: Trainer, directory: RunDirectory, listene
         if trainer.step % settings.preview_every == 0:
             shown[trainer.step] = preview(trainer.scene, directory)
         if trainer.step and trainer.step % settings.checkpoint_every == 0 and trainer.step != begun:
-            trainer.save(directory.checkpoints)
+            save()
         listeners.lend_scene(trainer.scene)
         return False
 
-    with directory.metrics.open("a", encoding="utf-8") as metrics, interruptible() as asked:
+    def save() -> None:
+        metrics.sync()  # first, so that after a power cut no row before the checkpoint's step is missing
+        trainer.save(directory.checkpoints)
+
+    with MetricsFile(directory.metrics, directory.again) as metrics, interruptible() as asked:
 
         def on_step(record: StepRecord) -> None:
             row = asdict(record)
             row |= row.pop("numbers")
-            metrics.write(json.dumps({key: value for key, value in row.items() if value is not None}) + "\n")
-            metrics.flush()
+            metrics.add({key: value for key, value in row.items() if value is not None})
             progress = Progress(record.step, settings.steps)
             numbers = {"grad_norm": record.grad_norm, "lr": record.lr} | record.numbers
             numbers |= {} if record.opacity is None else {"opacity": record.opacity}
@@ -306,7 +310,7 @@ def _train(config: RunConfig, trainer: Trainer, directory: RunDirectory, listene
 
         begun = trainer.step
         done = trainer.train(due, on_step)
-        trainer.save(directory.checkpoints)
+        save()
     if done:
         preview(trainer.scene, directory)
     return done

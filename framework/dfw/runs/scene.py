@@ -25,7 +25,7 @@ from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.poses import cameras_at, orbit
 from dfw.interfaces.renderer import Renderer
 from dfw.runs.average import Average
-from dfw.runs.checkpoint import load_modules, newest_checkpoint, step_of
+from dfw.runs.checkpoint import load_modules, step_of
 from dfw.runs.directory import RunDirectory
 from dfw.runs.first_step import look_at_render
 
@@ -177,9 +177,9 @@ class Scene:
         return guidance.decode_image(render.colour.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).clamp(0, 1)
 
 
-def open_scene(directory: RunDirectory, composition: Composition, device: torch.device) -> Scene:
-    """The scene of a run at its newest checkpoint; neither its losses nor its guidance are built, except to decode latents."""
-    checkpoint = newest_checkpoint(directory.checkpoints)
+def open_scene(directory: RunDirectory, composition: Composition, device: torch.device, checkpoint: Path | None = None) -> Scene:
+    """The scene of a run at `checkpoint`, by default its newest. Builds neither losses nor guidance, except to decode latents."""
+    checkpoint = checkpoint or directory.newest_checkpoint()
     geometry, renderer = composition.geometry().to(device), composition.renderer().to(device)
     load_modules(checkpoint, {"geometry": geometry, "renderer": renderer})
     average = None
@@ -194,5 +194,6 @@ def open_scene(directory: RunDirectory, composition: Composition, device: torch.
             held.append(composition.guidance(names[0]).to(device))
         return held[0] if held else None
 
-    look = Orbit(**directory.read_json("manifest.json").get("look", {}))
+    known = directory.read_json("manifest.json").get("look")
+    look = composition.cameras()["cameras"].orbit() if known is None else Orbit(**known)
     return Scene(composition.config, geometry, renderer, look, device, decoder, step_of(checkpoint), average)

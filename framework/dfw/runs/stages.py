@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from dfw.atomic import write_text
 from dfw.compose import Composition, compose
 from dfw.config.load import LoadedConfig, load_config, to_yaml
 from dfw.config.settings import RunConfig
@@ -42,7 +40,7 @@ def run_stages(compositions: Mapping[str, Composition], listeners: Sequence[obje
     """Runs the stages one after another in a new directory. Stops after one that is interrupted; raises as `run`."""
     first = next(iter(compositions.values())).config
     root = new_run_folder(run_path(first.output, first.name, first.prompt, first.seed))
-    write_text(root / STAGES, staged_yaml(compositions))
+    RunDirectory(root).write_config(STAGES, staged_yaml(compositions))
     return _go_on(root, {name: one.config for name, one in compositions.items()}, listeners)
 
 
@@ -52,7 +50,7 @@ def resume_stages(root: Path, overrides: Sequence[str] = (), listeners: Sequence
         raise ConfigError(
             f"{root}: a run with stages goes on as it was composed; give --resume {root}/N-STAGE to change one of them"
         )
-    trees: dict[str, Any] = yaml.safe_load((root / STAGES).read_text(encoding="utf-8"))["stages"]
+    trees = RunDirectory(root).read_stages()
     return _go_on(root, {name: load_config(tree) for name, tree in trees.items()}, listeners, resumed=True)
 
 

@@ -17,9 +17,10 @@ from dfw.errors import CheckpointError, ConfigError
 from dfw.interfaces.component import name_of
 from dfw.interfaces.geometry import Geometry
 from dfw.plugins.registry import registry
-from dfw.runs.checkpoint import digest_of, load_optimizers, newest_checkpoint
+from dfw.runs.checkpoint import load_optimizers
 from dfw.runs.directory import RunDirectory
 from dfw.runs.scene import Scene, open_scene
+from dfw.runs.seal import digest_of
 from dfw.runs.trainer import Trainer, initialise
 
 
@@ -44,7 +45,7 @@ class Start:
     def scene(self, device: torch.device) -> Scene:
         """Opens the source run's scene."""
         assert self.composition is not None  # a run has one
-        return open_scene(RunDirectory.open(self.source), self.composition, device)
+        return open_scene(RunDirectory.find(self.source), self.composition, device, self.checkpoint)
 
     def prepare(self, trainer: Trainer) -> None:
         """Draws the initial values, then takes over what the settings name."""
@@ -86,7 +87,7 @@ def find_start(settings: StartSettings | None, stages: Mapping[str, Path], prove
     source = stages[settings.stage] if settings.stage is not None else Path(str(settings.run)).expanduser()
     try:
         directory = RunDirectory.open(source)
-        checkpoint = newest_checkpoint(directory.checkpoints)
+        checkpoint = directory.newest_checkpoint()
     except CheckpointError as error:
         raise ConfigError(f"{provenance.prefix(('start', 'run'))}{error}") from error
     return Start(settings, source, compose(load_config(directory.resolved), registry()), checkpoint)

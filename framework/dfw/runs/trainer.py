@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from dfw.compose import Parts
+from dfw.config.load import to_yaml
 from dfw.config.schedules import Progress, value_at
 from dfw.config.settings import RunConfig
 from dfw.errors import ConfigError, DivergedError
@@ -28,13 +29,14 @@ from dfw.interfaces.loss import Loss, LossInputs, LossSetup
 from dfw.interfaces.renderer import Renderer
 from dfw.plugins.fence import end_copy
 from dfw.runs.average import Average
-from dfw.runs.checkpoint import load_checkpoint, save_checkpoint
+from dfw.runs.checkpoint import load_checkpoint, run_of, save_checkpoint
 from dfw.runs.first_step import first_look, look_at_geometry, look_at_losses, look_at_render
 from dfw.runs.optimizer import carry_over, learning_rate_of, make_optimizer, merge_groups, set_learning_rates
 from dfw.runs.prompt_table import PromptTable
 from dfw.runs.random_streams import Streams
 from dfw.runs.rehearsal import Rehearsal, optimizers_of
 from dfw.runs.scene import Scene
+from dfw.runs.seal import digest
 from dfw.runs.step_timer import Clock, Mark, seconds_of
 from dfw.runs.untouched import Watch
 from dfw.runs.watchdog import Watchdog, sources
@@ -182,6 +184,7 @@ class Trainer:
         self.watchdog = Watchdog(config.trainer, measured and not self.scene.flat, names)
         self.step = 0
         self._process = os.getpid()
+        self._identity = digest(to_yaml(config).encode())
         self._pending: list[_Pending] = []
 
     def _prompt_table(self, name: str) -> PromptTable:
@@ -380,18 +383,21 @@ class Trainer:
             self.watchdog.look(one.step, watched)
 
     def save(self, folder: Path) -> Path:
-        """Checkpoints into `folder`. Raises DivergedError rather than save parameters that are not finite."""
+        """Checkpoints into `folder`. Raises CheckpointError if it cannot be written.
+
+        Raises DivergedError rather than save parameters that are not finite.
+        """
         for name, parameter in self.geometry.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
                 raise DivergedError(f"geometry.{name} is not finite at step {self.step}; try a lower optimizer.lr")
         self.rehearsal.warn()
-        return save_checkpoint(
-            folder, self.step, self.modules, self.optimizers, self.streams.state(), self.config.trainer.keep_checkpoints
-        )
+        keep = self.config.trainer.keep_checkpoints
+        return save_checkpoint(folder, self.step, self.modules, self.optimizers, self.streams.state(), keep, self._identity)
 
     def restore(self, path: Path) -> None:
         """Continues from a checkpoint to the same bits as an uninterrupted run."""
         self.step, streams = load_checkpoint(path, self.modules, self.optimizers)
+        self._identity = run_of(path)
         self.streams.load_state(streams)
         self.scene.step = self.step
 
