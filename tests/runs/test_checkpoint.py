@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from dfw.errors import CheckpointError
-from dfw.runs.checkpoint import list_checkpoints, load_checkpoint, newest_checkpoint, save_checkpoint
+from dfw.runs.checkpoint import load_checkpoint, save_checkpoint
+from dfw.runs.checkpoint_folder import list_checkpoints, newest_checkpoint
 from dfw.runs.random_streams import Streams
 
 CPU = torch.device("cpu")

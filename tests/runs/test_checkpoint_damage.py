@@ -16,8 +16,9 @@ from torch import nn
 
 from dfw.atomic import temporary_name
 from dfw.errors import CheckpointError
-from dfw.runs import checkpoint
-from dfw.runs.checkpoint import adopt, damage_of, list_checkpoints, load_checkpoint, newest_checkpoint, save_checkpoint
+from dfw.runs import checkpoint, checkpoint_folder
+from dfw.runs.checkpoint import load_checkpoint, save_checkpoint
+from dfw.runs.checkpoint_folder import adopt, damage_of, list_checkpoints, newest_checkpoint
 from dfw.runs.seal import sealed_json, unsealed_json
 
 
@@ -229,6 +230,7 @@ def test_a_kill_at_any_operation_leaves_the_newest_good_one_or_a_newer(
         shutil.copytree(start, folder)
         with monkeypatch.context() as patch:
             patch.setattr(checkpoint, "remove", killer.remove)
+            patch.setattr(checkpoint_folder, "remove", killer.remove)
             for owner, names_of in ((Path, ("mkdir", "rename", "open", "unlink")), (os, ("replace", "fsync", "rmdir", "unlink"))):
                 for name in names_of:
                     patch.setattr(owner, name, killer.before(getattr(owner, name)))

@@ -16,7 +16,7 @@ from dfw import hookimpl
 from dfw.cli.main import main
 from dfw.config.load import load_stages
 from dfw.errors import CheckpointError, ConfigError
-from dfw.runs.checkpoint import newest_checkpoint
+from dfw.runs.checkpoint_folder import newest_checkpoint
 from dfw.runs.directory import RunDirectory, stage_directories
 from dfw.runs.runner import export
 from dfw.runs.stages import compose_stages, resume_stages, run_stages

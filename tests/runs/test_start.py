@@ -17,7 +17,7 @@ from dfw.cli.main import main
 from dfw.config.load import load_config
 from dfw.errors import CheckpointError, ConfigError
 from dfw.plugins.registry import registry
-from dfw.runs.checkpoint import newest_checkpoint
+from dfw.runs.checkpoint_folder import newest_checkpoint
 from dfw.runs.directory import RunDirectory
 from dfw.runs.runner import export, make_trainer, render, resume, run
 from dfw.runs.start import find_start

@@ -17,7 +17,7 @@ import yaml  # type: ignore[import-untyped]
 
 from dfw.atomic import new_folder, sweep, unused, write_whole, writing
 from dfw.errors import CheckpointError, ConfigError, one_line
-from dfw.runs.checkpoint import adopt, newest_checkpoint
+from dfw.runs.checkpoint_folder import adopt, newest_checkpoint
 from dfw.runs.metrics import cut_metrics, read_metrics
 from dfw.runs.seal import finite, seal_of, sealed_json, sealed_text, unsealed_json
 

@@ -25,7 +25,8 @@ from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.poses import cameras_at, orbit
 from dfw.interfaces.renderer import Renderer
 from dfw.runs.average import Average
-from dfw.runs.checkpoint import load_modules, step_of
+from dfw.runs.checkpoint import load_modules
+from dfw.runs.checkpoint_folder import step_of
 from dfw.runs.directory import RunDirectory
 from dfw.runs.first_step import look_at_render
 

@@ -12,7 +12,7 @@ from dfw.config.load import LoadedConfig, load_config, to_yaml
 from dfw.config.settings import RunConfig
 from dfw.errors import CheckpointError, ConfigError
 from dfw.plugins.registry import registry
-from dfw.runs.checkpoint import list_checkpoints
+from dfw.runs.checkpoint_folder import list_checkpoints
 from dfw.runs.directory import STAGES, RunDirectory, new_run_folder, run_path, stage_directories
 from dfw.runs.runner import RunResult, resume, run
 from dfw.runs.start import find_start

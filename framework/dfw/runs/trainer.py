@@ -29,7 +29,8 @@ from dfw.interfaces.loss import Loss, LossInputs, LossSetup
 from dfw.interfaces.renderer import Renderer
 from dfw.plugins.fence import end_copy
 from dfw.runs.average import Average
-from dfw.runs.checkpoint import load_checkpoint, run_of, save_checkpoint
+from dfw.runs.checkpoint import load_checkpoint, save_checkpoint
+from dfw.runs.checkpoint_folder import run_of
 from dfw.runs.first_step import first_look, look_at_geometry, look_at_losses, look_at_render
 from dfw.runs.optimizer import carry_over, learning_rate_of, make_optimizer, merge_groups, set_learning_rates
 from dfw.runs.prompt_table import PromptTable
