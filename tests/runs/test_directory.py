@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from dfw.atomic import new_folder, unused
@@ -48,3 +50,37 @@ def test_open_refuses_what_is_no_run(tmp_path):
 
 def test_versions_name_what_decides_a_result():
     assert {"python", "torch", "diffusers", "dreamfw"} <= set(versions())
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("link", r"link is a link to /nowhere/mounted, which is not there"),
+        ("link/below", r"link is a link to /nowhere/mounted, which is not there"),
+        ("a\0b", r"a\\0b/n/x-0-\S*: the name holds a NUL character"),
+        ("x" * 300, "File name too long"),
+        ("file", "Not a directory"),
+        ("/dev/null", "Not a directory"),
+    ],
+)
+def test_an_output_that_cannot_be_is_one_sentence(tmp_path: Path, monkeypatch, output: str, reason: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("/nowhere/mounted")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=rf"^output: cannot make .*{reason}; name a folder that you may write to$"):
+        RunDirectory.create(output, "n", "x", 0)
+
+
+def test_no_search_for_a_free_name_is_without_end(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("dfw.atomic.MOST", 5)
+    for _ in range(5):
+        new_folder(tmp_path / "a")
+    with pytest.raises(FileExistsError, match="the first 5 names are taken"):
+        new_folder(tmp_path / "a")
+    with pytest.raises(FileExistsError, match="the first 5 names are taken"):
+        unused(tmp_path / "a")
+
+
+def test_a_link_to_nowhere_is_a_name_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "mesh.glb").symlink_to(tmp_path / "nothing")
+    assert unused(tmp_path / "mesh.glb").name == "mesh-2.glb"

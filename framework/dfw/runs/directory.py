@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import re
 import sys
@@ -52,7 +53,7 @@ def new_run_folder(path: Path) -> Path:
     try:
         return new_folder(path.absolute())
     except (OSError, ValueError) as error:
-        broken = next((one for one in path.parents if one.is_symlink() and not one.exists()), None)
+        broken = next((one for one in path.parents if os.path.islink(one) and not os.path.exists(one)), None)
         reason = error.strerror if isinstance(error, OSError) else "the name holds a NUL character"
         if broken is not None:
             reason = f"{broken} is a link to {broken.readlink()}, which is not there"
