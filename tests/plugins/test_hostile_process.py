@@ -46,7 +46,7 @@ CHANGES = {  # what is done -> what the warning says of it
     "os.umask(0o777)": "the umask to 0o777",
     "sys.setrecursionlimit(400)": "the recursion limit to 400",
     "sys.modules['xatlas_of_nobody'] = None": "sys.modules to None for xatlas_of_nobody",
-    "signal.setitimer(signal.ITIMER_REAL, 60)": "the timer ITIMER_REAL to on",
+    "signal.setitimer(signal.ITIMER_PROF, 60)": "the timer ITIMER_PROF to on",
     "signal.signal(signal.SIGINT, signal.SIG_IGN)": "the handler of SIGINT to SIG_IGN",
     "signal.signal(signal.SIGTERM, print)": "the handler of SIGTERM to print",
     "signal.signal(signal.SIGHUP, signal.SIG_IGN)": "the handler of SIGHUP to SIG_IGN",
