@@ -95,7 +95,7 @@ def test_a_component_that_cannot_be_imported_names_its_distribution_version_and_
         text = str(caught.value)
         assert "loss 'bad' of acme-broken 0.1 failed to load from acme_broken:Bad" in text
         assert reason in text
-        with pytest.raises(PluginError, match=r"failed to load: acme-broken 0\.1: loss 'bad'"):
+        with pytest.raises(PluginError, match=r"cannot be used: acme-broken 0\.1: loss 'bad'"):
             found.resolve("loss", "bat")
 
 

@@ -38,11 +38,16 @@ def plugin_options(command: Command) -> Command:
 
 
 def use_plugins(plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
-    """Applies `plugin_options`: blocks first, then runs the files. Raises PluginError. Warns of names that block nothing."""
+    """Applies `plugin_options` until the command ends: blocks first, then runs the files.
+
+    Raises PluginError. Warns of names that block nothing.
+    """
     from dfw.plugins.discovery import block, useless_blocks
-    from dfw.plugins.listeners import load_plugin_file
+    from dfw.plugins.listeners import load_plugin_file, plugins_for_now
     from dfw.plugins.registry import rediscover
 
+    if blocked or plugin_files:
+        click.get_current_context().with_resource(plugins_for_now())
     if blocked:
         block(blocked)
         rediscover()

@@ -26,6 +26,9 @@ BLOCKED = "blocked (--block, DFW_BLOCK_PLUGINS or DFW_NO_PLUGINS)"
 LOCAL = "local"
 """The distribution name of what a notebook or a `--plugin` file registered."""
 
+BLOCKS = "DFW_BLOCK_PLUGINS"
+"""The variable of the environment that names blocked distributions."""
+
 LISTENER = "listener"
 """The kind of an entry of group `dfw`; components are of a kind of `KINDS`."""
 
@@ -113,7 +116,7 @@ def normalise(name: str) -> str:
 
 def blocked_names() -> frozenset[str]:
     """Returns the distributions of `DFW_BLOCK_PLUGINS`, normalised. Raises PluginError if the built-in one is among them."""
-    names = frozenset(normalise(name.strip()) for name in os.environ.get("DFW_BLOCK_PLUGINS", "").split(",") if name.strip())
+    names = frozenset(normalise(name.strip()) for name in os.environ.get(BLOCKS, "").split(",") if name.strip())
     if BUILT_IN in names:
         raise PluginError(f"{BUILT_IN} holds the built-in components and cannot be blocked; block the other distribution instead")
     return names
@@ -121,8 +124,8 @@ def blocked_names() -> frozenset[str]:
 
 def block(names: tuple[str, ...]) -> None:
     """Adds distributions to `DFW_BLOCK_PLUGINS` for this process and those it starts."""
-    known = [name for name in os.environ.get("DFW_BLOCK_PLUGINS", "").split(",") if name.strip()]
-    os.environ["DFW_BLOCK_PLUGINS"] = ",".join([*known, *names])
+    known = [name for name in os.environ.get(BLOCKS, "").split(",") if name.strip()]
+    os.environ[BLOCKS] = ",".join([*known, *names])
 
 
 def useless_blocks() -> list[str]:
@@ -163,8 +166,9 @@ def scan() -> Scan:
             problems.append(Problem(provider, "entry_points.txt", f"cannot be read ({error})"))
             continue
         out = provider.distribution in names or (only_built_in and provider.distribution != BUILT_IN)
+        seen: set[tuple[str, str]] = set()
         for point in entry_points:
-            _sort(point, provider, blocked if out else found, problems)
+            _sort(point, provider, seen, blocked if out else found, problems)
     return Scan(tuple(found), tuple(blocked), tuple(problems))
 
 
@@ -178,9 +182,13 @@ def _owners(problems: list[Problem]) -> Iterator[Distribution]:
             name = normalise(candidate.metadata["Name"] or "")
             first = distribution(name)
             version = first.version
+            hides = _place(first) != _place(candidate) and _hides(first, candidate)
         except Exception as error:  # metadata without a name, unreadable files
             problems.append(Problem(Provider(_place(candidate), "of unknown version"), "metadata", f"cannot be read ({error!r})"))
             continue
+        if hides:
+            reason = f"comes first on the import path and hides the other one, in {_place(candidate)}; uninstall one of the two"
+            problems.append(Problem(Provider(name, version), f"the one in {_place(first)}", reason))
         if name in seen:
             continue
         seen.add(name)
@@ -189,6 +197,18 @@ def _owners(problems: list[Problem]) -> Iterator[Distribution]:
         else:
             reason = f"has no Version; correct {_place(first)}/METADATA, or install {name} again"
             problems.append(Problem(Provider(name, "of unknown version"), "metadata", reason))
+
+
+def _hides(first: Distribution, other: Distribution) -> bool:
+    """Returns whether `first` lets nobody find the plugins of another copy; of the built-in ones all must be found."""
+    there = _points(first)
+    lost = _points(other) - there
+    return bool(lost) and (not there or normalise(first.metadata["Name"]) == BUILT_IN)
+
+
+def _points(owner: Distribution) -> set[tuple[str, str]]:
+    """Returns group and name of each entry point of a distribution that is for dfw."""
+    return {(point.group, point.name) for point in owner.entry_points if _GROUP.match(point.group)}
 
 
 def _place(owner: Distribution) -> str:
@@ -211,7 +231,8 @@ def unreadable() -> Iterator[str]:
             )
 
 
-def _sort(point: EntryPoint, provider: Provider, into: list[Entry], problems: list[Problem]) -> None:
+def _sort(point: EntryPoint, provider: Provider, seen: set[tuple[str, str]], into: list[Entry], problems: list[Problem]) -> None:
+    """Adds an entry point of `provider` to `into`, or to `problems`. `seen`: kind and name of those that it has so far."""
     match = _GROUP.match(point.group)
     if match is None:
         return
@@ -226,9 +247,10 @@ def _sort(point: EntryPoint, provider: Provider, into: list[Entry], problems: li
         problems.append(Problem(provider, f"group {point.group}", f"no such kind; there are {', '.join(KINDS)}"))
     elif match[2] and not NAME.match(point.name):
         problems.append(Problem(provider, f"name {point.name!r}", "use letters, digits, '.', '_' and '-'"))
-    elif any((one.kind, one.name, one.provider) == (kind, point.name, provider) for one in into):
+    elif (kind, point.name) in seen:
         problems.append(Problem(provider, subject, "named twice; the first one counts"))
     else:
+        seen.add((kind, point.name))
         into.append(Entry(kind, point.name, provider.distribution, provider.version, point.value))
 
 

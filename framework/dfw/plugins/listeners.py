@@ -21,8 +21,9 @@ import pluggy
 
 from dfw.errors import DivergedError, PluginError, one_line
 from dfw.interfaces import hooks
-from dfw.plugins.discovery import BUILT_IN, LISTENER, LOCAL, Entry, Problem, Provider, import_target, scan
+from dfw.plugins.discovery import BLOCKS, BUILT_IN, LISTENER, LOCAL, Entry, Problem, Provider, import_target, scan
 from dfw.plugins.fence import end_copy, plugin_code, waiting
+from dfw.plugins.registry import rediscover, registered
 from dfw.plugins.requirements import version_of
 
 if TYPE_CHECKING:
@@ -282,6 +283,22 @@ def load_listeners(extra: Sequence[object] = (), run: Path | None = None) -> Lis
     for entry in scan().listeners():
         listeners.load(entry)
     return listeners
+
+
+@contextmanager
+def plugins_for_now() -> Iterator[None]:
+    """Takes back at its end what was blocked, loaded by `load_plugin_file` and registered inside."""
+    blocked, files, by_hand = os.environ.get(BLOCKS), dict(_files), registered()
+    try:
+        yield
+    finally:
+        for path in _files.keys() - files.keys():
+            sys.modules.pop(_files.pop(path).__name__, None)
+        if blocked is None:
+            os.environ.pop(BLOCKS, None)
+        else:
+            os.environ[BLOCKS] = blocked
+        rediscover(by_hand)
 
 
 def load_plugin_file(path: Path) -> ModuleType:

@@ -47,6 +47,16 @@ def check_component(entry: Entry, value: object) -> type[Component]:
     return component
 
 
+_SHOWN = 50
+"""Most names, and most problems, that one message lists."""
+
+
+def _ordered(entries: Iterable[Entry]) -> list[Entry]:
+    """Sorts entries by kind and name."""
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    return sorted(entries, key=lambda entry: (order[entry.kind], entry.name, entry.distribution))
+
+
 def _describe(value: object) -> str:
     return f"the class {value.__module__}.{value.__qualname__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
@@ -68,8 +78,7 @@ class Registry:
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         """Returns all entries, or those of one kind, sorted by kind and name."""
-        chosen = [entry for entry in self._entries if kind in (None, entry.kind)]
-        return sorted(chosen, key=lambda entry: (list(KINDS).index(entry.kind), entry.name, entry.distribution))
+        return _ordered(entry for entry in self._entries if kind in (None, entry.kind))
 
     @property
     def blocked(self) -> list[Entry]:
@@ -125,7 +134,8 @@ class Registry:
 
     def matches(self, kind: str, name: str) -> list[Entry]:
         """Returns all entries of a kind that `name` may mean, bare or qualified."""
-        return [entry for entry in self.entries(kind) if name in (entry.name, entry.qualified)] or self._qualified(kind, name)
+        same = [entry for entry in self._entries if entry.kind == kind]
+        return _ordered(entry for entry in same if name in (entry.name, entry.qualified)) or self._qualified(same, name)
 
     def kinds_of(self, name: str) -> list[str]:
         """Returns the kinds that have a component `name`, bare or qualified."""
@@ -135,8 +145,7 @@ class Registry:
         """Returns the error for a `name` that no kind has: the nearest one, and what cannot be used. `what` was looked for."""
         near = self.nearest(name)
         hint = f"did you mean {near!r}? " if near else ""
-        broken = "".join(f"\n  cannot be used: {problem}" for problem in self._problems)
-        return PluginError(f"no {what} named {name!r}; {hint}dfw plugins list shows all{broken}")
+        return PluginError(f"no {what} named {name!r}; {hint}dfw plugins list shows all{self._broken()}")
 
     def nearest(self, name: str, kind: str | None = None) -> str | None:
         """Returns the known name, bare or qualified, that is most like `name`. None where none is."""
@@ -144,9 +153,15 @@ class Registry:
         near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
         return names[near[0]] if near else None
 
-    def _qualified(self, kind: str, name: str) -> list[Entry]:
+    def _qualified(self, entries: Iterable[Entry], name: str) -> list[Entry]:
         owner, slash, tail = name.rpartition("/")
-        return [e for e in self.entries(kind) if slash and e.distribution == normalise(owner) and e.name == tail]
+        distribution = normalise(owner)
+        return [e for e in entries if slash and e.name == tail and e.distribution == distribution]
+
+    def _broken(self) -> str:
+        """Returns a line for each thing that cannot be used; a name may be missing because of it."""
+        more = f"\n  and {len(self._problems) - _SHOWN} more: dfw plugins list" if len(self._problems) > _SHOWN else ""
+        return "".join(f"\n  cannot be used: {problem}" for problem in self._problems[:_SHOWN]) + more
 
     def _advice(self, kind: str, name: str) -> str:
         blocked = [entry for entry in self._blocked if entry.kind == kind and name in (entry.name, entry.qualified)]
@@ -155,14 +170,16 @@ class Registry:
             return f" {who} provides it and is {BLOCKED}."
         known = self.entries(kind)
         near = self.nearest(name, kind)
-        listed = ", ".join(dict.fromkeys(entry.name for entry in known)) or "none; is dreamfw itself installed?"
+        names = list(dict.fromkeys(entry.name for entry in known))
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        listed = ", ".join(names[:_SHOWN]) + more or "none; is dreamfw itself installed?"
         text = (f" Did you mean '{near}'?" if near else "") + f" Known: {listed}."
         owner = name.partition("/")[0]
         if owner == LOCAL and "/" in name:
             text += " It was registered by hand: give the file that does so with --plugin FILE.py, or call dfw.register."
         elif "/" in name and all(entry.distribution != normalise(owner) for entry in self._entries):
-            text += f' No installed distribution {owner} provides components; try pip install "{owner}".'
-        return text + "".join(f"\n  failed to load: {problem}" for problem in self._problems)
+            text += f' No installed distribution {owner} provides components; try pip install "{owner}", or its folder or URL.'
+        return text + self._broken()
 
 
 def _place(component: object) -> str:
@@ -180,11 +197,19 @@ def registry() -> Registry:
     return _default[0]
 
 
-def rediscover() -> Registry:
-    """Reads the installed distributions again (after a block, or an install in a notebook); what was registered by hand stays."""
-    by_hand = [entry for entry in (_default[0].entries() if _default else []) if entry.distribution == LOCAL]
+def registered() -> list[Entry]:
+    """Returns what was registered by hand."""
+    return [entry for entry in (_default[0].entries() if _default else []) if entry.distribution == LOCAL]
+
+
+def rediscover(by_hand: Iterable[Entry] | None = None) -> Registry:
+    """Reads the installed distributions again (after a block, or an install in a notebook).
+
+    What was registered by hand stays; `by_hand` replaces it.
+    """
+    kept = registered() if by_hand is None else list(by_hand)
     fresh = Registry.discover()
-    _default[:] = [Registry([*fresh.entries(), *by_hand], fresh.blocked, fresh.problems)]
+    _default[:] = [Registry([*fresh.entries(), *kept], fresh.blocked, fresh.problems)]
     return _default[0]
 
 
