@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
 import rich_click
 
 from dfw.cli.options import FOLDER, plugin_options, stages_from, use_plugins
+
+log = logging.getLogger("dfw.cli")
 
 STATUS_CODES = {"finished": 0, "failed": 1, "diverged": 4, "interrupted": 130}
 """How a run ended -> exit code."""
@@ -40,8 +43,11 @@ def command(
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
     compositions = stages_from(config, overrides)
     from dfw.runs import runner, stages
+    from dfw.runs.wide_views import wide_views
 
     if dry_run:
+        for sentence in (one for composition in compositions.values() for one in wide_views(composition)):
+            log.warning("%s", sentence)
         click.echo(stages.staged_yaml(compositions), nl=False)
         return 0
     single = compositions.get("")

@@ -26,6 +26,14 @@ class Cameras(Component, nn.Module, ABC):
         """
         return 1
 
+    @classmethod
+    def largest(cls, config: Any) -> int | None:
+        """Returns the side of the largest square that a guidance will see of a view, pixels; None where more pixels have another use.
+
+        The core warns where that is more than the guidance's own resolution.
+        """
+        return None
+
     @abstractmethod
     def sample(self, progress: Progress, generator: torch.Generator) -> Views:
         """The views of the step at `progress`, on the generator's device; random draws come from `generator`."""

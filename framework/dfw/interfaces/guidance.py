@@ -45,6 +45,11 @@ class Guidance(Component, nn.Module, ABC):
         """
         return 1
 
+    @classmethod
+    def side(cls, config: Any) -> int | None:
+        """Returns `resolution` where it is known before the model is loaded; None elsewhere. A dry run warns of wider views."""
+        return None
+
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
         """Embeds B texts, for a model that provides `text`; "" must give what `unconditional` gives.
 

@@ -36,6 +36,7 @@ from dfw.runs.outputs import export_assets, export_scene, exporters_of, finish, 
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.start import Start, find_start
 from dfw.runs.trainer import StepRecord, Trainer, initialise, leave, pick_device
+from dfw.runs.wide_views import wide_views
 
 log = logging.getLogger("dfw.runs")
 
@@ -104,6 +105,8 @@ def run(
         "look": asdict(trainer.scene.look),
     }
     directory.write_json("manifest.json", manifest | ({} if start is None else {"start": start.facts()}))
+    for sentence in wide_views(composition, {name: model.resolution for name, model in parts.guidances.items()}):
+        log.warning("%s", sentence)
     return _drive(composition, exporters, trainer, directory, listeners, components)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from dfw import Cameras, ComponentConfig, Orbit, Progress, Views, cameras_at
 
-from .ranges import Angles, Count, Distances, Elevations, Range, at, last, size, uniform_rows, within
+from .ranges import Angles, Count, Distances, Elevations, Range, at, largest_square, last, size, uniform_rows, within
 
 
 class Orthogonal(Cameras):
@@ -51,6 +51,11 @@ class Orthogonal(Cameras):
     def together(cls, config: Any) -> int:
         """The views of one ring."""
         return int(config.count)
+
+    @classmethod
+    def largest(cls, config: Any) -> int | None:
+        """The larger end of a ramp."""
+        return largest_square(config.width, config.height)
 
     def sample(self, progress: Progress, generator: torch.Generator) -> Views:
         """Rings one after another; four draws a ring."""

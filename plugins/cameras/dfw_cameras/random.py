@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from pydantic import Field, NonNegativeFloat
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dfw import CameraBatch, Cameras, ComponentConfig, Orbit, Progress, Views, angles_of, look_at, spherical_position
 
-from .ranges import Angles, Count, Distances, Elevations, Range, at, last, size, uniform_rows, whole, within
+from .ranges import Angles, Count, Distances, Elevations, Range, at, largest_square, last, size, uniform_rows, whole, within
 
 
 class Random(Cameras):
@@ -51,6 +52,11 @@ class Random(Cameras):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+
+    @classmethod
+    def largest(cls, config: Any) -> int | None:
+        """The larger end of a ramp."""
+        return largest_square(config.width, config.height)
 
     def sample(self, progress: Progress, generator: torch.Generator) -> Views:
         """The angles reported are those of the position after its jitter, seen from the world's origin."""

@@ -81,6 +81,11 @@ def size(width: Schedule, height: Schedule | None, progress: Progress) -> tuple[
     return (across if height is None else pixels(height, progress)), across
 
 
+def largest_square(width: Schedule, height: Schedule | None) -> int:
+    """Side in pixels of the largest square within the views, at either end of a ramp."""
+    return max(min(size(width, height, Progress(step, 1))) for step in (0, 1))
+
+
 def uniform_rows(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """Uniform draws (rows, columns) on the generator's device."""
     return torch.rand(rows, columns, generator=generator, device=generator.device)

@@ -114,6 +114,11 @@ class Gaussian(Guidance):
         """It predicts noise, reads the texts it was given, and can be adapted."""
         return frozenset({"noise-prediction", "text", "adapter"})
 
+    @classmethod
+    def side(cls, config: Gaussian.Config) -> int | None:
+        """Returns the configuration's `resolution`."""
+        return config.resolution
+
     def __init__(self, config: Gaussian.Config) -> None:
         super().__init__()
         self.config = config

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from dfw_guidance.damage import read_table
 from dfw_guidance.precision import fit_gradient, unfit_gradient
 from dfw_guidance.pretrained import Files, Pretrained
 
@@ -15,6 +17,11 @@ class Latent(Pretrained):
     """A pretrained model with a VAE: z = (E(x) - shift) scale, by `shift_factor` and `scaling_factor` of its configuration."""
 
     vae: Any
+
+    @classmethod
+    def _shrinks(cls, folder: Path) -> int:
+        blocks = read_table(folder / "vae" / "config.json").get("block_out_channels", ())
+        return 2 ** (len(blocks) - 1) if blocks else 1
 
     def _load_vae(self, files: Files, channels: int, side: int, resolution: int | None = None, patch: int = 1) -> None:
         """Loads the VAE and sets the sizes of both spaces.

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from dfw import ComponentConfig, Conditioning, DfwError, Guidance, GuidanceError, NoiseSchedule
-from dfw_guidance.aliases import settled
+from dfw_guidance.aliases import candidates, settled
 from dfw_guidance.damage import read_table
 from dfw_guidance.hub import find_model
 from dfw_guidance.layouts import Layout, read_index
@@ -183,6 +183,26 @@ class Pretrained(Guidance):
     def provides(cls, config: Any) -> frozenset[str]:
         """Provides noise prediction and text."""
         return frozenset({"noise-prediction", "text"})
+
+    @classmethod
+    def side(cls, config: Any) -> int | None:
+        """Returns the `resolution` that the configuration chooses, or what the networks of a folder on this machine work at."""
+        chosen: int | None = getattr(config, "resolution", None)
+        if chosen is not None:
+            return chosen
+        try:
+            folder = Path(candidates(config.model, config.family)[0])
+            if not folder.is_absolute() or not (folder / "unet" / "config.json").is_file():
+                return None
+            side = read_table(folder / "unet" / "config.json").get("sample_size")
+            return side * cls._shrinks(folder) if isinstance(side, int) else None
+        except (ValueError, OSError):  # a name or a file is wrong, and loading says in which way
+            return None
+
+    @classmethod
+    def _shrinks(cls, folder: Path) -> int:
+        """Returns how many pixels a side of the space in which noise is added has for each of its own."""
+        return 1
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
