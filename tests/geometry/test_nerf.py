@@ -176,6 +176,20 @@ def test_coarse_to_fine_fades_levels_in() -> None:
     assert "level_weights" not in make().state_dict()
 
 
+def test_coarse_to_fine_starts_later_and_switches_levels_on() -> None:
+    """threestudio's dreamfusion-sd: 8 of 16 levels until step 2,000 of 10,000, then one more every 500 steps."""
+    plan = {"start_levels": 8, "start": 0.2, "end": 0.6, "fade": False}
+    encoding = {"type": "hash-grid", "levels": 16, "features": 1, "log2_size": 6, "base": 2, "finest": 32}
+    nerf = make(encoding=encoding, coarse_to_fine=plan)
+    for step in (0, 1_999, 2_000, 2_499, 2_500, 3_499, 3_500, 5_999, 6_000, 9_999):
+        nerf.begin_step(Progress(step, 10_000), seeded())
+        levels = min(8 + max(step - 2_000, 0) // 500, 16)
+        assert nerf.level_weights is not None
+        assert nerf.level_weights.tolist() == [1.0] * levels + [0.0] * (16 - levels)
+    with pytest.raises(ValidationError, match="start < end"):
+        NeRF.Config.model_validate({"coarse_to_fine": {"start": 0.5, "end": 0.5}})
+
+
 def test_saved_parameters_give_the_same_bits() -> None:
     nerf, other = make(True), NeRF(NeRF.Config())
     other.load_state_dict(nerf.state_dict())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dfw import Progress, value_at
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.runs.optimizer import learning_rate_of
+from dfw_geometry.nerf import NeRF
 from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.flow import Flow
@@ -37,10 +40,34 @@ def test_a_shipped_configuration_composes(name: str, guidance: type, model: str)
     assert (part.cls, part.config.model) == (guidance, model)  # type: ignore[attr-defined]
 
 
+def test_dreamfusion_sd_has_the_numbers_of_its_recipe() -> None:
+    """threestudio's dreamfusion-sd.yaml at commit 28d9d80, in our words."""
+    composition = compose(load_config(CONFIGS / "dreamfusion-sd.yaml", []))
+    config: Any = composition.config
+    geometry: Any
+    renderer: Any
+    sds: Any
+    geometry, renderer, sds = (composition.chosen[p].config for p in (("geometry",), ("renderer",), ("losses", "sds")))
+    assert sds.guidance_scale == 100 + 1
+    assert (sds.t_min, sds.t_max, geometry.radius, renderer.samples) == (0.02, 0.98, 2, 512)
+    plan = geometry.coarse_to_fine
+    assert (plan.start_levels, plan.start * config.trainer.steps, plan.fade) == (8, 2_000, False)
+    assert (plan.end - plan.start) * config.trainer.steps / (geometry.encoding.levels - plan.start_levels) == pytest.approx(500)
+    grid = geometry.encoding
+    assert grid.base * 1.447269237440378**15 == pytest.approx(grid.finest)
+    nerf: Any = NeRF(geometry)
+    assert nerf.density(torch.zeros(1, 3)).item() == pytest.approx(10, abs=1e-3)  # softplus(10), networks not drawn yet
+    assert nerf.density(torch.tensor([[0.5, 0.0, 0.0]])).item() == pytest.approx(math.log(2), abs=1e-3)
+    background: Any = renderer.background.build().config
+    assert (background.layers, background.width, background.random_probability) == (2, 16, 0)
+    assert renderer.shading.start * config.trainer.steps == 2_000
+    assert composition.chosen["losses", "orientation"].config.rays == "hit"  # type: ignore[attr-defined]
+
+
 def test_deep_floyd_has_the_guidance_scale_and_elevations_of_its_recipe() -> None:
     composition = compose(load_config(CONFIGS / "dreamfusion-if.yaml", []))
     sds, cameras = (composition.chosen[path].config for path in (("losses", "sds"), ("cameras",)))
-    assert sds.guidance_scale == 20  # type: ignore[attr-defined]
+    assert sds.guidance_scale == 21  # type: ignore[attr-defined]
     assert cameras.elevation == (-10, 90)  # type: ignore[attr-defined]
     assert cameras.distance == (1.5, 2.0)  # type: ignore[attr-defined]
 
@@ -62,4 +89,7 @@ def test_prolificdreamer_changes_resolution_and_timesteps_at_step_5000_and_thins
     assert (cameras.distance, cameras.fov, cameras.elevation) == ((1.0, 1.5), (40, 70), (-10, 45))
     groups = ("geometry.encoding", "geometry.network", "renderer.background")
     assert [learning_rate_of(config.optimizer, group) for group in groups] == [0.01, 0.001, 0.001]
+    prompter, geometry = (composition.chosen[path].config for path in (("prompter",), ("geometry",)))
+    assert prompter.front == 2 * 30  # type: ignore[attr-defined]
+    assert (geometry.radius, geometry.density_scale, geometry.coarse_to_fine) == (1, 1, None)  # type: ignore[attr-defined]
     assert (cameras.position_jitter, cameras.look_at_jitter, cameras.up_jitter) == (0, 0, 0)

@@ -47,6 +47,18 @@ def test_orientation_is_a_mean_over_rays_hit_or_not() -> None:
     assert orientation(weight[:0], normal[:0]).item() == 0
 
 
+def test_orientation_over_the_rays_that_hit_something() -> None:
+    weight, normal = torch.tensor([1.0]), torch.tensor([tilted(180)])
+    loss = Orientation(Orientation.Config(rays="hit"))
+
+    def value(*opacity: float) -> float:
+        return loss(loss_inputs.of_opacity(torch.tensor([[opacity]]), samples(weight, normal))).item()
+
+    assert value(1.0, 0.0, 0.2, 0.0) == pytest.approx(0.5)
+    assert value(1.0, 0.0, 0.0, 0.0) == pytest.approx(1)
+    assert loss(loss_inputs.of_opacity(torch.zeros(1, 1, 4), samples(weight[:0], normal[:0]))).item() == 0
+
+
 def test_orientation_moves_normals_and_never_weights() -> None:
     weight = torch.tensor([0.5, 0.5], dtype=torch.float64, requires_grad=True)
     normal = torch.tensor([tilted(150), tilted(100)], dtype=torch.float64, requires_grad=True)

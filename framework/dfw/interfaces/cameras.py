@@ -28,7 +28,7 @@ class Cameras(Component, nn.Module, ABC):
 
     @classmethod
     def largest(cls, config: Any) -> int | None:
-        """Returns the side of the largest square that a guidance will see of a view, pixels; None where more pixels have another use.
+        """Returns the side in pixels of the largest square that a guidance sees of a view; None where more pixels have a use.
 
         The core warns where that is more than the guidance's own resolution.
         """

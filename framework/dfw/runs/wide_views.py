@@ -33,9 +33,10 @@ def wide_views(composition: Composition, sides: Mapping[str, int] | None = None)
             continue
         side, name = max(known)
         if largest > side:
+            times = f"{(largest / side) ** 2:.2g}"
             found.append(
-                f"{'.'.join(path)}: views go up to {largest}x{largest} pixels, and {name} sees them at {side}x{side}; that is about "
-                f"{(largest / side) ** 2:.2g} times the pixels, for antialiasing only"
+                f"{'.'.join(path)}: views go up to {largest}x{largest} pixels, and {name} sees them at {side}x{side}; "
+                f"that is about {times} times the pixels, for antialiasing only"
             )
     return found
 

@@ -33,12 +33,22 @@ class NetworkConfig(ComponentConfig):
 
 
 class CoarseToFine(ComponentConfig):
-    """Levels of the encoding enter one after the other, the next one fading in. As in Nerfies (Park et al. 2021), section 3.5."""
+    """Levels of the encoding enter one after the other, at an even pace. As in Nerfies (Park et al. 2021), section 3.5."""
 
     start_levels: PositiveInt = 4
     """Levels that take part from the first step."""
+    start: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of the run after which further levels enter."""
     end: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Fraction of the run after which all levels take part."""
+    fade: bool = True
+    """Whether the next level grows from 0 to 1, as in Nerfies. If false, it takes part as soon as it would have grown to 1."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CoarseToFine:
+        if self.start >= self.end:
+            raise ValueError(f"start ({self.start:g}) is not before end ({self.end:g}); write start < end")
+        return self
 
 
 class NeRF(DensityField):
@@ -125,11 +135,13 @@ class NeRF(DensityField):
         if plan is None or weights is None:
             return
         first = min(plan.start_levels, len(weights))
-        active = first + (len(weights) - first) * min(progress.fraction / plan.end, 1.0)
-        whole = int(active)
+        share = min(max((progress.fraction - plan.start) / (plan.end - plan.start), 0.0), 1.0)
+        active = first + (len(weights) - first) * share
+        whole = int(active + 1e-6)  # where a level is complete, rounding must not lose it
         weights[:whole].fill_(1.0)
         weights[whole:].fill_(0.0)
-        weights[whole : whole + 1].fill_(active - whole)
+        if plan.fade:
+            weights[whole : whole + 1].fill_(max(active - whole, 0.0))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """`geometry.encoding`: what is stored over space (absent for sines); `geometry.network`: all else."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -17,23 +17,30 @@ class Orientation(Loss):
     """
 
     class Config(ComponentConfig):
-        """Nothing to choose; the weight belongs to the run."""
+        """Over which rays the mean is taken; the weight belongs to the run."""
+
+        rays: Literal["all", "hit"] = "all"
+        """`all`: every ray counts. `hit`: only those with an opacity above 0, as in threestudio, so that small objects count more."""
+
+    config: Config
 
     @classmethod
     def requires(cls, config: Any) -> frozenset[str]:
         """Samples along the rays with a normal each."""
         return frozenset({"ray-samples", "normals"})
 
-    def __init__(self, config: ComponentConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """The mean over all rays; gradients reach the normals alone."""
+        """The mean over rays, 0 without any; gradients reach the normals alone."""
         samples = inputs.render.samples
         if samples is None or samples.normal is None:
             raise ConfigError(
                 "the loss 'orientation' needs normals at the samples, and the renderer gave none; turn its normals on"
             )
         away = (samples.normal * samples.direction).sum(-1).clamp_min(0)
-        return (samples.weight.detach() * away.square()).sum() / inputs.render.opacity.numel()
+        opacity = inputs.render.opacity
+        count = opacity.numel() if self.config.rays == "all" else (opacity > 0).sum().clamp_min(1)
+        return (samples.weight.detach() * away.square()).sum() / count
