@@ -20,7 +20,7 @@ class Orientation(Loss):
         """Over which rays the mean is taken; the weight belongs to the run."""
 
         rays: Literal["all", "hit"] = "all"
-        """`all`: every ray counts. `hit`: only those with an opacity above 0, so that a small object counts as much as a large one."""
+        """`all`: every ray counts. `hit`: only those with an opacity above 0; empty space then changes nothing."""
 
     config: Config
 
