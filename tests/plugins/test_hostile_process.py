@@ -214,6 +214,38 @@ def test_a_fence_in_another_thread_leaves_signals_alone() -> None:
         assert pool.submit(work).result() == "done"
 
 
+FORKS = """
+import os
+from dfw import ComponentConfig, Loss
+
+class Forks(Loss):
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+
+    def forward(self, inputs):
+        if inputs.progress.step == {step}:
+            os.fork()
+        return inputs.render.colour.mean()
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "who"), [(0, "losses.forks (acme-forks/forks, acme-forks 0.3)"), (2, "a component of this run")]
+)
+def test_a_component_that_copies_the_process_makes_no_second_run(
+    site: Path, step: int, who: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = FORKS.replace("{step}", str(step))
+    write_package(site, "acme-forks", "0.3", "[dfw.loss]\nforks = acme_forks:Forks\n", {"acme_forks": source})
+    code, _, err = dfw("run", "tiny.yaml", "losses.forks.type=acme-forks/forks", capsys=capfd)
+    assert code == 0
+    assert os.WEXITSTATUS(os.wait()[1]) == 1
+    assert (err + capfd.readouterr().err).count(f"ERROR: {who} has copied this process (os.fork); the copy, process ") == 1
+    rows = [json.loads(line)["step"] for line in (only_run() / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [0, 1, 2, 3]
+
+
 RAISES = """
 from dfw import ComponentConfig, Loss
 

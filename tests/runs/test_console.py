@@ -25,7 +25,12 @@ def test_split_is_shares_of_the_whole():
     assert split_text(seconds) == "render 50 %, guidance 25 %, backward 25 %, optimizer 0 %"
 
 
-def test_lines_tell_prompt_progress_and_files(tmp_path):
+@pytest.mark.parametrize("forced", [None, "1"])
+def test_lines_tell_prompt_progress_and_files(tmp_path, monkeypatch, forced):
+    """Also in a log file of a service that sets FORCE_COLOR, where rich takes every file for a terminal."""
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    if forced:
+        monkeypatch.setenv("FORCE_COLOR", forced)
     out = io.StringIO()
     listener = ConsoleListener(Console(file=out, width=200, highlight=False), lines_every=0.0)
     listener.dfw_run_started(RunStarted(Path("runs/x"), CONFIG, 2, {}))
@@ -40,6 +45,8 @@ def test_lines_tell_prompt_progress_and_files(tmp_path):
     assert "step 2/2  0 s left  opacity 0.250  render 75 %" in text
     assert "finished after 1 min 01 s" in text
     assert str(tmp_path / "mesh.glb") in text
+    assert "\x1b" not in text
+    assert "\r" not in text
 
 
 @pytest.mark.slow

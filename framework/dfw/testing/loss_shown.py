@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import torch
@@ -58,6 +59,11 @@ class ShownToLoss(ShownStep[Loss], GroupChecks[Loss], StateChecks[Loss], DtypeCh
     def trained_elsewhere(self, made: Loss) -> Iterable[nn.Parameter]:
         """What the loss's own optimisers step."""
         return [p for optimizer in made.optimizers().values() for group in optimizer.param_groups for p in group["params"]]
+
+    def restore_optimizers(self, used: Loss, restored: Loss) -> None:
+        """As a checkpoint does."""
+        for key, optimizer in used.optimizers().items():
+            restored.optimizers()[key].load_state_dict(deepcopy(optimizer.state_dict()))
 
     def draws(self, made: Loss) -> bool:
         """Whether the loss takes random numbers from its generator."""
