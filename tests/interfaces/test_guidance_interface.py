@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from dfw import Conditioning, GuidanceError, NoiseSchedule, PromptError
+from dfw.interfaces.predictions import PREDICTIONS
 from dfw_guidance.gaussian import Gaussian
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -149,3 +150,19 @@ def test_joining_conditionings_keeps_the_order() -> None:
 def test_a_wrong_configuration_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gaussian(**options)
+
+
+@pytest.mark.parametrize(("name", "output"), [("epsilon", 2.0), ("v_prediction", 0.4), ("sample", 1.0), ("flow", 1.0)])
+def test_every_prediction_type_says_what_the_noise_is(name: str, output: float) -> None:
+    """z = 1 and eps = 2 at alpha = 0.6, sigma = 0.8: v is 1.2 - 0.8, a flow 2 - 1, and the noisy number 0.6 + 1.6."""
+    z, eps, alpha, sigma = (torch.tensor(value, dtype=torch.float64) for value in (1.0, 2.0, 0.6, 0.8))
+    meaning = PREDICTIONS[name]
+    assert float(meaning.output(z, eps, alpha, sigma)) == pytest.approx(output)
+    assert float(meaning.noise(torch.tensor(output, dtype=torch.float64), torch.tensor(2.2), alpha, sigma)) == pytest.approx(2.0)
+
+
+def test_the_names_are_those_of_diffusers() -> None:
+    import diffusers
+
+    for name in ("epsilon", "v_prediction", "sample"):
+        assert diffusers.DDIMScheduler(prediction_type=name).config.prediction_type in PREDICTIONS

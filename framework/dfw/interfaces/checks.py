@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from dfw.errors import ContractError
 from dfw.interfaces.component import Component, name_of
 from dfw.interfaces.data import (
-    PREDICTION_TYPES,
     CameraBatch,
     Conditioning,
     FieldSample,
@@ -26,6 +25,7 @@ from dfw.interfaces.data import (
     Views,
     Wording,
 )
+from dfw.interfaces.predictions import PREDICTIONS
 
 GUIDANCE_FACTS = ("schedule", "space", "resolution", "channels", "latent_resolution")
 """Attributes that every guidance sets in its constructor."""
@@ -125,8 +125,8 @@ def check_guidance(guidance: Any) -> None:
             raise broken(guidance, f"self.{fact} is {value!r}, not a whole number above 0")
     if guidance.space not in ("pixel", "latent"):
         raise broken(guidance, f"self.space is {guidance.space!r}, not 'pixel' or 'latent'")
-    if guidance.prediction_type not in PREDICTION_TYPES:
-        raise broken(guidance, f"self.prediction_type is {guidance.prediction_type!r}, not one of {', '.join(PREDICTION_TYPES)}")
+    if guidance.prediction_type not in PREDICTIONS:
+        raise broken(guidance, f"self.prediction_type is {guidance.prediction_type!r}, not one of {', '.join(PREDICTIONS)}")
 
 
 def check_conditioning(guidance: Component, texts: Sequence[str], found: object) -> None:

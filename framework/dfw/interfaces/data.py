@@ -22,18 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfw.interfaces.pictures import depth_picture, normal_picture
-
-PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
-"""What a network may put out; `Guidance.noise_of` and `Guidance.target` say what each means."""
-PREDICTION_TYPES: tuple[str, ...] = get_args(PredictionType)
-"""The same as values."""
 
 
 class Record:

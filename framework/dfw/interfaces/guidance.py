@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from dfw.errors import GuidanceError
 from dfw.interfaces.checks import check_prediction, check_untouched, version_of
 from dfw.interfaces.component import Component, name_of
-from dfw.interfaces.data import CameraBatch, Conditioning, NoiseSchedule, PredictionType, RenderOutput
+from dfw.interfaces.data import CameraBatch, Conditioning, NoiseSchedule, RenderOutput
+from dfw.interfaces.predictions import PREDICTIONS
 
 
 class Guidance(Component, nn.Module, ABC):
@@ -33,8 +34,8 @@ class Guidance(Component, nn.Module, ABC):
     """C, of the space noise is added in."""
     latent_resolution: int
     """h = w, of the space noise is added in; equals `resolution` for pixel models."""
-    prediction_type: PredictionType = "epsilon"
-    """What the network puts out."""
+    prediction_type: str = "epsilon"
+    """What the network puts out: `epsilon`, `v_prediction`, `sample` or `flow` (`dfw.interfaces.predictions`)."""
 
     @classmethod
     def sees(cls, config: Any) -> int:
@@ -99,37 +100,12 @@ class Guidance(Component, nn.Module, ABC):
         return self.noise_of(output, noisy, timestep)
 
     def noise_of(self, output: Tensor, noisy: Tensor, timestep: Tensor) -> Tensor:
-        """eps (B, C, h, w) for a network's `output` at `noisy`, as `prediction_type` says.
-
-        epsilon: as is. v (Salimans and Ho 2022): v = alpha eps - sigma z, so eps = alpha v + sigma z_t.
-        x0: eps = (z_t - alpha x0)/sigma. flow (Liu et al. 2023): v = eps - x0, so eps = (z_t + alpha v)/(alpha + sigma).
-        """
-        if self.prediction_type == "epsilon":
-            return output
-        alpha, sigma = self.schedule.at(timestep, noisy)
-        match self.prediction_type:
-            case "v_prediction":
-                return alpha * output + sigma * noisy
-            case "flow":
-                return (noisy + alpha * output) / (alpha + sigma)
-            case "sample":
-                return (noisy - alpha * output) / sigma
+        """eps (B, C, h, w) for a network's `output` at `noisy`, as `prediction_type` says."""
+        return PREDICTIONS[self.prediction_type].noise(output, noisy, *self.schedule.at(timestep, noisy))
 
     def target(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """What a perfect network would put out for `clean` (B, C, h, w) under `noise`: the diffusion objective compares with it.
-
-        epsilon: eps. v (Salimans and Ho 2022): alpha eps - sigma z. x0: z. flow (Liu et al. 2023): eps - z.
-        """
-        alpha, sigma = self.schedule.at(timestep, clean)
-        match self.prediction_type:
-            case "epsilon":
-                return noise
-            case "v_prediction":
-                return alpha * noise - sigma * clean
-            case "sample":
-                return clean
-            case "flow":
-                return noise - clean
+        """What a perfect network puts out for `clean` (B, C, h, w) under `noise`: the diffusion objective compares with it."""
+        return PREDICTIONS[self.prediction_type].output(clean, noise, *self.schedule.at(timestep, clean))
 
     def adapter(self, rank: int, generator: torch.Generator) -> Adapter:
         """A new trainable predictor on top of the model: feature `adapter`. It starts as the model itself, for any camera.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dfw.interfaces.data import Conditioning
 from dfw.interfaces.guidance import Guidance
+from dfw.interfaces.predictions import PREDICTIONS
 from dfw.testing.compare import require_same
 from dfw.testing.guidance_shown import ShownToGuidance
 from dfw.testing.outcomes import Skip, require
@@ -16,26 +17,23 @@ class PredictionChecks(ShownToGuidance):
     """For any guidance."""
 
     def test_predict_noise_follows_the_prediction_type(self) -> None:
-        """`predict_noise` is what the network's output means: eps, alpha v + sigma z_t, (z_t - alpha x0)/sigma, z_t + alpha v."""
+        """`predict_noise` is what the output means: of a perfect output (`target`) `noise_of` finds the very noise."""
         guidance = self._guidance()
         timestep, noisy = self._timesteps(guidance, 3), self._noisy(guidance, 3)
         text = self._asked(guidance, [0, 0, 0])
-        kinds = ("epsilon", "v_prediction", "sample", "flow")
-        promise = f"prediction_type is one of {', '.join(kinds)}"
-        require(guidance.prediction_type in kinds, promise, f"it is {guidance.prediction_type!r}", "Write one of them")
+        promise = f"prediction_type is one of {', '.join(PREDICTIONS)}"
+        require(guidance.prediction_type in PREDICTIONS, promise, f"it is {guidance.prediction_type!r}", "Write one of them")
         with torch.no_grad():
             output = guidance.predict(noisy, timestep, text)
-            noise = guidance.predict_noise(noisy, timestep, text)
-        alpha, sigma = guidance.schedule.at(timestep, noisy)
-        meanings = {
-            "epsilon": output,
-            "v_prediction": alpha * output + sigma * noisy,
-            "sample": (noisy - alpha * output) / sigma,
-            "flow": noisy + alpha * output,
-        }
-        expected = {"noise": meanings[guidance.prediction_type]}
+            found = guidance.predict_noise(noisy, timestep, text)
+            clean, noise = self._noisy(guidance, 3, seed=1), self._noisy(guidance, 3, seed=2)
+            seen = guidance.add_noise(clean, noise, timestep)
+            back = guidance.noise_of(guidance.target(clean, noise, timestep), seen, timestep)
+            meant = PREDICTIONS[guidance.prediction_type].noise(output, noisy, *guidance.schedule.at(timestep, noisy))
         promise = f"predict_noise reads predict's output as {guidance.prediction_type}"
-        require_same(expected, {"noise": noise}, self.tolerance, promise, "Leave predict_noise as it is inherited")
+        require_same({"noise": meant}, {"noise": found}, self.tolerance, promise, "Leave predict_noise as it is inherited")
+        promise = "noise_of finds the noise in target's perfect output"
+        require_same({"noise": noise}, {"noise": back}, 1e-3, promise, "Leave noise_of and target as they are inherited")
 
     def test_predicts_the_noise(self) -> None:
         """Of much noise most is found: turned around in z_t, it turns around in the output, channel by channel.
