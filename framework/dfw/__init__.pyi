@@ -3,6 +3,8 @@ from .api import build as build
 from .api import open as open
 from .api import run as run
 from .api import trainer as trainer
+from .config.paths import LocalPath as LocalPath
+from .config.paths import path_or_name as path_or_name
 from .config.schedules import Progress as Progress
 from .config.schedules import Ramp as Ramp
 from .config.schedules import Schedule as Schedule

@@ -138,8 +138,11 @@ class Composition:
         geometry, renderer, cameras, losses = self.geometry(), self.renderer(), self.cameras(), self.losses()
         return Parts(geometry, renderer, cameras, self.prompter(), self.guidances(), losses)
 
-    def resolved(self) -> RunConfig:
-        """Returns the configuration with qualified names and every default written out, as `resolved.yaml` holds it."""
+    def resolved(self, defaults: bool = True) -> RunConfig:
+        """Returns the configuration with qualified names and every default written out, as `resolved.yaml` holds it.
+
+        Without `defaults` a component has only the options that were given, as in `config.yaml`. Paths are absolute in both.
+        """
         tree: dict[str, Any] = self.config.model_dump(mode="json", by_alias=True)
         for path, part in {**self.chosen, **self.resting}.items():
             node: Any = tree
@@ -147,7 +150,7 @@ class Composition:
                 node = node[key]
             last: Any = int(path[-1]) if isinstance(node, list) else path[-1]
             stays = {key: value for key, value in node[last].items() if key in KINDS[part.entry.kind].reserved}
-            node[last] = stays | part.written()
+            node[last] = stays | part.written(defaults)
         return RunConfig.model_validate(tree)
 
 

@@ -97,9 +97,9 @@ def test_the_same_name_of_another_distribution_is_another_type():
     assert load_config("base.yaml", ["geometry.type=nerf"]).geometry.options == {"radius": 1.5}
 
 
-def test_keys_that_yaml_reads_as_numbers_or_truth_values_are_words():
+def test_keys_are_words_as_they_are_written():
     config = load_config(write("x.yaml", BASE.replace("  sds:", "  2: {type: sds}\n  true: {type: sds}\n  sds:")))
-    assert set(config.losses) == {"2", "True", "sds", "orientation"}
+    assert set(config.losses) == {"2", "true", "sds", "orientation"}
 
 
 def test_nested_types_follow_the_same_rule():
@@ -143,7 +143,7 @@ def test_values_in_python_are_a_configuration_too():
     config = load_with_provenance(values, ["trainer.steps=8"], changes).config
     assert (config.trainer.steps, config.geometry.type, config.geometry.options) == (7, "image", {})
     assert config.start is not None
-    assert config.start.run == "a/b"
+    assert config.start.run == str(Path.cwd() / "a/b")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_values_in_python_are_a_configuration_too():
             "argument: trainer.steps: must be greater than 0 (is 0)",
         ),
         ({"extends": "bases.yaml"}, {}, "bases.yaml: no such file"),
-        ({"extends": "base.yaml"}, {"seed": object()}, "argument: seed: Value 'object' is not a supported primitive type"),
+        ({"extends": "base.yaml"}, {"seed": object()}, "argument: seed: must be a valid integer (is <object object at"),
     ],
 )
 def test_a_mistake_in_python_names_the_argument(values: dict[str, object], changes: dict[str, object], expected: str):

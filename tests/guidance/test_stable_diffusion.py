@@ -210,19 +210,24 @@ def test_a_text_beyond_the_context_is_refused(model: StableDiffusion) -> None:
 
 def test_unknown_words_are_named_with_the_known_ones(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "small")
-    table = {"words": ["a", "on", "view", "front"], "kinds": ["car", "cube"], "colours": ["red", "blue"], "solids": ["cube"]}
+    table = {
+        "words": ["a", "on", "view", "front"],
+        "kinds": ["car", "cube"],
+        "colours": ["red", "blue"],
+        "near": {"cube": ["box"]},
+    }
     (folder / "vocabulary.json").write_text(json.dumps(table), encoding="utf-8")
     model = load(folder)
     assert len(model.encode_text(["", "A red car, front view", "a blue cube on a red car"])) == 3
     with pytest.raises(PromptError) as caught:
-        model.encode_text(["a red unicorn, front view", "a rad car"])
+        model.encode_text(["a red unicorn, front view", "a rad box"])
     message = str(caught.value)
     for part in (
         "'unicorn'",
         "'rad' (did you mean 'red'?)",
-        "car, cube in red, blue",
-        "a red cube on a blue cube",
-        "guidance.model=sd21-base",
+        "'box' (the nearest is 'cube')",
+        "It makes a car, cube in red, blue and other plain colours",
+        'dfw run dreamfusion-sd prompt="..."',
     ):
         assert part in message
     assert "'front'" not in message

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 from toy_components import TOY, Bend, Box, Tracer, built
 
 from dfw import __version__
 from dfw.compose import compose
 from dfw.config.load import load_config, load_with_provenance, shipped_names, to_yaml
 from dfw.config.settings import RunConfig
+from dfw.config.yaml_text import read_yaml
 from dfw.errors import ConfigError, GuidanceError, PluginError
 from dfw.plugins.registry import registry as installed
 
@@ -99,7 +99,7 @@ def test_ramps_survive_resolving():
             ["geometry.radius=big"],
             "override 'geometry.radius=big': geometry.radius: must be a valid number (is 'big') (acme/box 0.3)",
         ),
-        (["renderer.shading.normals=no"], "renderer.shading.normals: must be 'none' or 'analytic' (is False) (acme/tracer 0.3)"),
+        (["renderer.shading.normals=no"], "renderer.shading.normals: must be 'none' or 'analytic' (is 'no') (acme/tracer 0.3)"),
         (["losses.bend.sharpnes=1"], "losses.bend.sharpnes: unknown key, did you mean 'sharpness'? (acme/bend 0.3)"),
         (["losses.bend.sharpness={from: 1, to: 0, ease: log}"], "losses.bend.sharpness.ease: log needs values above 0"),
     ],
@@ -188,7 +188,7 @@ def test_requirements_are_checked_before_any_component_is_looked_for():
 
 
 def test_composing_works_without_provenance():
-    tree = OmegaConf.to_container(OmegaConf.create(TEXT))
+    tree = read_yaml(TEXT)[0]
     tree["geometry"]["radus"] = 1
     with pytest.raises(ConfigError) as caught:
         compose(RunConfig.model_validate(tree), TOY)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Feeds malformed configurations, overrides and command lines to `dfw config validate` and `dfw config show`, in its own process.
 
-    python fuzz.py [COUNT] [--seed N] [--keep DIR] [--seconds S]
+    python fuzz.py [COUNT] [--seed N] [--keep DIR] [--seconds S] [--no-fixed]
 
-COUNT cases (default 5,000), among them a fixed list of known poison (YAML bombs, anchors that contain themselves, deep nesting, NUL bytes,
-surrogates, numbers of 5,000 digits, circles of extends and of interpolations, 10 MB files ...). Each is the same call as the command's,
-`dfw.cli.main.main([...])`, under a limit of time and memory. What must hold: exit code 0, 2 or 3; where it is not 0, exactly one message and
-no traceback; never longer than S seconds of processor time (default 10), never more than 3 GB; nothing of the environment in what is printed.
-Exits 0 when all of that holds. Finds `dfw` on PATH.
+COUNT cases (default 5,000), the fixed ones of malformed.py among them. Each is the same call as the command's,
+`dfw.cli.main.main([...])`, under a limit of time and memory. What must hold: exit code 0, 2 or 3; where it is not 0, a message of at
+most 15 lines and 4,000 characters, and no traceback; where `show` ends with 0, what it printed is a configuration that it prints the
+same way; no control character and nothing of the environment in what is printed; never longer than S seconds of processor time
+(default 10), never more than 3 GB. Exits 0 when all of that holds. Finds `dfw` on PATH.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import contextlib
 import io
 import json
 import os
-import random
 import resource
 import shutil
 import signal
@@ -29,572 +28,44 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from processes import FIELD, with_dfws_python
+from processes import with_dfws_python
 
-with_dfws_python()
-SECRET = "s3cr3t-7f1c"
+if __name__ == "__main__":
+    with_dfws_python()
 
-ATOMS = [
-    None,
-    True,
-    False,
-    0,
-    -1,
-    1,
-    0.5,
-    -0.0,
-    1e308,
-    1e-320,
-    float("inf"),
-    float("-inf"),
-    float("nan"),
-    2**31,
-    2**63,
-    2**64,
-    10**30,
-    -(10**30),
-    "",
-    " ",
-    "a",
-    "None",
-    "nan",
-    "1e3",
-    "on",
-    "~",
-    "\n",
-    "\t",
-    "é",
-    "日本語",
-    "\u202e",
-    "\u0000",
-    "\ud800",
-    "\x1b[31m",
-    "{prompt}",
-    "{0}",
-    "{x.y}",
-    "%s%n",
-    "${prompt}",
-    "${seed}",
-    "${nope}",
-    "${",
-    "${}",
-    "${a.b.c}",
-    "${oc.env:HOME}",
-    "${oc.env:NOPE}",
-    "${oc.decode:'['}",
-    "${oc.select:prompt}",
-    "${.}",
-    "${..}",
-    "${oc.create:{a: 1}}",
-    "???",
-    "../../etc/passwd",
-    "/etc/passwd",
-    "dreamfw/nerf",
-    "dreamfw/",
-    "/nerf",
-    "a/b/c",
-    "nerf\n",
-    "local/x",
-    "x" * 5000,
-    [],
-    [[]],
-    [1, [2, [3]]],
-    {},
-    {"a": {}},
-    {"type": "nerf"},
-    {"type": None},
-    {"type": ["nerf"]},
-    {"type": 3},
-    {"from": 1, "to": 2},
-    {"from": 1},
-    {"from": "a", "to": []},
-    {"from": 1, "to": 2, "start": 5, "end": 1},
-    {"from": 1, "to": 2, "unit": "step", "end": 10**9},
-    {"from": float("nan"), "to": float("nan"), "ease": "log"},
-    [1, 2],
-    [2, 1],
-    ["a", "b"],
-    [float("nan"), 1],
-    {"": 1},
-    {1: 2},
-    {"a.b": 1},
-    {"__class__": 1},
-]
-TEXTS = [  # values as YAML or override text
-    "9" * 5000,
-    "-" + "9" * 5000,
-    "0x",
-    "0x_",
-    "0b",
-    "0b_",
-    "1_",
-    "_1",
-    "1__0",
-    "0o8",
-    "1:60:60",
-    "190:20:30.15",
-    "2001-99-99",
-    "2001-12-14t21:59:43.10-05:00",
-    "2024-02-30 25:00:00",
-    "!!python/object/apply:os.system [id]",
-    "!!binary Zm9v",
-    "!!binary ä",
-    "!!set {a, b}",
-    "!!omap [a: 1]",
-    "!!pairs [a: 1]",
-    "!!float x",
-    "!!int x",
-    "!!int ''",
-    "!!bool x",
-    "!!timestamp x",
-    "!!null x",
-    "!!map x",
-    "!!seq x",
-    "!!str [a]",
-    "!x y",
-    "!<tag:yaml.org,2002:float> [1]",
-    "&a [*a]",
-    "&a {b: *a}",
-    "*a",
-    "&a",
-    "<<",
-    "{<<: 1}",
-    "{<<: [1]}",
-    "{<<: *x}",
-    "? a",
-    "? [a]\n: b",
-    "{[a]: b}",
-    "{{a}}: b",
-    "{a: b",
-    "[a, b",
-    "'",
-    '"',
-    '"\\x"',
-    '"\\ud800"',
-    '"\\0"',
-    '"\\U00110000"',
-    "|",
-    ">",
-    "@",
-    "`",
-    "%",
-    "%YAML 9.9",
-    "--- a\n--- b",
-    "...",
-    "#",
-    ": :",
-    "a: b: c",
-    "-",
-    "- -",
-    "?",
-    "\t",
-    "[" * 200,
-    "[" * 900 + "]" * 900,
-    "{a: " * 300 + "}" * 300,
-    "${",
-    "${}",
-    "${{}}",
-    "${a",
-    "${a:",
-    "${a:}",
-    "${oc.env}",
-    "${oc.env:}",
-    "${oc.env:A,B,C}",
-    "${oc.decode:x}",
-    "${oc.decode:${oc.decode:1}}",
-    "${oc.deprecated:x}",
-    "${oc.dict.keys:losses}",
-    "${oc.dict.values:losses}",
-    "${oc.create:[]}",
-    "${losses}",
-    "${geometry}",
-    "\\${a}",
-    "\\\\${a}",
-    "${'a'}",
-    "${a[0]}",
-    "${a[b]}",
-    "${[}",
-    "${prompt}${prompt}",
-    "$",
-    "$$",
-    "${-1}",
-    "${1}",
-    "${a b}",
-    "${ a }",
-    "${:}",
-    "${..prompt}",
-    "${...prompt}",
-    "${....................prompt}",
-    "${fuzz:1}",
-    ".nan",
-    ".inf",
-    "-.inf",
-    "1e400",
-    "1e-400",
-    "NaN",
-    "inf",
-    "1" * 400 + ".5",
-    "0.1.2",
-    "+",
-    "+1",
-    "1e",
-    "e1",
-    "١",
-    "½",
-    "²",
-    "on",
-    "null",
-    "Null",
-    "~",
-    "=",
-    "==",
-]
-FORMULAS = [
-    "9**9**9**9",
-    "(" * 90 + "1" + ")" * 90,
-    "(" * 99 + "sigma" + ")" * 99,
-    "-" * 199 + "1",
-    "__import__('os').system('id')",
-    "sigma.__class__",
-    "sigma[0]",
-    "lambda: 1",
-    "[x for x in ()]",
-    "exec('1')",
-    "sqrt",
-    "sqrt()",
-    "sqrt(sigma, sigma)",
-    "min(sigma)",
-    "1/0",
-    "0/0",
-    "log(0)",
-    "log(-1)",
-    "sqrt(-1)",
-    "1e400",
-    "1e29**1e29",
-    "True",
-    "None",
-    "...",
-    "'a'",
-    "b'a'",
-    "1j",
-    "0x10",
-    "0b1",
-    "1_000",
-    "sigma if sigma else 1",
-    "sigma := 1",
-    "sigma @ sigma",
-    "sigma // 1",
-    "sigma % 1",
-    "~sigma",
-    "not sigma",
-    "+sigma",
-    "sigma < 1",
-    "sigma and 1",
-    "f'{sigma}'",
-    "f'{__import__(\"os\")}'",
-    "*sigma",
-    "sqrt(*sigma)",
-    "sqrt(x=sigma)",
-    "sqrt(sqrt(sqrt(sqrt(sigma))))",
-    "\x00",
-    "sigma\x00",
-    "\ud800",
-    "sigma #",
-    "sigma\n+1",
-    "sigma;1",
-    "",
-    " ",
-    "ｓigma",
-    "sıgma",
-    "alpha" * 30,
-    "1" * 199,
-    "max(" * 40 + "1",
-    "1if 1else 2",
-    "sigma" + "**2" * 60,
-    "sigma" + "+sigma" * 32,
-    "await sigma",
-    "yield",
-    "abs(abs)",
-    "exp(exp(exp(exp(exp(1)))))",
-    "sigma**-9999",
-    "-sigma",
-    "sigma-1",
-]
+from malformed import SECRET, Case, RandomCases, fixed_cases
+
+MEMORY = 3 * 2**30
+BATCH = 500  # cases of one fork: what one of them leaves behind in the process cannot spoil more than these
 
 
-def poison(folder: Path) -> list[tuple[str, list[str]]]:
-    """Named cases: files written into `folder`, and the arguments."""
-    cases: list[tuple[str, list[str]]] = []
-
-    def add(name: str, content: str | bytes, *more: str) -> None:
-        path = folder / f"{name}.yaml"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
-        cases.append((f"poison:{name}", [str(path), *more]))
-
-    good = FIELD
-    laughs = "a0: &a0 [lol, lol]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9))
-    add("billion-laughs", good + laughs)
-    add(
-        "billion-laughs-mappings",
-        good
-        + "b0: &b0 {k: v}\n"
-        + "".join(f"b{i}: &b{i} {{{', '.join(f'k{j}: *b{i - 1}' for j in range(9))}}}\n" for i in range(1, 9)),
-    )
-    add(
-        "laughs-small",
-        good + "a0: &a0 [lol, lol]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 5)),
-    )
-    add("anchor-in-itself-list", good + "x: &x [*x]\n")
-    add("anchor-in-itself-mapping", good + "x: &x {y: *x}\n")
-    add("anchor-in-itself-losses", good.replace("losses:", "losses: &l\n  again: *l"))
-    add("merge-key", good + "x: &x {a: 1}\ny: {<<: *x}\n")
-    add("merge-key-itself", good + "x: &x {<<: *x}\n")
-    for depth in (100, 400, 1000, 5000, 100000):
-        add(f"nested-lists-{depth}", good + "x: " + "[" * depth + "]" * depth + "\n")
-        add(f"nested-open-{depth}", good + "x: " + "[" * depth)
-        add(f"nested-mappings-{depth}", good + "x: " + "{a: " * depth + "1" + "}" * depth + "\n")
-    add("nested-blocks-900", good + "x:\n" + "".join(" " * (i + 1) + "a:\n" for i in range(900)))
-    add("duplicate-keys", good + "seed: 1\nseed: 2\n")
-    add("duplicate-losses", good.replace("  opacity:", "  sds: {}\n  opacity:"))
-    add("latin-1", good.replace("a coin", "ein hübscher Ball").encode("latin-1"))
-    add("utf-16", good.encode("utf-16"))
-    add("bom", "\ufeff" + good)
-    add("nul", good.replace("a coin", "a\0coin"))
-    add("nul-escaped-prompt", good.replace("prompt: a coin", 'prompt: "a\\0coin"'))
-    add("surrogate-prompt", good.replace("prompt: a coin", 'prompt: "a\\ud800coin"'))
-    add("surrogate-raw", good.replace("a coin", "a\ud800coin"))
-    add("escape-prompt", good.replace("prompt: a coin", 'prompt: "a\\e[2J\\a coin"'))
-    add("nul-output", good + 'output: "a\\0b"\n')
-    add("binary", bytes(range(256)) * 50)
-    add("empty", "")
-    add("only-comment", "# nothing\n")
-    add("scalar", "a red mushroom\n")
-    add("list", "- a\n- b\n")
-    add("two-documents", good + "---\nseed: 3\n")
-    add("tabs", good.replace("  resolution", "\tresolution"))
-    add("crlf", good.replace("\n", "\r\n"))
-    add("yaml-python-tag", good + "x: !!python/object/apply:os.system [id]\n")
-    add("10mb-comment", good + "# " + "x" * 10_000_000 + "\n")
-    add("10mb-prompt", good.replace("prompt: a coin", "prompt: " + "a coin " * 1_400_000))
-    add("1mb-keys", good + "".join(f"k{i}: {i}\n" for i in range(40_000)))
-    add(
-        "100k-losses",
-        good + "losses: {" + ", ".join(f"l{i}: {{type: opacity}}" for i in range(3_000)) + "}\n"
-        if False
-        else good.replace("losses:\n", "losses:\n" + "".join(f"  l{i}: {{type: dreamfw/opacity}}\n" for i in range(2_000))),
-    )
-    add("digits-5000", good + "seed: " + "9" * 5000 + "\n" if False else good.replace("seed: 0", "seed: " + "9" * 5000))
-    add("date-99", good.replace("seed: 0", "seed: 2001-99-99"))
-    add("hex-empty", good.replace("seed: 0", "seed: 0x_"))
-    add("float-us", good.replace("seed: 0", "seed: ._"))
-    add("sexagesimal", good.replace("seed: 0", "seed: 1:60:60"))
-    add("key-null", good + "? \n: 1\n")
-    add("key-list", good + "? [a, b]\n: 1\n")
-    add("key-mapping", good + "? {a: b}\n: 1\n")
-    add("key-date", good + "2001-12-14: 1\n")
-    add("key-bytes", good + "!!binary Zm9v: 1\n")
-    add("key-float", good + "1.5: 1\n.nan: 2\n")
-    add("extends-self", good + "extends: extends-self.yaml\n")
-    add("extends-a", "extends: extends-b.yaml\n")
-    add("extends-b", "extends: extends-a.yaml\n")
-    add("extends-passwd", "extends: ../../../../../../../etc/passwd\n")
-    add("extends-shadow", "extends: /etc/shadow\n")
-    add("extends-dir", "extends: .\n")
-    add("extends-null-byte", 'extends: "a\\0b"\n')
-    add("extends-dev-null", "extends: /dev/null\n")
-    add("extends-proc-mem", "extends: /proc/self/mem\n")
-    add("extends-long", f"extends: {'a' * 5000}\n")
-    add("extends-long-yaml", f"extends: {'a' * 5000}.yaml\n")
-    add("extends-list", "extends: [a, b]\n")
-    add("extends-interpolated", "extends: ${oc.env:HOME}\n")
-    add("extends-home", "extends: ~nobodyhere/x.yaml\n")
-    add("extends-surrogate", 'extends: "\\ud800.yaml"\n')
-    for i in range(1200):
-        (folder / f"chain{i}.yaml").write_text(f"extends: chain{i + 1}.yaml\n")
-    (folder / "chain1200.yaml").write_text(good)
-    cases.append(("poison:extends-chain-1200", [str(folder / "chain0.yaml")]))
-    add("interpolation-circle-2", good.replace("prompt: a coin", "prompt: ${name2}\nname2: ${prompt}"))
-    add("interpolation-circle-self", good.replace("prompt: a coin", "prompt: ${prompt}"))
-    add(
-        "interpolation-circle-names",
-        good.replace("prompt: a coin\n", "prompt: ${negative_prompt}\nnegative_prompt: ${output}\noutput: ${prompt}\n"),
-    )
-    add(
-        "interpolation-bomb",
-        good.replace("prompt: a coin", "prompt: ${views.template}${views.template}").replace(
-            "views: {mode: none}",
-            "views: {mode: none, template: '"
-            + "${negative_prompt}" * 20
-            + "'}\nnegative_prompt: '"
-            + "${output}" * 40
-            + "'\noutput: '"
-            + "x" * 20000
-            + "'",
-        ),
-    )
-    add("interpolation-node", good.replace("prompt: a coin", "prompt: ${losses}"))
-    add("interpolation-env", good.replace("prompt: a coin", "prompt: ${oc.env:DFW_FUZZ_SECRET}"))
-    add("interpolation-in-key", good + "${prompt}: 1\n")
-    add("interpolation-malformed", good.replace("prompt: a coin", "prompt: '${'"))
-    add("interpolation-resolver", good.replace("prompt: a coin", "prompt: ${nosuch:1}"))
-    add("interpolation-decode", good.replace("prompt: a coin", "prompt: ${oc.decode:'[' }"))
-    add("interpolation-deep", good.replace("prompt: a coin", "prompt: " + "${oc.decode:" * 300 + "1" + "}" * 300))
-    add("missing-mark", good.replace("prompt: a coin", "prompt: ???"))
-    add("plugins-bad", good + "plugins: ['@@@', '', 'a b c', 'dreamfw>=99', \"x; python_version<'2'\"]\n")
-    add("plugins-url", good + "plugins: ['x @ file:///etc/passwd']\n")
-    add("device-newline", good.replace("device: cpu", 'device: "cpu\\n"'))
-    add("device-huge", good.replace("device: cpu", "device: cuda:99999999999999999999"))
-    add("device-arabic", good.replace("device: cpu", "device: cuda:١"))
-    add("name-dots", good.replace("name: crash", "name: ..")), add("name-slash", good.replace("name: crash", "name: a/b"))
-    (
-        add("name-newline", good.replace("name: crash", 'name: "a\\n"')),
-        add("name-long", good.replace("name: crash", f"name: {'a' * 5000}")),
-    )
-    (
-        add("steps-huge", good.replace("steps: 12", f"steps: {10**40}")),
-        add("steps-float", good.replace("steps: 12", "steps: 1e400")),
-    )
-    add("width-huge", good.replace("width: 16,", f"width: {10**18},"))
-    add("levels-huge", good.replace("levels: 2", f"levels: {10**12}"))
-    add("log2-huge", good.replace("log2_size: 8", f"log2_size: {10**6}"))
-    add("betas-nan", good + "optimizer: {betas: [.nan, .nan], eps: .nan, lr: .nan}\n")
-    add("weight-nan", good.replace("weight: 0.3}}", "weight: .nan}}").replace("opacity, weight: 0.3", "opacity, weight: .nan"))
-    add("groups-dots", good + "optimizer: {groups: {'': {lr: 1}, '.': {lr: 1}, '..': {lr: 1}}}\n")
-    for number, formula in enumerate(FORMULAS):
-        add(f"formula-{number}", good.replace("guidance_scale: 1}", "guidance_scale: 1, weighting: " + json.dumps(formula) + "}"))
-    missing = str(folder / "nope.yaml")
-    for arguments in (
-        [missing], [""], [" "], ["."], ["/"], ["/dev/null"], ["a" * 5000], ["a" * 5000 + ".yaml"], ["\udcff"], ["\udcff.yaml"], ["~"], ["~nobodyhere/x"], ["-"], ["--"], ["=", "="], ["dreamfusion="],
-        ["dreamfusion", "prompt=\udcff"], ["dreamfusion", "=x"], ["dreamfusion", "."], ["dreamfusion", ".=1"], ["dreamfusion", "a..b=1"], ["dreamfusion", "extends=x"], ["dreamfusion", "extends.a=x"], ["dreamfusion", "losses=1"],
-        ["dreamfusion", "losses={}"], ["dreamfusion", "losses.sds={}"], ["dreamfusion", "losses.sds=[]"], ["dreamfusion", "geometry=null"], ["dreamfusion", "prompt.x=1"], ["dreamfusion", "prompt=x", "prompt.y=1", "prompt=z"], ["dreamfusion", "a" * 3000 + "=1"],
-        ["dreamfusion", ".".join("a" * 1) + ".a" * 2000 + "=1"], ["dreamfusion", "geometry" + ".a" * 900 + "=1"], ["dreamfusion", "--plugin", "/etc/passwd"], ["dreamfusion", "--plugin", "\udcff.py"], ["dreamfusion", "--plugin", "a" * 5000 + ".py"], ["dreamfusion", "--block", "dreamfw"], ["dreamfusion", "--block", ""], ["dreamfusion", "--block", "\udcff"], ["dreamfusion", "--nope"], ["dreamfusion", "--plugin"],
-    ):  # fmt: skip
-        cases.append((f"line:{' '.join(arguments)[:60]!r}", arguments))
-    return cases
-
-
-class Fuzzer:
-    def __init__(self, folder: Path, seed: int) -> None:
-        import yaml
-
-        self.folder, self.random, self.yaml = folder, random.Random(seed), yaml
-        from dfw.config.load import shipped_directory
-
-        self.texts = [p.read_text() for p in sorted(shipped_directory().glob("*.yaml"))] + [FIELD] * 6
-        self.trees = [yaml.safe_load(text) for text in self.texts]
-
-    def case(self, number: int) -> tuple[str, list[str]]:
-        kind = self.random.choice(("tree", "tree", "bytes", "text", "override", "override", "override", "line"))
-        if kind == "override" or kind == "line":
-            return self.override()
-        path = self.folder / "fuzzed.yaml"
-        if kind == "tree":
-            tree = json.loads(json.dumps(self.random.choice(self.trees)))
-            for _ in range(self.random.choice((1, 1, 2, 5))):
-                self.mutate(tree)
-            try:
-                text = self.yaml.dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass")
-            except Exception:
-                text = json.dumps(tree).encode()
-        elif kind == "text":
-            lines = self.random.choice(self.texts).splitlines()
-            for _ in range(self.random.choice((1, 2, 3))):
-                at = self.random.randrange(len(lines))
-                way = self.random.randrange(5)
-                if way == 0:
-                    lines[at] = lines[at].split(":")[0] + ": " + self.random.choice(TEXTS)
-                elif way == 1:
-                    lines.insert(at, self.random.choice(lines))
-                elif way == 2:
-                    lines[at] = " " * self.random.randrange(6) + lines[at]
-                elif way == 3:
-                    del lines[at]
-                    lines = lines or [""]
-                else:
-                    lines[at] += self.random.choice(TEXTS)
-            text = "\n".join(lines).encode("utf-8", "surrogatepass")
-        else:
-            data = bytearray(self.random.choice(self.texts).encode())
-            for _ in range(self.random.choice((1, 2, 8, 40))):
-                at = self.random.randrange(len(data))
-                way = self.random.randrange(4)
-                if way == 0:
-                    data[at] = self.random.randrange(256)
-                elif way == 1:
-                    del data[at : at + self.random.randrange(1, 9)]
-                    data = data or bytearray(b" ")
-                elif way == 2:
-                    data[at:at] = bytes(
-                        self.random.choice(b"{}[]:,&*#?|-<>=!%@`\"'\\\n\t $") for _ in range(self.random.randrange(1, 5))
-                    )
-                else:
-                    data[at:at] = data[at : at + self.random.randrange(1, 30)]
-            text = bytes(data)
-        path.write_bytes(text)
-        return kind, [str(path)]
-
-    def mutate(self, tree: object) -> None:
-        places: list[tuple[object, object]] = []
-
-        def walk(node: object) -> None:
-            items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-            for key, value in items:
-                places.append((node, key))
-                walk(value)
-
-        walk(tree)
-        if not places:
-            return
-        node, key = self.random.choice(places)
-        way = self.random.randrange(6)
-        if way <= 2:
-            node[key] = self.random.choice(ATOMS)
-        elif way == 3 and isinstance(node, dict):
-            value = node.pop(key)
-            node[
-                self.random.choice(
-                    ("", str(key)[:-1], str(key) + "s", str(key).upper(), "type", "weight", "__init__", "model_config")
-                )
-            ] = value
-        elif way == 4:
-            other, at = self.random.choice(places)
-            try:
-                node[key] = json.loads(json.dumps(other[at]))
-            except Exception:
-                node[key] = None
-        else:
-            node[key] = {"type": node[key]} if self.random.random() < 0.5 else [node[key]]
-
-    def override(self) -> tuple[str, list[str]]:
-        config = self.random.choice(("dreamfusion", "playground-2d", "gaussian-2d", "vsd", "hifa", "dreamfusion-sd"))
-        keys = ["prompt", "seed", "name", "output", "device", "precision", "plugins", "geometry", "geometry.type", "geometry.encoding.levels", "geometry.radius", "renderer.samples", "renderer.background", "guidance", "guidance.type", "guidance.model", "losses", "losses.sds", "losses.sds.weight", "losses.sds.t_min", "losses.sds.weighting", "losses.new.type", "losses.new", "views.mode", "views.sectors", "cameras.width", "cameras.elevation", "optimizer.lr", "optimizer.betas", "optimizer.groups.a.b.lr", "optimizer.groups.geometry.lr", "trainer.steps", "export.formats", "export.level", "extends", "nope", "nope.nope", ""]  # fmt: skip
-        lines = []
-        for _ in range(self.random.choice((1, 1, 2, 4))):
-            key = self.random.choice(keys)
-            if self.random.random() < 0.1:
-                key = key.replace(".", self.random.choice(("..", "/", "[0].", "\n", "")))
-            value = self.random.choice(TEXTS) if self.random.random() < 0.6 else str(self.random.choice(ATOMS))
-            if self.random.random() < 0.15:
-                value = self.random.choice(FORMULAS)
-            lines.append(key + self.random.choice(("=", "=", "=", "", "==", ": ")) + value)
-        return "override", [config, *lines]
-
-
-def watched(case: tuple[str, list[str]], verb: str, seconds: float) -> tuple[str, str]:
-    """(verdict, details) of one case; "ok" or what is wrong."""
+def call(*arguments: str) -> tuple[int | str, str, str]:
+    """Calls `dfw`; returns exit code, output and errors."""
     from dfw.cli.main import main
 
     out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+def verdict(case: Case, verb: str, seconds: float) -> tuple[str, str]:
+    """Runs one case; returns "ok", or what is wrong with it, and details."""
 
     def ring(*_: object) -> None:
         raise TimeoutError("too long")
 
     signal.signal(signal.SIGPROF, ring)
     signal.setitimer(signal.ITIMER_PROF, seconds)
-    code: int | str
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main(["config", verb, *case[1]])
+        code, out, err = call("config", verb, *case[1])
+        found = judge(code, out, err)
+        if found == ("ok0", "") and verb == "show":
+            Path("shown.yaml").write_text(out, encoding="utf-8")
+            again = call("config", "show", "shown.yaml", *_plugins(case[1]))
+            if again[:2] != (0, out):
+                return "what is shown does not come back", f"{again[0]} {again[2][:200]} {out[:200]}"
+        return found
     except TimeoutError:
         return "hang", f"longer than {seconds} s"
     except SystemExit as error:
@@ -603,24 +74,99 @@ def watched(case: tuple[str, list[str]], verb: str, seconds: float) -> tuple[str
         return f"escaped {type(error).__name__}", traceback.format_exc(limit=-2)[-600:]
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    text = out.getvalue() + err.getvalue()
+
+
+def _plugins(arguments: list[str]) -> list[str]:
+    at = arguments.index("--plugin") if "--plugin" in arguments else len(arguments)
+    return arguments[at : at + 2]
+
+
+def judge(code: int | str, out: str, err: str) -> tuple[str, str]:
+    """Judges exit code and output of a call: "ok" with the code, or what is wrong, and details."""
+    text = out + err
     if "TimeoutError: too long" in text:
-        return "hang", f"longer than {seconds} s"
+        return "hang", "inside a handler"
     if "Traceback" in text or code == 1:
-        last = [line for line in err.getvalue().splitlines() if line and not line.startswith((" ", "\t"))]
-        frames = [line.strip() for line in err.getvalue().splitlines() if "/dfw" in line and line.strip().startswith("File")]
-        return f"traceback {last[-1].split(':')[0] if last else '?'} at {frames[-1].split('/dfw')[-1] if frames else '?'}", (
-            last[-1] if last else ""
-        )[:300]
+        last = [line for line in err.splitlines() if line and not line.startswith((" ", "\t"))][-1:] or ["?"]
+        frames = [line.strip() for line in err.splitlines() if "/dfw" in line and line.strip().startswith("File")][-1:] or ["?"]
+        return f"traceback {last[0].split(':')[0]} at {frames[0].split('/dfw')[-1]}", last[0][:300]
     if SECRET in text:
         return "a variable of the environment is printed", text[:200]
+    if not all(one.isprintable() or one in "\n\t" for one in text):
+        return "a control character is printed", ascii(text[:200])
     if code not in (0, 2, 3):
         return f"exit {code}", text[-200:]
-    if code and "Error" not in text and text.count("error: ") < 1:
+    if code and "rror: " not in err:
         return "no message", text[-200:]
-    if code and len(err.getvalue()) > 20_000:
-        return "message longer than 20,000 characters", f"{len(err.getvalue())}: {err.getvalue()[:200]}"
+    if code and (len(err) > 4_000 or err.count("\n") > 15):
+        return "a long message", f"{len(err)} characters: {err[:200]}"
     return f"ok{code}", ""
+
+
+class Tally:
+    """Counts verdicts, and keeps the files of failures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.verdicts: Counter[str] = Counter()
+        self.examples: dict[str, list[str]] = {}
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Kind of failure -> how many."""
+        return {kind: count for kind, count in self.verdicts.items() if not kind.startswith("ok")}
+
+    def add(self, case: Case, kind: str, details: str) -> None:
+        """Counts one case; prints the first three failures of a kind."""
+        self.verdicts[kind] += 1
+        if kind.startswith("ok"):
+            return
+        place = ""
+        if case[1] and case[1][0].endswith("fuzzed.yaml"):
+            kept = self.folder / f"failed-{sum(self.failures.values())}.yaml"
+            shutil.copy(case[1][0], kept)
+            place = f" (kept as {kept})"
+        arguments = " ".join(repr(text[:80]) for text in case[1])
+        said = f"{case[0]}: dfw config ... {arguments}{place}: {details}"
+        self.examples.setdefault(kind, []).append(said)
+        if len(self.examples[kind]) <= 3:
+            print(f"FAILED {kind}: {said}".encode("ascii", "backslashreplace").decode(), flush=True)
+
+
+def run_batch(cases: RandomCases | list[Case], count: int, tally: Tally, seconds: float) -> int:
+    """Runs `count` cases in a fork with limits; returns how many were done: the one that kills the fork counts, and ends it."""
+    reader, writer = os.pipe()
+    state = cases.random.getstate() if isinstance(cases, RandomCases) else None
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY, in_use + MEMORY))
+        with os.fdopen(writer, "w") as pipe:
+            for index in range(count):
+                case = cases.next() if isinstance(cases, RandomCases) else cases[index]
+                print(json.dumps(["begin", *case]), file=pipe, flush=True)
+                print(json.dumps(["end", *verdict(case, "validate" if index % 2 else "show", seconds)]), file=pipe, flush=True)
+        os._exit(0)
+    os.close(writer)
+    done, open_case = 0, None
+    with os.fdopen(reader) as pipe:
+        for line in iter(pipe.readline, ""):
+            kind, *rest = json.loads(line)
+            if kind == "begin":
+                open_case = rest
+            elif open_case is not None:
+                tally.add((open_case[0], open_case[1]), *rest)
+                open_case, done = None, done + 1
+    _, status = os.waitpid(pid, 0)
+    if open_case is not None:
+        tally.add((open_case[0], open_case[1]), f"process died, {os.waitstatus_to_exitcode(status)}", "")
+        done += 1
+    if isinstance(cases, RandomCases):  # as far on as the fork came
+        cases.random.setstate(state)
+        for _ in range(done):
+            cases.next()
+    return done
 
 
 def main() -> int:
@@ -635,90 +181,27 @@ def main() -> int:
     folder = options.keep or Path(tempfile.mkdtemp(prefix="dfw-fuzz-"))
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
-    from dfw.cli.main import main as dfw
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        dfw(["config", "validate", "hifa"]), dfw(["config", "validate", "vsd"]), dfw(["config", "validate", "gaussian-2d"])
-    fuzzer = Fuzzer(folder, options.seed)
-    fixed = [] if options.no_fixed else poison(folder)
-    verdicts: Counter[str] = Counter()
-    examples: dict[str, list[str]] = {}
-    started, done = time.monotonic(), 0
-
-    def record(name: str, arguments: list[str], verdict: str, details: str) -> None:
-        verdicts[verdict] += 1
-        if not verdict.startswith("ok"):
-            place = ""
-            if arguments and arguments[0].endswith("fuzzed.yaml"):
-                kept = folder / f"failed-{sum(v for k, v in verdicts.items() if not k.startswith('ok'))}.yaml"
-                shutil.copy(arguments[0], kept)
-                place = f" (kept as {kept})"
-            said = f"{name}: dfw config validate {' '.join(map(repr, (a[:80] for a in arguments)))}{place}: {details}"
-            examples.setdefault(verdict, []).append(said)
-            if len(examples[verdict]) <= 3:
-                print(f"FAILED {verdict}: {said}".encode("utf-8", "backslashreplace").decode(), flush=True)
-
-    def batch(cases: list[tuple[str, list[str]]] | int) -> int:
-        """Runs cases in a fork with limits; returns how many were done. The one that kills the fork is recorded as such."""
-        nonlocal done
-        reader, writer = os.pipe()
-        state = fuzzer.random.getstate()
-        pid = os.fork()
-        if pid == 0:
-            os.close(reader)
-            resource.setrlimit(resource.RLIMIT_AS, (resource_limit, resource_limit))
-            with os.fdopen(writer, "w") as pipe:
-                for index in range(cases if isinstance(cases, int) else len(cases)):
-                    case = fuzzer.case(index) if isinstance(cases, int) else cases[index]
-                    pipe.write(json.dumps(["begin", *case]) + "\n")
-                    pipe.flush()
-                    verb = "show" if "env" in case[0] or not index % 3 else "validate"
-                    verdict, details = watched(case, verb, options.seconds)
-                    pipe.write(json.dumps(["end", verdict, details]) + "\n")
-                    pipe.flush()
-            os._exit(0)
-        os.close(writer)
-        count, open_case = 0, None
-        with os.fdopen(reader) as pipe:
-            for line in iter(pipe.readline, ""):
-                kind, *rest = json.loads(line)
-                if kind == "begin":
-                    open_case = rest
-                else:
-                    record(open_case[0], open_case[1], *rest)
-                    open_case, count = None, count + 1
-        _, status = os.waitpid(pid, 0)
-        if open_case is not None:
-            record(open_case[0], open_case[1], f"process died, {os.waitstatus_to_exitcode(status)}", "")
-            count += 1
-        if isinstance(cases, int):
-            fuzzer.random.setstate(state)
-            for index in range(count):
-                fuzzer.case(index)
-        done += count
-        if done % 2500 < 500:
-            print(f"{done} cases, {time.monotonic() - started:.0f} s", flush=True)
-        return count
-
-    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource_limit = in_use + 3 * 2**30
+    for name in ("hifa", "vsd", "gaussian-2d"):  # imports what the forks then have
+        call("config", "validate", name)
+    fixed = [] if options.no_fixed else fixed_cases(folder)
+    random_cases, tally, started, done = RandomCases(folder, options.seed), Tally(folder), time.monotonic(), 0
     for start in range(0, len(fixed), 12):
         rest = fixed[start : start + 12]
         while rest:
-            rest = rest[batch(rest) :]
+            count = run_batch(rest, len(rest), tally, options.seconds)
+            rest, done = rest[count:], done + count
     while done < options.count:
-        batch(min(500, options.count - done))
-    bad = {k: v for k, v in verdicts.items() if not k.startswith("ok")}
-    (folder / "failures.json").write_text(json.dumps(examples, indent=1))
-    print(f"verdicts: {dict(verdicts.most_common())}")
-    if not bad and options.keep is None:
+        done += run_batch(random_cases, min(BATCH, options.count - done), tally, options.seconds)
+        print(f"{done} cases, {time.monotonic() - started:.0f} s", flush=True)
+    (folder / "failures.json").write_text(json.dumps(tally.examples, indent=1))
+    print(f"verdicts: {dict(tally.verdicts.most_common())}")
+    if not tally.failures and options.keep is None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         print(f"kept in {folder}")
-    print(
-        f"fuzz: {done} cases ({len(fixed)} of them fixed) in {time.monotonic() - started:.0f} s, {sum(bad.values())} failures of {len(bad)} kinds"
-    )
-    return 1 if bad else 0
+    kinds, failed = len(tally.failures), sum(tally.failures.values())
+    print(f"fuzz: {done} cases ({len(fixed)} fixed) in {time.monotonic() - started:.0f} s, {failed} failures of {kinds} kinds")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

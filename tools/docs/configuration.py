@@ -31,6 +31,19 @@ dfw run dreamfusion trainer.steps=300        # on the command line, a dot separa
 ```
 
 `extends: dreamfusion` takes another configuration as the base. [How a run flows](flow.md) has the rules.
+
+## What values mean
+
+- Words mean what YAML 1.2 says. `true` and `null` are values; `on`, `yes`, `1:30` and `2001-01-01` are text. Numbers are
+  decimal: `0123` is 123, and `0x1f` is text. Numbers must be finite, and a truth value is not a number. Put text that looks
+  like a number in quotes.
+- `${trainer.steps}` stands for the value of another field, also inside text. `\\${` is the text `${`. Nothing else is filled
+  in: a configuration calls no function and reads no variable of the environment, so that no secret gets into a run's files. On
+  the command line the shell fills variables in: `output="$SCRATCH/runs"`.
+- A path may begin with `~`. A relative path is relative to the file that names it. A path of an override is relative to the
+  working directory. `resolved.yaml` holds absolute paths, so a run can be exported, rendered and continued from any directory.
+- YAML's tags (`!!set`) and merge keys (`<<`) are refused. Anchors and aliases work. A file has at most 500,000 characters, and
+  lists and mappings are at most 32 deep.
 """
 
 

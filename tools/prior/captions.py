@@ -18,6 +18,47 @@ OVERHEAD = 60.0
 ANGLES = ("low", "medium", "high", "overhead")
 """Words of the elevation up to 12, 36, 60 and 90 degrees, as in "front view, low angle"."""
 
+NEAR = {
+    "cube": "box block brick crate dice",
+    "ball": "sphere orb globe bead marble",
+    "cylinder": "tube pipe barrel drum column pillar log can",
+    "cone": "funnel",
+    "donut": "doughnut torus ring bagel",
+    "mushroom": "toadstool fungus",
+    "tree": "plant bush pine oak palm",
+    "apple": "fruit pear peach cherry tomato",
+    "cake": "cupcake pie muffin",
+    "snowman": "snow",
+    "chair": "seat stool armchair throne bench",
+    "table": "desk",
+    "sofa": "couch settee",
+    "mug": "cup glass",
+    "teapot": "kettle pot jug",
+    "lamp": "light lantern candle",
+    "bottle": "flask vase jar",
+    "hammer": "mallet tool axe",
+    "umbrella": "parasol",
+    "car": "automobile auto vehicle truck van bus taxi",
+    "boat": "ship sailboat yacht canoe",
+    "airplane": "plane aeroplane jet aircraft",
+    "rocket": "spaceship spacecraft missile",
+    "house": "home building hut cottage cabin castle barn",
+    "duck": "bird chicken goose swan owl penguin animal bunny rabbit cat dog",
+    "fish": "shark whale dolphin",
+    "robot": "android droid man woman person",
+    "red": "crimson scarlet maroon",
+    "green": "lime olive emerald",
+    "blue": "navy azure cyan teal turquoise",
+    "yellow": "gold golden",
+    "purple": "violet lilac",
+    "orange": "amber",
+    "white": "silver grey gray",
+    "black": "dark",
+    "pink": "magenta rose",
+    "brown": "tan beige wooden",
+}
+"""Word of the grammar -> words that it does not have, of about that meaning. A message suggests the one for the others."""
+
 
 def angle_words(elevation: float) -> str:
     """Returns the elevation's words, as in "low angle"."""
@@ -76,6 +117,7 @@ def describe() -> dict[str, object]:
         "kinds": list(KINDS),
         "colours": list(COLOURS),
         "solids": list(SOLIDS),
+        "near": {known: words.split() for known, words in NEAR.items()},
         "views": [f"{words} view" for words in dict.fromkeys((*SECTORS, *COARSE, "overhead"))],
         "angles": [f"{word} angle" for word in ANGLES],
         "grammar": ["a|an [COLOUR] KIND[, VIEW[, ANGLE]]", "a|an [COLOUR] SOLID on a|an [COLOUR] SOLID[, VIEW[, ANGLE]]"],

@@ -11,6 +11,7 @@ import click
 import rich_click
 
 from dfw.cli.options import plugin_options, use_plugins
+from dfw.cli.output import say
 from dfw.config.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -57,13 +58,13 @@ def check(
 
 def _print(title: str, outcomes: Iterable[Outcome]) -> Counter[str]:
     """Prints a line per check as soon as it is done, and returns how many ended how."""
-    click.echo(title)
+    say(title)
     total: Counter[str] = Counter()
     for outcome in outcomes:
         total[outcome.status] += 1
         reason = " ".join(outcome.reason.split())
-        click.echo(f"  {outcome.check:<48}  {outcome.status:<{_WIDEST}}  {reason}".rstrip())
-    click.echo("  " + (", ".join(f"{count} {status}" for status, count in total.items()) or "no checks"))
+        say(f"  {outcome.check:<48}  {outcome.status:<{_WIDEST}}  {reason}".rstrip())
+    say("  " + (", ".join(f"{count} {status}" for status, count in total.items()) or "no checks"))
     return total
 
 
@@ -79,10 +80,10 @@ def _survey() -> int:
         failed += outcome.status == "failed"
         words = {"passed": "builds from its defaults", "skipped": "imports"}.get(outcome.status, f"{outcome.check} failed")
         reason = f"  {' '.join(outcome.reason.split())}" if outcome.reason else ""
-        click.echo(f"{entry.kind:<{_KIND}} {entry.label:<36} {words}{reason}")
+        say(f"{entry.kind:<{_KIND}} {entry.label:<36} {words}{reason}")
     for listener in listeners.active:
         hooks = ", ".join(listener.hooks)
-        click.echo(f"{'listener':<{_KIND}} {f'{listener.name} ({listener.provider})':<36} {hooks}")
+        say(f"{'listener':<{_KIND}} {f'{listener.name} ({listener.provider})':<36} {hooks}")
     for problem in unreadable:
-        click.echo(f"problem: {problem}")
+        say(f"problem: {problem}")
     return 2 if failed or unreadable else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import click
 import rich_click
 
 from dfw.cli.options import FILE, columns, compose_from, config_arguments, plugin_options, stages_from, use_plugins
+from dfw.cli.output import say
 
 
 @click.group("config", cls=rich_click.RichGroup)
@@ -26,7 +27,7 @@ def show(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, ...]
     from dfw.runs.stages import staged_yaml
 
     use_plugins(plugin_files, blocked)
-    click.echo(staged_yaml(stages_from(config, overrides)), nl=False)
+    say(staged_yaml(stages_from(config, overrides)), nl=False)
 
 
 @command.command("validate", cls=rich_click.RichCommand)
@@ -38,9 +39,9 @@ def validate(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, 
     found = stages_from(config, overrides)
     stages = {name: f"stages.{name}." if name else "" for name in found}
     parts = [(stages[name] + part.key, part.entry) for name, composition in found.items() for part in composition.parts()]
-    click.echo(f"{config}: valid")
+    say(f"{config}: valid")
     for line in columns([(key, entry.qualified, entry.version) for key, entry in parts]):
-        click.echo(f"  {line}")
+        say(f"  {line}")
 
 
 @command.command("schema", cls=rich_click.RichCommand)
@@ -56,7 +57,7 @@ def schema(out: Path | None, plugin_files: tuple[Path, ...], blocked: tuple[str,
     use_plugins(plugin_files, blocked)
     text = json.dumps(make_schema(registry()), indent=2, ensure_ascii=False) + "\n"
     if out is None:
-        click.echo(text, nl=False)
+        say(text, nl=False)
         return
     try:
         write_text(out, text)
@@ -73,23 +74,28 @@ def schema(out: Path | None, plugin_files: tuple[Path, ...], blocked: tuple[str,
 def diff(first: str, second: str, plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
     """Print what differs between two configurations or run directories, defaults included."""
     use_plugins(plugin_files, blocked)
-    before, after = (
-        leaves(compose_from(_source(name), ()).resolved().model_dump(mode="json", by_alias=True)) for name in (first, second)
-    )
-    for path in dict.fromkeys([*before, *after]):
-        old, new = before.get(path, "(none)"), after.get(path, "(none)")
-        if old != new:
-            click.echo(f"{path}: {old} -> {new}")
+    resolved = (compose_from(_source(name), ()).resolved() for name in (first, second))
+    for path, old, new in differences(*(one.model_dump(mode="json", by_alias=True) for one in resolved)):
+        say(f"{path}: {old} -> {new}")
 
 
-def leaves(value: Any, path: str = "") -> dict[str, str]:
-    """Returns dotted path -> value, as JSON, of everything in a configuration that is not a mapping."""
-    if isinstance(value, Mapping) and value:
-        found: dict[str, str] = {}
-        for key, item in value.items():
-            found |= leaves(item, f"{path}.{key}" if path else str(key))
-        return found
-    return {path: json.dumps(value, ensure_ascii=False)}
+_NOTHING: Mapping[str, Any] = {}
+"""Stands for what one of two configurations does not have."""
+
+
+def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Gives (dotted path, old value, new value), as JSON, of all that differs. A number that becomes a ramp is one difference."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping) and (before or after):
+        for key in dict.fromkeys([*before, *after]):
+            old, new = before.get(key, _NOTHING), after.get(key, _NOTHING)
+            old, new = (_NOTHING if old is None and new else old), (_NOTHING if new is None and old else new)
+            yield from differences(old, new, f"{path}.{key}" if path else str(key))
+    elif before is _NOTHING or after is _NOTHING or before != after:
+        yield path, _json(before), _json(after)
+
+
+def _json(value: Any) -> str:
+    return "(none)" if value is _NOTHING else json.dumps(value, ensure_ascii=False)
 
 
 def _source(name: str) -> str:

@@ -12,6 +12,7 @@ import click
 import rich_click
 
 from dfw.cli.options import use_plugins
+from dfw.cli.output import say
 from dfw.errors import PluginError
 from dfw.plugins.discovery import BUILT_IN, unreadable
 
@@ -35,15 +36,15 @@ def command() -> int:
         _print(title, lines)
     missing += broken or plugins()
     for line in missing:
-        click.echo(f"MISSING  {line}")
-    click.echo("something that dfw requires is missing" if missing else "all that dfw requires is here")
+        say(f"MISSING  {line}")
+    say("something that dfw requires is missing" if missing else "all that dfw requires is here")
     return PluginError.exit_code if missing else 0
 
 
 def _print(title: str, lines: dict[str, str]) -> None:
-    click.echo(title)
+    say(title)
     for name, value in lines.items():
-        click.echo(f"  {name:<20} {value}")
+        say(f"  {name:<20} {value}")
 
 
 def libraries() -> list[str]:
@@ -131,7 +132,7 @@ def plugins() -> list[str]:
     listeners = load_listeners()
     _print("plugins", {owner: f"{count} components" for owner, count in counts.items()})
     for problem in [*known.problems, *listeners.problems]:
-        click.echo(f"  problem: {problem}")
+        say(f"  problem: {problem}")
     for blocked in known.blocked:
-        click.echo(f"  blocked: {blocked.kind} {blocked.qualified}")
+        say(f"  blocked: {blocked.kind} {blocked.qualified}")
     return missing

@@ -8,6 +8,7 @@ import click
 import rich_click
 
 from dfw.cli.options import ANY, FOLDER, plugin_options, use_plugins
+from dfw.cli.output import say
 
 
 @click.command("export", cls=rich_click.RichCommand)
@@ -44,10 +45,10 @@ def command(
 
     if formats is not None and out is not None and is_file(out):
         raise click.UsageError(f"the ending of --out {out} decides the format; leave out --formats, or give --out a folder")
-    written = {"formats": None if formats is None else f"[{formats}]", "resolution": resolution, "level": level}
-    written |= {"faces": faces, "texture": texture}
-    overrides = [f"export.{key}={value}" for key, value in written.items() if value is not None]
+    given = {"formats": formats, "resolution": resolution, "level": level, "faces": faces, "texture": texture}
+    lists = {"formats": f"[{formats}]"}
+    overrides = {f"export.{key}={lists.get(key, value)}": f"--{key} {value}" for key, value in given.items() if value is not None}
     loaded = load_with_provenance(RunDirectory.find(run).resolved, overrides)
     composition = compose(loaded.config, registry(), loaded.provenance)
     for name, path in runner.export(run, composition, out).items():
-        click.echo(f"{name:<10} {path}")
+        say(f"{name:<10} {path}")

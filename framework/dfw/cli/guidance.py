@@ -8,6 +8,7 @@ import click
 import rich_click
 
 from dfw.cli.options import FILE, compose_from, config_arguments, plugin_options, use_plugins
+from dfw.cli.output import say
 
 
 @click.group("guidance", cls=rich_click.RichGroup)
@@ -47,10 +48,10 @@ def check(
     from dfw.prior.check import check_guidance_at
 
     found = check_guidance_at(composition, image, scale, points, draws, which)
-    click.echo(found.table())
+    say(found.table())
     asked = guidance_path(composition.config, which or next(iter(composition.config.models)))
     name = composition.chosen[asked].entry.qualified
     path = unused(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, found.svg(f"{name}: {composition.config.prompt!r}, scale {scale:g}"))
-    click.echo(path)
+    say(path)

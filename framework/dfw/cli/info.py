@@ -12,6 +12,7 @@ import click
 import rich_click
 
 from dfw.cli.options import plugin_options, use_plugins
+from dfw.cli.output import say
 from dfw.config.kinds import KINDS
 from dfw.plugins.discovery import LISTENER
 
@@ -30,7 +31,7 @@ def info(name: str, kind: str | None, plugin_files: tuple[Path, ...], blocked: t
     kind = kind or _kind_of(name)
     lines = _listener(_found(name)) if kind == LISTENER else _component(kind, name)
     for line in lines:
-        click.echo(line)
+        say(line)
 
 
 def _kind_of(name: str) -> str:

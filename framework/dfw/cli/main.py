@@ -6,6 +6,7 @@ until a verb needs it. `DFW_TRACEBACK=1` shows where an error comes from.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -17,7 +18,9 @@ import click
 import rich_click
 
 from dfw import __version__
+from dfw.cli.output import accept_any_text, is_of_output, mute, say
 from dfw.errors import DfwError, PluginError
+from dfw.text import bounded, printable
 
 VERBS = ("run", "render", "export", "sample", "guidance", "config", "plugins", "doctor")
 """Built-in verbs, in the order of the help; each is `dfw.cli.<verb>:command`."""
@@ -62,35 +65,64 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints the record."""
-        click.echo(self.format(record), err=True)
+        say(self.format(record), err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line `arguments` (the process's own by default) and returns the exit code."""
     # Before torch loads: OpenMP threads that spin while they wait make a step ten times slower on a machine with other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    accept_any_text()
     handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     handler.setLevel(logging.WARNING)
     logger = logging.getLogger("dfw")
     logger.addHandler(handler)
     try:
-        code = cli.main(None if arguments is None else list(arguments), prog_name="dfw", standalone_mode=False)
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of a pipe went away: `dfw config show ... | head`
+        mute()
+        return 1
+    except OSError as error:
+        mute()
+        with contextlib.suppress(OSError):
+            say(f"error: cannot write the output: {error.strerror}; make room, or write it elsewhere", err=True)
+        return DfwError.exit_code
+    finally:
+        logger.removeHandler(handler)
+
+
+def _run(arguments: list[str]) -> int:
+    """Runs a verb and tells what it raises. Raises OSError only where standard output cannot be written."""
+    try:
+        code = cli.main(arguments, prog_name="dfw", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (click.Abort, KeyboardInterrupt) as error:
         notes = getattr(error.__context__ or error, "__notes__", [])
-        click.echo(" ".join(["interrupted", *notes[:1]]), err=True)
+        say(" ".join(["interrupted", *notes[:1]]), err=True)
         return 130
     except click.ClickException as error:
-        error.show()
+        _plain(error, arguments).show()
         return error.exit_code
-    except BrokenPipeError:  # the reader of a pipe went away: `dfw config show ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
+        if is_of_output(error):
+            raise
         return _tell(error)
-    finally:
-        logger.removeHandler(handler)
+
+
+def _plain(error: click.ClickException, arguments: list[str]) -> click.ClickException:
+    """Returns a usage error without control characters. One about an option that is a setting says how to write the setting."""
+    message = bounded(printable(error.format_message()), lines=6)
+    if not isinstance(error, click.UsageError):
+        return click.ClickException(message)
+    if isinstance(error, click.NoSuchOption) and error.ctx and any(one.name == "overrides" for one in error.ctx.command.params):
+        from dfw.cli.settings_options import as_setting
+
+        setting = as_setting(error.option_name, arguments)
+        message = printable(error.message) + setting if setting else message
+    return click.UsageError(message, error.ctx)
 
 
 def _tell(error: Exception) -> int:
@@ -101,7 +133,7 @@ def _tell(error: Exception) -> int:
         traceback.print_exception(error)
     if not isinstance(known, DfwError):
         return 1
-    click.echo(f"error: {known}", err=True)
+    say(f"error: {bounded(str(known))}", err=True)
     return known.exit_code
 
 

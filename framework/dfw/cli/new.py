@@ -8,6 +8,7 @@ import click
 import rich_click
 
 from dfw.cli.options import FOLDER
+from dfw.cli.output import say
 from dfw.config.kinds import KINDS
 
 
@@ -26,5 +27,5 @@ def new(name: str, kind: str, out: Path) -> None:
     names = names_for(name)
     folder = out / names["distribution"]
     for path in files:
-        click.echo(f"wrote {path}")
-    click.echo(f"next:  cd {folder} && pip install -e '.[test]' && pytest && dfw run config.yaml")
+        say(f"wrote {path}")
+    say(f"next:  cd {folder} && pip install -e '.[test]' && pytest && dfw run config.yaml")

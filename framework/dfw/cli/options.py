@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from dfw.text import shortened
 
 if TYPE_CHECKING:
     from dfw.compose import Composition
@@ -16,11 +19,23 @@ log = logging.getLogger("dfw.cli")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FILE = click.Path(path_type=Path, dir_okay=False)
+
+class _Path(click.Path):
+    """A path; `~` is the home directory also where the shell does not see it, as in `--out=~/x`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Returns the path. Fails for one that no file can have."""
+        try:
+            return Path(super().convert(os.path.expanduser(value), param, ctx))
+        except (OSError, ValueError) as error:
+            self.fail(f"{shortened(str(value))!r} cannot be a path: {error}", param, ctx)
+
+
+FILE = _Path(path_type=Path, dir_okay=False)
 """A file, which need not exist."""
-FOLDER = click.Path(path_type=Path, file_okay=False)
+FOLDER = _Path(path_type=Path, file_okay=False)
 """A folder, which need not exist."""
-ANY = click.Path(path_type=Path)
+ANY = _Path(path_type=Path)
 """A file or a folder, which need not exist."""
 
 
@@ -31,8 +46,7 @@ def config_arguments(command: Command) -> Command:
 
 def plugin_options(command: Command) -> Command:
     """Adds `--plugin FILE.py` and `--block NAME`; give them to `use_plugins`."""
-    file = click.Path(path_type=Path)
-    plugin = click.option("--plugin", "plugin_files", multiple=True, type=file, help="A Python file that registers components.")
+    plugin = click.option("--plugin", "plugin_files", multiple=True, type=ANY, help="A Python file that registers components.")
     block = click.option("--block", "blocked", multiple=True, metavar="NAME", help="Leave out the plugins of a distribution.")
     return plugin(block(command))
 
@@ -58,14 +72,17 @@ def use_plugins(plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> Non
 
 
 def compose_from(config: str, overrides: tuple[str, ...]) -> Composition:
-    """Loads a configuration and composes its parts; constructs nothing. Raises ConfigError and PluginError."""
+    """Loads a configuration and composes its parts; constructs nothing. Raises ConfigError, PluginError and PromptError."""
     from dfw.compose import compose
     from dfw.config.load import load_with_provenance
     from dfw.plugins.registry import registry
+    from dfw.runs.prompt_check import check_prompts
 
     _not_an_override(config)
     loaded = load_with_provenance(config, overrides)
-    return compose(loaded.config, registry(), loaded.provenance)
+    composition = compose(loaded.config, registry(), loaded.provenance)
+    check_prompts(composition, loaded.provenance)
+    return composition
 
 
 def stages_from(config: str, overrides: tuple[str, ...]) -> dict[str, Composition]:

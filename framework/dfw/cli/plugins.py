@@ -9,6 +9,7 @@ from dfw.cli.check import check
 from dfw.cli.info import info
 from dfw.cli.new import new
 from dfw.cli.options import columns, use_plugins
+from dfw.cli.output import say
 
 
 @click.group("plugins", cls=rich_click.RichGroup)
@@ -32,8 +33,8 @@ def list_plugins() -> None:
     entries = [*known.entries(), *offered.listeners()]
     rows = [(entry.kind, entry.qualified, entry.version, entry.target) for entry in entries]
     for line in columns([("KIND", "NAME", "VERSION", "FROM"), *rows]):
-        click.echo(line)
+        say(line)
     for entry in offered.blocked:
-        click.echo(f"blocked: {entry.kind} {entry.label}")
+        say(f"blocked: {entry.kind} {entry.label}")
     for problem in known.problems:
-        click.echo(f"problem: {problem}")
+        say(f"problem: {problem}")

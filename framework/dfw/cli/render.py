@@ -8,6 +8,7 @@ import click
 import rich_click
 
 from dfw.cli.options import ANY, FOLDER, plugin_options, use_plugins
+from dfw.cli.output import say
 
 
 @click.command("render", cls=rich_click.RichCommand)
@@ -35,4 +36,4 @@ def command(
     use_plugins(plugin_files, blocked)
     from dfw.runs import runner
 
-    click.echo(runner.render(run, width=width, frames=frames, elevation=elevation, out=out))
+    say(runner.render(run, width=width, frames=frames, elevation=elevation, out=out))

@@ -9,6 +9,7 @@ import click
 import rich_click
 
 from dfw.cli.options import FOLDER, plugin_options, stages_from, use_plugins
+from dfw.cli.output import say
 
 log = logging.getLogger("dfw.cli")
 
@@ -48,7 +49,7 @@ def command(
     if dry_run:
         for sentence in (one for composition in compositions.values() for one in wide_views(composition)):
             log.warning("%s", sentence)
-        click.echo(stages.staged_yaml(compositions), nl=False)
+        say(stages.staged_yaml(compositions), nl=False)
         return 0
     single = compositions.get("")
     result = stages.run_stages(compositions) if single is None else runner.run(single.config, single)

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import rich_click
 
-from dfw.cli.options import compose_from, config_arguments, plugin_options, use_plugins
+from dfw.cli.options import ANY, compose_from, config_arguments, plugin_options, use_plugins
+from dfw.cli.output import say
 
 
 @click.command("sample", cls=rich_click.RichCommand)
@@ -17,7 +18,7 @@ from dfw.cli.options import compose_from, config_arguments, plugin_options, use_
 @click.option("--scale", type=float, default=7.5, show_default=True, help="Scale of classifier-free guidance; 1 for none.")
 @click.option("--views", is_flag=True, help="A row of images for each view's words.")
 @click.option("--guidance", "name", metavar="NAME", help="Which of several guidances. Default: the only one.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("samples"), show_default=True, help="PNG file, or a folder.")
+@click.option("--out", type=ANY, default=Path("samples"), show_default=True, help="PNG file, or a folder.")
 @plugin_options
 def command(
     config: str,
@@ -39,4 +40,4 @@ def command(
     composition = compose_from(config, overrides)
     from dfw.prior.sample import sample
 
-    click.echo(sample(composition, count, steps, scale, out, views, name))
+    say(sample(composition, count, steps, scale, out, views, name))

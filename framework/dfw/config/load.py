@@ -16,14 +16,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
-from dfw.config.merge import Origins, Tree, merge, parse_overrides
+from dfw.config import references
+from dfw.config.merge import Origins, Overrides, Tree, merge, origins_below, parse_overrides
 from dfw.config.messages import explain
-from dfw.config.origins import KeyPath, Provenance, lines_of
+from dfw.config.origins import KeyPath, Provenance
+from dfw.config.paths import Written, exists, shown
 from dfw.config.settings import RunConfig
+from dfw.config.yaml_text import LARGEST, YamlError, is_text, read_yaml, write_yaml
 from dfw.errors import ConfigError
+from dfw.text import shortened
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,16 @@ Source = str | Path | Mapping[str, Any]
 """A configuration: a file, the name of a shipped one, or its values."""
 
 
-def load_config(source: Source, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(source: Source, overrides: Overrides = ()) -> RunConfig:
     """Reads and checks a configuration. Raises ConfigError with file, line and remedy."""
     return load_with_provenance(source, overrides).config
 
 
-def load_with_provenance(source: Source, overrides: Sequence[str] = (), changes: Tree | None = None) -> LoadedConfig:
+def load_with_provenance(source: Source, overrides: Overrides = (), changes: Tree | None = None) -> LoadedConfig:
     """Like `load_config`, and keeps the origin of every value for the messages of later checks.
 
-    overrides: `key=value` texts. changes: values that merge after them, as a nested mapping.
+    overrides: `key=value` texts, or such texts with what messages call each. changes: values that merge after them, as a nested
+    mapping.
     """
     read = _read(source)
     if "stages" in read.tree:
@@ -56,7 +60,7 @@ def load_with_provenance(source: Source, overrides: Sequence[str] = (), changes:
     return _checked(read, overrides, _with_text_keys(changes or {}))
 
 
-def load_stages(source: Source, overrides: Sequence[str] = (), changes: Tree | None = None) -> dict[str, LoadedConfig]:
+def load_stages(source: Source, overrides: Overrides = (), changes: Tree | None = None) -> dict[str, LoadedConfig]:
     """Returns the stages of a configuration by name, in order. One without `stages` is a single stage called "".
 
     A stage is a run's configuration. One that `extends` an earlier stage merges over that. Any other merges over the file or
@@ -119,28 +123,19 @@ def _read(source: Source) -> _Read:
         tree = _with_text_keys(source)
         base = tree.pop("extends", None)
         below = _Read({}, {}, "argument") if base is None else _read(base)
-        return below.under(tree, _origins_of(tree), below.shown)
+        return below.under(tree, origins_below(tree, "argument"), below.shown)
     path = find_config(source)
-    return _Read(*_read_chain(path), _display(path), path.parent)
+    return _Read(*_read_chain(path), shown(path), path.parent)
 
 
-def _origins_of(tree: Tree, path: KeyPath = ()) -> Origins:
-    """Returns an origin for each value that was given in Python."""
-    origins: Origins = {}
-    for key, value in tree.items():
-        origins[*path, key] = "argument"
-        origins |= _origins_of(value, (*path, key)) if isinstance(value, dict) else {}
-    return origins
-
-
-def _checked(read: _Read, overrides: Sequence[str], changes: Tree, own: Sequence[str] = (), stage: KeyPath = ()) -> LoadedConfig:
+def _checked(read: _Read, overrides: Overrides, changes: Tree, own: Overrides = (), stage: KeyPath = ()) -> LoadedConfig:
     tree, origins = read.tree, read.origins
     for texts, above in ((overrides, ()), (own, stage)):
         given, written = parse_overrides(texts, origins, above)
         tree, origins = merge(tree, given, origins, written)
-    tree, origins = merge(tree, changes, origins, _origins_of(changes))
+    tree, origins = merge(tree, changes, origins, origins_below(changes, "argument"))
     provenance = Provenance({(): read.shown} | origins, stage)
-    data = _interpolate(tree, provenance)
+    data = _resolved(tree, provenance)
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as error:
@@ -155,7 +150,7 @@ def _changes_of(stages: Mapping[str, Any], changes: Any) -> dict[str, Tree]:
     return {name: changes.get(name, {}) for name in stages}
 
 
-def _overrides_of(stages: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+def _overrides_of(stages: Mapping[str, Any], overrides: Overrides) -> tuple[dict[str, list[str]], list[str]]:
     """Returns stage -> its own overrides, and the overrides of all stages."""
     own: dict[str, list[str]] = {name: [] for name in stages}
     shared: list[str] = []
@@ -164,7 +159,7 @@ def _overrides_of(stages: Mapping[str, Any], overrides: Sequence[str]) -> tuple[
         if key[0] != "stages":
             shared.append(text)
         elif len(key) < 3 or key[1] not in own:
-            raise ConfigError(f"override {text!r}: write stages.NAME.key=value, with NAME one of {', '.join(stages)}")
+            raise ConfigError(f"override {shortened(text)!r}: write stages.NAME.key=value, with NAME one of {', '.join(stages)}")
         else:
             own[key[1]].append(text)
     return own, shared
@@ -175,7 +170,8 @@ def _base_of(node: Tree, read: _Read, place: KeyPath, earlier: Mapping[str, _Rea
     base = node.get("extends")
     where = read.origins.get((*place, "extends"), read.shown)
     if not isinstance(base, str | None):
-        raise ConfigError(f"{where}: {'.'.join(place)}.extends: must be a file, a shipped name or a stage before (is {base!r})")
+        said = shortened(repr(base))
+        raise ConfigError(f"{where}: {'.'.join(place)}.extends: must be a file, a shipped name or a stage before (is {said})")
     if base is not None and base in earlier:
         tree = {key: value for key, value in earlier[base].tree.items() if key != "start"}
         return replace(earlier[base], tree=tree)
@@ -213,32 +209,46 @@ def find_config(source: str | Path, relative_to: Path | None = None) -> Path:
 
     Raises ConfigError with the nearest names if there is no such file.
     """
-    path = Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{shortened(str(source))}: this machine knows no such home directory; write the path itself") from None
     bare = isinstance(source, str) and path.suffix not in (".yaml", ".yml") and not any(c in source for c in ("/", os.sep))
     if bare and source in shipped_names():
         return shipped_directory() / f"{source}.yaml"
     path = path if relative_to is None else relative_to / path
-    if path.is_file():
+    if exists(path) and path.is_file():
         return path
-    if bare:
+    if exists(path / "resolved.yaml"):
+        raise ConfigError(f"{path} is a run; continue it with --resume {path}, or make another like it with {path}/resolved.yaml")
+    if bare and not exists(path):
         near = get_close_matches(str(source), shipped_names(), n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise ConfigError(f"no configuration named '{source}'; {hint}shipped: {', '.join(shipped_names())}; or give a path")
-    what = "is a directory, not a YAML file" if path.is_dir() else "no such file"
-    raise ConfigError(f"{path}: {what}; give a YAML file or one of: {', '.join(shipped_names())}")
+        hint = f"did you mean '{near[0]}'?" if near else f"give a path, or one of: {', '.join(shipped_names())}"
+        if " " in str(source):
+            hint = f'if it is a prompt, write dfw run dreamfusion prompt="{shortened(str(source))}"'
+        raise ConfigError(f"no configuration named '{shortened(str(source))}'; {hint}")
+    what = "is a directory, not a YAML file" if exists(path) and path.is_dir() else "no such file"
+    raise ConfigError(f"{shortened(str(path), 160)}: {what}; give a YAML file, or one of: {', '.join(shipped_names())}")
+
+
+LONGEST_CHAIN = 20
+"""Files that may extend one another."""
 
 
 def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> tuple[Tree, Origins]:
     """Reads a file and merges it over the files that it extends."""
     if path.resolve() in seen:
-        chain = " -> ".join(_display(p) for p in (*seen, path.resolve()))
+        chain = " -> ".join(shown(p) for p in (*seen, path.resolve()))
         raise ConfigError(f"extends: the files extend each other in a circle: {chain}")
+    if len(seen) > LONGEST_CHAIN:
+        raise ConfigError(f"{shown(seen[0])}: extends: more than {LONGEST_CHAIN} files extend one another; merge some of them")
     tree, origins = _read_file(path)
     base = tree.pop("extends", None)
     if base is not None:
         where = origins[("extends",)]
         if not isinstance(base, str):
-            raise ConfigError(f"{where}: extends: must be a file or the name of a shipped configuration (is {base!r})")
+            said = shortened(repr(base))
+            raise ConfigError(f"{where}: extends: must be a file or the name of a shipped configuration (is {said})")
         try:
             below = find_config(base, path.parent)
         except ConfigError as error:
@@ -249,73 +259,41 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> tuple[Tree, Origins]
 
 
 def _read_file(path: Path) -> tuple[Tree, Origins]:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    shown = _display(path)
+    name = shown(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{shown}: must hold `key: value` lines, e.g. prompt: a red mushroom")
-        tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        with path.open(encoding="utf-8") as file:
+            tree, lines = read_yaml(file.read(LARGEST + 1))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{shown}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        raise ConfigError(f"{name}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except OSError as error:
-        raise ConfigError(f"{shown}: cannot be read: {error.strerror}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{shown}{line}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{shown}: not valid YAML: {error}") from None
-    origins = {where: f"{shown}:{line}" for where, line in lines_of(node)}
-    return _with_text_keys(tree), origins
+        raise ConfigError(f"{name}: cannot be read: {error.strerror}") from None
+    except YamlError as error:
+        line = "" if error.line is None else f":{error.line}"
+        raise ConfigError(f"{name}{line}: not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{name}: must hold `key: value` lines, e.g. prompt: a red mushroom")
+    origins = {where: f"{name}:{line}" for where, line in lines.items()}
+    return Written.within(tree, Path(os.path.abspath(path.parent))), origins
 
 
 def _with_text_keys(value: Any) -> Any:
-    """Makes plain values with text as keys.
-
-    YAML reads `1:` or `on:` as a number or a truth value, and a configuration written in Python may hold paths and tuples.
-    """
+    """Makes plain values with text as keys: a configuration written in Python may also hold paths, tuples and other keys."""
     if isinstance(value, Mapping):
         return {str(key): _with_text_keys(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_with_text_keys(item) for item in value]
+    if isinstance(value, str) and not is_text(value):
+        raise ConfigError(f"argument: {shortened(value)!r} holds half of a surrogate pair, which is not text")
     return str(value) if isinstance(value, Path) else value
 
 
-def _interpolate(tree: Tree, provenance: Provenance) -> Tree:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
+def _resolved(tree: Tree, provenance: Provenance) -> Tree:
     try:
-        resolved: Any = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
-    except OmegaConfBaseException as error:
-        path = tuple(str(getattr(error, "full_key", "") or "").split("."))
-        raise ConfigError(f"{provenance.prefix(path)}{(error.msg or str(error)).splitlines()[0]}") from None
-    return dict(resolved)
+        return references.resolve(tree)
+    except references.ReferenceError as error:
+        raise ConfigError(f"{provenance.prefix(error.path)}{error}") from None
 
 
 def to_yaml(config: RunConfig) -> str:
     """Writes the configuration as YAML that `load_config` reads back to an equal RunConfig."""
-    data = _escape(config.model_dump(mode="json", by_alias=True))
-    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
-    return text
-
-
-def _escape(value: Any) -> Any:
-    """Escapes text that looks like an interpolation, so that it stays text."""
-    if isinstance(value, Mapping):
-        return {key: _escape(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_escape(item) for item in value]
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
-
-
-def _display(path: Path) -> str:
-    """Returns the path as a user would write it: relative if it lies below the working directory."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
+    return write_yaml(references.escape(config.model_dump(mode="json", by_alias=True)))

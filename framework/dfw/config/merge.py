@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
 from dfw.config.kinds import Kind, default_type, kind_at
 from dfw.config.origins import KeyPath
 from dfw.config.settings import GroupSettings, RunConfig
+from dfw.config.yaml_text import DEEPEST, YamlError, is_text, read_yaml
 from dfw.errors import ConfigError
+from dfw.text import shortened
 
 Tree = dict[str, Any]
 """A configuration as plain values."""
 Origins = dict[KeyPath, str]
 """KeyPath -> the place where its value was written."""
+Overrides = Sequence[str] | Mapping[str, str]
+"""`key=value` texts; as a mapping, with what messages call each, such as `--formats glb`."""
 
 
 def merge(base: Tree, over: Tree, base_origins: Origins, over_origins: Origins, path: KeyPath = ()) -> tuple[Tree, Origins]:
@@ -62,7 +65,17 @@ def _of_the_run(node: Tree, kind: Kind | None) -> Tree:
     return {key: value for key, value in node.items() if key in stays}
 
 
-def parse_overrides(overrides: Sequence[str], known: Origins, prefix: KeyPath = ()) -> tuple[Tree, Origins]:
+def origins_below(value: Any, origin: str, path: KeyPath = ()) -> Origins:
+    """Returns one origin for everything inside a value that was written in one place."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found: Origins = {}
+    for key, item in items:
+        here = (*path, str(key))
+        found |= {here: origin} | origins_below(item, origin, here)
+    return found
+
+
+def parse_overrides(overrides: Overrides, known: Origins, prefix: KeyPath = ()) -> tuple[Tree, Origins]:
     """Reads `key=value` texts as one mapping. Returns it with the origins of its values, and of parents that are not `known`.
 
     prefix: the beginning of every key (`stages.refine`), which the mapping leaves out. Raises ConfigError if a text is malformed
@@ -71,13 +84,8 @@ def parse_overrides(overrides: Sequence[str], known: Origins, prefix: KeyPath = 
     tree: Tree = {}
     origins: Origins = {}
     for text in overrides:
-        key, equals, value = text.partition("=")
-        path = _joined(tuple(key.strip().split("."))[len(prefix) :])
-        if not equals or not path or not all(path) or path[0] == "extends":
-            remedy = "write key=value, e.g. geometry.radius=2"
-            if equals and path and path[0] == "extends":
-                remedy = "extends works only in a file; name that file instead"
-            raise ConfigError(f"override {text!r}: {remedy}")
+        called = overrides[text] if isinstance(overrides, Mapping) else f"override {shortened(text)!r}"
+        path, value = _split(text, called, len(prefix))
         node = tree
         for depth, part in enumerate(path[:-1], start=1):
             below = node.setdefault(part, {})
@@ -85,14 +93,30 @@ def parse_overrides(overrides: Sequence[str], known: Origins, prefix: KeyPath = 
                 below = node[part] = {}
             node = below
             if path[:depth] not in known:
-                origins[path[:depth]] = f"override {text!r}"
-        node[path[-1]] = _unquoted(value) if _is_text(path) else _parse_value(text, value)
-        origins[path] = f"override {text!r}"
+                origins[path[:depth]] = called
+        node[path[-1]] = _unquoted(value) if _is_text(path) else _parse_value(called, value)
+        origins = {at: origin for at, origin in origins.items() if at[: len(path)] != path}
+        origins |= {path: called} | origins_below(node[path[-1]], called, path)
         if path[0] == "losses" and len(path) <= 2 and path in known and node[path[-1]] in ({}, None):
-            raise ConfigError(
-                f"override {text!r} would change nothing: mappings merge; write losses.NAME.weight=0 to leave one out"
-            )
+            raise ConfigError(f"{called} would change nothing: mappings merge; write losses.NAME.weight=0 to leave one out")
     return tree, origins
+
+
+def _split(text: str, called: str, skipped: int) -> tuple[KeyPath, str]:
+    """Splits `key=value`, without the first parts of the key. Raises ConfigError, which says what was meant."""
+    key, equals, value = text.partition("=")
+    path = _joined(tuple(key.strip().split("."))[skipped:])
+    if not is_text(text):
+        raise ConfigError(f"{called}: not UTF-8 text")
+    if equals and path and path[0] == "extends":
+        raise ConfigError(f"{called}: extends works only in a file; name that file instead")
+    if not equals and " " in key.strip():
+        raise ConfigError(f'{called}: write key=value; for a prompt, prompt="{shortened(text)}"')
+    if not equals or not path or not all(path):
+        raise ConfigError(f"{called}: write key=value, e.g. geometry.radius=2")
+    if len(path) > DEEPEST:
+        raise ConfigError(f"{called}: nothing is nested more than {DEEPEST} deep")
+    return path, value
 
 
 def _joined(path: KeyPath) -> KeyPath:
@@ -104,17 +128,14 @@ def _joined(path: KeyPath) -> KeyPath:
     return path
 
 
-def _parse_value(override: str, value: str) -> Any:
-    from omegaconf import OmegaConf
-
+def _parse_value(called: str, value: str) -> Any:
     try:
-        yaml.safe_load(value)
-        # as the value of a key, so that OmegaConf's YAML rules apply (1e-3 is a number) and a list or a mapping works
-        tree: Any = OmegaConf.to_container(OmegaConf.create("value: " + (value.strip() or "''")), resolve=False)
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or error
+        tree, _ = read_yaml(f"value: {value.strip() or repr('')}")  # as that of a key, where a comma or a dash is text
+        if list(tree) != ["value"]:
+            raise YamlError("it holds several lines")
+    except YamlError as error:
         remedy = "put text with such signs in quotes: 'key=\"...\"'"
-        raise ConfigError(f"override {override!r}: the value is not valid YAML ({problem}); {remedy}") from None
+        raise ConfigError(f"{called}: the value is not valid YAML ({error}); {remedy}") from None
     return tree["value"]
 
 
@@ -124,7 +145,7 @@ def _unquoted(value: str) -> str:
 
 
 def _is_text(path: KeyPath) -> bool:
-    """Returns whether the field is plain text (`prompt`). Such a value is taken literally, with colons and commas."""
+    """Returns whether the field is plain text (`prompt`, `output`). Such a value is taken literally, with colons and commas."""
     model: Any = RunConfig
     for key in path[:-1]:
         field = model.model_fields.get(key)

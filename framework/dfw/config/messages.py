@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dfw.config.origins import KeyPath, Provenance
+from dfw.text import bounded, shortened
 
 _PATH_IN_FRONT = re.compile(r"^([A-Za-z_][\w-]*(?:\.[\w-]+)*): ")
 
@@ -113,18 +114,21 @@ def _problem(path: KeyPath, details: ErrorDetails, words: list[str], model: type
     if kind == "extra_forbidden":
         complaining = [m for m in _models_at(model, path[:-1]) if path[-1] not in _keys(m)]  # others of a union may know it
         known = list(dict.fromkeys(key for m in complaining for key in _keys(m)))
-        near = get_close_matches(path[-1], known, n=1, cutoff=0.6)
+        near = get_close_matches(path[-1][:80], known, n=1, cutoff=0.6)
         return f"unknown key, did you mean '{near[0]}'?" if near else f"unknown key; known: {', '.join(known) or 'none'}"
     if kind == "missing":
         return "missing; " + (_help(model, path) or "write a value")
     if kind in ("value_error", "assertion_error"):
-        return str(details.get("ctx", {}).get("error", message))
+        return bounded(str(details.get("ctx", {}).get("error", message)), lines=4)
     if kind in ("model_type", "dict_type", "model_attributes_type", "tuple_type", "list_type"):
         return f"must be {_shape(kind, field_names(model, path), details['input'])} (is {_shown(details['input'])})"
     if kind == "union_tag_invalid":
         known, given = re.findall(r"'([^']*)'", details["ctx"]["expected_tags"]), details["ctx"]["tag"]
-        near = get_close_matches(given, known, n=1, cutoff=0.6)
-        return f"no type is called {given!r}" + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
+        near = get_close_matches(given[:80], known, n=1, cutoff=0.6)
+        said = f"no type is called {shortened(given)!r}"
+        return said + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
+    if kind == "string_type" and isinstance(details["input"], int | float):
+        message = "Input should be text; put it in quotes"
     text = re.sub(r"^Input should be", "must be", message).split(", unable to parse")[0]
     return f"{' or '.join([text[0].lower() + text[1:], *words])} (is {_shown(details['input'])})"
 
@@ -132,7 +136,7 @@ def _problem(path: KeyPath, details: ErrorDetails, words: list[str], model: type
 def _shape(kind: str, known: list[str], given: object) -> str:
     """Says what a value of the wrong shape should be, with an example. `known`: the keys of the mapping that is wanted."""
     if kind in ("tuple_type", "list_type"):
-        return f"a list, e.g. [{given}]" if isinstance(given, str | int | float) else "a list"
+        return f"a list, e.g. [{shortened(str(given), 40)}]" if isinstance(given, str | int | float) else "a list"
     if known[:1] == ["type"]:
         return "a name, or a mapping with its type and options"
     return f"a mapping, e.g. {{{known[0]}: ...}}" if known else "a mapping"
@@ -147,5 +151,7 @@ def _help(model: type[BaseModel], path: KeyPath) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    try:
+        return shortened(repr(value), 60)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a very long number"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import yaml  # type: ignore[import-untyped]
+from dfw.text import printable, shortened
 
 KeyPath = tuple[str, ...]
 """Keys from the configuration's root, e.g. ("losses", "sds", "weight")."""
@@ -29,26 +29,9 @@ class Provenance:
 
     def dotted(self, path: KeyPath) -> str:
         """Returns `geometry.radius`, or `stages.refine.geometry.radius` in a stage."""
-        return ".".join((*self.stage, *path))
+        return printable(".".join(shortened(key) for key in (*self.stage, *path)))
 
     def prefix(self, path: KeyPath) -> str:
         """Returns the beginning of a message about `path`, e.g. `configs/x.yaml:4: geometry.radius: `."""
         origin, dotted = self.where(path), self.dotted(path)
         return "".join(f"{part}: " for part in (origin, dotted) if part)
-
-
-def lines_of(node: yaml.Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
-    """Yields (path, line counted from 1) of every key and list item below a YAML node. The root is at the first line."""
-    if not path:
-        yield (), node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                here = (*path, str(key.value))
-                yield here, key.start_mark.line + 1
-                yield from lines_of(value, here)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            here = (*path, str(index))
-            yield here, item.start_mark.line + 1
-            yield from lines_of(item, here)

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+
+from dfw.config.base import Checked
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class Progress:
         return self.step / self.total
 
 
-class Ramp(BaseModel):
+class Ramp(Checked):
     """A value that moves from `from` to `to` between `start` and `end`. It is constant before and after."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     from_: float = Field(alias="from")
     """Value up to `start`."""

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -21,15 +20,11 @@ from pydantic import (
     model_validator,
 )
 
+from dfw.config.base import Checked
 from dfw.config.kinds import KINDS, default_type
 from dfw.config.origins import KeyPath
+from dfw.config.paths import LocalPath
 from dfw.config.schedules import Ramp, Schedule, last_step
-
-
-class Settings(BaseModel):
-    """Base: frozen, unknown keys refused, the docstring under a field is its help."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
 
 def at_least(value: Schedule, least: float, what: str) -> Schedule:
@@ -40,10 +35,10 @@ def at_least(value: Schedule, least: float, what: str) -> Schedule:
     return value
 
 
-class ComponentSettings(BaseModel):
+class ComponentSettings(Checked):
     """A component by name: `type`, and the fields of its own `Config` next to it."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow")
 
     type: str
     """Name (`nerf`) or qualified name (`dreamfw/nerf`) of the component."""
@@ -77,14 +72,14 @@ class LossSettings(ComponentSettings):
     """Which of `guidances` it asks; none: the run's only one."""
 
 
-class StartSettings(Settings):
+class StartSettings(Checked):
     """What the scene starts from: exactly one of `run`, `stage` and `mesh`."""
 
-    run: str | None = None
+    run: LocalPath | None = None
     """The directory of another run. Its newest checkpoint is read once; the directory may be deleted afterwards."""
     stage: str | None = None
     """An earlier stage of the same run, by its name in `stages`."""
-    mesh: str | None = None
+    mesh: LocalPath | None = None
     """A mesh file, for a geometry that can start from a surface."""
     take: tuple[Literal["geometry", "renderer", "optimizer"], ...] = ("geometry",)
     """What is taken over. `renderer`: its parameters (a learned background), where both runs have the same renderer.
@@ -107,7 +102,7 @@ def _check_betas(value: tuple[float, float] | None) -> tuple[float, float] | Non
     return value
 
 
-class GroupSettings(Settings):
+class GroupSettings(Checked):
     """What differs for one parameter group; what is left out is the optimiser's own."""
 
     lr: Schedule | None = None
@@ -130,7 +125,7 @@ class GroupSettings(Settings):
         return _check_betas(value)
 
 
-class OptimizerSettings(Settings):
+class OptimizerSettings(Checked):
     """How parameters are updated from gradients."""
 
     type: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -146,7 +141,7 @@ class OptimizerSettings(Settings):
     """Weight decay."""
     max_grad_norm: PositiveFloat | None = None
     """Clip the norm of all gradients together; none: no clipping."""
-    groups: dict[str, GroupSettings] = {}
+    groups: dict[str, GroupSettings] = {}  # noqa: RUF012  # pydantic copies it
     """Parameter group -> its own settings."""
 
     @field_validator("lr")
@@ -161,7 +156,7 @@ class OptimizerSettings(Settings):
         return value
 
 
-class TrainerSettings(Settings):
+class TrainerSettings(Checked):
     """The loop: how long, how often to look, when to save."""
 
     steps: PositiveInt = 600
@@ -183,7 +178,7 @@ class TrainerSettings(Settings):
     """Fraction of the run after which an empty or a filled scene stops it."""
 
 
-class ExportSettings(Settings):
+class ExportSettings(Checked):
     """What is made at the end."""
 
     formats: tuple[Named, ...] = Field(default=("glb", "obj", "ply"), validate_default=True)
@@ -210,12 +205,12 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,49}")  # it becomes a part of file name
 _DEVICE = re.compile(r"^(auto|cpu|mps|cuda(:\d+)?)$")
 
 
-class RunConfig(Settings):
+class RunConfig(Checked):
     """One run: everything that decides its result."""
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Folder under `output` that this run's directory is made in."""
-    output: str = "runs"
+    output: LocalPath = "runs"
     """Where run directories are made."""
     prompt: str = ""
     """What to make. A guidance that reads text needs one."""
@@ -235,7 +230,7 @@ class RunConfig(Settings):
     """How it is seen."""
     guidance: Named | None = None
     """The diffusion model that judges it; none for runs on explicit losses only."""
-    guidances: dict[str, Named] = {}
+    guidances: dict[str, Named] = {}  # noqa: RUF012  # pydantic copies it
     """Several diffusion models instead of one: a name of your own -> a guidance. Losses choose by `guidance`."""
     losses: dict[str, LossSettings]
     """A name of your own -> a loss."""
@@ -243,7 +238,7 @@ class RunConfig(Settings):
     """Which text describes which view."""
     cameras: Named = ComponentSettings(type=KINDS["cameras"].default)
     """Training cameras: the views that losses look at unless they name others."""
-    view_sets: dict[str, Named] = {}
+    view_sets: dict[str, Named] = {}  # noqa: RUF012  # pydantic copies it
     """Further sets of views: a name of your own -> cameras. Losses choose by `views`. A set is rendered only in steps in which a
     loss of weight above 0 asks for it."""
     start: StartSettings | None = None

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
+from dfw.config.base import Checked
 from dfw.config.settings import ComponentSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class ComponentConfig(BaseModel):
-    """Base of every component's `Config`: frozen, unknown keys refused; the docstring under a field becomes its help."""
+class ComponentConfig(Checked):
+    """Base of every component's `Config`: frozen; the docstring under a field becomes its help.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    It refuses unknown keys, numbers that are not finite, and truth values for numbers.
+    """
 
     @model_validator(mode="before")
     @classmethod

@@ -51,6 +51,14 @@ class Guidance(Component, nn.Module, ABC):
         """Returns `resolution` where it is known before the model is loaded; None elsewhere. A dry run warns of wider views."""
         return None
 
+    @classmethod
+    def check_prompt(cls, config: Any, text: str, negative: bool = False) -> Sequence[str]:
+        """Looks at a run's prompt, or its `negative` one, before the model loads; returns remarks, which the run warns of.
+
+        Raises PromptError for a text that the model cannot read. It must not need the weights.
+        """
+        return ()
+
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
         """Embeds B texts, for a model that provides `text`; "" must give what `unconditional` gives.
 

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
+from dfw.config.paths import exists
 from dfw.errors import DivergedError, PluginError, one_line
 from dfw.interfaces import hooks
 from dfw.plugins.discovery import BLOCKS, BUILT_IN, LISTENER, LOCAL, Entry, Problem, Provider, import_target, scan
 from dfw.plugins.fence import end_copy, plugin_code, waiting
 from dfw.plugins.registry import rediscover, registered
 from dfw.plugins.requirements import version_of
+from dfw.text import shortened
 
 if TYPE_CHECKING:
     import click
@@ -306,6 +308,8 @@ def load_plugin_file(path: Path) -> ModuleType:
 
     Raises PluginError when it is missing or raises, whatever it raises.
     """
+    if not exists(path):
+        raise PluginError(f"--plugin {shortened(str(path), 160)}: no such Python file; give the path of a .py file")
     path = path.resolve()
     if path in _files:
         return _files[path]

@@ -63,13 +63,22 @@ class Chosen:
         component.dfw_name, component.dfw_path = self.who, self.key
         return component
 
-    def written(self) -> dict[str, Any]:
-        """Writes its type and options as plain data, with every default. Raises PluginError for what cannot be written."""
+    def written(self, defaults: bool = True) -> dict[str, Any]:
+        """Writes its type and options as plain data, with or without defaults. Raises PluginError for what cannot be written."""
         with plugin_code(self.who, "cannot write its options, which must be numbers, text, lists, mappings or Configs"):
-            tree: dict[str, Any] = self.config.model_dump(mode="json", by_alias=True)
+            tree: dict[str, Any] = self.config.model_dump(mode="json", by_alias=True, exclude_unset=not defaults)
         for one in self.inside:
-            put(tree, one.path[len(self.path) :], one.written())
+            if defaults or _stands(tree, one.path[len(self.path) :]):
+                put(tree, one.path[len(self.path) :], one.written(defaults))
         return {"type": self.entry.qualified} | tree
+
+
+def _stands(tree: Any, path: KeyPath) -> bool:
+    for key in path:
+        if not (isinstance(tree, list) or key in tree):
+            return False
+        tree = tree[int(key) if isinstance(tree, list) else key]
+    return True
 
 
 def put(tree: Any, path: KeyPath, value: Any) -> None:

@@ -14,9 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
 from dfw.atomic import new_folder, sweep, unused, write_whole, writing
+from dfw.config.paths import shown
+from dfw.config.yaml_text import read_yaml
 from dfw.errors import CheckpointError, ConfigError, one_line
 from dfw.runs.checkpoint_folder import adopt, newest_checkpoint
 from dfw.runs.metrics import cut_metrics, read_metrics
@@ -57,8 +57,7 @@ def new_run_folder(path: Path) -> Path:
         reason = error.strerror if isinstance(error, OSError) else "the name holds a NUL character"
         if broken is not None:
             reason = f"{broken} is a link to {broken.readlink()}, which is not there"
-        shown = str(path).replace("\0", "\\0")
-        raise ConfigError(f"output: cannot make {shown}: {reason}; name a folder that you may write to") from error
+        raise ConfigError(f"output: cannot make {shown(path)}: {reason}; name a folder that you may write to") from error
 
 
 _CHANGED = "it is not as dfw wrote it: a person changed it, or it is damaged; it is used as it is now"
@@ -101,7 +100,8 @@ class RunDirectory:
             if begun and not run.resolved.is_file():
                 return RunDirectory.find(begun[-1])
             if not run.resolved.is_file():
-                raise CheckpointError(f"{path}: not a run directory (no resolved.yaml); give the folder that `dfw run` printed")
+                said = "not a run directory (no resolved.yaml); give the folder that `dfw run` printed"
+                raise CheckpointError(f"{shown(path)}: {said}")
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path}: cannot be read ({error}); give the folder that `dfw run` printed") from error
         return run
@@ -145,10 +145,10 @@ class RunDirectory:
         """Returns stage -> its configuration from stages.yaml. Raises CheckpointError if the file is damaged."""
         path = self.path / STAGES
         try:
-            trees = yaml.safe_load(path.read_bytes())["stages"]
+            trees = read_yaml(path.read_text(encoding="utf-8"))[0]["stages"]
             if not isinstance(trees, dict) or not all(isinstance(one, dict) for one in trees.values()):
                 raise TypeError("it has no mapping of stages")
-        except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
                 f"{path}: cannot be read ({one_line(error)}); put the file back from a copy, or go on with a single stage: "
                 f"`dfw run --resume {self.path}/N-STAGE`"

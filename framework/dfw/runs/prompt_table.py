@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dfw.errors import ConfigError
+from dfw.errors import ConfigError, PromptError
 from dfw.interfaces.checks import check_condition, check_conditioning, check_texts, check_wording
 from dfw.interfaces.data import CameraBatch, Conditioning, PromptBatch, Wording
 from dfw.interfaces.guidance import Guidance
@@ -59,7 +59,10 @@ class PromptTable:
         wanted = dict.fromkeys([*texts, negative_prompt, *(row for rows in written.values() for row in rows)])
         own = type(guidance).unconditional is not Guidance.unconditional
         distinct = [text for text in wanted if text or not own]
-        encoded = guidance.encode_text(distinct)  # all in one call: a large text encoder is loaded for it alone
+        try:
+            encoded = guidance.encode_text(distinct)  # all in one call: a large text encoder is loaded for it alone
+        except PromptError as error:
+            raise PromptError(f"prompt: {error}") from error
         check_conditioning(guidance, distinct, encoded)
 
         def table(rows: Sequence[str]) -> Conditioning:

@@ -88,6 +88,7 @@ def run(
     when the configuration or a model is at fault, DivergedError when the scene diverged.
     """
     composition = composition or compose(config, registry())
+    config = composition.resolved(defaults=False)  # its paths are absolute, so config.yaml means the same from anywhere
     pick_device(config.device)
     start = find_start(config.start, dict(stages or {}))
     exporters = exporters_of(composition)

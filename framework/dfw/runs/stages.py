@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml  # type: ignore[import-untyped]
-
 from dfw.compose import Composition, compose
 from dfw.config.load import LoadedConfig, load_config, to_yaml
 from dfw.config.settings import RunConfig
+from dfw.config.yaml_text import read_yaml, write_yaml
 from dfw.errors import CheckpointError, ConfigError
 from dfw.plugins.registry import registry
 from dfw.runs.checkpoint_folder import list_checkpoints
 from dfw.runs.directory import STAGES, RunDirectory, new_run_folder, run_path, stage_directories
+from dfw.runs.prompt_check import check_prompts
 from dfw.runs.runner import RunResult, resume, run
 from dfw.runs.start import find_start
 
@@ -21,7 +21,8 @@ from dfw.runs.start import find_start
 def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]:
     """Composes all stages before the first begins, so that a mistake in the last one costs no time. Raises as `compose`."""
     composed = {name: compose(one.config, registry(), one.provenance) for name, one in loaded.items()}
-    for one in loaded.values():
+    for name, one in loaded.items():
+        check_prompts(composed[name], one.provenance)
         if one.config.start is not None and one.config.start.stage is None:
             find_start(one.config.start, {}, one.provenance)
     return composed
@@ -31,9 +32,7 @@ def staged_yaml(compositions: Mapping[str, Composition]) -> str:
     """Writes the resolved configurations of all stages, by name; of a run without stages its own."""
     if list(compositions) == [""]:
         return to_yaml(compositions[""].resolved())
-    trees = {name: yaml.safe_load(to_yaml(one.resolved())) for name, one in compositions.items()}
-    text: str = yaml.safe_dump({"stages": trees}, sort_keys=False, allow_unicode=True, width=120)
-    return text
+    return write_yaml({"stages": {name: read_yaml(to_yaml(one.resolved()))[0] for name, one in compositions.items()}})
 
 
 def run_stages(compositions: Mapping[str, Composition], listeners: Sequence[object] | None = None) -> RunResult:

@@ -12,6 +12,7 @@ import torch
 from dfw.compose import Composition, compose
 from dfw.config.load import load_config
 from dfw.config.origins import Provenance
+from dfw.config.paths import shown
 from dfw.config.settings import StartSettings
 from dfw.errors import CheckpointError, ConfigError
 from dfw.interfaces.component import name_of
@@ -76,15 +77,16 @@ def find_start(settings: StartSettings | None, stages: Mapping[str, Path], prove
     if settings is None:
         return None
     if settings.mesh is not None:
-        path = Path(settings.mesh).expanduser()
+        path = Path(settings.mesh)
         if not path.is_file():
-            raise ConfigError(f"{provenance.prefix(('start', 'mesh'))}there is no file {path}; give an OBJ, GLB or PLY file")
+            where = provenance.prefix(("start", "mesh"))
+            raise ConfigError(f"{where}there is no file {shown(path)}; give an OBJ, GLB or PLY file")
         return Start(settings, path, None, None)
     if settings.stage is not None and settings.stage not in stages:
         known = ", ".join(stages) or "none"
         where = provenance.prefix(("start", "stage"))
         raise ConfigError(f"{where}no stage before this one is called {settings.stage!r}; there are {known}")
-    source = stages[settings.stage] if settings.stage is not None else Path(str(settings.run)).expanduser()
+    source = stages[settings.stage] if settings.stage is not None else Path(str(settings.run))
     try:
         directory = RunDirectory.open(source)
         checkpoint = directory.newest_checkpoint()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
-import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
 from dfw.config.origins import Provenance
+from dfw.config.yaml_text import read_yaml, write_yaml
 from dfw.interfaces.component import ComponentConfig
 from dfw.plugins.parts import Chooser, Part, found_in, put
 from dfw.plugins.registry import registry
@@ -39,13 +39,13 @@ class ConfigChecks(Core[Made]):
     def test_config_survives_yaml(self) -> None:
         """Written to YAML and read back, the Config is equal, and so are those of the components in it: as in resolved.yaml."""
         config = self.make().config
-        written = yaml.safe_dump(config.model_dump(mode="json", by_alias=True))
-        again = type(config).model_validate(yaml.safe_load(written))
+        written = write_yaml(config.model_dump(mode="json", by_alias=True))
+        again = type(config).model_validate(read_yaml(written)[0])
         seen = f"written as {' '.join(written.split())!r} it came back as {again!r}, and was {config!r}"
         remedy = "Use plain types (numbers, text, lists, mappings, nested Configs) and validators that accept their own output"
         require(again == config, "a Config survives YAML", seen, remedy)
         full = _written_out(config)
-        back = _written_out(type(config).model_validate(yaml.safe_load(yaml.safe_dump(full))))
+        back = _written_out(type(config).model_validate(read_yaml(write_yaml(full))[0]))
         seen = f"with the components in it written as {full!r} it came back as {back!r}"
         require(back == full, "a Config survives YAML", seen, remedy)
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from dfw import CameraBatch, Cameras, ComponentConfig, ConfigError, Orbit, Progress, Views, angles_of
+from dfw import CameraBatch, Cameras, ComponentConfig, ConfigError, LocalPath, Orbit, Progress, Views, angles_of
 
 from .pictures import over, read_picture, resized
 
@@ -26,7 +26,7 @@ class Dataset(Cameras):
     class Config(ComponentConfig):
         """The folder, and how its cameras stand in the scene."""
 
-        folder: str = Field(min_length=1)
+        folder: LocalPath
         """Holds the transforms file and the pictures it names."""
         file: str = "transforms.json"
         """Name of the transforms file, e.g. transforms_train.json."""
@@ -48,7 +48,7 @@ class Dataset(Cameras):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        folder = Path(config.folder).expanduser()
+        folder = Path(config.folder)
         tree = _read(folder / config.file)
         frames = tree["frames"]
         pictures = [read_picture(_picture(folder, str(frame.get("file_path", ""))), "folder") for frame in frames]

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from dfw import Cameras, ComponentConfig, Orbit, Progress, Views, cameras_at
+from dfw import Cameras, ComponentConfig, LocalPath, Orbit, Progress, Views, cameras_at
 
 from .pictures import over, read_picture, resized
 
@@ -22,9 +22,9 @@ class Picture(Cameras):
     class Config(ComponentConfig):
         """The picture, and from where it was taken."""
 
-        image: str = Field(min_length=1)
+        image: LocalPath
         """A PNG, JPEG or WebP file."""
-        mask: str | None = None
+        mask: LocalPath | None = None
         """A picture that is white where the object is; none: the image's alpha channel, or all of it where it has none."""
         azimuth: float = 0.0
         """Degrees; 0 sees the object's front."""
@@ -46,11 +46,11 @@ class Picture(Cameras):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        picture = read_picture(Path(config.image).expanduser(), "image")
+        picture = read_picture(Path(config.image), "image")
         height = max(1, round(config.width * picture.shape[0] / picture.shape[1]))
         mask = picture[..., 3]
         if config.mask is not None:
-            found = read_picture(Path(config.mask).expanduser(), "mask")
+            found = read_picture(Path(config.mask), "mask")
             mask = resized(found, *picture.shape[:2])[..., :3].mean(-1)
         shown = over(picture, mask, config.background)  # before it shrinks, so that no colour from outside the mask gets in
         self.register_buffer("colour", resized(shown, height, config.width)[None], persistent=False)

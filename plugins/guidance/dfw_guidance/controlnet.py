@@ -9,8 +9,8 @@ from diffusers import ControlNetModel
 from pydantic import NonNegativeFloat, field_validator
 from torch import Tensor
 
-from dfw import CameraBatch, Conditioning, ConfigError, RenderOutput
-from dfw_guidance.aliases import settled
+from dfw import CameraBatch, Conditioning, ConfigError, RenderOutput, path_or_name
+from dfw_guidance.aliases import FAMILIES, settled
 from dfw_guidance.hub import find_model
 from dfw_guidance.layouts import CONTROLNET
 from dfw_guidance.pretrained import Files, loading
@@ -34,6 +34,11 @@ class ControlNet(StableDiffusion):
         """Control network: a hub id or a folder. The default is ControlNet 1.1's for SD 1.5 and `control`."""
         control_scale: NonNegativeFloat = 1.0
         """Factor of the control network's contribution to the U-Net; 0 gives the plain model."""
+
+        @field_validator("controlnet", mode="before")
+        @classmethod
+        def _path(cls, value: object) -> object:
+            return path_or_name(value, FAMILIES["controlnet"])
 
         @field_validator("controlnet")
         @classmethod

@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import Tensor
 
-from dfw import Adapter, ComponentConfig, Conditioning, Guidance, GuidanceError, NoiseSchedule, PromptError
+from dfw import Adapter, ComponentConfig, Conditioning, Guidance, GuidanceError, LocalPath, NoiseSchedule, PromptError
 from dfw_guidance.mixture import GaussianAdapter, ideal_noise
 
 Colour = tuple[float, float, float]
@@ -28,7 +28,7 @@ LARGEST = 768  # a full covariance has the square of this many numbers, and cost
 class Component(ComponentConfig):
     """One Gaussian of a mixture."""
 
-    mean: Colour | str
+    mean: Colour | LocalPath
     """A colour [r, g, b] in [0, 1], or an image file."""
     weight: PositiveFloat = 1.0
     """Its share among the prompt's components; shares are divided by their sum."""
@@ -73,7 +73,7 @@ class Gaussian(Guidance):
     class Config(ComponentConfig):
         """Which prompts it knows, and what they look like."""
 
-        means: dict[str, Colour | str | Component | tuple[Component, ...]] = Field(min_length=1)
+        means: dict[str, Colour | LocalPath | Component | tuple[Component, ...]] = Field(min_length=1)
         """Prompt -> its mean: a colour [r, g, b] in [0, 1], an image file, or {mean, std, covariance}. A list of those, each
         with a weight, is a mixture. View words may follow a prompt after a comma."""
         std: PositiveFloat = 0.1
@@ -119,6 +119,13 @@ class Gaussian(Guidance):
         """Returns the configuration's `resolution`."""
         return config.resolution
 
+    @classmethod
+    def check_prompt(cls, config: Gaussian.Config, text: str, negative: bool = False) -> Sequence[str]:
+        """Raises PromptError for a text without means."""
+        if text:
+            _known(config, text)
+        return ()
+
     def __init__(self, config: Gaussian.Config) -> None:
         super().__init__()
         self.config = config
@@ -152,10 +159,7 @@ class Gaussian(Guidance):
     def _probabilities(self, text: str) -> Tensor:
         if not text:
             return torch.stack([self._share(known) for known in self.texts]).mean(0)
-        known = [known for known in self.texts if text == known or text.startswith(f"{known},")]
-        if not known:
-            raise PromptError(f"prompt: no mean for {text!r}; known: {', '.join(self.texts)}. Add it to guidance.means")
-        return self._share(max(known, key=len))
+        return self._share(_known(self.config, text))
 
     def _share(self, text: str) -> Tensor:
         start, end = self._span[text]
@@ -200,6 +204,14 @@ class Gaussian(Guidance):
         return self
 
 
+def _known(config: Gaussian.Config, text: str) -> str:
+    """Returns the longest prompt with means that `text` is, or begins with before a comma. Raises PromptError."""
+    known = [known for known in config.means if text == known or text.startswith(f"{known},")]
+    if not known:
+        raise PromptError(f"no mean for {text!r}; known: {', '.join(config.means)}. Add it to guidance.means")
+    return max(known, key=len)
+
+
 def _components(mean: Colour | str | Component | tuple[Component, ...]) -> tuple[Component, ...]:
     """Returns a prompt's mixture as components, in whatever form it was written."""
     if isinstance(mean, Component):
@@ -240,7 +252,7 @@ def _mean_image(mean: Colour | str, side: int) -> Tensor:
     """Returns (3, side, side) in [0, 1], float64, from a colour or an image file. Raises GuidanceError if it cannot be read."""
     if not isinstance(mean, str):
         return torch.tensor(mean, dtype=torch.float64)[:, None, None].expand(3, side, side)
-    path = Path(mean).expanduser()
+    path = Path(mean)
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), dtype=np.float64)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from dfw import ComponentConfig, Conditioning, DfwError, Guidance, GuidanceError, NoiseSchedule
-from dfw_guidance.aliases import candidates, settled
+from dfw import ComponentConfig, Conditioning, DfwError, Guidance, GuidanceError, NoiseSchedule, path_or_name
+from dfw_guidance.aliases import FAMILIES, candidates, settled
 from dfw_guidance.damage import read_table
 from dfw_guidance.hub import find_model
 from dfw_guidance.layouts import Layout, read_index
@@ -54,6 +54,11 @@ class PretrainedConfig(ComponentConfig):
     instructions for it (AVX512-BF16 or AMX), fp32 elsewhere."""
     channels_last: bool = False
     """Stores convolution weights in channels-last memory order, which is often faster on recent GPUs in fp16."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _path(cls, value: object) -> object:
+        return path_or_name(value, FAMILIES[cls.family])
 
     @field_validator("model")
     @classmethod
@@ -203,6 +208,17 @@ class Pretrained(Guidance):
     def _shrinks(cls, folder: Path) -> int:
         """Returns how many pixels a side of the space in which noise is added has for each of its own."""
         return 1
+
+    @classmethod
+    def check_prompt(cls, config: Any, text: str, negative: bool = False) -> Sequence[str]:
+        """Compares the text with the vocabulary of a model that ships one. Loads no weights."""
+        vocabulary = Vocabulary.of(config.model, config.family)
+        if vocabulary is None:
+            return ()
+        if negative:
+            vocabulary.check([text])
+            return ()
+        return vocabulary.check_prompt(text)
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()

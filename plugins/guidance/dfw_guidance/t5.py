@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoTokenizer, T5EncoderModel
 
-from dfw import GuidanceError
+from dfw import GuidanceError, LocalPath
 from dfw_guidance.clip import tokenise
 from dfw_guidance.pretrained import Files, PretrainedConfig, loading
 
@@ -25,7 +25,7 @@ from dfw_guidance.pretrained import Files, PretrainedConfig, loading
 class T5Config(PretrainedConfig):
     """Which model, how it is held in memory, and where the large text encoder's embeddings are kept."""
 
-    embeddings: str | None = None
+    embeddings: LocalPath | None = None
     """A .safetensors file of T5 embeddings. A text in the file needs no encoder; other texts are encoded and added to it."""
 
 
@@ -88,7 +88,7 @@ class TransientT5:
         """
         self.find, self.encoder, self.tokenizer = find, encoder, tokenizer
         self.length, self.masked = length, masked
-        self.file = None if path is None else EmbeddingFile(Path(path).expanduser(), length, width)
+        self.file = None if path is None else EmbeddingFile(Path(path), length, width)
 
     def __call__(self, texts: Sequence[str], device: torch.device, dtype: torch.dtype) -> Tensor:
         """Returns hidden states (B, L, D), float32, on `device`. The encoder works in `dtype`.
@@ -126,7 +126,7 @@ class TransientT5:
 
 def exists(path: str | None) -> bool:
     """Returns whether the file of embeddings exists. If it does, the encoder may not be needed."""
-    return path is not None and Path(path).expanduser().is_file()
+    return path is not None and Path(path).is_file()
 
 
 def _check_tokenizer(folder: Path) -> None:

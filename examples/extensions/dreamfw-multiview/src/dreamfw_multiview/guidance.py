@@ -15,7 +15,7 @@ from diffusers import UNet2DConditionModel
 from pydantic import Field
 from torch import Tensor
 
-from dfw import CameraBatch, ComponentConfig, Conditioning, Guidance, GuidanceError, Part
+from dfw import CameraBatch, ComponentConfig, Conditioning, Guidance, GuidanceError, LocalPath, Part
 
 from .attention import inflate
 
@@ -108,7 +108,7 @@ class MultiView(Inflated):
     class Config(Inflated.Config):
         """Which network, next to the prior that reads text and encodes pictures."""
 
-        unet: str | None = None
+        unet: LocalPath | None = None
         """A folder with a UNet2DConditionModel that reads poses (class_embed_type projection of 16 numbers); none: random."""
 
     config: MultiView.Config
@@ -116,7 +116,7 @@ class MultiView(Inflated):
 
     def _join(self, unet: UNet2DConditionModel) -> None:
         folder = self.config.unet
-        self.unet = small_network(unet) if folder is None else _read(Path(folder).expanduser(), unet)
+        self.unet = small_network(unet) if folder is None else _read(Path(folder), unet)
         inflate(self.unet, self.config.views)
 
     def _answer(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 from transformers.utils import logging as transformers_logging
 
-from dfw import CameraBatch, ComponentConfig, Conditioning, Guidance, GuidanceError, NoiseSchedule
+from dfw import CameraBatch, ComponentConfig, Conditioning, Guidance, GuidanceError, LocalPath, NoiseSchedule
 
 Channel = Annotated[float, Field(ge=0, le=1)]
 
@@ -55,9 +55,9 @@ class NovelView(Guidance):
     class Config(ComponentConfig):
         """Which model, which picture, and from where the picture was taken."""
 
-        model: str = Field(min_length=1)
+        model: LocalPath
         """A folder in diffusers' layout, with unet, vae, image_encoder, cc_projection and scheduler."""
-        image: str = Field(min_length=1)
+        image: LocalPath
         """The reference: a square PNG, JPEG or WebP file."""
         azimuth: float = 0.0
         """Of the picture's camera, degrees; 0 sees the object's front."""
@@ -83,7 +83,7 @@ class NovelView(Guidance):
     def __init__(self, config: NovelView.Config) -> None:
         super().__init__()
         self.config = config
-        folder = Path(config.model).expanduser()
+        folder = Path(config.model)
         with _loading(folder):
             self.unet = _read(UNet2DConditionModel, folder / "unet")
             self.vae = _read(AutoencoderKL, folder / "vae")
@@ -98,7 +98,7 @@ class NovelView(Guidance):
         self.resolution = self.latent_resolution * int(2 ** (len(self.vae.config.block_out_channels) - 1))
         self.requires_grad_(False).eval()
         with torch.no_grad():  # the picture never changes, so the image encoder is asked once and not kept
-            picture = read_reference(Path(config.image).expanduser(), self.resolution, config.background)
+            picture = read_reference(Path(config.image), self.resolution, config.background)
             embedding = encoder(_for_clip(picture, encoder.config.image_size)).image_embeds
             # not scaled for the U-Net, unlike the latents that are denoised: so was Zero-1-to-3 trained
             latents = self.vae.encode(2 * picture - 1).latent_dist.mode()

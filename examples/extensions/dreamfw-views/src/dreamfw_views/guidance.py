@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from dfw import CameraBatch, ComponentConfig, Conditioning, Guidance, NoiseSchedule
+from dfw import CameraBatch, ComponentConfig, Conditioning, Guidance, LocalPath, NoiseSchedule
 
 from .targets import read_targets
 
@@ -38,7 +38,7 @@ class Views(Guidance):
     class Config(ComponentConfig):
         """Which pictures, and how far each of them speaks."""
 
-        folder: str
+        folder: LocalPath
         """Folder with the pictures and `cameras.json` (azimuth and elevation of each) or NeRF's `transforms.json`."""
         spread: PositiveFloat = 5.0
         """Degrees from a camera at which a view's weight has fallen to exp(-1/2); half the distance between views is good."""

@@ -82,7 +82,7 @@ def read_targets(folder: str, side: int, background: tuple[float, float, float])
 
     Raises GuidanceError for a folder, a camera file or a picture that cannot be used; it names the file.
     """
-    place = Path(folder).expanduser()
+    place = Path(folder)
     views = _cameras(place)
     directions = torch.tensor([view.direction() for view in views])
     if bool((directions.norm(dim=1) == 0).any()):
