@@ -58,8 +58,9 @@ class CamerasTests(ComponentTests[Cameras], StateChecks[Cameras], DeviceChecks[C
 
     def test_shapes(self) -> None:
         """Each step gives B >= 1 views: poses (B, 4, 4), four numbers (B,), whole height and width, all of one dtype."""
-        promise = "sample gives Views of a CameraBatch"
-        for _, views in self._views(self.fresh()):
+        promise, made = "sample gives Views of a CameraBatch", self.fresh()
+        largest: object = type(made).largest(made.config)
+        for _, views in self._views(made):
             require(isinstance(views, Views), promise, f"it gave a {type(views).__name__}", "Return Views(CameraBatch(...))")
             cameras = views.cameras
             count, pose = len(cameras), cameras.camera_to_world
@@ -75,6 +76,10 @@ class CamerasTests(ComponentTests[Cameras], StateChecks[Cameras], DeviceChecks[C
             for name, side in (("height", cameras.height), ("width", cameras.width)):
                 whole = isinstance(side, int) and side >= 1
                 require(whole, f"{name} is a number of pixels", f"it is {side!r}", "Give an int of 1 or more")
+            square = min(cameras.height, cameras.width)
+            fits = largest is None or (isinstance(largest, int) and square <= largest)
+            seen = f"it is {largest!r}, and a view holds a square of {square}"
+            require(fits, "largest(config) is None, or no view holds a larger square", seen, "Take the larger end of a ramp")
 
     def test_poses_are_rigid(self) -> None:
         """A pose is a rotation and a place: orthonormal axes, right-handed, and (0, 0, 0, 1) in its last row."""

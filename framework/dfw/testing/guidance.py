@@ -71,6 +71,9 @@ class GuidanceTests(PredictionChecks):
             predicted = guidance.predict(encoded, timestep, asked)
             seen_from = replace(asked, cameras=asked.cameras or self._cameras(2, self._sees(guidance)))
             from_cameras = guidance.predict(encoded, timestep, seen_from)
+        said = type(guidance).side(guidance.config)
+        promise, seen = "side(config) is None or `resolution`", f"it is {said!r}, and resolution is {guidance.resolution}"
+        require(said in (None, guidance.resolution), promise, seen, "Return None where the model must be loaded to know")
         expected = (count, guidance.channels, side, side)
         for name, value, shape in (
             ("encode_image", encoded, expected),

@@ -31,6 +31,10 @@ class Twin(Cameras):
     def together(cls, config: Any) -> int:
         return 2
 
+    @classmethod
+    def largest(cls, config: Any) -> int | None:
+        return SIDE
+
     def distances(self, generator: torch.Generator) -> Tensor:
         drawn = torch.rand(self.config.pairs, generator=generator, device=generator.device)
         return (self.far - 0.5 + drawn).repeat_interleave(2)
@@ -167,6 +171,12 @@ class ShownFromTheCentre(Twin):
         return Orbit(distance=0.0)
 
 
+class LargerThanItSays(Twin):
+    @classmethod
+    def largest(cls, config: Any) -> int | None:
+        return SIDE - 1
+
+
 class DrawsOnTheCpu(Twin):
     def distances(self, generator: torch.Generator) -> Tensor:
         return 2.5 + torch.rand(self.config.pairs, generator=generator).repeat_interleave(2)
@@ -179,6 +189,7 @@ class DrawsGlobally(Twin):
 
 MUTANTS: dict[type[Twin], set[str]] = {
     PlacesAsAColumn: {"test_shapes"},
+    LargerThanItSays: {"test_shapes"},
     HalfAPixel: {"test_shapes", "test_targets"},
     ScaledAxes: {"test_poses_are_rigid"},
     LeftHanded: {"test_poses_are_rigid"},

@@ -42,6 +42,10 @@ class Twin(Guidance):
     def provides(cls, config: Any) -> frozenset[str]:
         return frozenset({"noise-prediction", "text"})
 
+    @classmethod
+    def side(cls, config: Any) -> int | None:
+        return int(config.resolution)
+
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
         rows = [[1.0, 0.0, 0.5, 0.0] if text == "red" else [0.0, 1.0, 0.0, -0.5] for text in texts]
         return Conditioning(torch.tensor(rows, device=self.mix.device)[:, None])
@@ -164,6 +168,12 @@ class TakesVForEpsilon(Twin):
         return self.predict(noisy, timestep, conditioning)
 
 
+class SaysTheLatentsSide(Twin):
+    @classmethod
+    def side(cls, config: Any) -> int | None:
+        return int(config.resolution) // 2
+
+
 class GivesMinusOneToOne(Twin):
     def decode_image(self, encoded: Tensor) -> Tensor:
         return 2 * super().decode_image(encoded) - 1
@@ -207,6 +217,7 @@ MUTANTS: dict[type[Twin], set[str]] = {
     OffByOneScale: {"test_guidance_scale_follows_diffusers"},
     VarianceForDeviation: {"test_noise_round_trip"},
     TakesVForEpsilon: {"test_predict_noise_follows_the_prediction_type"},
+    SaysTheLatentsSide: {"test_shapes"},
     GivesMinusOneToOne: {"test_shapes", "test_decode_inverts_encode"},
 }
 """Wrong guidance -> the checks that catch it, and no other."""
