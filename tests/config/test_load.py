@@ -178,6 +178,27 @@ def test_an_override_that_replaces_a_component_is_where_its_mistakes_are():
     assert provenance.where(("guidance", "type")) == "base.yaml:12"
 
 
+@pytest.mark.parametrize(
+    ("override", "path"),
+    [
+        ("cameras.fov=[x, 50]", ("cameras", "fov", "0")),
+        ("cameras={fov: [x, 50]}", ("cameras", "fov", "0")),
+        ("cameras={fov: x}", ("cameras", "fov")),
+        ("geometry={type: image, radius: 3}", ("geometry", "radius")),
+    ],
+)
+def test_nothing_of_what_an_override_replaced_is_blamed_on_the_file(override: str, path: tuple[str, ...]):
+    write("base.yaml", BASE + "cameras:\n  fov:\n    - 40\n    - 50\n")
+    provenance = load_with_provenance("base.yaml", [override]).provenance
+    assert provenance.where(path) == f"override {override!r}"
+
+
+def test_messages_call_an_override_as_they_are_told():
+    write("base.yaml", BASE)
+    with pytest.raises(ConfigError, match=r"^--faces few: export\.faces: must be a valid integer"):
+        load_config("base.yaml", {"export.faces=few": "--faces few"})
+
+
 def test_an_empty_loss_in_an_extending_file_changes_nothing():
     write("base.yaml", BASE)
     assert load_config(write("top.yaml", "extends: base.yaml\nlosses:\n  sds:\n")).losses["sds"].options == {"guidance_scale": 10}

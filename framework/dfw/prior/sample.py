@@ -75,7 +75,8 @@ def sample(
     with naming([guidance], lambda: "while it drew a sample"):
         images = _draw(composition, guidance, count, steps, scale, views)
     config = composition.config
-    path = unused(out if out.suffix.lower() == ".png" else out / f"{slug(config.prompt or config.name)}.png")
+    settings = f"seed{config.seed}-steps{steps}-scale{scale:g}{'-views' if views else ''}"
+    path = unused(out if out.suffix.lower() == ".png" else out / f"{slug(config.prompt or config.name)}-{settings}.png")
     columns = images.shape[1]
     return save_grid(images.flatten(0, 1).permute(0, 2, 3, 1), path, columns)
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from dfw.interfaces.events import RunEnded, RunStarted, StepEnded
 from dfw.interfaces.hooks import hookimpl
 from dfw.report.data import duration_text
+from dfw.text import printable
 
 PARTS = ("render", "guidance", "backward", "optimizer")
 
@@ -48,7 +49,7 @@ class ConsoleListener:
     @hookimpl
     def dfw_run_started(self, run: RunStarted) -> None:
         """Prints the prompt and the run directory."""
-        self._console.print(f"{run.config.prompt} -> {_shown(run.directory)}", markup=False)
+        self._console.print(printable(f"{run.config.prompt} -> {_shown(run.directory)}"), markup=False)
         if self._console.is_terminal and self._console.file.isatty():  # FORCE_COLOR calls every file a terminal
             columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
             self._bar = Progress(*columns, console=self._console, transient=True)

@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import re
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from dfw.errors import CheckpointError, ConfigError, one_line
 from dfw.runs.checkpoint_folder import adopt, newest_checkpoint
 from dfw.runs.metrics import cut_metrics, read_metrics
 from dfw.runs.seal import finite, seal_of, sealed_json, sealed_text, unsealed_json
+from dfw.text import printable
 
 log = logging.getLogger("dfw.runs")
 
@@ -252,7 +254,7 @@ class LogFile:
         logger = logging.getLogger("dfw")
         logger.setLevel(logging.INFO)
         logger.addHandler(self._handler)
-        logger.info("command: %s", " ".join(sys.argv))
+        logger.info("command: %s", printable(shlex.join(sys.argv)))
         return self
 
     def __exit__(self, *_: object) -> None:
