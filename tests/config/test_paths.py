@@ -88,4 +88,5 @@ def test_a_name_stays_a_name_and_a_folder_becomes_a_path(here: Path):
     assert path_or_name("exp", names) == str(here / "exp")
     assert path_or_name("sd15", names) == "sd15"
     assert path_or_name("~/x", names) == "/home/ada/x"
+    assert path_or_name(Written.within("./x", here / "exp"), names) == str(here / "exp/x")
     assert path_or_name("a/" * 3000, names) == "a/" * 3000

@@ -219,8 +219,9 @@ def find_config(source: str | Path, relative_to: Path | None = None) -> Path:
     path = path if relative_to is None else relative_to / path
     if exists(path) and path.is_file():
         return path
-    if exists(path / "resolved.yaml"):
-        raise ConfigError(f"{path} is a run; continue it with --resume {path}, or make another like it with {path}/resolved.yaml")
+    whole = next((path / name for name in ("resolved.yaml", "stages.yaml") if exists(path / name)), None)
+    if whole is not None:
+        raise ConfigError(f"{path} is a run; continue it with --resume {path}, or make another like it with {whole}")
     if bare and not exists(path):
         near = get_close_matches(str(source), shipped_names(), n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"give a path, or one of: {', '.join(shipped_names())}"

@@ -59,14 +59,14 @@ def absolute(value: Any) -> Any:
 
 
 def path_or_name(value: Any, names: Collection[str]) -> Any:
-    """Returns `value` as `absolute` does if it is not one of `names` and a file or folder is there; else as it is, a name.
+    """Returns `value` as `absolute` does if it is not one of `names` and a file or folder is there, or it can be no name.
 
     For the validator (mode "before") of a field that holds a path or a name, such as that of a model on a hub.
     """
     if not isinstance(value, str) or not value or value in names:
         return value
     found = absolute(value)
-    return found if value.startswith("~") or exists(Path(found)) else str(value)
+    return found if value.startswith(("~", "./", "../")) or exists(Path(found)) else str(value)
 
 
 def exists(path: Path) -> bool:
