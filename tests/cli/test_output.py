@@ -12,6 +12,7 @@ import pytest
 from command_line import fresh_plugins, run_dfw
 
 from dfw.cli.config import differences
+from dfw.cli.main import main
 from dfw.cli.settings_options import as_setting
 from dfw.text import bounded, printable, shortened
 
@@ -89,6 +90,11 @@ def test_a_full_disk_is_a_sentence():
     code, _, err = run_as_user("config", "show", "gaussian-2d", out="/dev/full")
     assert (code, err) == (2, "error: cannot write the output: No space left on device; make room, or write it elsewhere\n")
     assert run_as_user("--help", out="/dev/full")[0] == 2
+
+
+def test_no_output_at_all_is_no_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["config", "show", "gaussian-2d"]) == 0
 
 
 def test_an_encoding_that_lacks_a_character_gets_an_escape():

@@ -11,9 +11,10 @@ import pytest
 from base_config import BASE
 
 from dfw.compose import compose
-from dfw.config.load import find_config, load_config, load_with_provenance, shipped_directory, shipped_names
+from dfw.config.load import find_config, load_config, load_stages, load_with_provenance, shipped_directory, shipped_names
 from dfw.config.schedules import Ramp
 from dfw.errors import ConfigError
+from dfw.runs.stages import compose_stages
 
 
 @pytest.fixture(autouse=True)
@@ -400,3 +401,63 @@ def test_bare_names_find_shipped_files_and_paths_stay_paths():
 @pytest.mark.parametrize("written", ['prompt="a blue car"', "prompt='a blue car'", "prompt=a blue car"])
 def test_quotes_around_a_whole_text_are_not_part_of_it(written: str):
     assert load_config("dreamfusion", [written]).prompt == "a blue car"
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf", "1e400"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("losses.sds.weight", "{}"),
+        ("losses.sds.weight", "{{from: {}, to: 1}}"),
+        ("losses.sds.weight", "{{from: 1, to: 0, end: {}}}"),
+        ("losses.sds.guidance_scale", "{}"),
+        ("optimizer.lr", "{}"),
+        ("optimizer.betas", "[0.9, {}]"),
+        ("optimizer.eps", "{}"),
+        ("optimizer.max_grad_norm", "{}"),
+        ("optimizer.groups.geometry.lr", "{}"),
+        ("export.smoothing", "{}"),
+        ("cameras.elevation", "[0, {}]"),
+        ("geometry.radius", "{}"),
+    ],
+)
+def test_a_number_must_be_finite(key: str, value: str, number: str):
+    override = f"{key}={value.format(number)}"
+    with pytest.raises(ConfigError) as caught:
+        compose_stages(load_stages("dreamfusion", [override]))
+    assert str(caught.value).startswith(f"override {override!r}: {key}")
+    assert "must be a finite number (is " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("seed=true", "seed: must be a number, not a truth value (is True)"),
+        ("trainer.steps=false", "trainer.steps: must be a number, not a truth value (is False)"),
+        ("seed=on", "seed: must be a valid integer (is 'on')"),
+        ("seed=1:30", "seed: must be a valid integer (is '1:30')"),
+        ("seed=0x1f", "seed: must be a valid integer (is '0x1f')"),
+        ("optimizer.betas=[true, 0.9]", "optimizer.betas: must be a number, not a truth value (is [True, 0.9])"),
+        ("losses.sds.weight={from: true, to: 1}", "losses.sds.weight.from: must be a number, not a truth value (is True)"),
+        ("losses.sds.of=true", "losses.sds.of: must be text; put it in quotes (is True)"),
+        ("losses.sds.of=1e3", "losses.sds.of: must be text; put it in quotes (is 1000.0)"),
+    ],
+)
+def test_a_word_is_not_silently_a_number(override: str, expected: str):
+    assert message(write("base.yaml", BASE), override) == f"override {override!r}: {expected}"
+
+
+def test_a_number_with_leading_zeros_is_what_it_says():
+    assert load_config(write("base.yaml", BASE), ["seed=0123"]).seed == 123
+
+
+def test_a_long_value_is_cut_in_messages():
+    said = message(write("base.yaml", BASE + f"seed: {'x' * 5000}\n"), "precision=" + "y" * 5000, "z" * 3000 + "=1")
+    assert len(said.splitlines()) == 3
+    assert all(len(line) < 500 for line in said.splitlines())
+
+
+def test_a_chain_of_files_ends():
+    for number in range(40):
+        write(f"c{number}.yaml", f"extends: c{number + 1}.yaml\n")
+    assert message("c0.yaml") == "c0.yaml: extends: more than 20 files extend one another; merge some of them"

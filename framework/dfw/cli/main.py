@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.addHandler(handler)
     try:
         code = _run(sys.argv[1:] if arguments is None else list(arguments))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # the shell's >&- leaves none
+            sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader of a pipe went away: `dfw config show ... | head`
         mute()

@@ -35,5 +35,5 @@ def is_of_output(error: BaseException) -> bool:
 
 def mute() -> None:
     """Sends standard output, and what the interpreter still flushes to it at its end, to the null device."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
