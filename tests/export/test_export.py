@@ -33,11 +33,12 @@ from dfw import RaySamples, RenderOutput
 from dfw.atomic import put_new
 from dfw.config.settings import ExportSettings
 from dfw.errors import ExportError
-from dfw.export import export_mesh, from_gltf, rendered_albedo, to_gltf
-from dfw.export.agreement import compare, project, visible
+from dfw.export.agreement import compare, project, rendered_albedo, visible
+from dfw.export.axes import from_gltf, to_gltf
 from dfw.export.grid import sample_density
 from dfw.export.level import largest_density
 from dfw.export.mesh import extract_mesh
+from dfw.export.pipeline import export_mesh
 
 SMALL = ExportSettings(resolution=32, faces=2000, texture=128)
 

@@ -20,9 +20,8 @@ from export_fields import (
 from torch import Tensor
 
 from dfw.errors import ExportError
-from dfw.export import choose_level
 from dfw.export.grid import DensityGrid, sample_density
-from dfw.export.level import largest_density
+from dfw.export.level import choose_level, largest_density
 from dfw.export.mesh import extract_mesh
 
 

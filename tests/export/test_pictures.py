@@ -12,8 +12,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from dfw.errors import ExportError
-from dfw.export import save_grid, save_turntable
-from dfw.export.pictures import GAP
+from dfw.export.pictures import GAP, save_grid, save_turntable
 
 
 def grey(*values: float) -> torch.Tensor:

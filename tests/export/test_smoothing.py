@@ -14,9 +14,9 @@ from torch import Tensor
 
 from dfw.config.settings import ExportSettings
 from dfw.errors import ExportError
-from dfw.export import export_mesh
 from dfw.export.grid import sample_density, softened
 from dfw.export.mesh import surface_of
+from dfw.export.pipeline import export_mesh
 
 GREY = plain((0.5, 0.5, 0.5))
 LEVEL = 50.0

@@ -18,7 +18,7 @@ from torch import Tensor
 from dfw import Surface, Triangles
 from dfw.config.settings import ExportSettings
 from dfw.errors import ExportError
-from dfw.export import export_mesh
+from dfw.export.pipeline import export_mesh
 
 
 class Box(Surface):

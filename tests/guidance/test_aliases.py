@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+import huggingface_hub
 import huggingface_hub.constants as hub_constants
 import pytest
 from tiny_diffusion import save_tiny_model
@@ -130,12 +131,12 @@ def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[
 
 
 def point_hub_at(url: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    real = hub.snapshot_download
+    real = huggingface_hub.snapshot_download
 
     def download(repository: str, revision: str | None, allow_patterns: list[str]) -> str:
         return real(repository, revision=revision, allow_patterns=allow_patterns, endpoint=url, cache_dir=cache, token=False)
 
-    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", False)
 
 

@@ -13,7 +13,7 @@ from diffusers import IFPipeline
 from prior_checks import noise, picture, steps_of, two_steps
 from tiny_deep_floyd import save_tiny_deep_floyd
 from tiny_diffusion import save_tiny_model
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, T5EncoderModel
 
 import dfw_guidance.t5
 from dfw import GuidanceError, PromptError
@@ -71,14 +71,14 @@ def test_images_are_spread_to_plus_minus_one_and_back(model: DeepFloyd) -> None:
 
 def test_the_text_encoder_is_loaded_once_and_gone_afterwards(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, batches = load(folder), []
-    real = dfw_guidance.t5.T5EncoderModel.from_pretrained
+    real = T5EncoderModel.from_pretrained
 
     def watched(*args: object, **options: object) -> object:
         encoder, report = real(*args, **options)
         encoder.register_forward_pre_hook(lambda _module, inputs: batches.append(len(inputs[0])))
         return encoder, report
 
-    monkeypatch.setattr(dfw_guidance.t5.T5EncoderModel, "from_pretrained", watched)
+    monkeypatch.setattr(T5EncoderModel, "from_pretrained", watched)
     first = model.encode_text(["a red car", "", "a red car"])
     model.encode_text(["", "a red car"])
     assert batches == [2]

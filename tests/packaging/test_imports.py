@@ -12,21 +12,23 @@ import pytest
 
 import dfw
 
-HEAVY = ("torch", "diffusers", "transformers", "accelerate", "peft", "nerfacc", "warp", "scipy", "trimesh")
+HEAVY = ("torch", "torch._dynamo", "diffusers", "transformers", "accelerate", "peft", "nerfacc", "warp", "scipy", "trimesh")
 PACKAGES = sorted(path.parent.name for path in (Path(__file__).parents[2] / "plugins").glob("*/*/__init__.py"))
 """The packages of built-in components."""
-REPORT = "\nimport sys\nprint('LOADED', sorted({name.partition('.')[0] for name in sys.modules}))"
+REPORT = (
+    "\nimport sys\nprint('LOADED', sorted({name.partition('.')[0] for name in sys.modules} | {'torch._dynamo'} & {*sys.modules}))"
+)
 
 
 def loaded_by(code: str) -> set[str]:
-    """Top-level modules that a fresh interpreter has after running `code`."""
+    """Top-level modules, and torch._dynamo, that a fresh interpreter has after running `code`."""
     result = subprocess.run([sys.executable, "-c", code + REPORT], capture_output=True, text=True, check=True, timeout=60)
     line = next(line for line in result.stdout.splitlines() if line.startswith("LOADED "))
     return set(eval(line.removeprefix("LOADED ")))
 
 
-def command(*arguments: str) -> str:
-    return f"from dfw.cli.main import main\nassert main({list(arguments)!r}) == 0"
+def command(*arguments: str, code: int = 0) -> str:
+    return f"from dfw.cli.main import main\nassert main({list(arguments)!r}) == {code}"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,38 @@ def command(*arguments: str) -> str:
 )
 def test_no_torch_before_it_is_needed(code: str):
     assert not loaded_by(code) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "dreamfuson"),
+        ("run", "dreamfusion", "trainer.stps=3"),
+        ("run", "dreamfusion", "trainer.steps=many"),
+        ("run", "dreamfusion", "--dry-run", "optimizer.lr=-1"),
+        ("config", "show", "dreamfusion", "trainer.stps=3"),
+    ],
+)
+def test_a_mistake_in_a_configuration_needs_no_torch(arguments: tuple[str, ...]):
+    assert not loaded_by(command(*arguments, code=2)) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("run", "dreamfusion", "--dry-run"), 0),
+        (("run", "vsd", "--dry-run"), 0),
+        (("run", "dreamfusion-sd3", "--dry-run", "device=cpu"), 0),
+        (("config", "show", "dreamfusion-controlnet"), 0),
+        (("run", "dreamfusion", "losses.sds.t_min=x"), 2),
+        (("run", "dreamfusion", "guidance.type=sabel-diffusion"), 3),
+        (("plugins", "info", "deep-floyd"), 0),
+    ],
+)
+def test_what_loads_no_model_imports_no_library_of_models(arguments: tuple[str, ...], code: int):
+    loaded = loaded_by(command(*arguments, code=code))
+    assert "torch" in loaded
+    assert not loaded & (set(HEAVY) - {"torch"})
 
 
 def test_importing_dfw_costs_next_to_nothing():

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from dfw.errors import ExportError
-from dfw.export import save_turntable
+from dfw.export.pictures import save_turntable
 from dfw.report import ReportData, write_report
 from dfw.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curve, number
 from dfw.report.data import Series, duration_text, series, thinned, time_split

@@ -15,7 +15,8 @@ from export_fields import Analytic, box, exporters, plain, ring, sphere_opacity
 from PIL import Image
 
 from dfw.config.settings import ExportSettings
-from dfw.export import export_mesh, save_grid, save_turntable
+from dfw.export.pictures import save_grid, save_turntable
+from dfw.export.pipeline import export_mesh
 from dfw.report import ReportData, write_report
 
 pytestmark = pytest.mark.browser

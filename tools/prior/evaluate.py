@@ -17,7 +17,7 @@ from diffusers import StableDiffusionPipeline
 from heldout import HELD_OUT, HELD_OUT_STACKS, allowed_colours
 from torch import Tensor
 
-from dfw.export import save_grid
+from dfw.export.pictures import save_grid
 from dfw_geometry.shapes import COLOURS, KINDS, SOLIDS, Single, Stack
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "judge"))

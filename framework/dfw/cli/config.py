@@ -24,10 +24,11 @@ def command() -> None:
 @plugin_options
 def show(config: str, overrides: tuple[str, ...], plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
     """Print CONFIG with every default written out and every name qualified."""
+    use_plugins(plugin_files, blocked)
+    compositions = stages_from(config, overrides)
     from dfw.runs.stages import staged_yaml
 
-    use_plugins(plugin_files, blocked)
-    say(staged_yaml(stages_from(config, overrides)), nl=False)
+    say(staged_yaml(compositions), nl=False)
 
 
 @command.command("validate", cls=rich_click.RichCommand)

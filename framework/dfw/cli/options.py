@@ -73,13 +73,14 @@ def use_plugins(plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> Non
 
 def compose_from(config: str, overrides: tuple[str, ...]) -> Composition:
     """Loads a configuration and composes its parts; constructs nothing. Raises ConfigError, PluginError and PromptError."""
-    from dfw.compose import compose
     from dfw.config.load import load_with_provenance
     from dfw.plugins.registry import registry
-    from dfw.runs.prompt_check import check_prompts
 
     _not_an_override(config)
     loaded = load_with_provenance(config, overrides)
+    from dfw.compose import compose  # imports torch, which a mistake in the configuration need not wait for
+    from dfw.runs.prompt_check import check_prompts
+
     composition = compose(loaded.config, registry(), loaded.provenance)
     check_prompts(composition, loaded.provenance)
     return composition
@@ -88,10 +89,12 @@ def compose_from(config: str, overrides: tuple[str, ...]) -> Composition:
 def stages_from(config: str, overrides: tuple[str, ...]) -> dict[str, Composition]:
     """Composes a configuration that may have stages: name -> composition, "" for a run without. Raises as `compose_from`."""
     from dfw.config.load import load_stages
-    from dfw.runs.stages import compose_stages
 
     _not_an_override(config)
-    return compose_stages(load_stages(config, overrides))
+    loaded = load_stages(config, overrides)
+    from dfw.runs.stages import compose_stages  # imports torch, which a mistake in the configuration need not wait for
+
+    return compose_stages(loaded)
 
 
 def _not_an_override(config: str) -> None:

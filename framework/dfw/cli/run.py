@@ -43,7 +43,7 @@ def command(
     if config is None:
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
     compositions = stages_from(config, overrides)
-    from dfw.runs import runner, stages
+    from dfw.runs import stages
     from dfw.runs.wide_views import wide_views
 
     if dry_run:
@@ -51,6 +51,8 @@ def command(
             log.warning("%s", sentence)
         say(stages.staged_yaml(compositions), nl=False)
         return 0
+    from dfw.runs import runner
+
     single = compositions.get("")
     result = stages.run_stages(compositions) if single is None else runner.run(single.config, single)
     return STATUS_CODES[result.status]

@@ -1,9 +1,13 @@
-"""A run of several stages: ordinary runs in one directory, each of which may start from those before it."""
+"""A run of several stages: ordinary runs in one directory, each of which may start from those before it.
+
+What only a run needs is imported when it begins, so that a dry run does not wait for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dfw.compose import Composition, compose
 from dfw.config.load import LoadedConfig, load_config, to_yaml
@@ -14,8 +18,9 @@ from dfw.plugins.registry import registry
 from dfw.runs.checkpoint_folder import list_checkpoints
 from dfw.runs.directory import STAGES, RunDirectory, new_run_folder, run_path, stage_directories
 from dfw.runs.prompt_check import check_prompts
-from dfw.runs.runner import RunResult, resume, run
-from dfw.runs.start import find_start
+
+if TYPE_CHECKING:
+    from dfw.runs.runner import RunResult
 
 
 def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]:
@@ -24,6 +29,8 @@ def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]
     for name, one in loaded.items():
         check_prompts(composed[name], one.provenance)
         if one.config.start is not None and one.config.start.stage is None:
+            from dfw.runs.start import find_start
+
             find_start(one.config.start, {}, one.provenance)
     return composed
 
@@ -54,6 +61,8 @@ def resume_stages(root: Path, overrides: Sequence[str] = (), listeners: Sequence
 
 
 def _go_on(root: Path, stages: Mapping[str, RunConfig], listeners: Sequence[object] | None, resumed: bool = False) -> RunResult:
+    from dfw.runs.runner import resume, run
+
     done: dict[str, Path] = {}
     result: RunResult | None = None
     for number, (name, config) in enumerate(stages.items(), start=1):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch.nn.functional as F
-from diffusers import ControlNetModel
 from pydantic import NonNegativeFloat, field_validator
 from torch import Tensor
 
@@ -54,6 +53,8 @@ class ControlNet(StableDiffusion):
         return frozenset({config.control, "opacity"})
 
     def _load(self, files: Files) -> None:
+        from diffusers import ControlNetModel
+
         super()._load(files)
         config = self.config
         name = config.controlnet or config.control

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
@@ -106,6 +105,8 @@ def flow_schedule(settings: dict[str, Any], tokens: int) -> NoiseSchedule:
     """
     if not str(settings.get("_class_name", "")).startswith("FlowMatch"):
         raise ValueError(f"its scheduler {settings.get('_class_name')} is not a flow-matching scheduler")
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
     scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(settings)  # type: ignore[no-untyped-call]
     config = scheduler.config
     count = int(config.num_train_timesteps)

@@ -11,9 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from dfw import Conditioning
 from dfw_guidance.clip import penultimate_hidden
@@ -67,6 +65,9 @@ class SD3Network(FlowNetwork):
     text_length = 256
 
     def __init__(self, files: Files, embedded_guidance: float) -> None:
+        from diffusers import SD3Transformer2DModel
+        from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
         names = ("", "_2")
         self.tokenizers = [files.tokenizer(CLIPTokenizer, f"tokenizer{name}") for name in names]
         self.encoders = [files.network(CLIPTextModelWithProjection, f"text_encoder{name}") for name in names]
@@ -103,6 +104,9 @@ class FluxNetwork(FlowNetwork):
     text_length = 512
 
     def __init__(self, files: Files, embedded_guidance: float) -> None:
+        from diffusers import FluxTransformer2DModel
+        from transformers import CLIPTextModel, CLIPTokenizer
+
         self.tokenizer = files.tokenizer(CLIPTokenizer, "tokenizer")
         self.encoder = files.network(CLIPTextModel, "text_encoder")
         self.transformer = files.network(FluxTransformer2DModel, "transformer")

@@ -7,16 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
 from dfw import DfwError, GuidanceError
 from dfw_guidance.aliases import EMBEDDED, WEIGHTS, candidates
 from dfw_guidance.checksums import changed_files
@@ -45,6 +35,8 @@ def find_model(
         if Path(place).is_absolute():
             return _checked(Path(place), layout, variant, family, field)
         try:
+            from huggingface_hub import snapshot_download  # not needed for a folder of this machine
+
             folder = snapshot_download(place, revision=revision, allow_patterns=layout.patterns(variant))
             return _checked(Path(folder), layout, variant, family, field, place)
         except DfwError:
@@ -114,6 +106,16 @@ def _hint(variants: list[str], variant: str | None) -> str:
 
 
 def _reason(repository: str, revision: str | None, error: Exception) -> str:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
     page = f"{constants.ENDPOINT}/{repository}"
     match error:
         case GatedRepoError():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from dfw_guidance.damage import read_table
@@ -29,6 +28,8 @@ class Latent(Pretrained):
         Latents are `channels` x `side` x `side`, or fit images of side `resolution` if that is given. Raises ValueError unless
         the latents' side is a multiple of `patch`.
         """
+        from diffusers import AutoencoderKL
+
         self.vae = files.network(AutoencoderKL, "vae")
         factor = int(2 ** (len(self.vae.config.block_out_channels) - 1))
         self.space: Literal["pixel", "latent"] = "latent"

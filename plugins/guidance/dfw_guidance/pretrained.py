@@ -1,4 +1,8 @@
-"""The common part of all models from files: it finds, loads, freezes and casts them, and embeds each text once."""
+"""The common part of all models from files: it finds, loads, freezes and casts them, and embeds each text once.
+
+No module of a guidance imports diffusers, transformers or the hub's client before a model loads. They take seconds, and a check
+of a configuration needs the `Config` alone.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from diffusers import DDPMScheduler
-from diffusers.utils import logging as diffusers_logging
 from pydantic import field_validator
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from dfw import ComponentConfig, Conditioning, DfwError, Guidance, GuidanceError, NoiseSchedule, path_or_name
 from dfw_guidance.aliases import FAMILIES, candidates, settled
@@ -79,6 +79,8 @@ class Files:
         Raises ValueError if the folder holds another class, or if its tensors are not exactly those of the class: a library
         would fill the others with random numbers.
         """
+        from transformers import PreTrainedModel
+
         name = part or "it"
         table = read_table(self.folder / part / "config.json")
         found = table.get("_class_name", kind.__name__)
@@ -147,6 +149,8 @@ def ddpm_schedule(settings: dict[str, Any]) -> tuple[NoiseSchedule, Any]:
         raise ValueError(
             f"its scheduler {settings.get('_class_name')} has no betas; this guidance reads DDPM-like noise schedules"
         )
+    from diffusers import DDPMScheduler
+
     scheduler: Any = DDPMScheduler.from_config(settings)  # type: ignore[no-untyped-call]
     return NoiseSchedule.from_alphas_cumprod(scheduler.alphas_cumprod), scheduler.config.prediction_type
 
@@ -157,6 +161,9 @@ def loading(what: str) -> Iterator[None]:
 
     What they would print, `Files.network` checks. They raise anything for files that do not hold what they expect.
     """
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
     shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     own = diffusers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

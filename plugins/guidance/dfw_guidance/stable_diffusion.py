@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from dfw import Adapter, Conditioning
 from dfw_guidance.clip import last_hidden
@@ -39,6 +38,8 @@ class StableDiffusion(Latent):
         return super().provides(config) | {"adapter"}
 
     def _load(self, files: Files) -> None:
+        from transformers import CLIPTextModel, CLIPTokenizer
+
         self.tokenizer = files.tokenizer(CLIPTokenizer, "tokenizer")
         self.text_encoder = files.network(CLIPTextModel, "text_encoder")
         self.unet = load_unet(files)

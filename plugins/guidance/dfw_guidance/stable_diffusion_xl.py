@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from dfw import Conditioning
 from dfw_guidance.clip import penultimate_hidden
@@ -44,6 +43,8 @@ class StableDiffusionXL(Latent):
     unet: Any
 
     def _load(self, files: Files) -> None:
+        from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
         self.tokenizer = files.tokenizer(CLIPTokenizer, "tokenizer")
         self.tokenizer_2 = files.tokenizer(CLIPTokenizer, "tokenizer_2")
         self.text_encoder = files.network(CLIPTextModel, "text_encoder")

@@ -15,7 +15,6 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoTokenizer, T5EncoderModel
 
 from dfw import GuidanceError, LocalPath
 from dfw_guidance.clip import tokenise
@@ -105,6 +104,8 @@ class TransientT5:
         return torch.stack([known[text] for text in texts]).float().to(device)
 
     def _encode(self, texts: Sequence[str], device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+        from transformers import AutoTokenizer, T5EncoderModel
+
         try:
             files = self.find()
         except GuidanceError as error:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffusers import UNet2DConditionModel
-
 from dfw_guidance.pretrained import Files
 
 _ASKS = {
@@ -26,6 +24,8 @@ def load_unet(files: Files, addition: str | None = None, variance: bool = False)
 
     Raises ValueError that names what the network asks for if nobody can give it, or if it predicts another number of channels.
     """
+    from diffusers import UNet2DConditionModel
+
     unet = files.network(UNet2DConditionModel, "unet")
     config = unet.config
     for field, what in _ASKS.items():
