@@ -92,6 +92,16 @@ class RemembersTheLastGrey(Twin):
         return super().greyed(colour, generator) * (1.0 if self.training else self.dim)
 
 
+class CountsItsTraining(Twin):
+    """Darker after the third training step, as it counts them: a restored one begins anew."""
+
+    trained = 0
+
+    def forward(self, direction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        self.trained += self.training
+        return super().forward(direction, generator) * (0.5 if self.trained > 3 else 1.0)
+
+
 class DrawsItsOwn(Twin):
     """From a stream of its own, which goes on."""
 
@@ -134,6 +144,7 @@ MUTANTS: dict[type[Twin], set[str]] = {
     BrightensTheTopRow: {"test_batch_invariance"},
     DrawsInEvaluation: {"test_draws_only_while_training"},
     RemembersTheLastGrey: {"test_draws_only_while_training", "test_state_dict_restores_behaviour"},
+    CountsItsTraining: {"test_state_dict_restores_behaviour"},
     DrawsItsOwn: {"test_training_draws_from_its_generator"},
     DrawsGlobally: {"test_no_global_rng", "test_training_draws_from_its_generator"},
     LearnsOneColour: {"test_every_parameter_gets_a_gradient", "test_gradients_match_differences"},
