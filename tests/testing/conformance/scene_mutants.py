@@ -204,7 +204,7 @@ _TRAINS = {
 }
 """Every check that goes through the steps of a run."""
 MUTANTS: dict[type[Geometry], set[str]] = {
-    ReplacesItsParameters: {"test_end_step_resizes_its_own_parameters"},
+    ReplacesItsParameters: {"test_end_step_resizes_its_own_parameters", "test_state_dict_restores_behaviour"},
     IndexOfNoRow: _TRAINS,
     IndexOfAnotherLength: _TRAINS,
     SomebodyElses: _TRAINS,
