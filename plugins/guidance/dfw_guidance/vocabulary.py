@@ -58,12 +58,13 @@ class Vocabulary:
     def check(self, texts: Sequence[str]) -> None:
         """Raises PromptError if `texts` have unknown words. The message says what to write instead, and where others go."""
         used = dict.fromkeys(word.lower() for text in texts for word in _WORD.findall(text))
-        unknown = [word for word in used if word not in self.words]
+        unknown = sorted((word for word in used if word not in self.words), key=lambda word: len(word) < 4)  # "of", "the" last
         if not unknown:
             return
         instead = {word: self._instead(word) for word in unknown}
         listed = ", ".join(f"{word!r}{instead[word]}" for word in unknown[:NAMED])
-        more = f" and {len(unknown) - NAMED} words more" if len(unknown) > NAMED else ""
+        left = len(unknown) - NAMED
+        more = f" and {left} word{'s' * (left > 1)} more" if left > 0 else ""
         raise PromptError(f"this model does not know {listed}{more}. {'' if all(instead.values()) else self._known()}{ELSEWHERE}")
 
     def check_prompt(self, prompt: str) -> list[str]:
@@ -88,7 +89,9 @@ class Vocabulary:
         if word in self.near:
             return f" (the nearest is {self.near[word]!r})"
         close = difflib.get_close_matches(word, [*self.kinds, *self.colours], n=1, cutoff=ALIKE)
-        close = close or difflib.get_close_matches(word, [*self.colours], n=1, cutoff=0.6)
+        if not close and len(word) > 2:  # of three letters only two need to agree: "rad" is 0.67 like "red"
+            alike = [colour for colour in self.colours if colour[0] == word[0]]
+            close = difflib.get_close_matches(word, alike, n=1, cutoff=0.6)
         return f" (did you mean {close[0]!r}?)" if close else ""
 
     def _known(self) -> str:
