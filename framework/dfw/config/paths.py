@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 _VARIABLE = re.compile(r"\$(?=[A-Za-z_{])")
 
@@ -85,7 +85,7 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-LocalPath = Annotated[str, BeforeValidator(absolute)]
+LocalPath = Annotated[str, BeforeValidator(absolute), WithJsonSchema({"type": "string", "format": "path"})]
 """Field of a Config that holds the path of a file or folder.
 
 It may begin with `~`. A relative path is relative to the file that names it; one of an override, or of Python, to the working

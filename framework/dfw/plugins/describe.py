@@ -130,7 +130,8 @@ def _one_type(node: Schema, known: Schema) -> str:
     if kind in ("object", "array"):
         return _mapping(node, known) if kind == "object" else _list(node, known)
     limits = " and ".join(f"{sign} {node[key]:g}" for key, sign in _BOUNDS.items() if key in node)
-    return " ".join(part for part in (WORDS.get(kind, "anything"), limits) if part)
+    word = "path" if node.get("format") == "path" else WORDS.get(kind, "anything")
+    return " ".join(part for part in (word, limits) if part)
 
 
 def _mapping(node: Schema, known: Schema) -> str:
