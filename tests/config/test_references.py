@@ -21,7 +21,7 @@ from dfw.errors import ConfigError
         ({"a": "${b}", "b": {"c": [1, "${d}"]}, "d": None}, {"a": {"c": [1, None]}, "b": {"c": [1, None]}, "d": None}),
         ({"a": "${b.1}", "b": [1, 2]}, {"a": 2, "b": [1, 2]}),
         ({"a": "${b.c}", "b": "${d}", "d": {"c": 3}}, {"a": 3, "b": {"c": 3}, "d": {"c": 3}}),
-        ({"a": "<${b}-${c}|${d}>", "b": 1, "c": "x", "d": True}, {"a": "<1-x|true>", "b": 1, "c": "x", "d": True}),
+        ({"a": "<${b}-${c}|${d}>", "b": 1, "c": "x", "d": True}, {"a": "<1-x|True>", "b": 1, "c": "x", "d": True}),
         ({"a": "\\${b}", "b": "\\\\${c}", "c": 1}, {"a": "${b}", "b": "\\1", "c": 1}),
         ({"a": "$b $ {b} $}"}, {"a": "$b $ {b} $}"}),
     ],
@@ -49,6 +49,7 @@ def test_escaped_text_comes_back(text: str):
         ({"a": "${oc.env:HOME}"}, ("a",), "${oc.env:HOME} is not read: a configuration calls nothing and sees no variable"),
         ({"a": "${oc.decode:'['}"}, ("a",), "${oc.decode:'['} is not read"),
         ({"a": "${" + "b" * 5000}, ("a",), "${bbb"),
+        ({"a": "${b}", "b": "???"}, (), "a reference cannot be followed"),
     ],
 )
 def test_what_they_cannot_do(tree: dict[str, Any], path: tuple[str, ...], problem: str):
