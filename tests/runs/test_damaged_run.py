@@ -1,0 +1,115 @@
+"""Every file of a stopped run is damaged in every way: the end is the same, or a warning or one sentence names the file.
+
+A small version of tools/attack/corrupt.py, which damages runs at random.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import run_dfw
+from small_runs import PIXELS, config
+
+from dfw.cli.main import main
+from dfw.config.load import to_yaml
+from dfw.runs.checkpoint_folder import list_checkpoints
+from dfw.runs.directory import RunDirectory
+
+FILES = (
+    "config.yaml",
+    "resolved.yaml",
+    "manifest.json",
+    "status.json",
+    "metrics.jsonl",
+    "run.log",
+    "images/step-000002.png",
+    "checkpoints/step-000004/state.json",
+    "checkpoints/step-000004/geometry.safetensors",
+    "checkpoints/step-000004/optimizer.safetensors",
+    "checkpoints/step-000002/streams.safetensors",
+)
+DAMAGES = {
+    "bit": lambda path: path.write_bytes(flipped(path.read_bytes())),
+    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "noise": lambda path: path.write_bytes(bytes(range(255, -1, -1))),
+    "shape": lambda path: path.write_text("[1]\n"),
+    "removed": lambda path: path.unlink(),
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+    "nowhere": lambda path: (path.unlink(), path.symlink_to("/nowhere/at/all")),
+}
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 2]) + data[middle + 1 :]
+
+
+def end_of(run: Path) -> dict[str, object]:
+    """What must be the same to the bit."""
+    newest = list_checkpoints(run / "checkpoints")[-1]
+    found: dict[str, object] = {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
+    found["metrics"] = [{k: v for k, v in row.items() if k != "seconds"} for row in RunDirectory(run).read_metrics()]
+    return found | {"step": newest.name}
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    """A run that was killed after step 4 of 6, and how it ends."""
+    folder = tmp_path_factory.mktemp("damaged")
+    trainer = {"steps": 6, "checkpoint_every": 2, "keep_checkpoints": 3, "preview_every": 2}
+    (folder / "c.yaml").write_text(to_yaml(config(PIXELS, folder, trainer=trainer)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["run", "c.yaml"]) == 0
+    (run,) = (folder / "runs" / "run").iterdir()
+    wanted = end_of(run)
+    shutil.rmtree(run / "checkpoints" / "step-000006")
+    (run / "report.html").unlink()
+    directory = RunDirectory(run)
+    directory.write_json("status.json", directory.read_json("status.json") | {"status": "interrupted", "step": 4})
+    return run, wanted
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("name", FILES)
+def test_damage_is_harmless_or_named(stopped, tmp_path: Path, name: str, how: str, capsys) -> None:
+    source, wanted = stopped
+    run = tmp_path / "run"
+    shutil.copytree(source, run)
+    DAMAGES[how](run / name)
+    code, _, err = run_dfw("run", "--resume", str(run), capsys=capsys)
+    assert "Traceback" not in err
+    named = {Path(name).name, *(part for part in Path(name).parts if part.startswith("step-"))}
+    about = [line for line in err.splitlines() if any(one in line for one in named)]
+    if code:
+        assert code == 2
+        assert [line for line in err.splitlines() if line.startswith("error: ")] == about[-1:]
+    elif end_of(run) != wanted:
+        assert any(line.startswith("WARNING: ") for line in about)
+    if name == "checkpoints/step-000004/geometry.safetensors":
+        assert "taking step-000002 instead" in err
+        assert end_of(run) == wanted
+
+
+def test_all_checkpoints_damaged_is_one_sentence_for_every_verb(stopped, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(stopped[0], run)
+    for path in list_checkpoints(run / "checkpoints"):
+        (path / "geometry.safetensors").write_bytes(b"")
+    for arguments in (
+        ("run", "--resume", str(run)),
+        ("render", str(run)),
+        ("export", str(run)),
+        ("run", "c.yaml", f"start.run={run}"),
+    ):
+        (tmp_path / "c.yaml").write_text((run / "config.yaml").read_text())
+        given = [str(tmp_path / "c.yaml") if one == "c.yaml" else one for one in arguments]
+        code, _, err = run_dfw(*given, capsys=capsys)
+        assert code == 2
+        (line,) = err.splitlines()
+        assert (
+            "no checkpoint can be restored (step-000004: geometry.safetensors is damaged (its checksum differs); step-000002"
+            in line
+        )
