@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -172,11 +173,39 @@ def test_a_file_written_whole_has_the_modes_of_the_umask(tmp_path: Path) -> None
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_run_of_another_user_is_one_sentence(tmp_path: Path) -> None:
-    tmp_path.chmod(0o555)
+@pytest.fixture
+def open_path():
+    """A folder that every user may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="dfw-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def somebody_else():
+    """Another user, for whom the folders of this one are read-only."""
+    os.seteuid(65534)
     try:
-        with pytest.raises(DfwError, match="permission denied; see that the folder is there and yours"):
-            RunDirectory(tmp_path).write_json("status.json", {})
+        yield
     finally:
-        tmp_path.chmod(0o755)
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_a_run_of_another_user_can_be_looked_at_and_says_why_it_cannot_go_on(open_path: Path, capsys) -> None:
+    tmp_path = open_path
+    (tmp_path / "c.yaml").write_text(to_yaml(config(PIXELS, tmp_path, trainer={"checkpoint_every": 2})))
+    assert run_dfw("run", str(tmp_path / "c.yaml"), capsys=capsys)[0] == 0
+    (run,) = (tmp_path / "runs" / "run").iterdir()
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 65534, 65534)
+    with somebody_else():
+        code, _, err = run_dfw("render", str(run), "--frames", "1", "--out", str(tmp_path / "theirs" / "a.webp"), capsys=capsys)
+        assert (code, err) == (0, "")
+        code, _, err = run_dfw("render", str(run), "--frames", "1", capsys=capsys)
+        assert code == 2
+        assert one_error(err).endswith("turntable.webp: permission denied; choose another output folder")
+        code, _, err = run_dfw("run", "--resume", str(run), "trainer.steps=8", capsys=capsys)
+    assert code == 2
+    assert "cannot write" in one_error(err)
+    assert "permission denied" in one_error(err).lower()

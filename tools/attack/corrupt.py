@@ -116,7 +116,7 @@ CHANGES: dict[str, Callable[[bytearray, random.Random], str]] = {
     one.__name__: one for one in (flip, truncate, cut_one, zero, empty, noise, append, shape)
 }
 REPLACEMENTS = ("remove", "folder", "nowhere", "other-run")
-WHOLE = ("whole-other-run", "whole-other-step", "whole-removed")
+WHOLE = ("whole-other-run", "whole-other-step")
 
 
 def damage(path: Path, how: str, rng: random.Random, other: Path) -> str | None:
@@ -141,13 +141,12 @@ def damage(path: Path, how: str, rng: random.Random, other: Path) -> str | None:
 
 
 def damage_checkpoint(path: Path, how: str, other: Path) -> str | None:
-    """Exchanges or removes a whole checkpoint."""
-    source = {"whole-other-run": other, "whole-other-step": checkpoints(path.parent.parent)[0]}.get(how)
-    if source is not None and (not source.is_dir() or source == path):
+    """Exchanges a whole checkpoint."""
+    source = {"whole-other-run": other, "whole-other-step": checkpoints(path.parent.parent)[0]}[how]
+    if not source.is_dir() or source == path:
         return None
     shutil.rmtree(path)
-    if source is not None:
-        shutil.copytree(source, path)
+    shutil.copytree(source, path)
     return how
 
 
