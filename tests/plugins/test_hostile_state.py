@@ -11,6 +11,7 @@ import torch
 from fake_packages import write_package
 from hostile_packages import write_liars
 from hostile_site import dfw, one_error, only_run
+from safetensors.torch import load_file
 
 from dfw.compose import compose
 from dfw.config.load import load_config
@@ -108,6 +109,17 @@ class Grows(Mean):
         self.history = torch.cat([self.history, torch.ones(1)])
 
 
+class GrowsLater(Grows):
+    def use(self, inputs):
+        if inputs.progress.step == 1:
+            super().use(inputs)
+
+
+class GrowsWithRoom(Grows):
+    def allocate(self, shapes):
+        self.history = torch.zeros(shapes["history"])
+
+
 class MadeLate(Mean):
     def use(self, inputs):
         self.register_buffer("norm", torch.ones(3))
@@ -126,6 +138,11 @@ class OptimizerSlash(Mean):
 class OptimizerNone(Mean):
     def optimizers(self):
         return {"adapter": None}
+
+
+class OptimizerAnew(Mean):
+    def optimizers(self):
+        return {"adapter": torch.optim.SGD([nn.Parameter(torch.ones(1))])}
 
 
 class OptimizerOdd(Mean):
@@ -165,6 +182,12 @@ class Texts(Mean):
 class ViewTexts(Mean):
     def view_texts(self):
         return "a cat"
+
+
+class Deaf(Mean):
+    def use(self, inputs):
+        import signal
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Draws(Mean):
@@ -223,6 +246,7 @@ FAULTS = {
     "OptimizerList": "optimizers() gave a list, not a dict of names to optimisers",
     "OptimizerSlash": "optimizers() has the name 'a/b'; write letters, digits, '.', '_' and '-'",
     "OptimizerNone": "optimizers() has a NoneType under 'adapter', not a torch.optim.Optimizer",
+    "OptimizerAnew": "optimizers() makes 'adapter' anew with each call; make it once, in bind, and return that one",
     "OptimizerOdd": "the optimiser 'adapter' has a state that TypeError: Object of type builtin_function_or_method is not JSON",
 }
 SETTINGS = {
@@ -292,6 +316,31 @@ def test_draws_that_no_checkpoint_holds_are_warned_of(odd: Path, capsys: pytest.
     assert code == 0
     (line,) = err.splitlines()
     assert line.startswith("WARNING: losses.odd (acme-odd/Draws, acme-odd 2.1) draws from the global random numbers of torch")
+
+
+def test_a_component_that_ignores_ctrl_c_is_warned_of(odd: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = dfw("run", "tiny.yaml", "trainer.steps=1", "losses.odd.type=acme-odd/Deaf", capsys=capsys)
+    assert code == 0
+    said = "WARNING: losses.odd (acme-odd/Deaf, acme-odd 2.1) changed the handler of SIGINT to SIG_IGN; put back\n"
+    assert err == said
+
+
+def test_what_grows_later_is_warned_of_with_the_first_checkpoint_that_cannot_be_restored(
+    odd: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = dfw("run", "tiny.yaml", "trainer.checkpoint_every=1", "losses.odd.type=acme-odd/GrowsLater", capsys=capsys)
+    assert code == 0
+    (line,) = err.splitlines()
+    who = "losses.odd (acme-odd/GrowsLater, acme-odd 2.1)"
+    assert line.startswith(f"WARNING: {who} cannot be kept in a checkpoint: 'history' has shape (1,), and in a new component")
+
+
+def test_what_makes_room_for_itself_may_grow(odd: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dfw("run", "tiny.yaml", "losses.odd.type=acme-odd/GrowsWithRoom", capsys=capsys)[::2] == (0, "")
+    code, _, err = dfw("run", "--resume", str(only_run()), "trainer.steps=6", capsys=capsys)
+    assert (code, err) == (0, "")
+    state = load_file(only_run() / "checkpoints/step-000006/loss.odd.safetensors")
+    assert state["history"].shape == (6,)
 
 
 def test_what_a_file_can_hold_is_kept(odd: Path, capsys: pytest.CaptureFixture[str]) -> None:

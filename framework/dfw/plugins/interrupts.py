@@ -45,10 +45,12 @@ class Interrupts:
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self.came = True
         which = signal.Signals(number)
-        self._before[which](number, frame)
-        now = signal.getsignal(which)
-        if now != self._held[which]:
-            self._before[which] = now
-            if callable(now):
-                signal.signal(which, self._pass_on)
-            self._held[which] = signal.getsignal(which)
+        try:
+            self._before[which](number, frame)
+        finally:
+            now = signal.getsignal(which)
+            if now != self._held[which]:
+                self._before[which] = now
+                if callable(now):
+                    signal.signal(which, self._pass_on)
+                self._held[which] = signal.getsignal(which)

@@ -9,10 +9,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.util import module_from_spec, spec_from_file_location
+from io import FileIO
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -107,27 +108,34 @@ class AtWork:
     def __init__(self, run: Path) -> None:
         """Warns of what the file says: the process that wrote it has ended meanwhile."""
         self._path = run / ".at-work"
-        said = self._path.read_text(encoding="utf-8").strip() if self._path.is_file() else ""
+        said = self._path.read_text(encoding="utf-8", errors="replace").strip() if self._path.is_file() else ""
         if said:
             log.warning("this run ended without a word while %s; --block leaves a distribution out", said)
-        self._file = self._path.open("wb", buffering=0)
+        self._file: FileIO | None = None
+        with suppress(OSError):  # a run goes on without this file
+            self._file = self._path.open("wb", buffering=0)
 
     @contextmanager
     def noted(self, what: str) -> Iterator[None]:
         """Has the file say `what` while the code inside runs."""
-        line = what.encode()[:200]
-        self._file.seek(0)
-        self._file.write(line.ljust(200))
+        self._say(what)
         try:
             yield
         finally:
-            self._file.seek(0)
-            self._file.write(b" " * 200)
+            self._say("")
+
+    def _say(self, what: str) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.seek(0)
+                self._file.write(what.encode()[:200].ljust(200))  # as long as before, so that it fits on a full disk too
 
     def end(self) -> None:
         """Deletes the file."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.close()
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
 
 class Listeners:
@@ -235,9 +243,10 @@ class Listeners:
 
         try:
             passing = (DivergedError,) if hook in STOPPING else ()
+            stranger = listener.provider.distribution != BUILT_IN
             with (
-                self._noted(f"{listener.who} was in {hook}"),
-                waiting(listener.who) if listener.provider.distribution != BUILT_IN else nullcontext(),
+                self._noted(f"{listener.who} was in {hook}") if stranger else nullcontext(),
+                waiting(listener.who) if stranger else nullcontext(),
                 plugin_code(listener.who, hook, passing, lambda it: report(f"changed {it}; put back")),
             ):
                 action()

@@ -23,6 +23,7 @@ from dfw.interfaces.geometry import DensityField, Geometry
 from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.loss import LossInputs
 from dfw.plugins.fence import end_copy
+from dfw.plugins.interrupts import Interrupts
 from dfw.plugins.surroundings import kept
 from dfw.runs.global_random import changed, global_states
 
@@ -39,12 +40,13 @@ def first_look(component: Component) -> Iterator[None]:
     of other changes, and of draws from the global random streams.
     """
     who, process, changes, before = name_of(component), os.getpid(), list[str](), global_states()
-    with kept(changes.append):
+    interrupts = Interrupts()
+    with kept(changes.append), interrupts:
         try:
             yield
         finally:
             end_copy(process, who)
-    for change in changes:
+    for change in (*changes, *interrupts.changed):
         if "torch" in change:
             raise PluginError(f"{who} changed {change}; change it for its own work only, in a `with` block that puts it back")
         log.warning("%s changed %s; put back", who, change)

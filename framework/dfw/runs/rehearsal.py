@@ -32,18 +32,22 @@ def unfit(component: Component, what: str) -> PluginError:
     return PluginError(f"{name_of(component)} cannot be kept in a checkpoint: {what}")
 
 
-def state_of(component: Component) -> dict[str, Tensor]:
-    """Returns the state_dict of a component that is a torch module; all of it can be written to a file."""
+def state_of(component: Component, unmade: bool = False) -> dict[str, Tensor]:
+    """Returns the state_dict of a component that is a torch module; all of it can be written to a file.
+
+    `unmade`: tensors without a shape are left out, which a new component may still have.
+    """
     assert isinstance(component, nn.Module)
     with renaming(lambda error: str(unfit(component, f"state_dict() raised {one_line(error)}"))):
         state: object = component.state_dict()
     if not isinstance(state, Mapping):
         raise unfit(component, f"state_dict() gave a {type(state).__name__}, not a dict of names to tensors")
-    for name, value in state.items():
+    found = {name: value for name, value in state.items() if not (unmade and torch.nn.parameter.is_lazy(value))}
+    for name, value in found.items():
         wrong = _wrong_with(name, value)
         if wrong:
             raise unfit(component, wrong)
-    return dict(state)
+    return found
 
 
 def _wrong_with(name: object, value: object) -> str:
@@ -111,7 +115,10 @@ def optimizers_of(loss: Loss) -> dict[str, torch.optim.Optimizer]:
 
 def check_optimizers(loss: Loss) -> None:
     """Checks that the state of the optimisers of a loss, as it is now, can be written and read: tensors, numbers and text."""
+    again = optimizers_of(loss)
     for key, optimizer in optimizers_of(loss).items():
+        if optimizer is not again.get(key):
+            raise unfit(loss, f"optimizers() makes {key!r} anew with each call; make it once, in bind, and return that one")
         with renaming(lambda error: str(unfit(loss, f"the optimiser {key!r} has a state that {one_line(error)}"))):  # noqa: B023
             tensors, plain = optimizer_tensors(optimizer)
             json.dumps(plain)
@@ -120,8 +127,8 @@ def check_optimizers(loss: Loss) -> None:
 
 
 def shapes_of(component: Component) -> Shapes:
-    """Returns name -> shape of a component's state."""
-    return {name: tensor.shape for name, tensor in state_of(component).items()}
+    """Returns name -> shape of a component's state, as far as it is made."""
+    return {name: tensor.shape for name, tensor in state_of(component, unmade=True).items()}
 
 
 def grown(component: Component, new: Shapes) -> str:
