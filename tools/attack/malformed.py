@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -513,7 +514,7 @@ class RandomCases:
         node, key = self.random.choice(places)
         way = self.random.randrange(6)
         if way <= 2:
-            node[key] = self.random.choice(ATOMS)
+            node[key] = copy.deepcopy(self.random.choice(ATOMS))  # it may be changed further
         elif way == 3 and isinstance(node, dict):
             value = node.pop(key)
             names = ("", str(key)[:-1], str(key) + "s", str(key).upper(), "type", "weight", "__init__", "model_config")

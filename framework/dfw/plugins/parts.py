@@ -77,7 +77,7 @@ def _stands(tree: Any, path: KeyPath) -> bool:
     for key in path:
         if not (isinstance(tree, list) or key in tree):
             return False
-        tree = tree[int(key) if isinstance(tree, list) else key]
+        tree = tree[int(key)] if isinstance(tree, list) else tree[key]
     return True
 
 
