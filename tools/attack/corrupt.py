@@ -3,14 +3,14 @@
 
     python corrupt.py [COUNT] [--seed N] [--keep DIR]
 
-COUNT damages (default 150), each of one file or of a whole checkpoint: a flipped bit, a truncation, zeroed bytes, emptied, removed,
-replaced by a folder or a link to nowhere, filled with noise, JSON of another shape, exchanged for the same file of another run. After each,
-one of: `dfw run --resume`, `dfw export`, `dfw render`, `start.run` in a new run, `dfw.open` from Python.
+COUNT damages (default 150), each of one file or of a whole checkpoint: a flipped bit, a truncation, zeroed bytes, emptied,
+removed, replaced by a folder or a link to nowhere, filled with noise, JSON of another shape, exchanged for the same file of another
+run. After each, one of: `dfw run --resume`, `dfw export`, `dfw render`, `start.run` in a new run, `dfw.open` from Python.
 
-What must hold: one sentence and exit code 2 (or 3, 4); or an end that is the same to the bit as without damage; or another end with a
-warning that names the damaged file. A traceback, exit code 1, a crash, a hang, or an end that differs without such a warning is a failure.
-Prints each failure, a table of what was damaged and what became of it, and exits 0 where there is no failure. --seed chooses other damages,
-and --keep keeps the directories in which they were tried. Finds `dfw` on PATH.
+What must hold: one sentence and exit code 2 (or 3, 4); or an end that is the same to the bit as without damage; or another end
+with a warning that names the damaged file. A traceback, exit code 1, a crash, a hang, or an end that differs without such a
+warning is a failure. Prints each failure, and a table of what was damaged and what became of it. Exits 0 where there is no failure.
+--seed chooses other damages, and --keep keeps the directories in which they were tried. Finds `dfw` on PATH.
 """
 
 from __future__ import annotations
@@ -245,7 +245,7 @@ class Bench:
             shutil.rmtree(folder)
             return None
         tried = self.attempt(verb, folder)
-        word, more = self.judge(tried, self.wanted[kind, verb], relative)
+        word, more = judge(tried, self.wanted[kind, verb], relative)
         shutil.rmtree(folder, ignore_errors=True)
         return self.group(relative, kind), word, f"{kind}: {relative}: {how} ({detail}), then {verb}{more}"
 
@@ -259,34 +259,39 @@ class Bench:
         age = "newest" if below[0] == checkpoints(only_run(self.sources[kind]))[-1].name else "older"
         return " ".join((age, "checkpoint", *below[1:]))
 
-    @staticmethod
-    def judge(tried: Tried, wanted: object, relative: Path) -> tuple[str, str]:
-        """Returns the verdict, in capitals where it is a failure, and what else there is to say."""
-        lines = tried.said.strip().splitlines()
-        last = lines[-1][:160] if lines else ""
-        if "Traceback" in tried.said or tried.code in {1, 99}:
-            return "TRACEBACK", f": exit {tried.code}: {last}"
-        if tried.code < 0:
-            return "CRASH", f": exit {tried.code}: {last}"
-        if tried.code:
-            sentences = [line for line in lines if line.startswith("error: ")]
-            if len(sentences) != 1:
-                return "NO MESSAGE", f": exit {tried.code}: {tried.said[-200:]}"
-            return (
-                ("LONG MESSAGE", f": {len(tried.said)} characters") if len(tried.said) > 3000 else (f"refused ({tried.code})", "")
-            )
-        found, good = tried.found, wanted
-        if relative.parts[0] == "images" and isinstance(found, dict) and isinstance(good, dict):
-            # A preview is not a result: it need not be noticed.
-            found, good = ({key: one for key, one in side.items() if key != str(relative)} for side in (found, good))
-        if found == good:
-            return "harmless", ""
-        names = {relative.name, *(part for part in relative.parts if part.startswith("step-"))}
-        if any("WARNING" in line and any(name in line for name in names) for line in lines):
-            return "warned", ""
-        if isinstance(found, dict) and isinstance(good, dict):
-            return "SILENT", f": differs in {sorted(key for key in good if found.get(key) != good[key])}"
-        return "SILENT", f": {found if isinstance(found, str) else 'other content'}"
+
+def judge(tried: Tried, wanted: object, relative: Path) -> tuple[str, str]:
+    """Returns the verdict, in capitals where it is a failure, and what else there is to say."""
+    lines = tried.said.strip().splitlines()
+    last = f": exit {tried.code}: {lines[-1][:160] if lines else ''}"
+    if "Traceback" in tried.said or tried.code in {1, 99}:
+        verdict = "TRACEBACK", last
+    elif tried.code < 0:
+        verdict = "CRASH", last
+    elif tried.code and sum(line.startswith("error: ") for line in lines) != 1:
+        verdict = "NO MESSAGE", last
+    elif tried.code and len(tried.said) > 3000:
+        verdict = "LONG MESSAGE", f": {len(tried.said)} characters"
+    elif tried.code:
+        verdict = f"refused ({tried.code})", ""
+    else:
+        verdict = compare(tried.found, wanted, relative, lines)
+    return verdict
+
+
+def compare(found: object, good: object, relative: Path, lines: list[str]) -> tuple[str, str]:
+    """Judges an end with exit code 0: the same to the bit, or announced by a warning that names the damaged file."""
+    if relative.parts[0] == "images" and isinstance(found, dict) and isinstance(good, dict):
+        # A preview is not a result: it need not be noticed.
+        found, good = ({key: one for key, one in side.items() if key != str(relative)} for side in (found, good))
+    if found == good:
+        return "harmless", ""
+    names = {relative.name, *(part for part in relative.parts if part.startswith("step-"))}
+    if any("WARNING" in line and any(name in line for name in names) for line in lines):
+        return "warned", ""
+    if isinstance(found, dict) and isinstance(good, dict):
+        return "SILENT", f": differs in {sorted(key for key in good if found.get(key) != good[key])}"
+    return "SILENT", f": {found if isinstance(found, str) else 'other content'}"
 
 
 def main() -> int:

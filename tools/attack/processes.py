@@ -1,4 +1,4 @@
-"""Shared by crash.py, corrupt.py and fuzz.py: finds `dfw` on PATH, re-runs the script with its interpreter, and forks warm processes.
+"""Shared by the attack drivers: finds `dfw` on PATH, re-runs the script with its interpreter, and forks warm processes.
 
 A warm process is a fork of one that has imported dfw and torch but run nothing: it behaves as `dfw ARGS` does, a second sooner.
 """
@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PIXELS = """\
@@ -23,7 +24,11 @@ name: crash
 prompt: a coin
 seed: 0
 device: cpu
-geometry: {type: dreamfw/nerf, encoding: {type: hash-grid, levels: 2, features: 2, log2_size: 8, base: 4, finest: 8}, density_network: {width: 8}, colour_network: {width: 8}}
+geometry:
+  type: dreamfw/nerf
+  encoding: {type: hash-grid, levels: 2, features: 2, log2_size: 8, base: 4, finest: 8}
+  density_network: {width: 8}
+  colour_network: {width: 8}
 renderer: {type: dreamfw/volume, samples: 8, background: {type: random, probability: 0.7}}
 guidance:
   type: dreamfw/gaussian
@@ -109,10 +114,9 @@ class Process:
             os._exit(code)
 
     def signal(self, number: int) -> None:
-        try:
+        """Sends a signal, unless the process has ended."""
+        with suppress(ProcessLookupError):
             os.kill(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     def wait(self, seconds: float = 120) -> int:
         """The exit code; minus the signal's number for a killed process; -1000 where it had to be killed for hanging."""
@@ -129,6 +133,7 @@ class Process:
 
     @property
     def text(self) -> str:
+        """What it wrote on both streams."""
         return self.log.read_text(errors="replace") if self.log.is_file() else ""
 
 
@@ -183,4 +188,5 @@ def die_at(point: int, root: Path, how: int = signal.SIGKILL):
 
 
 def points_of(root: Path) -> int:
+    """Returns how many operations `die_at` counted below `root`."""
     return int((root.parent / f"{root.name}.points").read_text() or 0)

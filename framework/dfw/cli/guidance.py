@@ -43,7 +43,7 @@ def check(
     """
     use_plugins(plugin_files, blocked)
     composition = compose_from(config, overrides)
-    from dfw.atomic import unused, write_text
+    from dfw.atomic import put_new, writing
     from dfw.compose import guidance_path
     from dfw.prior.check import check_guidance_at
 
@@ -51,7 +51,8 @@ def check(
     say(found.table())
     asked = guidance_path(composition.config, which or next(iter(composition.config.models)))
     name = composition.chosen[asked].entry.qualified
-    path = unused(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, found.svg(f"{name}: {composition.config.prompt!r}, scale {scale:g}"))
-    say(path)
+    plot = found.svg(f"{name}: {composition.config.prompt!r}, scale {scale:g}").encode()
+    with writing(f"--out {out}"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        written = put_new(out.parent, out.stem, [out.suffix], lambda _: {out.suffix: plot})
+    say(written[out.suffix])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image
 from torch import Tensor
 
-from dfw.atomic import write_whole, writing
+from dfw.atomic import new_folder, put_new, write_whole, writing
 from dfw.errors import ExportError
 
 SECONDS_PER_TURN = 4.0  # slow enough to follow, short enough to watch
@@ -57,20 +57,26 @@ def check_turntable(path: Path) -> None:
 
 
 def save_turntable(images: Tensor, path: Path, seconds: float = SECONDS_PER_TURN) -> Path:
-    """Writes the frames (B, H, W, 3) in [0, 1] of one turn that takes `seconds`, and returns `path`.
+    """Writes the frames (B, H, W, 3) in [0, 1] of one turn that takes `seconds`. Returns `path`, or path-2 ... if that exists.
 
-    The path's ending decides: .webp and .gif loop, .mp4 is a video, and no ending is a folder with a PNG for each frame. Raises
-    ExportError where there are no frames, as `check_turntable` does, or where the path cannot be written.
+    The path's ending decides: .webp and .gif loop, .mp4 is a video, and no ending is a folder with a PNG for each frame. An empty
+    folder is used as it is. Raises ExportError where there are no frames, as `check_turntable` does, or where the path cannot be
+    written.
     """
     if not len(images):
         raise ExportError("a turntable needs at least one frame; set export.turntable_frames above 0")
     check_turntable(path)
     frames = [Image.fromarray(frame) for frame in to_bytes(images)]
-    if _is_folder(path):
-        for index, frame in enumerate(frames):
-            _write(path / f"frame-{index:03d}.png", _png(frame))
-        return path
-    return _write(path, _ENCODERS[path.suffix.lower()](frames, seconds / len(frames)))
+    if not _is_folder(path):
+        data = _ENCODERS[path.suffix.lower()](frames, seconds / len(frames))
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return put_new(path.parent, path.stem, [path.suffix], lambda _: {path.suffix: data})[path.suffix]
+    with writing(path):
+        folder = path if path.is_dir() and not any(path.iterdir()) else new_folder(path)
+    for index, frame in enumerate(frames):
+        _write(folder / f"frame-{index:03d}.png", _png(frame))
+    return folder
 
 
 def _is_folder(path: Path) -> bool:

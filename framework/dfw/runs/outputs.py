@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import torch
 
-from dfw.atomic import move_new, remove, temporary_name, unused, writing
+from dfw.atomic import move_new, remove, temporary_name, writing
 from dfw.compose import Composition
 from dfw.config.settings import ExportSettings, RunConfig
 from dfw.errors import DfwError, ExportError, one_line
@@ -39,7 +39,10 @@ def preview(scene: Scene, directory: RunDirectory) -> Path:
 
 
 def turntable(scene: Scene, path: Path, frames: int, width: int, elevation: float | None = None) -> Path:
-    """One turn around the scene, in the format that the path's ending names; without an ending a folder of PNG frames."""
+    """One turn around the scene, in the format that the path's ending names; without an ending a folder of PNG frames.
+
+    Replaces nothing: what exists keeps its name, and the new one gets a number.
+    """
     cameras = scene.views(frames, width, elevation)
     images = [scene.render(cameras.select(slice(i, i + 1))).colours for i in range(frames)]
     return save_turntable(torch.cat(images), path)
@@ -149,7 +152,7 @@ def finish(
     settings = config.export
     if status == "finished":
         if settings.turntable_frames and not scene.flat:
-            path = unused(turntable_path(directory.export, settings))
+            path = turntable_path(directory.export, settings)
             made["turntable"] = turntable(scene, path, settings.turntable_frames, settings.turntable_width)
         try:
             made |= export_assets(scene, directory.export)

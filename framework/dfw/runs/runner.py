@@ -214,10 +214,9 @@ def render(
     wanted = out or turntable_path(directory.export, settings)
     check_turntable(wanted)
     _, scene = reopen(directory)
-    empty = wanted.is_dir() and not any(wanted.iterdir())
     count = frames or max(settings.turntable_frames, 1)
     with naming(scene.components, lambda: "while it was rendered"):
-        return turntable(scene, wanted if empty else unused(wanted), count, width or settings.turntable_width, elevation)
+        return turntable(scene, wanted, count, width or settings.turntable_width, elevation)
 
 
 def make_trainer(config: RunConfig, parts: Parts, start: Start | None = None, resumed: bool = False) -> Trainer:

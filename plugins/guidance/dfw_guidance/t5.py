@@ -54,16 +54,22 @@ class EmbeddingFile:
         return table
 
     def add(self, answers: dict[str, Tensor]) -> None:
-        """Adds `answers` and writes the file again, atomically."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent)
-        os.close(handle)
+        """Adds `answers` and writes the file again, atomically. Raises GuidanceError if it cannot be written."""
+        data = safetensors.torch.save(self.read() | answers)
         try:
-            safetensors.torch.save_file(self.read() | answers, name)
-            os.replace(name, self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                os.replace(name, self.path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise GuidanceError(
+                f"guidance.embeddings: cannot write {str(self.path)!r}: {error.strerror}; make room, or name another file"
+            ) from error
 
 
 class TransientT5:
