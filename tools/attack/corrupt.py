@@ -4,13 +4,14 @@
     python corrupt.py [COUNT] [--seed N] [--keep DIR]
 
 COUNT damages (default 150), each of one file or of a whole checkpoint: a flipped bit, a truncation, zeroed bytes, emptied,
-removed, replaced by a folder or a link to nowhere, filled with noise, JSON of another shape, exchanged for the same file of another
-run. After each, one of: `dfw run --resume`, `dfw export`, `dfw render`, `start.run` in a new run, `dfw.open` from Python.
+removed, replaced by a folder or a link to nowhere, filled with noise, JSON of another shape, exchanged for the same file of
+another run. After each, one of: `dfw run --resume`, `dfw export`, `dfw render`, `start.run` in a new run, `dfw.open` from
+Python.
 
-What must hold: one sentence and exit code 2 (or 3, 4); or an end that is the same to the bit as without damage; or another end
-with a warning that names the damaged file. A traceback, exit code 1, a crash, a hang, or an end that differs without such a
-warning is a failure. Prints each failure, and a table of what was damaged and what became of it. Exits 0 where there is no failure.
---seed chooses other damages, and --keep keeps the directories in which they were tried. Finds `dfw` on PATH.
+What must hold: one sentence and exit code 2 (or 3, 4); or an end that is the same to the bit as without damage; or another
+end with a warning that names the damaged file. A traceback, exit code 1, a crash, a hang, or an end that differs without such
+a warning is a failure. Prints each failure, and a table of what was damaged and what became of it. Exits 0 where there is no
+failure. --seed chooses other damages, and --keep keeps the directories in which they were tried. Finds `dfw` on PATH.
 """
 
 from __future__ import annotations
