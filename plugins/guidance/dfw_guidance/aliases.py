@@ -48,11 +48,36 @@ WEIGHTS = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
 """Endings of files that hold weights. No repository is named like that."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
+_HUB_FILE = re.compile(rf"(?P<repository>{_HUB_ID.pattern})/(?P<file>[\w./ -]+\.safetensors)")
+
+
+def hub_file(path: str) -> tuple[str, str | None]:
+    """Returns repository and file of `owner/name/FILE.safetensors`, or `owner/name` and None. Else it is a path: ("", None)."""
+    if Path(path).is_absolute():
+        return "", None
+    match = _HUB_FILE.fullmatch(path)
+    return (match["repository"], match["file"]) if match else (path, None)
+
 
 def is_path(model: str) -> bool:
     """Returns whether `model` names a place on this machine: something that is there, or that can be nothing else."""
     path = Path(model).expanduser()
     return path.exists() or path.is_absolute() or model.startswith((".", "~")) or "\\" in model or model.endswith(WEIGHTS)
+
+
+def settled_file(path: str) -> str:
+    """Returns the place of one file as a run keeps it: a path becomes absolute, a place on the hub stays as it is.
+
+    Raises ValueError if `path` can be neither.
+    """
+    place = Path(path).expanduser()
+    if place.exists() or place.is_absolute() or path.startswith((".", "~")):
+        return str(place.absolute())
+    if _HUB_FILE.fullmatch(path) or (not is_path(path) and _HUB_ID.fullmatch(path)):
+        return path
+    if is_path(path):
+        return str(place.absolute())
+    raise ValueError(f"{path!r} is neither a file, nor a folder, nor on the hub owner/name or owner/name/FILE.safetensors")
 
 
 def settled(model: str, family: str) -> str:

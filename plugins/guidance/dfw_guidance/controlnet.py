@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfw import CameraBatch, Conditioning, ConfigError, RenderOutput, path_or_name
 from dfw_guidance.aliases import FAMILIES, settled
-from dfw_guidance.hub import find_model
+from dfw_guidance.hub import find_model, model_facts
 from dfw_guidance.layouts import CONTROLNET
 from dfw_guidance.pretrained import Files, loading
 from dfw_guidance.stable_diffusion import StableDiffusion
@@ -58,7 +58,7 @@ class ControlNet(StableDiffusion):
         super()._load(files)
         config = self.config
         name = config.controlnet or config.control
-        folder = find_model(name, CONTROLNET, None, config.variant, "controlnet", "guidance.controlnet")
+        self.control_folder = folder = find_model(name, CONTROLNET, None, config.variant, "controlnet", "guidance.controlnet")
         with loading(f"guidance.controlnet: {name!r} ({folder})"):
             self.controlnet = Files(folder, config.variant).network(ControlNetModel, "")
         own, theirs = self.unet.config.cross_attention_dim, self.controlnet.config.cross_attention_dim
@@ -67,6 +67,12 @@ class ControlNet(StableDiffusion):
                 f"its U-Net reads texts of width {own}, and the control network {name!r} reads {theirs}: "
                 "it was made for another model"
             )
+
+    def facts(self) -> dict[str, Any]:
+        """Returns the same of the control network next to what it returns of the model."""
+        config = self.config
+        control = model_facts(config.controlnet or config.control, self.control_folder, CONTROLNET, config.variant)
+        return {**super().facts(), "controlnet": control}
 
     def control_image(self, render: RenderOutput, cameras: CameraBatch) -> Tensor:
         """Returns the depth or normal picture (B, 3, H, W) of the render, at the model's resolution."""

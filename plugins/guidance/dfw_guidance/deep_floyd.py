@@ -34,6 +34,7 @@ class DeepFloyd(Pretrained):
         model: str = "if-xl"
         """`if-xl`, `if-l`, `if-m` (accept their licence on the hub first), a hub id, or a folder in diffusers' layout."""
 
+    pipeline = "IFPipeline"
     layout = DEEP_FLOYD
     config: DeepFloyd.Config
     unet: Any

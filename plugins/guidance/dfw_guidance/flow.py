@@ -56,7 +56,8 @@ class Flow(Latent):
             raise GuidanceError(
                 f"guidance.model: the pipeline of {self.config.model!r} is {pipeline}; flow reads {' and '.join(NETWORKS)}"
             )
-        self.reader = NETWORKS[pipeline]
+        self.reader, self.pipeline = NETWORKS[pipeline], pipeline
+        self.layout = self.reader.layout
         needed = self.config.t5 and not exists(self.config.embeddings)
         return self._folder(self.reader.layout if needed else self.reader.layout.without(*self.reader.t5_parts))
 

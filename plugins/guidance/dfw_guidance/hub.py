@@ -5,11 +5,14 @@ The hub's own settings apply: HF_HOME (cache), HF_HUB_OFFLINE, HF_TOKEN, HF_ENDP
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dfw import DfwError, GuidanceError
-from dfw_guidance.aliases import EMBEDDED, WEIGHTS, candidates
-from dfw_guidance.checksums import changed_files
+from dfw_guidance.aliases import EMBEDDED, WEIGHTS, candidates, hub_file
+from dfw_guidance.checksums import changed_files, fingerprint
+from dfw_guidance.damage import damage
 from dfw_guidance.layouts import GUIDANCE_OF, Layout, read_index
 
 
@@ -48,6 +51,51 @@ def find_model(
         f"{field}: cannot get {model!r}: {local}{'; '.join(refused)}. A local folder in diffusers' layout works as well "
         f"({field}=path/to/folder), and guidance.type=stable-diffusion guidance.model=embedded needs no download"
     )
+
+
+def model_facts(model: str, folder: Path, layout: Layout, variant: str | None) -> dict[str, Any]:
+    """Returns what repeats the choice of a model: its name, folder, commit, variant, and a fingerprint of each weight file."""
+    commit = folder.name if folder.parent.name == "snapshots" else None
+    weights = {name: fingerprint(folder / name) for name in layout.weight_files(folder, variant)}
+    return {"model": model, "folder": str(folder), "commit": commit, "variant": variant, "weights": weights}
+
+
+def find_file(path: str, names: Sequence[str], field: str) -> Path:
+    """Returns the safetensors file that `path` stands for, as `settled_file` left it. Downloads it if it is on the hub.
+
+    names: what the file may be called in a repository. Raises GuidanceError that starts with the configuration's `field`.
+    """
+    repository, file = hub_file(path)
+    if repository:
+        found = _downloaded(repository, [file] if file else names, field)
+    else:
+        folder = Path(path)
+        inside = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
+        if len(inside) != 1:
+            held = ", ".join(one.name for one in inside) or "none"
+            raise GuidanceError(f"{field}: {path!r} must hold one .safetensors file (it holds {held}); name the file itself")
+        (found,) = inside
+    fault = damage(found)
+    if fault is None and found.suffix != ".safetensors":
+        fault = "is not a .safetensors file, and dfw reads no other"
+    if fault:
+        raise GuidanceError(f"{field}: {str(found)!r} {fault}")
+    return found
+
+
+def _downloaded(repository: str, names: Sequence[str], field: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    refused = ""
+    for name in names:
+        try:
+            return Path(hf_hub_download(repository, name))
+        except EntryNotFoundError:
+            refused = f"{repository} has no file {name}; write {repository}/FILE.safetensors"
+        except Exception as error:  # as in find_model
+            refused = _reason(repository, None, error)
+    raise GuidanceError(f"{field}: there is no file {Path(repository).absolute()}; {refused}")
 
 
 def _checked(folder: Path, layout: Layout, variant: str | None, family: str, field: str, repository: str = "") -> Path:

@@ -66,6 +66,10 @@ class Layout:
         found = {name: damage(folder / name) for name in self._files(folder, variant)}
         return [f"{name} {what}" for name, what in found.items() if what]
 
+    def weight_files(self, folder: Path, variant: str | None) -> list[str]:
+        """Returns the weight files in `folder` that are read, relative to it."""
+        return [name for name in self._files(folder, variant) if name.endswith(".safetensors") and (folder / name).is_file()]
+
     def variants(self, folder: Path) -> list[str]:
         """Returns the variants that `folder` has of its weights; "" is the one without a name."""
         names = [path.name.removeprefix(stem) for part, stem in self.weights.items() for path in (folder / part).glob(f"{stem}*")]

@@ -19,9 +19,21 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from dfw import ComponentConfig, Conditioning, DfwError, Guidance, GuidanceError, NoiseSchedule, path_or_name
+from dfw_guidance.additions import (
+    INVERSION_FILES,
+    LORA_FILES,
+    Lora,
+    TextualInversion,
+    add_inversion,
+    add_lora,
+    pipeline_of,
+    tokens_of,
+    without_tokens,
+)
 from dfw_guidance.aliases import FAMILIES, candidates, settled
+from dfw_guidance.checksums import fingerprint
 from dfw_guidance.damage import read_table
-from dfw_guidance.hub import find_model
+from dfw_guidance.hub import find_file, find_model, model_facts
 from dfw_guidance.layouts import Layout, read_index
 from dfw_guidance.precision import Precision, chosen_precision, name_of_precision
 from dfw_guidance.vocabulary import Vocabulary
@@ -49,6 +61,8 @@ class PretrainedConfig(ComponentConfig):
     """Branch, tag or commit of the hub repository."""
     variant: str | None = None
     """Variant of the weight files, e.g. fp16 for diffusion_pytorch_model.fp16.safetensors."""
+    lora: tuple[Lora, ...] = ()
+    """Low-rank weights to merge into the model, e.g. [{path: style.safetensors, scale: 0.8}]. Several are added up."""
     precision: Precision = "auto"
     """Precision of the frozen weights: fp32, fp16 or bf16. auto: fp16 on CUDA (bf16 for flow models), bf16 on a CPU that has
     instructions for it (AVX512-BF16 or AMX), fp32 elsewhere."""
@@ -167,8 +181,8 @@ def loading(what: str) -> Iterator[None]:
     shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     own = diffusers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    diffusers_logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     except DfwError:
@@ -187,7 +201,7 @@ class Pretrained(Guidance):
     """A frozen model from files. Its networks are its direct sub-modules; a subclass sets them in `_load`."""
 
     config: PretrainedConfig
-    layout: ClassVar[Layout]
+    layout: Layout
     half_dtype: ClassVar[torch.dtype] = torch.float16
     """Precision that `auto` takes on CUDA."""
 
@@ -195,6 +209,11 @@ class Pretrained(Guidance):
     def provides(cls, config: Any) -> frozenset[str]:
         """Provides noise prediction and text."""
         return frozenset({"noise-prediction", "text"})
+
+    pipeline: str
+    """Name of diffusers' pipeline for this kind of model, whose loaders read what is added to it."""
+    tokens: tuple[str, ...] = ()
+    """The words that textual inversion has added."""
 
     @classmethod
     def side(cls, config: Any) -> int | None:
@@ -219,11 +238,12 @@ class Pretrained(Guidance):
     @classmethod
     def check_prompt(cls, config: Any, text: str, negative: bool = False) -> Sequence[str]:
         """Compares the text with the vocabulary of a model that ships one. Loads no weights."""
-        vocabulary = Vocabulary.of(config.model, config.family)
-        if vocabulary is None:
+        vocabulary, tokens = Vocabulary.of(config.model, config.family), tokens_of(getattr(config, "textual_inversion", ()))
+        if vocabulary is None or tokens is None:
             return ()
-        if negative:
-            vocabulary.check([text])
+        plain = without_tokens(text, tokens)
+        if negative or plain != text:  # a new word names a thing too
+            vocabulary.check([plain])
             return ()
         return vocabulary.check_prompt(text)
 
@@ -232,11 +252,13 @@ class Pretrained(Guidance):
         self.config = config
         self.folder = self._find()
         self.vocabulary = Vocabulary.read(self.folder)
+        self._added: dict[str, list[Any]] = {}
         self._rows: dict[str, Conditioning] = {}
         with loading(f"guidance.model: {config.model!r} ({self.folder})"):
             self._load(Files(self.folder, config.variant))
             if not 1 <= self.resolution <= LARGEST_SIDE:
                 raise ValueError(f"it works at {self.resolution} pixels, and 1 to {LARGEST_SIDE} are possible")
+        self._add()
         if config.channels_last:
             for part in self.children():
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -246,6 +268,30 @@ class Pretrained(Guidance):
     def _find(self) -> Path:
         config = self.config
         return find_model(config.model, self.layout, config.revision, config.variant, config.family)
+
+    def _add(self) -> None:
+        """Adds low-rank weights and new words to the loaded networks, in float32."""
+        config = self.config
+        words: tuple[TextualInversion, ...] = getattr(config, "textual_inversion", ())
+        if not config.lora and not words:
+            return
+        parts = {name: part.float() for name, part in self.named_children()}
+        tokenizers = {name: getattr(self, name) for name in ("tokenizer", "tokenizer_2") if hasattr(self, name)}
+        pipeline = pipeline_of(self.pipeline, parts | tokenizers)
+        added: dict[str, list[Any]] = {"lora": [], "textual_inversion": []}
+        for index, lora in enumerate(config.lora):
+            where = f"guidance.lora.{index}"
+            path = find_file(lora.path, LORA_FILES, where)
+            with loading(f"{where}: {str(path)!r}"):
+                add_lora(pipeline, path, lora.scale)
+            added["lora"].append({"path": lora.path, "scale": lora.scale, "weights": fingerprint(path)})
+        for index, word in enumerate(words):
+            where = f"guidance.textual_inversion.{index}"
+            path = find_file(word.path, INVERSION_FILES, where)
+            with loading(f"{where}: {str(path)!r}"):
+                self.tokens += (add_inversion(pipeline, path, word.token),)
+            added["textual_inversion"].append({"path": word.path, "token": self.tokens[-1], "weights": fingerprint(path)})
+        self._added = {name: entries for name, entries in added.items() if entries}
 
     @abstractmethod
     def _load(self, files: Files) -> None:
@@ -266,8 +312,12 @@ class Pretrained(Guidance):
         return chosen_precision(self.config.precision, self.device, self.half_dtype)
 
     def facts(self) -> dict[str, Any]:
-        """Returns the precision of the denoising network, which `auto` takes from the device."""
-        return {"precision": name_of_precision(self.dtype)}
+        """Returns model, folder, commit, variant, a fingerprint of each file of weights, and the precision that `auto` takes.
+
+        `checksums.fingerprint` says what the fingerprint covers.
+        """
+        model = model_facts(self.config.model, self.folder, self.layout, self.config.variant)
+        return {**model, **self._added, "precision": name_of_precision(self.dtype)}
 
     def train(self: Self, mode: bool = True) -> Self:
         """Stays in evaluation mode: the model is frozen and its dropout is off."""
@@ -281,7 +331,7 @@ class Pretrained(Guidance):
         new = [text for text in dict.fromkeys(texts) if text not in self._rows]
         if new:
             if self.vocabulary is not None:
-                self.vocabulary.check(new)
+                self.vocabulary.check([without_tokens(text, self.tokens) for text in new])
             with torch.no_grad(), self._own_precision():
                 found = self._embed(new)
             self._rows.update({text: found.select(slice(row, row + 1)) for row, text in enumerate(new)})

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dfw import Adapter, Conditioning
+from dfw_guidance.additions import TextualInversion, spelled_out
 from dfw_guidance.clip import last_hidden
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import STABLE_DIFFUSION
@@ -27,6 +28,10 @@ class StableDiffusion(Latent):
         model: str = "embedded"
         """`embedded` (ships with dfw, no download), `sd15`, `sd21`, `sd21-base`, a hub id, or a folder in diffusers' layout."""
 
+        textual_inversion: tuple[TextualInversion, ...] = ()
+        """New words for prompts, e.g. [{path: toy.safetensors, token: <toy>}]; `token` is the word in the file by default."""
+
+    pipeline = "StableDiffusionPipeline"
     layout = STABLE_DIFFUSION
     config: StableDiffusion.Config
     text_encoder: Any
@@ -48,6 +53,7 @@ class StableDiffusion(Latent):
         self.schedule, self.prediction_type = ddpm_schedule(files.scheduler())
 
     def _embed(self, texts: Sequence[str]) -> Conditioning:
+        texts = spelled_out(texts, self.tokenizer) if self.tokens else texts
         return Conditioning(last_hidden(self.tokenizer, self.text_encoder, texts))
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:

@@ -10,6 +10,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from dfw import Conditioning
+from dfw_guidance.additions import TextualInversion, spelled_out
 from dfw_guidance.clip import penultimate_hidden
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import STABLE_DIFFUSION_XL
@@ -36,6 +37,10 @@ class StableDiffusionXL(Latent):
         target_size: tuple[PositiveInt, PositiveInt] | None = None
         """Height and width of the picture now, pixels; by default `resolution`."""
 
+        textual_inversion: tuple[TextualInversion, ...] = ()
+        """New words for prompts, e.g. [{path: toy.safetensors, token: <toy>}]; `token` is the word in the file by default."""
+
+    pipeline = "StableDiffusionXLPipeline"
     layout = STABLE_DIFFUSION_XL
     config: StableDiffusionXL.Config
     text_encoder: Any
@@ -67,8 +72,9 @@ class StableDiffusionXL(Latent):
 
         The empty text becomes zeros if the model's index asks for it, as in the pipeline without a negative prompt.
         """
-        first, _ = penultimate_hidden(self.tokenizer, self.text_encoder, texts)
-        second, pooled = penultimate_hidden(self.tokenizer_2, self.text_encoder_2, texts)
+        written = spelled_out(texts, self.tokenizer) if self.tokens else texts
+        first, _ = penultimate_hidden(self.tokenizer, self.text_encoder, written)
+        second, pooled = penultimate_hidden(self.tokenizer_2, self.text_encoder_2, written)
         kept = torch.tensor([bool(text) or not self.zero_for_empty for text in texts], device=first.device).float()
         return Conditioning(torch.cat([first, second], -1) * kept[:, None, None], pooled * kept[:, None])
 
