@@ -123,6 +123,33 @@ def move_new(source: Path, path: Path) -> Path:
     return found
 
 
+@contextmanager
+def filling(path: Path) -> Iterator[Path]:
+    """A temporary folder next to `path`. `rename_new` gives it its name; what is not renamed is removed."""
+    folder = temporary_name(path)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+def rename_new(source: Path, path: Path) -> Path:
+    """Renames the folder `source` to `path`, or to path-2, path-3 ... Replaces no file, and no folder that holds something."""
+
+    def renamed(candidate: Path) -> Path | None:
+        try:
+            return source.rename(candidate)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) or not os.path.lexists(candidate):
+                raise
+            return None
+
+    found = _first(path, renamed, suffix="")
+    sync_folder(found.parent)
+    return found
+
+
 def _place(source: Path, path: Path) -> bool:
     """Gives the file `source` the name `path` too, in one go. False if something has that name."""
     try:
@@ -164,19 +191,22 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flushes the names in `folder` to the disk, so that a rename outlives a power cut. Windows has no way to."""
+    """Flushes the names in `folder` to the disk, so that a rename outlives a power cut. Not every system has a way to."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
+            raise
     finally:
         os.close(handle)
 
 
 def temporary_name(path: Path) -> Path:
     """Returns a new name next to `path` for what is not complete; it holds the number of this process."""
-    return path.with_name(f".{path.name[:200]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name[:50]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
 
 
 def sweep(folder: Path) -> None:
@@ -200,6 +230,8 @@ def _lives(process: int) -> bool:
     """Returns whether another process of this number runs here; this one has nothing half written when it sweeps."""
     if process == os.getpid():
         return False
+    if os.name == "nt":  # there `kill` sends Ctrl-C
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

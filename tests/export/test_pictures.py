@@ -115,6 +115,35 @@ def test_a_missing_library_is_said_with_the_line_to_type(tmp_path: Path, monkeyp
     save_turntable(grey(0.0), tmp_path / "turn.gif")
 
 
+def test_a_turntable_replaces_nothing_and_fills_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert save_turntable(grey(0.5), tmp_path / "empty") == tmp_path / "empty"
+    assert save_turntable(grey(0.5, 0.6), tmp_path / "empty") == tmp_path / "empty-2"
+    assert [path.name for path in (tmp_path / "empty").iterdir()] == ["frame-000.png"]
+    assert len(list((tmp_path / "empty-2").iterdir())) == 2
+    (tmp_path / "turn.webp").write_bytes(b"mine")
+    assert save_turntable(grey(0.5), tmp_path / "turn.webp") == tmp_path / "turn-2.webp"
+    assert (tmp_path / "turn.webp").read_bytes() == b"mine"
+    (tmp_path / "file").write_bytes(b"mine")
+    assert save_turntable(grey(0.5), tmp_path / "file") == tmp_path / "file-2"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_frames_that_cannot_all_be_written_leave_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def full(path: Path, data: bytes) -> None:
+        written.append(path)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        path.write_bytes(data)
+
+    monkeypatch.setattr("dfw.export.pictures.write_file", full)
+    with pytest.raises(ExportError, match="no space left on the device"):
+        save_turntable(grey(0.1, 0.2, 0.3), tmp_path / "frames")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["a.webp", "a.gif", "a.mp4"])
 def test_the_same_frames_give_the_same_bytes(tmp_path: Path, name: str) -> None:
     images = torch.rand(4, 16, 16, 3, generator=torch.Generator().manual_seed(0))

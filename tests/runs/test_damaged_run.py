@@ -14,7 +14,7 @@ from small_runs import PIXELS, config
 
 from dfw.cli.main import main
 from dfw.config.load import to_yaml
-from dfw.runs.checkpoint_folder import list_checkpoints
+from dfw.runs.checkpoint_folder import list_checkpoints, run_of
 from dfw.runs.directory import RunDirectory
 
 FILES = (
@@ -105,3 +105,19 @@ def test_all_checkpoints_damaged_is_one_sentence_for_every_verb(stopped, tmp_pat
         (line,) = err.splitlines()
         damage = "geometry.safetensors is damaged (its checksum differs)"
         assert f"no checkpoint can be restored (step-000004: {damage}; step-000002: {damage});" in line
+
+
+def test_a_checkpoint_of_another_run_is_not_taken(stopped, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(stopped[0], run)
+    (tmp_path / "c.yaml").write_text((run / "config.yaml").read_text())
+    assert run_dfw("run", str(tmp_path / "c.yaml"), "seed=7", f"output={tmp_path / 'other'}", capsys=capsys)[0] == 0
+    (other,) = (tmp_path / "other" / "run").iterdir()
+    assert run_of(other / "checkpoints" / "step-000004") == RunDirectory(other).identity != RunDirectory(run).identity
+    shutil.rmtree(run / "checkpoints" / "step-000004")
+    shutil.copytree(other / "checkpoints" / "step-000004", run / "checkpoints" / "step-000004")
+    code, _, err = run_dfw("run", "--resume", str(run), capsys=capsys)
+    assert code == 0
+    assert "step-000004: state.json is that of another run; taking step-000002 instead" in err
+    assert end_of(run) == stopped[1]
+    assert run_of(run / "checkpoints" / "step-000006") == RunDirectory(run).identity

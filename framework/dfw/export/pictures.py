@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image
 from torch import Tensor
 
-from dfw.atomic import new_folder, put_new, write_whole, writing
+from dfw.atomic import filling, put_new, rename_new, write_file, write_whole, writing
 from dfw.errors import ExportError
 
 SECONDS_PER_TURN = 4.0  # slow enough to follow, short enough to watch
@@ -72,11 +72,10 @@ def save_turntable(images: Tensor, path: Path, seconds: float = SECONDS_PER_TURN
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             return put_new(path.parent, path.stem, [path.suffix], lambda _: {path.suffix: data})[path.suffix]
-    with writing(path):
-        folder = path if path.is_dir() and not any(path.iterdir()) else new_folder(path)
-    for index, frame in enumerate(frames):
-        _write(folder / f"frame-{index:03d}.png", _png(frame))
-    return folder
+    with writing(path), filling(path) as folder:
+        for index, frame in enumerate(frames):
+            write_file(folder / f"frame-{index:03d}.png", _png(frame))
+        return rename_new(folder, path)
 
 
 def _is_folder(path: Path) -> bool:

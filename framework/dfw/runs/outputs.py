@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import torch
 
-from dfw.atomic import move_new, remove, temporary_name, writing
+from dfw.atomic import filling, move_new, writing
 from dfw.compose import Composition
 from dfw.config.settings import ExportSettings, RunConfig
 from dfw.errors import DfwError, ExportError, one_line
@@ -103,10 +103,7 @@ def export_assets(scene: Scene, folder: Path) -> dict[str, Path]:
     geometry, who = scene.geometry, name_of(scene.geometry)
     if type(geometry).export_assets is Geometry.export_assets:
         return {}
-    scratch = temporary_name(folder / "assets")
-    with writing(f"the assets in {folder}"):
-        scratch.mkdir(parents=True)
-    try:
+    with writing(f"the assets in {folder}"), filling(folder / "assets") as scratch:
         with scene.showing():
             try:
                 written = geometry.export_assets(scratch)
@@ -117,10 +114,7 @@ def export_assets(scene: Scene, folder: Path) -> dict[str, Path]:
         for name, path in written.items():
             if not path.is_file() or path.parent != scratch:
                 raise ExportError(f"{who} said that asset {name!r} is {path}, but there is no such file in {scratch}")
-        with writing(f"the assets in {folder}"):
-            return {name: move_new(path, folder / path.name) for name, path in written.items()}
-    finally:
-        remove(scratch)
+        return {name: move_new(path, folder / path.name) for name, path in written.items()}
 
 
 def stage_links(directory: RunDirectory) -> dict[str, str]:
