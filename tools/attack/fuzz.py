@@ -133,6 +133,17 @@ class Tally:
             print(f"FAILED {kind}: {said}".encode("ascii", "backslashreplace").decode(), flush=True)
 
 
+def run_here(cases: RandomCases | list[Case], count: int, seconds: float, writer: int) -> None:
+    """Runs `count` cases under a limit of memory, and writes what came of each to the pipe `writer`."""
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY, in_use + MEMORY))
+    with os.fdopen(writer, "w") as pipe:
+        for index in range(count):
+            case = cases.next() if isinstance(cases, RandomCases) else cases[index]
+            print(json.dumps(["begin", *case]), file=pipe, flush=True)
+            print(json.dumps(["end", *verdict(case, "show" if index % 4 == 0 else "validate", seconds)]), file=pipe, flush=True)
+
+
 def run_batch(cases: RandomCases | list[Case], count: int, tally: Tally, seconds: float) -> int:
     """Runs `count` cases in a fork with limits; returns how many were done: the one that kills the fork counts, and ends it."""
     reader, writer = os.pipe()
@@ -140,13 +151,11 @@ def run_batch(cases: RandomCases | list[Case], count: int, tally: Tally, seconds
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY, in_use + MEMORY))
-        with os.fdopen(writer, "w") as pipe:
-            for index in range(count):
-                case = cases.next() if isinstance(cases, RandomCases) else cases[index]
-                print(json.dumps(["begin", *case]), file=pipe, flush=True)
-                print(json.dumps(["end", *verdict(case, "validate" if index % 2 else "show", seconds)]), file=pipe, flush=True)
+        try:
+            run_here(cases, count, seconds, writer)
+        except BaseException:  # a mistake of this driver, which must not unwind into the parent's code
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     os.close(writer)
     done, open_case = 0, None
@@ -159,6 +168,8 @@ def run_batch(cases: RandomCases | list[Case], count: int, tally: Tally, seconds
                 tally.add((open_case[0], open_case[1]), *rest)
                 open_case, done = None, done + 1
     _, status = os.waitpid(pid, 0)
+    if not done and open_case is None:
+        raise RuntimeError("the driver failed before a case began")
     if open_case is not None:
         tally.add((open_case[0], open_case[1]), f"process died, {os.waitstatus_to_exitcode(status)}", "")
         done += 1
