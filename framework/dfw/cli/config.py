@@ -56,7 +56,7 @@ def schema(out: Path | None, plugin_files: tuple[Path, ...], blocked: tuple[str,
     from dfw.plugins.schema import schema as make_schema
 
     use_plugins(plugin_files, blocked)
-    text = json.dumps(make_schema(registry()), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(make_schema(registry()), indent=2) + "\n"
     if out is None:
         say(text, nl=False)
         return
