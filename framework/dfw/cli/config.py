@@ -75,8 +75,9 @@ def schema(out: Path | None, plugin_files: tuple[Path, ...], blocked: tuple[str,
 def diff(first: str, second: str, plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
     """Print what differs between two configurations or run directories, defaults included."""
     use_plugins(plugin_files, blocked)
-    resolved = (compose_from(_source(name), ()).resolved() for name in (first, second))
-    for path, old, new in differences(*(one.model_dump(mode="json", by_alias=True) for one in resolved)):
+    before, after = (compose_from(_source(name), ()).resolved() for name in (first, second))
+    dumped = [one.model_dump(mode="json", by_alias=True) for one in (before, after)]
+    for path, old, new in differences(dumped[0], dumped[1]):
         say(f"{path}: {old} -> {new}")
 
 

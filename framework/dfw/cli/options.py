@@ -26,7 +26,7 @@ class _Path(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Returns the path. Fails for one that no file can have."""
         try:
-            return Path(super().convert(os.path.expanduser(value), param, ctx))
+            return Path(os.fsdecode(super().convert(os.path.expanduser(value), param, ctx)))
         except (OSError, ValueError) as error:
             self.fail(f"{shortened(str(value))!r} cannot be a path: {error}", param, ctx)
 

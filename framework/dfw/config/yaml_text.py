@@ -7,7 +7,7 @@ decimal, with or without a fraction and an exponent. Tags such as `!!set` and me
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
@@ -181,7 +181,7 @@ def _scalar(node: yaml.ScalarNode) -> Any:
             return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
 
 
-def write_yaml(tree: Mapping[str, Hashable | Mapping[str, Any] | list[Any]]) -> str:
+def write_yaml(tree: Mapping[str, Any]) -> str:
     """Writes plain values as text that `read_yaml` reads back. Nothing in it is a control character, except line ends."""
     text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return printable(text)  # what is not printable stands in double quotes, where YAML reads such escapes
