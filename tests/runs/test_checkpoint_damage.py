@@ -212,12 +212,12 @@ class Killer:
 
 
 @pytest.mark.parametrize(
-    ("there", "damaged", "step", "keep"),
-    [([3], None, 6, 1), ([3, 6], None, 9, 2), ([3, 6], 6, 6, 2), ([3], None, 3, 1)],
-    ids=["the only one", "one of two", "in place of a damaged one", "the same step"],
+    ("there", "damaged", "step", "keep", "seed"),
+    [([3], None, 6, 1, 0), ([3, 6], None, 9, 2, 0), ([3, 6], 6, 6, 2, 0), ([3], None, 3, 1, 0), ([3], None, 3, 1, 1)],
+    ids=["the only one", "one of two", "in place of a damaged one", "the same again", "other numbers of the same step"],
 )
 def test_a_kill_at_any_operation_leaves_the_newest_good_one_or_a_newer(
-    tmp_path: Path, monkeypatch, there: list[int], damaged: int | None, step: int, keep: int
+    tmp_path: Path, monkeypatch, there: list[int], damaged: int | None, step: int, keep: int, seed: int
 ) -> None:
     start = tmp_path / "start"
     for one in there:
@@ -235,7 +235,7 @@ def test_a_kill_at_any_operation_leaves_the_newest_good_one_or_a_newer(
                 for name in names_of:
                     patch.setattr(owner, name, killer.before(getattr(owner, name)))
             with suppress(Killed):
-                save(folder, step, keep=keep)
+                save(folder, step, keep=keep, seed=seed)
         adopt(folder)
         assert newest_checkpoint(folder).name >= before
         if killer.left > 0:
