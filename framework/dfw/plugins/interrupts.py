@@ -45,11 +45,12 @@ class Interrupts:
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self.came = True
         which = signal.Signals(number)
+        installed = signal.getsignal(which)  # of this fence, or of one inside it
         try:
             self._before[which](number, frame)
         finally:
             now = signal.getsignal(which)
-            if now != self._held[which]:
+            if now != installed:
                 self._before[which] = now
                 if callable(now):
                     signal.signal(which, self._pass_on)
