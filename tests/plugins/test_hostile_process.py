@@ -41,6 +41,8 @@ CHANGES = {  # what is done -> what the warning says of it
     "torch.use_deterministic_algorithms(True)": "torch's deterministic mode to 2",
     "torch.autograd.set_detect_anomaly(True)": "torch's anomaly mode to True",
     "torch.autocast('cpu', torch.bfloat16).__enter__()": "torch's autocast to on for cpu",
+    "import logging; logging.disable(logging.CRITICAL)": "logging to disable=50",
+    "import logging.config as it; it.dictConfig({'version': 1})": "logging to disabled=('dfw",
     "np.seterr(all='raise')": "numpy's handling of floating-point errors to divide=raise",
     "os.chdir('/')": "the current directory to /",
     "os.umask(0o777)": "the umask to 0o777",

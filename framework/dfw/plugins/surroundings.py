@@ -6,6 +6,7 @@ Imports no torch. Its settings count from the moment that it is imported, whoeve
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -127,12 +128,27 @@ def _open_again(before: frozenset[str]) -> None:
             setattr(sys, name, io.TextIOWrapper(raw, encoding, errors, line_buffering=True))
 
 
+def _muted() -> dict[str, Any]:
+    """Returns what keeps the framework's own words from being heard: `logging.disable`, and loggers that are switched off."""
+    loggers = [(name, one) for name, one in logging.root.manager.loggerDict.copy().items() if name.partition(".")[0] == "dfw"]
+    off = tuple(name for name, one in loggers if getattr(one, "disabled", False))
+    return {"disable": logging.root.manager.disable, "disabled": off, "handlers": tuple(logging.getLogger("dfw").handlers)}
+
+
+def _speak_again(before: dict[str, Any]) -> None:
+    logging.disable(before["disable"])
+    for name in set(_muted()["disabled"]) - set(before["disabled"]):
+        logging.getLogger(name).disabled = False
+    logging.getLogger("dfw").handlers[:] = before["handlers"]
+
+
 _PROCESS = (
     Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     Setting("sys.modules", _hidden, _show_again, shown="{name} to None for {now}"),
     Setting("the current directory", _folder, _return_to),
     Setting("the umask", _umask, os.umask, shown="{name} to {now:#o}"),
     Setting("timers", _armed, _disarm, shown="the timer {now} to on"),
+    Setting("logging", _muted, _speak_again),
     Setting("streams", _closed, _open_again, shown="{now} to closed"),
 )
 
