@@ -307,3 +307,13 @@ def test_a_level_by_hand_is_used(tmp_path: Path) -> None:
     assert result.level == 25
     assert list(result.paths) == ["ply"]
     assert result.volume == pytest.approx(4 / 3 * math.pi * (0.5 + 0.1 * math.log(3)) ** 3, rel=0.01)
+
+
+@pytest.mark.parametrize("faces", [1, 3])
+def test_too_few_faces_still_make_files(tmp_path: Path, faces: int) -> None:
+    cameras = ring(2)
+    settings = SMALL.model_copy(update={"faces": faces})
+    result = export_mesh(ball(), sphere_opacity(cameras, 0.6), cameras, settings, exporters(), tmp_path)
+    assert result.faces >= 4
+    assert {path.suffix for path in tmp_path.iterdir()} >= {".glb", ".obj", ".ply"}
+    assert all(path.stat().st_size for path in tmp_path.iterdir())

@@ -119,3 +119,28 @@ def test_decimated_noise_stays_closed(share: float) -> None:
     assert small.watertight
     assert closed_in_files(small)
     assert len(small.faces) < 1.3 * share * len(mesh.faces) + 200
+
+
+def balls(count: int) -> Mesh:
+    """Separate closed parts."""
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=0.4)
+    vertices = np.concatenate([ball.vertices + np.array([part, 0, 0]) for part in range(count)])
+    return Mesh(vertices, np.concatenate([ball.faces + part * len(ball.vertices) for part in range(count)]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("faces", [1, 2, 3, 4, 5, 7])
+def test_no_limit_is_so_low_that_nothing_is_left(count: int, faces: int, caplog: pytest.LogCaptureFixture) -> None:
+    small = decimate(balls(count), faces)
+    assert len(small.faces) >= 4
+    assert small.watertight
+    assert small.volume > 0
+    if len(small.faces) > faces:
+        assert caplog.text.count(f"export.faces={faces}: so few triangles leave nothing of this shape; it keeps") == 1
+
+
+def test_an_open_sheet_is_never_decimated_to_nothing() -> None:
+    row, column = np.divmod(np.arange(25), 5)
+    grid = Mesh(np.stack([row, column, 0 * row], 1).astype(float), np.array([(i, i + 1, i + 5) for i in range(19) if i % 5 < 4]))
+    for faces in range(1, 6):
+        assert len(decimate(grid, faces).faces) > 0
