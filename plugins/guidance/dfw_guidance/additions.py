@@ -166,7 +166,7 @@ def tokens_of(entries: Sequence[TextualInversion]) -> tuple[str, ...] | None:
 
 def spelled_out(texts: Sequence[str], tokenizer: Any) -> list[str]:
     """Returns the texts with each new word of several vectors written as that many tokens, as diffusers' pipelines do."""
-    from diffusers.loaders import TextualInversionLoaderMixin
+    from diffusers.loaders import TextualInversionLoaderMixin  # type: ignore[attr-defined]
 
     return [TextualInversionLoaderMixin().maybe_convert_prompt(text, tokenizer) for text in texts]
 

@@ -58,9 +58,10 @@ class ControlNet(StableDiffusion):
         super()._load(files)
         config = self.config
         name = config.controlnet or config.control
-        self.control_folder = folder = find_model(name, CONTROLNET, None, config.variant, "controlnet", "guidance.controlnet")
+        folder = find_model(name, CONTROLNET, None, config.variant, "controlnet", "guidance.controlnet")
+        self.control_files = Files(folder, config.variant)
         with loading(f"guidance.controlnet: {name!r} ({folder})"):
-            self.controlnet = Files(folder, config.variant).network(ControlNetModel, "")
+            self.controlnet = self.control_files.network(ControlNetModel, "")
         own, theirs = self.unet.config.cross_attention_dim, self.controlnet.config.cross_attention_dim
         if own != theirs:
             raise ValueError(
@@ -71,7 +72,12 @@ class ControlNet(StableDiffusion):
     def facts(self) -> dict[str, Any]:
         """Returns the same of the control network next to what it returns of the model."""
         config = self.config
-        control = model_facts(config.controlnet or config.control, self.control_folder, CONTROLNET, config.variant)
+        control = model_facts(
+            config.controlnet or config.control,
+            self.control_files.folder,
+            self.control_files.weights(CONTROLNET),
+            config.variant,
+        )
         return {**super().facts(), "controlnet": control}
 
     def control_image(self, render: RenderOutput, cameras: CameraBatch) -> Tensor:

@@ -5,7 +5,7 @@ The hub's own settings apply: HF_HOME (cache), HF_HUB_OFFLINE, HF_TOKEN, HF_ENDP
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,11 @@ def find_model(
     )
 
 
-def model_facts(model: str, folder: Path, layout: Layout, variant: str | None) -> dict[str, Any]:
+def model_facts(model: str, folder: Path, weights: Mapping[str, Path], variant: str | None) -> dict[str, Any]:
     """Returns what repeats the choice of a model: its name, folder, commit, variant, and a fingerprint of each weight file."""
     commit = folder.name if folder.parent.name == "snapshots" else None
-    weights = {name: fingerprint(folder / name) for name in layout.weight_files(folder, variant)}
-    return {"model": model, "folder": str(folder), "commit": commit, "variant": variant, "weights": weights}
+    sums = {name: fingerprint(path) for name, path in weights.items()}
+    return {"model": model, "folder": str(folder), "commit": commit, "variant": variant, "weights": sums}
 
 
 def find_file(path: str, names: Sequence[str], field: str) -> Path:
@@ -102,7 +102,7 @@ def _checked(folder: Path, layout: Layout, variant: str | None, family: str, fie
     """Returns `folder` if every file that will be read is there and whole. Raises GuidanceError that names those that are not."""
     where = f"{field}: {repository!r} ({folder})" if repository else f"{field}: {str(folder)!r}"
     if not folder.is_dir():
-        raise GuidanceError(f"{where} {_no_folder(folder)}")
+        raise GuidanceError(f"{where} {_no_folder(folder, family)}")
     try:
         pipeline = read_index(folder).get("_class_name", "")
         owner = GUIDANCE_OF.get(pipeline, family)
@@ -126,21 +126,30 @@ def _checked(folder: Path, layout: Layout, variant: str | None, family: str, fie
     return folder
 
 
-def _no_folder(path: Path) -> str:
+def _no_folder(path: Path, family: str) -> str:
     """Returns why `path`, which is not a folder, is not a model, as the end of a sentence."""
     if not path.exists():
         return "is not there: no such folder"
     if path.suffix in WEIGHTS and path.suffix != ".safetensors":
-        return f"is a pickle, and a pickle can run code; if you trust it, convert it once: {_conversion(path)}"
+        return f"is a pickle, and a pickle can run code; if you trust it, convert it once: {conversion(path, family)}"
     if path.suffix == ".safetensors":
-        return f"is one file, and dfw reads folders in diffusers' layout; convert it once: {_conversion(path)}"
+        return f"is one file, and dfw reads folders in diffusers' layout here; convert it once: {conversion(path, family)}"
     return "is a file; a model is a folder in diffusers' layout"
 
 
-def _conversion(path: Path) -> str:
+_CLASSES = {
+    "stable-diffusion-xl": "StableDiffusionXLPipeline",
+    "flow": "StableDiffusion3Pipeline",
+    "controlnet": "ControlNetModel",
+}
+"""Family -> the class of diffusers that converts one file; for the others it is StableDiffusionPipeline."""
+
+
+def conversion(path: Path, family: str) -> str:
+    """Returns the command that makes a folder of one file, for a message."""
+    kind = _CLASSES.get(family, "StableDiffusionPipeline")
     return (
-        'python -c "from diffusers import StableDiffusionPipeline as P; '
-        f"P.from_single_file('{path}').save_pretrained('{path.with_suffix('')}')\""
+        f"python -c \"from diffusers import {kind} as P; P.from_single_file('{path}').save_pretrained('{path.with_suffix('')}')\""
     )
 
 

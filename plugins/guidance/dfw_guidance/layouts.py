@@ -33,6 +33,13 @@ class Layout:
     optional: frozenset[str] = frozenset()
     """Sub-folders that a model may lack if its `model_index.json` says null for them."""
 
+    bare: bool = False
+    """Whether only settings and words are read, and no weights."""
+
+    def settings(self) -> Layout:
+        """Returns the layout without weight files."""
+        return replace(self, bare=True)
+
     def without(self, *parts: str) -> Layout:
         """Returns the layout without some sub-folders."""
         weights = {part: stem for part, stem in self.weights.items() if part not in parts}
@@ -51,6 +58,8 @@ class Layout:
         for part, stem in self.weights.items():
             head = f"{part}/" if part else ""
             names.append(f"{head}config.json")
+            if self.bare:
+                continue
             names += [
                 head + stem + end
                 for end in (f"{suffix}.safetensors", f"{suffix}-*.safetensors", f".safetensors.index{suffix}.json")
@@ -86,7 +95,7 @@ class Layout:
         for part in self.tokenizers:
             names += [] if part in absent else _words(folder, part)
         for part, stem in self.weights.items():
-            if part not in absent:
+            if part not in absent and not self.bare:
                 names += _weights(folder, part, stem, f".{variant}" if variant else "")
         return names
 

@@ -127,6 +127,10 @@ class Files:
         """Reads the settings of the noise schedule."""
         return read_table(self.folder / "scheduler" / "scheduler_config.json")
 
+    def weights(self, layout: Layout) -> dict[str, Path]:
+        """Returns the weight files of `layout`, by their place in the folder."""
+        return {name: self.folder / name for name in layout.weight_files(self.folder, self.variant)}
+
     def index(self) -> dict[str, Any]:
         """Reads the table in `model_index.json`."""
         return read_index(self.folder)
@@ -212,6 +216,8 @@ class Pretrained(Guidance):
 
     pipeline: str
     """Name of diffusers' pipeline for this kind of model, whose loaders read what is added to it."""
+    one_file: ClassVar[bool] = False
+    """Whether the model can also be one .safetensors file (`single_file`)."""
     tokens: tuple[str, ...] = ()
     """The words that textual inversion has added."""
 
@@ -250,12 +256,13 @@ class Pretrained(Guidance):
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
         self.config = config
-        self.folder = self._find()
+        self.files = self._open()
+        self.folder = self.files.folder
         self.vocabulary = Vocabulary.read(self.folder)
         self._added: dict[str, list[Any]] = {}
         self._rows: dict[str, Conditioning] = {}
         with loading(f"guidance.model: {config.model!r} ({self.folder})"):
-            self._load(Files(self.folder, config.variant))
+            self._load(self.files)
             if not 1 <= self.resolution <= LARGEST_SIDE:
                 raise ValueError(f"it works at {self.resolution} pixels, and 1 to {LARGEST_SIDE} are possible")
         self._add()
@@ -268,6 +275,15 @@ class Pretrained(Guidance):
     def _find(self) -> Path:
         config = self.config
         return find_model(config.model, self.layout, config.revision, config.variant, config.family)
+
+    def _open(self) -> Files:
+        """Finds the files of the model."""
+        file = Path(self.config.model)
+        if self.one_file and file.suffix == ".safetensors" and file.is_file():
+            from dfw_guidance.single_file import open_file  # which needs Files
+
+            return open_file(file, self.layout, self.pipeline, self.config.family)
+        return Files(self._find(), self.config.variant)
 
     def _add(self) -> None:
         """Adds low-rank weights and new words to the loaded networks, in float32."""
@@ -316,7 +332,7 @@ class Pretrained(Guidance):
 
         `checksums.fingerprint` says what the fingerprint covers.
         """
-        model = model_facts(self.config.model, self.folder, self.layout, self.config.variant)
+        model = model_facts(self.config.model, self.folder, self.files.weights(self.layout), self.files.variant)
         return {**model, **self._added, "precision": name_of_precision(self.dtype)}
 
     def train(self: Self, mode: bool = True) -> Self:

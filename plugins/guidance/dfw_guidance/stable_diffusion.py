@@ -26,12 +26,13 @@ class StableDiffusion(Latent):
         family: ClassVar[str] = "stable-diffusion"
 
         model: str = "embedded"
-        """`embedded` (ships with dfw, no download), `sd15`, `sd21`, `sd21-base`, a hub id, or a folder in diffusers' layout."""
+        """`embedded` (ships with dfw), `sd15`, `sd21`, `sd21-base`, a hub id, a folder in diffusers' layout, or one file."""
 
         textual_inversion: tuple[TextualInversion, ...] = ()
         """New words for prompts, e.g. [{path: toy.safetensors, token: <toy>}]; `token` is the word in the file by default."""
 
     pipeline = "StableDiffusionPipeline"
+    one_file = True
     layout = STABLE_DIFFUSION
     config: StableDiffusion.Config
     text_encoder: Any

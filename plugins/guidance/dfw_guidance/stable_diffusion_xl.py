@@ -27,7 +27,7 @@ class StableDiffusionXL(Latent):
         family: ClassVar[str] = "stable-diffusion-xl"
 
         model: str = "sdxl"
-        """`sdxl`, a hub id, or a folder in diffusers' layout."""
+        """`sdxl`, a hub id, a folder in diffusers' layout, or a .safetensors file."""
         resolution: PositiveInt | None = None
         """Side of the images that the model sees, pixels; by default 1024, its training size. Smaller is faster and less sure."""
         original_size: tuple[PositiveInt, PositiveInt] | None = None
@@ -41,6 +41,7 @@ class StableDiffusionXL(Latent):
         """New words for prompts, e.g. [{path: toy.safetensors, token: <toy>}]; `token` is the word in the file by default."""
 
     pipeline = "StableDiffusionXLPipeline"
+    one_file = True
     layout = STABLE_DIFFUSION_XL
     config: StableDiffusionXL.Config
     text_encoder: Any
