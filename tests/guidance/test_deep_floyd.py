@@ -19,7 +19,7 @@ import dfw_guidance.t5
 from dfw import GuidanceError, PromptError
 from dfw_guidance.clip import tokenise
 from dfw_guidance.deep_floyd import DeepFloyd
-from dfw_guidance.pretrained import Files
+from dfw_guidance.files import Files
 
 
 @pytest.fixture(scope="module")

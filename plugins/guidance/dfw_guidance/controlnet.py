@@ -10,9 +10,10 @@ from torch import Tensor
 
 from dfw import CameraBatch, Conditioning, ConfigError, RenderOutput, path_or_name
 from dfw_guidance.aliases import FAMILIES, settled
+from dfw_guidance.files import Files
 from dfw_guidance.hub import find_model, model_facts
 from dfw_guidance.layouts import CONTROLNET
-from dfw_guidance.pretrained import Files, loading
+from dfw_guidance.pretrained import loading
 from dfw_guidance.stable_diffusion import StableDiffusion
 
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from dfw import Conditioning
+from dfw_guidance.files import Files
 from dfw_guidance.hub import find_model
 from dfw_guidance.layouts import DEEP_FLOYD
-from dfw_guidance.pretrained import Files, Pretrained, ddpm_schedule
+from dfw_guidance.pretrained import Pretrained, ddpm_schedule
 from dfw_guidance.t5 import T5Config, TransientT5, exists
 from dfw_guidance.unet import load_unet
 

@@ -12,11 +12,11 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from dfw import Conditioning, GuidanceError, NoiseSchedule
+from dfw_guidance.files import Files
 from dfw_guidance.flow_networks import FlowNetwork, FluxNetwork, SD3Network
 from dfw_guidance.hub import find_model
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import INDEX, Layout, read_index
-from dfw_guidance.pretrained import Files
 from dfw_guidance.t5 import T5Config, TransientT5, exists
 
 NETWORKS: dict[str, type[FlowNetwork]] = {"StableDiffusion3Pipeline": SD3Network, "FluxPipeline": FluxNetwork}

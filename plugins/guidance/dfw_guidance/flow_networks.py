@@ -15,8 +15,8 @@ from torch import Tensor
 
 from dfw import Conditioning
 from dfw_guidance.clip import penultimate_hidden
+from dfw_guidance.files import Files
 from dfw_guidance.layouts import FLUX, STABLE_DIFFUSION_3, Layout, absent_parts
-from dfw_guidance.pretrained import Files
 
 
 class FlowNetwork(ABC):

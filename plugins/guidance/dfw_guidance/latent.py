@@ -8,8 +8,9 @@ from typing import Any, Literal
 from torch import Tensor
 
 from dfw_guidance.damage import read_table
+from dfw_guidance.files import Files
 from dfw_guidance.precision import fit_gradient, unfit_gradient
-from dfw_guidance.pretrained import Files, Pretrained
+from dfw_guidance.pretrained import Pretrained
 
 
 class Latent(Pretrained):

@@ -15,9 +15,9 @@ from safetensors import safe_open
 
 from dfw import GuidanceError
 from dfw_guidance.damage import damage
+from dfw_guidance.files import Files
 from dfw_guidance.hub import conversion, find_model
 from dfw_guidance.layouts import Layout
-from dfw_guidance.pretrained import Files
 
 _ENCODERS = {
     "conditioner.embedders.1.model.": ("sdxl", "stable-diffusion-xl"),

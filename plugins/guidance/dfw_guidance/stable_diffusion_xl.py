@@ -12,9 +12,10 @@ from torch import Tensor
 from dfw import Conditioning
 from dfw_guidance.additions import TextualInversion, spelled_out
 from dfw_guidance.clip import penultimate_hidden
+from dfw_guidance.files import Files
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import STABLE_DIFFUSION_XL
-from dfw_guidance.pretrained import Files, PretrainedConfig, ddpm_schedule
+from dfw_guidance.pretrained import PretrainedConfig, ddpm_schedule
 from dfw_guidance.unet import check_width, load_unet
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from dfw import GuidanceError, LocalPath
 from dfw_guidance.clip import tokenise
-from dfw_guidance.pretrained import Files, PretrainedConfig, loading
+from dfw_guidance.files import Files
+from dfw_guidance.pretrained import PretrainedConfig, loading
 
 
 class T5Config(PretrainedConfig):

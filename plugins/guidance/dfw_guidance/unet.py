@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dfw_guidance.pretrained import Files
+from dfw_guidance.files import Files
 
 _ASKS = {
     "class_embed_type": "a class or an image embedding, as Stable Diffusion 2.1 unCLIP does",
