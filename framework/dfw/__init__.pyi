@@ -55,6 +55,7 @@ from .interfaces.data import Resized as Resized
 from .interfaces.data import Triangles as Triangles
 from .interfaces.data import Views as Views
 from .interfaces.data import Wording as Wording
+from .interfaces.events import PhaseBegan as PhaseBegan
 from .interfaces.events import RunEnded as RunEnded
 from .interfaces.events import RunStarted as RunStarted
 from .interfaces.events import StepEnded as StepEnded

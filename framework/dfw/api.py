@@ -20,6 +20,7 @@ from dfw.plugins.registry import registry
 from dfw.runs import runner
 from dfw.runs.attribution import naming
 from dfw.runs.directory import RunDirectory, stage_directories
+from dfw.runs.life import STATUS, status_of
 from dfw.runs.scene import Scene
 from dfw.runs.stages import compose_stages, run_stages
 from dfw.runs.start import find_start
@@ -33,7 +34,7 @@ class Run:
         """`device`: where the scene is opened; None: the run's own where this machine has it. Raises CheckpointError."""
         self._run = RunDirectory.open(Path(directory).expanduser())
         self._device = device
-        parent = self._run.path.parent
+        parent, self._given = self._run.path.parent, Path(directory).expanduser()
         self._root = parent if self._run.path in stage_directories(parent) else self._run.path
 
     @property
@@ -48,8 +49,12 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`finished`, `interrupted`, `diverged` or `failed`; empty where the run never ended."""
-        return str(self._run.read_json("status.json").get("status", ""))
+        """`running`, `finished`, `interrupted`, `diverged`, `failed`, or `killed`; empty where it has not begun.
+
+        `killed`: its process is gone and has not said how it ended. Of a run with stages that of all of them, unless one
+        stage was opened.
+        """
+        return status_of(self._given)
 
     @cached_property
     def config(self) -> RunConfig:
@@ -63,13 +68,13 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """A row for each step: `step`, `loss`, `losses`, `opacity`, `lr`, `seconds`, and what components logged."""
+        """A row for each step, see docs/flow.md: `step`, `loss`, `losses`, `schedules`, `opacity`, `lr`, `seconds`, `wall` ..."""
         return self._run.read_metrics()
 
     @property
     def artifacts(self) -> dict[str, Path]:
         """Name (`glb`, `turntable`, `report` ...) -> file."""
-        files: Mapping[str, str] = self._run.read_json("status.json").get("artifacts", {})
+        files: Mapping[str, str] = self._run.read_json(STATUS).get("artifacts", {})
         return {name: self.directory / path for name, path in files.items()}
 
     @cached_property
@@ -92,7 +97,7 @@ class Run:
         return Run(runner.resume(self.directory, overrides, listeners).directory, self._device)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.directory)!r}, {self.status or 'not ended'})"
+        return f"Run({str(self.directory)!r}, {self.status or 'not begun'})"
 
     def _repr_png_(self) -> bytes:
         return self.scene.render(width=192)._repr_png_()

@@ -22,7 +22,7 @@ from dfw.errors import ExportError
 from dfw.export.pictures import save_turntable
 from dfw.report import ReportData, write_report
 from dfw.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curve, number
-from dfw.report.data import Series, duration_text, series, thinned, time_split
+from dfw.report.data import Part, Series, duration_text, series, thinned, time_split
 
 HOSTILE = "<script>alert(1)</script> & \"quotes\" 'and' {{ 7 * 7 }} </style>"
 ROWS = [
@@ -94,6 +94,7 @@ def run(tmp_path: Path) -> tuple[Path, ReportData]:
         metrics=ROWS,
         previews=previews,
         resolved_config=f"prompt: {HOSTILE}\n",
+        times={"start": 4.0, "steps": 6.0},
         manifest={"device": HOSTILE, "versions": {HOSTILE: HOSTILE, "nested": {"a": [1, 2]}}, "empty": {}},
         facts={HOSTILE: HOSTILE},
     )
@@ -114,7 +115,7 @@ def test_everything_is_on_the_page(run: tuple[Path, ReportData]) -> None:
     assert len(page.all("svg")) == 2  # the loss and the loss that grows; the other loss and the opacity do not change
     for words in ("Loss sds, in every step 1", "Opacity, in every step 0.5"):
         assert words in page.text
-    for words in ("finished", "seed 7", "4 steps", "10 s", "render", "optimiser", "other (start, previews, export)", "60 %"):
+    for words in ("finished", "seed 7", "4 steps", "10 s", "render", "optimiser", "rest of the steps", "start", "40 %"):
         assert words in page.text
 
 
@@ -267,17 +268,21 @@ def test_series_flatten_and_leave_out_what_is_no_curve() -> None:
 
 
 def test_time_split_adds_up_to_the_wall_time() -> None:
-    parts = time_split(ROWS, 10.0)
+    times = {"start": 3.0, "steps": 5.0, "previews": 0.5, "mesh": 1.5}
+    parts = time_split(ROWS, times)
     assert [(part.name, part.seconds, part.share) for part in parts] == [
+        ("start", 3.0, 0.3),
         ("render", 1.0, 0.1),
         ("guidance", 2.0, 0.2),
         ("optimizer", 1.0, 0.1),
-        ("other", 6.0, 0.6),
+        ("other", 1.0, 0.1),
+        ("previews", 0.5, 0.05),
+        ("mesh", 1.5, 0.15),
     ]
-    # a resumed run counts only its own wall time: no part may become negative
-    assert [part.name for part in time_split(ROWS, 3.0)] == ["render", "guidance", "optimizer"]
-    assert sum(part.share for part in time_split(ROWS, 3.0)) == pytest.approx(1)
-    assert time_split([], 3.0) == []
+    assert [part.name for part in time_split(ROWS, {"steps": 3.0})] == ["render", "guidance", "optimizer"]
+    assert sum(part.share for part in time_split(ROWS, {"steps": 3.0})) == pytest.approx(1)
+    assert time_split([], {}) == []
+    assert time_split([], {"start": 3.0}) == [Part("start", 3.0, 1.0)]
 
 
 def test_a_curve_lies_where_its_axes_say() -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from dfw.config.schedules import Progress
 from dfw.config.settings import ComponentSettings, LossSettings, RunConfig
-from dfw.interfaces.events import RunEnded, RunStarted, StepEnded
+from dfw.interfaces.events import PhaseBegan, RunEnded, RunStarted, StepEnded
 from dfw.runs.console import ConsoleListener, split_text
 
 CONFIG = RunConfig(
@@ -34,16 +34,23 @@ def test_lines_tell_prompt_progress_and_files(tmp_path, monkeypatch, forced):
     out = io.StringIO()
     listener = ConsoleListener(Console(file=out, width=200, highlight=False), lines_every=0.0)
     listener.dfw_run_started(RunStarted(Path("runs/x"), CONFIG, 2, {}))
-    for step in range(2):
-        listener.dfw_step_ended(StepEnded(Progress(step, 2), 1.0, {"opacity": 0.25}, {"render": 0.3, "backward": 0.1}))
-    listener.dfw_run_ended(RunEnded(Path("runs/x"), "finished", 61.0, {"glb": tmp_path / "mesh.glb"}))
+    for step, left in enumerate((80.0, 75.0)):
+        parts = {"render": 0.3, "backward": 0.1}
+        listener.dfw_step_ended(StepEnded(Progress(step, 2), 1.0, {"opacity": 0.25}, parts, seconds_left=left))
+    for part in ("mesh", "texture", "texture"):
+        listener.dfw_phase_began(PhaseBegan(f"writing the {part}"))
+    listener.dfw_run_ended(
+        RunEnded(Path("runs/x"), "finished", 61.0, {"glb": tmp_path / "mesh.glb"}, {"start": 1.0, "steps": 60.0})
+    )
     listener.dfw_run_ended(RunEnded(Path("runs/x"), "interrupted", 61.0, {}))
     text = out.getvalue()
     assert "to continue: dfw run --resume runs/x" in text
     assert text.count("--resume") == 1
     assert "a [red] mushroom -> runs/x" in text
-    assert "step 2/2  0 s left  opacity 0.250  render 75 %" in text
-    assert "finished after 1 min 01 s" in text
+    assert "previews: runs/x/images" in text
+    assert "step 2/2  1 min 15 s left  opacity 0.250  render 75 %" in text
+    assert text.count("writing the mesh ...\n") == text.count("writing the texture ...\n") == 1
+    assert "finished after 1 min 01 s: start 1 s, steps 1 min 00 s" in text
     assert str(tmp_path / "mesh.glb") in text
     assert "\x1b" not in text
     assert "\r" not in text
@@ -61,3 +68,13 @@ def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path):
     assert (process.returncode, said) == (0, "")
     (status,) = tmp_path.glob("*/*/status.json")
     assert json.loads(status.read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed"])
+def test_a_stage_is_continued_with_the_whole_run(tmp_path, status):
+    (tmp_path / "a run" / "1-coarse").mkdir(parents=True)
+    (tmp_path / "a run" / "stages.yaml").touch()
+    out = io.StringIO()
+    listener = ConsoleListener(Console(file=out, width=200, highlight=False))
+    listener.dfw_run_ended(RunEnded(tmp_path / "a run" / "1-coarse", status, 61.0, {}))
+    assert f"to continue: dfw run --resume '{tmp_path / 'a run'}'\n" in out.getvalue()

@@ -4,7 +4,7 @@ import pytest
 
 from dfw.atomic import new_folder, unused
 from dfw.errors import CheckpointError, ConfigError
-from dfw.runs.directory import RunDirectory, slug, versions
+from dfw.runs.directory import RunDirectory, slug
 
 
 def test_two_runs_in_one_second_get_two_directories(tmp_path):
@@ -46,10 +46,6 @@ def test_an_output_that_cannot_be_made_is_a_config_error(tmp_path):
 def test_open_refuses_what_is_no_run(tmp_path):
     with pytest.raises(CheckpointError, match="not a run directory"):
         RunDirectory.open(tmp_path)
-
-
-def test_versions_name_what_decides_a_result():
-    assert {"python", "torch", "diffusers", "dreamfw"} <= set(versions())
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from dfw.compose import compose
 from dfw.errors import PluginError
 from dfw.plugins.registry import Registry
 from dfw.runs.directory import RunDirectory
+from dfw.runs.manifest import versions
 from dfw.runs.runner import resume, run
 
 
@@ -97,3 +98,7 @@ def test_a_run_that_goes_on_with_other_facts_warns_and_the_log_has_both(parts: R
     log = (where / "run.log").read_text(encoding="utf-8")
     assert log.count("losses.glow: precision bf16, digest 7\n") == 2
     assert log.count("losses.glow: precision fp32, digest 7\n") == 1
+
+
+def test_versions_name_what_decides_a_result():
+    assert {"python", "torch", "diffusers", "peft", "safetensors", "trimesh", "dreamfw"} <= set(versions())

@@ -15,6 +15,7 @@ from dfw.config.settings import RunConfig
 from dfw.errors import CheckpointError, ConfigError, DivergedError
 from dfw.interfaces.poses import orbit
 from dfw.runs.directory import RunDirectory
+from dfw.runs.drive import MEASURED
 from dfw.runs.runner import make_trainer, resume, run
 from dfw.runs.trainer import pick_device
 
@@ -148,7 +149,7 @@ def test_ctrl_c_checkpoints_and_resume_writes_the_same_metrics(tmp_path):
     assert resume(stopped.directory, listeners=[]).status == "finished"
 
     def numbers(directory):
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in RunDirectory.open(directory).read_metrics()]
+        return [{k: v for k, v in row.items() if k not in MEASURED} for row in RunDirectory.open(directory).read_metrics()]
 
     assert numbers(stopped.directory) == numbers(whole.directory)
     ours = (stopped.directory / "checkpoints" / "step-000040" / "geometry.safetensors").read_bytes()

@@ -1,7 +1,7 @@
 """The command `dfw`: finds the verb, imports its module, and turns errors into one sentence and an exit code.
 
-Exit codes: 0 done, 1 crash, 2 usage or configuration, 3 plugin or model missing or broken, 4 diverged, 130 interrupted. No torch
-until a verb needs it. `DFW_TRACEBACK=1` shows where an error comes from.
+Exit codes: 0 done, 1 crash, 2 usage or configuration, 3 plugin or model missing or broken, 4 diverged, 130 interrupted (143 by
+SIGTERM, 129 by SIGHUP). No torch until a verb needs it. `DFW_TRACEBACK=1` shows where an error comes from.
 """
 
 from __future__ import annotations
@@ -98,12 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     """Runs a verb and tells what it raises. Raises OSError only where standard output cannot be written."""
     try:
-        code = cli.main(arguments, prog_name="dfw", standalone_mode=False)
+        code = cli.main(arguments, prog_name="dfw", standalone_mode=False, obj=arguments)
         return code if isinstance(code, int) else 0
     except (click.Abort, KeyboardInterrupt) as error:
         notes = getattr(error.__context__ or error, "__notes__", [])
-        say(" ".join(["interrupted", *notes[:1]]), err=True)
-        return 130
+        run = getattr(error, "folder", None)  # of dfw.runs.signals.Interrupted
+        say(" ".join(["interrupted", *notes[:1]]) + (f"; to continue: dfw run --resume {run}" if run else ""), err=True)
+        return 128 + getattr(error, "number", 2)
     except click.ClickException as error:
         _plain(error, arguments).show()
         return error.exit_code

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+import shlex
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import rich_click
 
 from dfw.cli.options import FOLDER, plugin_options, stages_from, use_plugins
 from dfw.cli.output import say
+from dfw.runs.console import ConsoleListener
+
+if TYPE_CHECKING:
+    from dfw.runs.drive import RunResult
 
 log = logging.getLogger("dfw.cli")
 
 STATUS_CODES = {"finished": 0, "failed": 1, "diverged": 4, "interrupted": 130}
-"""How a run ended -> exit code."""
+"""How a run ended -> exit code; of an interrupted one 128 more than the signal's number, so 130 for Ctrl-C."""
 
 
 @click.command("run", cls=rich_click.RichCommand)
@@ -37,11 +44,14 @@ def command(
 
     With --resume give no CONFIG; OVERRIDES then change what the run goes on with: trainer.steps=1000 makes it longer.
     """
-    use_plugins(plugin_files, blocked)
+    began = time.monotonic()
+    command = shlex.join(["dfw", *click.get_current_context().obj])
     if resume is not None:
-        return _resume(resume, (*(() if config is None else (config,)), *overrides), dry_run)
+        return _resume(resume, (*(() if config is None else (config,)), *overrides), dry_run, (plugin_files, blocked), command)
     if config is None:
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
+    console = None if dry_run else ConsoleListener().saying(f"reading {config}")
+    use_plugins(plugin_files, blocked)
     compositions = stages_from(config, overrides)
     from dfw.runs import stages
     from dfw.runs.wide_views import wide_views
@@ -52,20 +62,33 @@ def command(
         say(stages.staged_yaml(compositions), nl=False)
         return 0
     from dfw.runs import runner
+    from dfw.runs.call import Call
 
-    single = compositions.get("")
-    result = stages.run_stages(compositions) if single is None else runner.run(single.config, single)
-    return STATUS_CODES[result.status]
+    single, heard, call = compositions.get(""), [console], Call(command, began)
+    if single is None:
+        return _code(stages.run_stages(compositions, heard, call))
+    return _code(runner.run(single.config, single, heard, call=call))
 
 
-def _resume(directory: Path, overrides: tuple[str, ...], dry_run: bool) -> int:
+def _resume(
+    directory: Path, overrides: tuple[str, ...], dry_run: bool, plugins: tuple[tuple[Path, ...], tuple[str, ...]], command: str
+) -> int:
+    began = time.monotonic()
     named = [text for text in overrides if "=" not in text]
     if named or dry_run:
         what = f"{named[0]!r} is not an override" if named else "--dry-run does not go with it"
         raise click.UsageError(f"--resume continues a run with its own configuration: {what}; write key=value to change it")
+    heard = [ConsoleListener().saying(f"reading {directory}")]
+    use_plugins(*plugins)
     from dfw.runs import runner, stages
+    from dfw.runs.call import Call
     from dfw.runs.directory import STAGES
 
-    whole = (directory / STAGES).is_file()
-    result = stages.resume_stages(directory, overrides) if whole else runner.resume(directory, overrides)
-    return STATUS_CODES[result.status]
+    call = Call(command, began)
+    if (directory / STAGES).is_file():
+        return _code(stages.resume_stages(directory, overrides, heard, call))
+    return _code(runner.resume(directory, overrides, heard, call=call))
+
+
+def _code(result: RunResult) -> int:
+    return STATUS_CODES[result.status] if result.signal is None or result.status != "interrupted" else 128 + result.signal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,8 +43,8 @@ class ExportResult:
     """Volume, units^3."""
     watertight: bool
     """Whether the mesh is closed."""
-    seconds: dict[str, float]
-    """Part of the export -> wall time."""
+    seconds: float
+    """Wall time."""
 
     def facts(self) -> dict[str, str]:
         """Returns label -> text, for a report."""
@@ -65,20 +65,8 @@ class ExportResult:
         level = "" if self.level is None else f"density level {self.level:.3g}, "
         return (
             f"mesh: {self.faces} faces, {closed}, volume {self.volume:.3f}, {level}"
-            f"silhouettes agree {self.agreement.silhouette:.3f}{colour}, {sum(self.seconds.values()):.1f} s"
+            f"silhouettes agree {self.agreement.silhouette:.3f}{colour}, {self.seconds:.1f} s"
         )
-
-
-class _Stopwatch:
-    """Seconds per part, each counted from the end of the part before it."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, part: str) -> None:
-        now = time.perf_counter()
-        self.seconds[part], self._last = now - self._last, now
 
 
 def export_mesh(
@@ -93,35 +81,34 @@ def export_mesh(
     stem: str = STEM,
     albedo: Tensor | None = None,
     lowest_view: float | None = None,
+    begin: Callable[[str], object] = str,
 ) -> ExportResult:
     """Writes the surface of `scene`, textured, into `directory` with each of `exporters`, as files called `stem`.
 
     opacity (K, H, W): rendered views of `cameras`. They choose the level if it is `auto`, and the mesh is compared with them.
     albedo (K, H, W, 3): the same views without light and background (`rendered_albedo`), to compare colours. title: the object's
-    name inside the files. lowest_view: degrees; the mesh is solid wherever no view from this elevation upwards can look. Raises
-    ExportError if there is no surface, or if the directory cannot be written.
+    name inside the files. lowest_view: degrees; the mesh is solid wherever no view from this elevation upwards can look. `begin`
+    hears `texture` when the texture is begun, and `mesh` when work on the mesh goes on. Raises ExportError if there is no
+    surface, or if the directory cannot be written.
     """
-    watch = _Stopwatch()
+    started = time.perf_counter()
     level = None
     if isinstance(scene, Surface):
         mesh = decimate(triangles_of(scene), settings.faces)
-        watch.lap("surface")
+        begin("texture")
         textured = bake(lambda points, _: albedo_at(scene, points), mesh, settings.texture)
     else:
         grid = sample_density(scene, settings.resolution)
-        watch.lap("density")
         level = _level(grid, opacity, cameras, settings)
-        watch.lap("level")
         smooth = _smooth(grid, level, opacity, cameras, settings, lowest_view)
         mesh = decimate(smooth or surface_of(grid, scene, level, lowest_view=lowest_view), settings.faces)
-        watch.lap("surface")
+        begin("texture")
         textured = bake(partial(surface_albedo, scene, cell=grid.spacing), mesh, settings.texture)
-    watch.lap("texture")
+    begin("mesh")
     paths = write_files(textured, directory, exporters, title, stem)
-    watch.lap("files")
     agreement = compare(textured, cameras, opacity, albedo)
-    watch.lap("agreement")
-    return ExportResult(paths, level, agreement, len(mesh.vertices), len(mesh.faces), mesh.volume, mesh.watertight, watch.seconds)
+    seconds = time.perf_counter() - started
+    return ExportResult(paths, level, agreement, len(mesh.vertices), len(mesh.faces), mesh.volume, mesh.watertight, seconds)
 
 
 def _level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch, settings: ExportSettings) -> float:

@@ -15,6 +15,17 @@ Status = Literal["finished", "interrupted", "diverged", "failed"]
 
 
 @dataclass(frozen=True)
+class PhaseBegan:
+    """A run does something that takes a while and is not a step. `doing`: in words, `writing the turntable`."""
+
+    doing: str
+
+    def copy(self) -> PhaseBegan:
+        """Itself: it holds nothing that could be changed."""
+        return self
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """A run is about to take its first step, or, resumed, its next one.
 
@@ -38,7 +49,7 @@ class StepEnded:
 
     `loss`: the weighted sum of the losses, None where it was not read from the device. `metrics`: name -> number: `losses.<name>`
     (unweighted), `opacity`, `lr` ... `seconds`: part of the step (`render`, `guidance`, `backward`, `optimizer`) -> wall time.
-    `images`: files written in this step.
+    `images`: files written in this step. `seconds_left`: an estimate of the wall time until everything is made, files included.
     """
 
     progress: Progress
@@ -46,6 +57,7 @@ class StepEnded:
     metrics: Mapping[str, float]
     seconds: Mapping[str, float]
     images: tuple[Path, ...] = ()
+    seconds_left: float | None = None
 
     def copy(self) -> StepEnded:
         """An equal event that shares nothing with this one that could be changed."""
@@ -54,13 +66,18 @@ class StepEnded:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """A run is over, whatever its `status`. `seconds`: wall time. `artifacts`: name (`glb`, `turntable`, `report`) -> file."""
+    """A run is over, whatever its `status`.
+
+    `seconds`: wall time, also of the processes that it was continued from. `artifacts`: name (`glb`, `turntable`, `report`) ->
+    file. `times`: part of the run (`start`, `steps`, `previews`, `mesh` ...) -> wall time; they add up to `seconds`.
+    """
 
     directory: Path
     status: Status
     seconds: float
     artifacts: Mapping[str, Path]
+    times: Mapping[str, float] = field(default_factory=dict)
 
     def copy(self) -> RunEnded:
         """An equal event that shares nothing with this one that could be changed."""
-        return replace(self, artifacts=dict(self.artifacts))
+        return replace(self, artifacts=dict(self.artifacts), times=dict(self.times))

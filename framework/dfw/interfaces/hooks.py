@@ -14,13 +14,19 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from dfw.interfaces.events import RunEnded, RunStarted, StepEnded
+    from dfw.interfaces.events import PhaseBegan, RunEnded, RunStarted, StepEnded
     from dfw.runs.scene import Scene
 
 hookspec = pluggy.HookspecMarker("dfw")
 """Marks the specifications below."""
 hookimpl = pluggy.HookimplMarker("dfw")
 """Marks a function or method, named as one of the hooks, as a listener's implementation."""
+
+
+@hookspec
+def dfw_phase_began(phase: PhaseBegan) -> None:
+    """Called when something begins that takes a while and is not a step: the turntable, the mesh. Before the run has started only
+    the console hears it."""
 
 
 @hookspec

@@ -5,6 +5,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
@@ -32,18 +33,36 @@ from dfw.text import shortened
 if TYPE_CHECKING:
     import click
 
-    from dfw.interfaces.events import RunEnded, RunStarted, StepEnded
+    from dfw.interfaces.events import PhaseBegan, RunEnded, RunStarted, StepEnded
     from dfw.runs.scene import Scene
 
 log = logging.getLogger("dfw.plugins.listeners")
 
-HOOKS = ("dfw_run_started", "dfw_step_ended", "dfw_scene_lent", "dfw_run_ended", "dfw_register_commands")
+HOOKS = (
+    *("dfw_phase_began", "dfw_run_started", "dfw_step_ended", "dfw_scene_lent", "dfw_run_ended"),
+    "dfw_register_commands",
+)
 """All hooks, in the order of a run."""
-STOPPING = HOOKS[:2]
+STOPPING = HOOKS[1:3]
 """Those in which a listener may end the run with DivergedError."""
 
 _FILE = "dfw_plugin_"
-_files: dict[Path, ModuleType] = {}
+_files: dict[Path, PluginFile] = {}
+
+
+@dataclass(frozen=True)
+class PluginFile:
+    """A file that `--plugin` has run, as it was then."""
+
+    path: Path
+    """Absolute."""
+    module: ModuleType
+    source: bytes
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the source."""
+        return hashlib.sha256(self.source).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -186,10 +205,24 @@ class Listeners:
         else:
             self.add(Listener(entry, instance))
 
+    def load_installed(self) -> None:
+        """Loads those of `--plugin` files, then those of installed distributions."""
+        for file in _files.values():
+            if hook_like(file.module):  # else it registers components only
+                target = file.module.__name__
+                entry = Entry(LISTENER, target.removeprefix(_FILE), LOCAL, str(file.path), target)
+                self.add(Listener(entry, file.module))
+        for entry in scan().listeners():
+            self.load(entry)
+
     def warn(self) -> None:
         """Warns of the problems so far. Later ones are warned of as they come."""
         for problem in self.problems:
             log.warning("%s", problem)
+
+    def phase_began(self, phase: PhaseBegan) -> None:
+        """Tells everyone what takes a while now."""
+        self._call("dfw_phase_began", "phase", phase)
 
     def run_started(self, run: RunStarted) -> None:
         """Tells everyone that a run begins."""
@@ -224,7 +257,7 @@ class Listeners:
 
         self._each("dfw_register_commands", collect)
 
-    def _call(self, hook: str, name: str, event: RunStarted | StepEnded | RunEnded) -> None:
+    def _call(self, hook: str, name: str, event: PhaseBegan | RunStarted | StepEnded | RunEnded) -> None:
         def tell(_: Listener, call: Callable[..., object]) -> None:
             call(**{name: event.copy()})
 
@@ -275,24 +308,20 @@ def _turn(caller: pluggy.HookCaller) -> int:
     return 0 if implementation.tryfirst else 2 if implementation.trylast else 1
 
 
-def load_listeners(extra: Sequence[object] = (), run: Path | None = None) -> Listeners:
-    """Loads listeners: `extra` (built-in objects with hooks), those of `--plugin` files, and those of installed distributions.
+def load_listeners(extra: Sequence[object] = ()) -> Listeners:
+    """Loads listeners: `extra` (built-in objects with hooks), those of `--plugin` files, and those of installed distributions."""
+    listeners = own_listeners(extra)
+    listeners.load_installed()
+    return listeners
 
-    `run`: the directory of the run that they listen to.
-    """
+
+def own_listeners(instances: Sequence[object]) -> Listeners:
+    """Registers built-in objects with hooks, and imports nothing."""
     listeners = Listeners()
-    if run is not None:
-        listeners.work_in(run)
-    for number, instance in enumerate(extra):
+    for number, instance in enumerate(instances):
         kind = type(instance)
         name, target = f"{kind.__name__}-{number}", f"{kind.__module__}:{kind.__qualname__}"
         listeners.add(Listener(Entry(LISTENER, name, BUILT_IN, version_of(BUILT_IN), target), instance))
-    for path, module in _files.items():
-        if hook_like(module):  # else it registers components only
-            name = module.__name__.removeprefix(_FILE)
-            listeners.add(Listener(Entry(LISTENER, name, LOCAL, str(path), module.__name__), module))
-    for entry in scan().listeners():
-        listeners.load(entry)
     return listeners
 
 
@@ -304,12 +333,17 @@ def plugins_for_now() -> Iterator[None]:
         yield
     finally:
         for path in _files.keys() - files.keys():
-            sys.modules.pop(_files.pop(path).__name__, None)
+            sys.modules.pop(_files.pop(path).module.__name__, None)
         if blocked is None:
             os.environ.pop(BLOCKS, None)
         else:
             os.environ[BLOCKS] = blocked
         rediscover(by_hand)
+
+
+def plugin_files() -> list[PluginFile]:
+    """Returns the files that `--plugin` has run in this process."""
+    return list(_files.values())
 
 
 def load_plugin_file(path: Path) -> ModuleType:
@@ -321,13 +355,13 @@ def load_plugin_file(path: Path) -> ModuleType:
         raise PluginError(f"--plugin {shortened(str(path), 160)}: no such Python file; give the path of a .py file")
     path = path.resolve()
     if path in _files:
-        return _files[path]
+        return _files[path].module
     same = sum(other.stem == path.stem for other in _files)
     name = f"{_FILE}{path.stem}" + (f"-{same + 1}" if same else "")
     spec = spec_from_file_location(name, path) if path.suffix == ".py" and path.is_file() else None
     if spec is None or spec.loader is None:
         raise PluginError(f"--plugin {path}: no such Python file; give the path of a .py file")
-    module = module_from_spec(spec)
+    module, source = module_from_spec(spec), path.read_bytes()
     sys.modules[name] = module
     try:
         with redirect_stdout(sys.stderr), plugin_code(f"--plugin {path}", "failed to load", ()):
@@ -335,5 +369,5 @@ def load_plugin_file(path: Path) -> ModuleType:
     except PluginError:
         del sys.modules[name]
         raise
-    _files[path] = module
+    _files[path] = PluginFile(path, module, source)
     return module

@@ -20,7 +20,7 @@ class ReportData:
     status: str
     """`finished`, `interrupted`, `diverged` or `failed`."""
     seconds: float
-    """Wall time of the run."""
+    """Wall time of the run, in all its processes."""
     diagnosis: str = ""
     """One sentence that says why the run did not finish."""
     artifacts: Mapping[str, Path] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class ReportData:
     links: Mapping[str, str] = field(default_factory=dict)
     """Label -> relative URL of the report of another stage."""
     metrics: Sequence[Mapping[str, Any]] = ()
-    """Rows of metrics.jsonl: `step`, `loss`, `losses`, `seconds`, and numbers that components logged under dotted names."""
+    """Rows of metrics.jsonl: `step`, `loss`, `losses`, `schedules`, `seconds`, and what components logged under dotted names."""
     previews: Sequence[tuple[int, Path]] = ()
     """Pairs of step and picture."""
     resolved_config: str = ""
@@ -37,6 +37,8 @@ class ReportData:
     """Versions, components and listeners, nested."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """Label -> text about the export."""
+    times: Mapping[str, float] = field(default_factory=dict)
+    """Part of the run (`start`, `steps`, `previews`, `mesh` ...) -> wall time; together `seconds`."""
 
 
 @dataclass(frozen=True)
@@ -57,32 +59,38 @@ class Part:
     share: float
 
 
+NOT_DRAWN = ("step", "wall")
+"""Numbers of a row that are no quantity over the run."""
+
+
 def series(rows: Sequence[Mapping[str, Any]]) -> list[Series]:
-    """Collects every number in `rows` except the step and the seconds, in order of appearance. Nested ones get dotted names."""
+    """Collects every number in `rows` except times and the step, in order of appearance. Nested ones get dotted names."""
     found: dict[str, Series] = {}
     for row in rows:
         for name, value in _flat(row):
-            if name != "step" and not name.startswith("seconds"):
+            if name not in NOT_DRAWN and not name.startswith("seconds."):
                 one = found.setdefault(name, Series(name, [], []))
                 one.steps.append(float(row["step"]))
                 one.values.append(value)
     return list(found.values())
 
 
-def time_split(rows: Sequence[Mapping[str, Any]], seconds: float) -> list[Part]:
-    """Splits the wall time `seconds` by the rows' own `seconds`. `other` is wall time not accounted for by any row."""
-    sums: dict[str, float] = {}
+def time_split(rows: Sequence[Mapping[str, Any]], times: Mapping[str, float]) -> list[Part]:
+    """Splits the run's wall time: what is in `times`, with the `steps` split by the rows' own `seconds`.
+
+    `other` is time of the steps that no row accounts for.
+    """
+    within: dict[str, float] = {}
     for row in rows:
         for name, value in _flat(row):
             if name.startswith("seconds.") and math.isfinite(value):
-                sums[name.removeprefix("seconds.")] = sums.get(name.removeprefix("seconds."), 0.0) + value
-    if not sums:
-        return []
-    accounted = sum(sums.values())
-    if seconds > accounted:
-        sums["other"] = seconds - accounted
-    total = sum(sums.values()) or 1.0
-    return [Part(name, value, value / total) for name, value in sums.items()]
+                within[name.removeprefix("seconds.")] = within.get(name.removeprefix("seconds."), 0.0) + value
+    steps = times.get("steps", 0.0)
+    found: dict[str, float] = {}
+    for part, seconds in (times if "steps" in times else {"steps": 0.0, **times}).items():
+        found |= within | {"other": max(steps - sum(within.values()), 0.0)} if part == "steps" else {part: seconds}
+    total = sum(found.values()) or 1.0
+    return [Part(name, value, value / total) for name, value in found.items() if value]
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:

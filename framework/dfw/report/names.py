@@ -29,6 +29,9 @@ KNOWN = {
         "Opacity", "share of light, 0 to 1", "How much of the views the object covers, in the mean over all pixels."
     ),
     "grad_norm": Meaning("Gradient norm", "length", "The length of the gradient of all parameters together, before clipping."),
+    "peak_memory": Meaning(
+        "Peak memory", "MB", "The largest memory so far: of tensors on a CUDA device, else of the process; 1 MB is 10^6 bytes."
+    ),
     "lr": Meaning("Learning rate", "step size", "The learning rate of the parameters that have none of their own."),
 }
 

@@ -27,7 +27,7 @@ log = logging.getLogger("dfw.report")
 PICTURES = 24  # previews shown at most, because each one is embedded in the page
 MOVING = {".webp": "image/webp", ".gif": "image/gif", ".mp4": "video/mp4"}
 """Ending of a turntable that the page shows -> its type."""
-PART_NAMES = {"optimizer": "optimiser", "other": "other (start, previews, export)"}
+PART_NAMES = {"optimizer": "optimiser", "other": "rest of the steps"}
 
 
 @dataclass(frozen=True)

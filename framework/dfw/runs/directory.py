@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import re
-import shlex
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +23,10 @@ from dfw.text import printable
 
 log = logging.getLogger("dfw.runs")
 
-LIBRARIES = ("dreamfw", "torch", "diffusers", "transformers", "accelerate", "warp-lang", "nerfacc", "numpy", "PyMCubes", "xatlas")
-
 
 def slug(prompt: str) -> str:
     """Turns a prompt into a file name: lower case, words joined by dashes, at most 40 characters."""
     return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries that influence a result."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for library in LIBRARIES:
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            found[library] = "not installed"
-    return found
 
 
 def run_path(output: str, name: str, prompt: str, seed: int) -> Path:
@@ -239,10 +223,19 @@ def stage_directories(path: Path) -> list[Path]:
     return sorted(found, key=lambda below: (int(below.name.split("-")[0]), len(below.name), below.name))
 
 
+def earlier_stages(path: Path) -> dict[str, Path]:
+    """Returns name -> directory of the stages before the one in `path`; empty for what is not a stage."""
+    found = stage_directories(path.parent)
+    before = found[: found.index(path)] if path in found else []
+    return {one.name.partition("-")[2]: one for one in before}
+
+
 class LogFile:
     """While open, the `dfw` logger also writes to run.log. What cannot be written there is left out, with one warning."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, command: str) -> None:
+        """`command`: what was asked for, as a shell takes it; its first line."""
+        self._command = command
         self._handler: logging.Handler = logging.NullHandler()
         try:
             self._handler = _RunLog(path, encoding="utf-8")
@@ -254,7 +247,7 @@ class LogFile:
         logger = logging.getLogger("dfw")
         logger.setLevel(logging.INFO)
         logger.addHandler(self._handler)
-        logger.info("command: %s", printable(shlex.join(sys.argv)))
+        logger.info("command: %s", printable(self._command))
         return self
 
     def __exit__(self, *_: object) -> None:

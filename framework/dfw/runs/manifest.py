@@ -1,16 +1,90 @@
-"""What manifest.json says of a run: the parts that made it, and what they say of themselves."""
+"""What manifest.json says of a run: how it was asked for, the machine, the libraries, and the parts that made it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+import dfw
+from dfw.atomic import unused, write_whole
 from dfw.compose import Composition
 from dfw.interfaces.component import Component, name_of
 from dfw.plugins.fence import plugin_code
+from dfw.plugins.listeners import PluginFile
+from dfw.runs.call import Call
+
+MANIFEST = "manifest.json"
+LIBRARIES = (
+    *("dreamfw", "torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "warp-lang", "nerfacc", "numpy"),
+    *("PyMCubes", "xatlas", "trimesh"),
+)
+"""Distributions that influence a result."""
+PATIENCE = 5  # seconds for git, which may look at a large checkout on a slow disk
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the libraries that influence a result."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for library in LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            found[library] = "not installed"
+    return found
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Returns what a run's bits depend on besides libraries: device, types of GPU and processor, number of threads."""
+    found: dict[str, Any] = {"device": str(device)}
+    if device.type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found | {"processor": processor(), "threads": torch.get_num_threads()}
+
+
+@cache
+def processor() -> str:
+    """Returns the type of the processor, as the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@cache
+def commit() -> str:
+    """Returns the git commit of the checkout that this package lies in, with `-dirty` after changes; else nothing."""
+    package = Path(dfw.__file__).parent
+    ask = ["git", "-C", str(package)]
+    quiet = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        for question in (
+            ["ls-files", "--error-unmatch", "__init__.py"],
+            ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        ):
+            answer = subprocess.run([*ask, *question], capture_output=True, text=True, check=True, timeout=PATIENCE, env=quiet)
+    except (OSError, subprocess.SubprocessError):  # no git, or not in a checkout: it lies in somebody's environment
+        return ""
+    return answer.stdout.strip()
+
+
+def request(call: Call, seed: int) -> dict[str, Any]:
+    """Returns what was asked for, when, and of which version of dfw."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    found = {"command": call.command, "directory": str(Path.cwd()), "seed": seed, "date": now}
+    return found | ({"commit": commit()} if commit() else {})
 
 
 def component_facts(composition: Composition, components: Iterable[Component]) -> dict[str, dict[str, Any]]:
@@ -50,3 +124,69 @@ def _with_inner(component: Component) -> Iterator[Component]:
     yield component
     if isinstance(component, nn.Module):
         yield from (one for one in component.modules() if isinstance(one, Component) and one is not component)
+
+
+def copy_plugins(run: Path, files: Sequence[PluginFile], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies the `--plugin` files that `recorded` does not hold yet into the run, and returns the manifest's entry for all."""
+    found = dict(recorded)
+    known = {one.get("sha256") for one in recorded.values()}
+    for file in files:
+        if file.digest not in known:
+            copy = unused(run / "plugins" / file.path.name)
+            copy.parent.mkdir(exist_ok=True)
+            write_whole(copy, file.source)
+            found[copy.name] = {"path": str(file.path), "sha256": file.digest}
+    return found
+
+
+def changed_plugins(run: Path, files: Sequence[PluginFile], recorded: Mapping[str, Any]) -> list[str]:
+    """Returns a sentence for each `--plugin` file that has the name of a `recorded` one and other contents."""
+    known = {one.get("sha256") for one in recorded.values()}
+    names = {Path(str(one.get("path"))).name: name for name, one in recorded.items()}
+    return [
+        f"--plugin {file.path}: has changed since the run was made; {run / 'plugins' / names[file.path.name]} is as it was then"
+        for file in files
+        if file.path.name in names and file.digest not in known
+    ]
+
+
+def missing_plugins(run: Path, files: Sequence[PluginFile], recorded: Mapping[str, Any]) -> str:
+    """Returns the `--plugin` options for the `recorded` files that this process has not been given; empty where it has all."""
+    here = {file.digest for file in files} | {file.path.name for file in files}
+    lacking = [name for name, one in recorded.items() if not here & {one.get("sha256"), Path(str(one.get("path"))).name}]
+    return " ".join(f"--plugin {run / 'plugins' / name}" for name in lacking)
+
+
+def changed_versions(recorded: Mapping[str, Mapping[str, str]], composition: Composition) -> list[str]:
+    """A sentence for each component whose distribution has another version than the `recorded` origins of the manifest say."""
+    sentences = []
+    for key, now in composition.origins().items():
+        then = recorded.get(key, {})
+        if then.get("distribution") == now.distribution and then.get("version", now.version) != now.version:
+            sentences.append(
+                f"{key}: the run was made with {now.qualified} of {now.distribution} {then['version']} and goes on with "
+                f"{now.version}; install {now.distribution}=={then['version']} for the same bits"
+            )
+    return sentences
+
+
+def changed_machine(recorded: Mapping[str, Any], device: torch.device) -> list[str]:
+    """A sentence for whatever else the bits depend on and is not as `recorded` in the manifest."""
+    now, sentences = machine(device), []
+    for key, name in (("gpu", "GPU"), ("processor", "processor")):
+        if key in recorded and key in now and recorded[key] != now[key]:
+            both = f"the run was made with the {name} {recorded[key]} and goes on with {now[key]}"
+            sentences.append(f"{both}; the last digits of its numbers may differ")
+    threads = recorded.get("threads", now["threads"])
+    if threads != now["threads"]:
+        sentences.append(
+            f"the run was made with {threads} threads and goes on with {now['threads']}, so sums are added in another order and "
+            f"last digits may differ; set OMP_NUM_THREADS={threads} for the same bits"
+        )
+    then, here = recorded.get("versions", {}), versions()
+    others = [name for name in (*LIBRARIES[1:], "python") if then.get(name, here[name]) != here[name]]
+    if others:
+        old = ", ".join(f"{name} {then[name]}" for name in others)
+        new = ", ".join(f"{name} {here[name]}" for name in others)
+        sentences.append(f"the run was made with {old} and goes on with {new}; install the former for the same bits")
+    return sentences

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,17 +11,15 @@ import torch
 
 from dfw.atomic import filling, move_new, writing
 from dfw.compose import Composition
-from dfw.config.settings import ExportSettings, RunConfig
+from dfw.config.settings import ExportSettings
 from dfw.errors import DfwError, ExportError, one_line
 from dfw.export.agreement import rendered_albedo
 from dfw.export.files import STEM
 from dfw.export.pictures import check_turntable, save_grid, save_turntable
 from dfw.export.pipeline import ExportResult, export_mesh
 from dfw.interfaces.component import name_of
-from dfw.interfaces.events import Status
 from dfw.interfaces.exporter import Exporter
 from dfw.interfaces.geometry import DensityField, Geometry, Surface
-from dfw.report import ReportData, write_report
 from dfw.runs.directory import RunDirectory, stage_directories
 from dfw.runs.scene import Scene
 
@@ -31,10 +29,15 @@ PREVIEW_VIEWS = 4
 EXPORT_VIEWS, EXPORT_WIDTH = 8, 128  # the renders that choose the surface's level and that the mesh is compared with
 
 
+def preview_views(scene: Scene) -> int:
+    """Returns the number of views in a preview."""
+    return 1 if scene.flat else PREVIEW_VIEWS
+
+
 def preview(scene: Scene, directory: RunDirectory) -> Path:
     """Front, left, back and right as one picture, `images/step-NNNNNN.png`; of pictures in a plane the first."""
     path = directory.images / f"step-{scene.step:06d}.png"
-    views = scene.views(1 if scene.flat else PREVIEW_VIEWS, scene.config.trainer.preview_width)
+    views = scene.views(preview_views(scene), scene.config.trainer.preview_width)
     return save_grid(scene.render(views).colours, path)
 
 
@@ -65,9 +68,14 @@ def exporters_of(composition: Composition) -> list[Exporter]:
 
 
 def export_scene(
-    scene: Scene, settings: ExportSettings, exporters: Sequence[Exporter], folder: Path, stem: str = STEM
+    scene: Scene,
+    settings: ExportSettings,
+    exporters: Sequence[Exporter],
+    folder: Path,
+    stem: str = STEM,
+    begin: Callable[[str], object] = str,
 ) -> ExportResult:
-    """Writes the mesh with each exporter as `folder/stem`, or with a number added.
+    """Writes the mesh with each exporter as `folder/stem`, or with a number added. `begin` as in `export_mesh`.
 
     Raises ExportError where the scene has no surface, and where there is no exporter.
     """
@@ -90,6 +98,7 @@ def export_scene(
             albedo=albedo,
             lowest_view=scene.look.lowest,
             stem=stem,
+            begin=begin,
         )
     log.info("%s", result.summary())
     return result
@@ -125,52 +134,3 @@ def stage_links(directory: RunDirectory) -> dict[str, str]:
     others = {path.name.partition("-")[0]: path for path in stage_directories(directory.path.parent) if path != directory.path}
     report = directory.report.name
     return {f"Stage {path.name}": f"../{quote(path.name)}/{report}" for path in others.values() if (path / report).is_file()}
-
-
-def finish(
-    config: RunConfig,
-    scene: Scene,
-    exporters: Sequence[Exporter],
-    directory: RunDirectory,
-    status: Status,
-    seconds: float,
-    diagnosis: str = "",
-) -> dict[str, Path]:
-    """Writes what a run ends with. A finished run gets turntable, mesh and assets; every run gets a report.
-
-    If the scene is empty, the report says so, then ExportError is raised.
-    """
-    made: dict[str, Path] = {}
-    facts: Mapping[str, str] = {}
-    failure: ExportError | None = None
-    settings = config.export
-    if status == "finished":
-        if settings.turntable_frames and not scene.flat:
-            path = turntable_path(directory.export, settings)
-            made["turntable"] = turntable(scene, path, settings.turntable_frames, settings.turntable_width)
-        try:
-            made |= export_assets(scene, directory.export)
-            if exporters and isinstance(scene.geometry, DensityField | Surface):
-                result = export_scene(scene, settings, exporters, directory.export)
-                made |= result.paths
-                facts = result.facts()
-        except ExportError as error:
-            failure = error
-    data = ReportData(
-        prompt=config.prompt or config.name,
-        seed=config.seed,
-        status=status,
-        seconds=seconds,
-        diagnosis=diagnosis or (str(failure) if failure else ""),
-        artifacts=made,
-        links=stage_links(directory),
-        metrics=directory.read_metrics(),
-        previews=directory.previews(),
-        resolved_config=directory.read_resolved(),
-        manifest=directory.read_json("manifest.json"),
-        facts=facts,
-    )
-    made["report"] = write_report(directory.path, data)
-    if failure is not None:
-        raise failure
-    return made

@@ -15,12 +15,15 @@ from dfw.config.settings import RunConfig
 from dfw.config.yaml_text import read_yaml, write_yaml
 from dfw.errors import CheckpointError, ConfigError
 from dfw.plugins.registry import registry
-from dfw.runs.checkpoint_folder import list_checkpoints
+from dfw.runs.call import Call
 from dfw.runs.directory import STAGES, RunDirectory, new_run_folder, run_path, stage_directories
+from dfw.runs.life import Life, status_of
 from dfw.runs.prompt_check import check_prompts
+from dfw.runs.signals import stopping
+from dfw.runs.times import Times
 
 if TYPE_CHECKING:
-    from dfw.runs.runner import RunResult
+    from dfw.runs.drive import RunResult
 
 
 def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]:
@@ -42,46 +45,59 @@ def staged_yaml(compositions: Mapping[str, Composition]) -> str:
     return write_yaml({"stages": {name: read_yaml(to_yaml(one.resolved()))[0] for name, one in compositions.items()}})
 
 
-def run_stages(compositions: Mapping[str, Composition], listeners: Sequence[object] | None = None) -> RunResult:
+def run_stages(
+    compositions: Mapping[str, Composition], listeners: Sequence[object] | None = None, call: Call | None = None
+) -> RunResult:
     """Runs the stages one after another in a new directory. Stops after one that is interrupted; raises as `run`."""
+    call = call or Call()
     first = next(iter(compositions.values())).config
     root = new_run_folder(run_path(first.output, first.name, first.prompt, first.seed))
-    RunDirectory(root).write_config(STAGES, staged_yaml(compositions))
-    return _go_on(root, {name: one.config for name, one in compositions.items()}, listeners)
+    with stopping() as stop, Life(root, Times(call.began), stop) as life:
+        life.begin()
+        RunDirectory(root).write_config(STAGES, staged_yaml(compositions))
+        return _go_on(life, {name: one.config for name, one in compositions.items()}, listeners, call)
 
 
-def resume_stages(root: Path, overrides: Sequence[str] = (), listeners: Sequence[object] | None = None) -> RunResult:
-    """Goes on with the first stage that is not finished. Raises CheckpointError where all are."""
+def resume_stages(
+    root: Path, overrides: Sequence[str] = (), listeners: Sequence[object] | None = None, call: Call | None = None
+) -> RunResult:
+    """Goes on with the first stage that is not finished. Raises CheckpointError where all are, or where another process does."""
+    call = call or Call()
     if overrides:
         raise ConfigError(
             f"{root}: a run with stages goes on as it was composed; give --resume {root}/N-STAGE to change one of them"
         )
     trees = RunDirectory(root).read_stages()
-    return _go_on(root, {name: load_config(tree) for name, tree in trees.items()}, listeners, resumed=True)
+    with stopping() as stop, Life(root, Times(call.began), stop) as life:
+        if life.before.get("status") == "finished":
+            raise CheckpointError(f"{root}: all {len(trees)} stages are finished; start a new run with `dfw run`")
+        life.begin()
+        life.changed = True
+        return _go_on(life, {name: load_config(tree) for name, tree in trees.items()}, listeners, call)
 
 
-def _go_on(root: Path, stages: Mapping[str, RunConfig], listeners: Sequence[object] | None, resumed: bool = False) -> RunResult:
+def _go_on(life: Life, stages: Mapping[str, RunConfig], listeners: Sequence[object] | None, call: Call) -> RunResult:
+    from dfw.runs.drive import RunResult
     from dfw.runs.runner import resume, run
 
     done: dict[str, Path] = {}
-    result: RunResult | None = None
+    result = RunResult(life.folder, "finished")
     for number, (name, config) in enumerate(stages.items(), start=1):
-        begun = [path for path in stage_directories(root) if path.name.startswith(f"{number}-")]
-        directory = begun[-1] if begun else None
-        if directory is not None and _status(directory) == "finished":
-            done[name] = directory
+        begun = [path for path in stage_directories(life.folder) if path.name.startswith(f"{number}-")]
+        if begun and status_of(begun[-1]) == "finished":
+            done[name] = begun[-1]
+            result = RunResult(begun[-1], "finished")
             continue
-        if directory is not None and list_checkpoints(directory / "checkpoints"):
-            result = resume(directory, listeners=listeners)
+        with life.stop.at_once():
+            life.times.begin(name)
+            life.say(stage=name, stages=list(stages))
+        if begun:
+            result = resume(begun[-1], (), listeners, done, call)
         else:
-            result = run(config, None, listeners, root / f"{number}-{name}", done)
+            result = run(config, None, listeners, life.folder / f"{number}-{name}", done, call)
         if result.status != "finished":
-            return result
+            break
+        call = Call(call.command)
         done[name] = result.directory
-    if result is None:
-        raise CheckpointError(f"{root}: all {len(stages)} stages are finished; start a new run with `dfw run`")
+    life.end(result.status)
     return result
-
-
-def _status(directory: Path) -> str:
-    return str(RunDirectory(directory).read_json("status.json").get("status", ""))

@@ -1,12 +1,18 @@
-"""Measures where the time of a step goes, without making the host wait for the device."""
+"""Measures where the time and the memory of a step go, without making the host wait for the device."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 import torch
+
+_resource: Any = import_module("resource") if find_spec("resource") else None  # Windows has none
 
 Mark = tuple[float, torch.cuda.Event | None]
 
@@ -50,3 +56,13 @@ def seconds_of(spans: list[tuple[str, Mark, Mark]]) -> dict[str, float]:
             elapsed = end - start
         seconds[part] = seconds.get(part, 0.0) + elapsed
     return seconds
+
+
+def peak_memory(device: torch.device) -> float | None:
+    """Returns the largest memory so far, in MB (10^6 bytes): of tensors on a CUDA device, elsewhere of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    if _resource is None:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes there, and kibibytes elsewhere
+    return float(_resource.getrusage(_resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)

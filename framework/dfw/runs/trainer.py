@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from dfw.compose import Parts
 from dfw.config.load import to_yaml
-from dfw.config.schedules import Progress, value_at
+from dfw.config.schedules import Progress, Ramp, value_at
 from dfw.config.settings import RunConfig
 from dfw.errors import ConfigError, DivergedError
 from dfw.interfaces.cameras import Cameras
@@ -28,6 +29,7 @@ from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.loss import Loss, LossInputs, LossSetup
 from dfw.interfaces.renderer import Renderer
 from dfw.plugins.fence import end_copy
+from dfw.plugins.parts import found_in
 from dfw.runs.average import Average
 from dfw.runs.checkpoint import load_checkpoint, save_checkpoint
 from dfw.runs.checkpoint_folder import run_of
@@ -38,7 +40,7 @@ from dfw.runs.random_streams import Streams
 from dfw.runs.rehearsal import Rehearsal, optimizers_of
 from dfw.runs.scene import Scene
 from dfw.runs.seal import digest
-from dfw.runs.step_timer import Clock, Mark, seconds_of
+from dfw.runs.step_timer import Clock, Mark, peak_memory, seconds_of
 from dfw.runs.untouched import Watch
 from dfw.runs.watchdog import Watchdog, sources
 
@@ -64,8 +66,14 @@ class StepRecord:
     """Learning rate of the groups without one of their own."""
     seconds: dict[str, float]
     """Part of the step -> wall time."""
+    schedules: dict[str, float] = field(default_factory=dict)
+    """Configuration path of each ramp (`losses.sds.weight`) -> its value in this step."""
+    peak_memory: float | None = None
+    """Largest memory so far, in MB (10^6 bytes): of tensors on a CUDA device, elsewhere of the process. None if not known."""
     numbers: dict[str, float] = field(default_factory=dict)
     """What components logged, by `<where the component stands>.<name>`."""
+    at: float = 0.0
+    """When the step ended, on `time.monotonic()`."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ class _Pending:
     logged: frozenset[str]
     lr: float
     spans: list[tuple[str, Mark, Mark]]
+    at: float
 
 
 def pick_device(name: str) -> torch.device:
@@ -97,6 +106,16 @@ def make_accelerator(config: RunConfig, device: torch.device) -> Accelerator:
         torch.cuda.set_device(device)
     precision = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}[config.precision]
     return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+
+
+def schedules_of(config: RunConfig, components: Iterable[Component]) -> dict[str, Ramp]:
+    """Returns configuration path -> ramp, of everything in a run that changes with the step."""
+    found = dict(found_in(config, Ramp))
+    for outer in components:
+        for one in outer.modules() if isinstance(outer, nn.Module) else (outer,):
+            if isinstance(one, Component) and one.dfw_path:
+                found |= found_in(getattr(one, "config", None), Ramp, tuple(one.dfw_path.split(".")))
+    return {".".join(path): ramp for path, ramp in found.items()}
 
 
 class _Look:
@@ -183,9 +202,11 @@ class Trainer:
         measured = "opacity" in type(self.renderer).provides(self.renderer.config)
         names = sources(self.geometry, self.renderer, self.guidances, self.losses)
         self.watchdog = Watchdog(config.trainer, measured and not self.scene.flat, names)
+        self.schedules = schedules_of(config, [*parts.all()])
         self.step = 0
         self._process = os.getpid()
-        self._identity = digest(to_yaml(config).encode())
+        self.identity = digest(to_yaml(config).encode())
+        """The run's, which its checkpoints carry."""
         self._pending: list[_Pending] = []
 
     def _prompt_table(self, name: str) -> PromptTable:
@@ -261,7 +282,7 @@ class Trainer:
         end_copy(self._process, "a component of this run")
         logged = self._logged()
         lr = value_at(learning_rate_of(self.config.optimizer, ""), progress)
-        self._pending.append(_Pending(self.step, numbers | logged, frozenset(logged), lr, self.clock.take()))
+        self._pending.append(_Pending(self.step, numbers | logged, frozenset(logged), lr, self.clock.take(), time.monotonic()))
         self.step += 1
         self.scene.step = self.step
 
@@ -370,13 +391,17 @@ class Trainer:
         """Reads the numbers of the steps since the last flush from the device: the only place that waits for it."""
         pending, self._pending = self._pending, []
         tensors = [value for one in pending for value in one.numbers.values() if isinstance(value, Tensor)]
+        memory = peak_memory(self.device) if pending else None
         read = iter(torch.stack([t.detach().float().reshape(()).to(self.device) for t in tensors]).tolist() if tensors else ())
         for one in pending:
             numbers = {name: next(read) if isinstance(v, Tensor) else float(v) for name, v in one.numbers.items()}
             colour, logged = numbers.pop("colour", None), {name: numbers.pop(name) for name in sorted(one.logged)}
             losses = {name.removeprefix("losses."): v for name, v in numbers.items() if name.startswith("losses.")}
             opacity, norm = numbers.get("opacity"), numbers["grad_norm"]
-            on_step(StepRecord(one.step, numbers["loss"], losses, opacity, norm, one.lr, seconds_of(one.spans), logged))
+            progress = Progress(one.step, self.config.trainer.steps)
+            values = {path: ramp.at(progress) for path, ramp in self.schedules.items()}
+            seconds = seconds_of(one.spans)
+            on_step(StepRecord(one.step, numbers["loss"], losses, opacity, norm, one.lr, seconds, values, memory, logged, one.at))
             watched = {f"losses.{name}": value for name, value in losses.items()} | logged
             watched |= {name: value for name, value in (("colour", colour), ("opacity", opacity)) if value is not None}
             if self.config.precision != "fp16":  # fp16's gradient scaler overflows on purpose and skips those steps
@@ -393,12 +418,12 @@ class Trainer:
                 raise DivergedError(f"geometry.{name} is not finite at step {self.step}; try a lower optimizer.lr")
         self.rehearsal.warn()
         keep = self.config.trainer.keep_checkpoints
-        return save_checkpoint(folder, self.step, self.modules, self.optimizers, self.streams.state(), keep, self._identity)
+        return save_checkpoint(folder, self.step, self.modules, self.optimizers, self.streams.state(), keep, self.identity)
 
     def restore(self, path: Path) -> None:
         """Continues from a checkpoint to the same bits as an uninterrupted run."""
         self.step, streams = load_checkpoint(path, self.modules, self.optimizers)
-        self._identity = run_of(path)
+        self.identity = run_of(path)
         self.streams.load_state(streams)
         self.scene.step = self.step
 
