@@ -45,6 +45,12 @@ class Life:
         self.changed = not self.before
         return self
 
+    @property
+    def complete(self) -> bool:
+        """Whether the run was finished when it was locked, and has all its files."""
+        files = self.before.get("artifacts", {})
+        return self.before.get("status") == "finished" and all((self.folder / str(path)).exists() for path in files.values())
+
     def begin(self, **facts: Any) -> None:
         """Writes `running`. `facts` are further keys of status.json."""
         self._ended = False
