@@ -188,8 +188,9 @@ def _remembering(directory: RunDirectory) -> Iterator[None]:
 def _record_changes(directory: RunDirectory, composition: Composition, step: int, overrides: Sequence[str]) -> None:
     """Writes down what a run goes on with, and keeps the configuration that it had."""
     kept = unused(directory.path / "resolved-before.yaml")
-    write_text(kept, directory.resolved.read_text(encoding="utf-8"))
-    write_text(directory.resolved, to_yaml(composition.resolved()))
+    with writing(kept, CheckpointError, directory.again):
+        write_text(kept, directory.resolved.read_text(encoding="utf-8"))
+    directory.write_config("resolved.yaml", to_yaml(composition.resolved()))
     changes = [*directory.read_json(MANIFEST).get("changes", ())]
     changes.append({"step": step, "overrides": list(overrides), "before": kept.name})
     directory.update_json(MANIFEST, {"changes": changes})
