@@ -22,6 +22,7 @@ log = logging.getLogger("dfw.cli")
 
 STATUS_CODES = {"finished": 0, "failed": 1, "diverged": 4, "interrupted": 130}
 """How a run ended -> exit code; of an interrupted one 128 more than the signal's number, so 130 for Ctrl-C."""
+LOADING = "loading torch and the parts of the run"
 
 
 @click.command("run", cls=rich_click.RichCommand)
@@ -50,7 +51,6 @@ def command(
         return _resume(resume, (*(() if config is None else (config,)), *overrides), dry_run, (plugin_files, blocked), command)
     if config is None:
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
-    console = None if dry_run else ConsoleListener().saying(f"reading {config}")
     use_plugins(plugin_files, blocked)
     compositions = stages_from(config, overrides)
     from dfw.runs import stages
@@ -61,10 +61,11 @@ def command(
             log.warning("%s", sentence)
         say(stages.staged_yaml(compositions), nl=False)
         return 0
+    heard = [ConsoleListener().saying(LOADING)]
     from dfw.runs import runner
     from dfw.runs.call import Call
 
-    single, heard, call = compositions.get(""), [console], Call(command, began)
+    single, call = compositions.get(""), Call(command, began)
     if single is None:
         return _code(stages.run_stages(compositions, heard, call))
     return _code(runner.run(single.config, single, heard, call=call))
@@ -78,11 +79,13 @@ def _resume(
     if named or dry_run:
         what = f"{named[0]!r} is not an override" if named else "--dry-run does not go with it"
         raise click.UsageError(f"--resume continues a run with its own configuration: {what}; write key=value to change it")
-    heard = [ConsoleListener().saying(f"reading {directory}")]
     use_plugins(*plugins)
-    from dfw.runs import runner, stages
     from dfw.runs.call import Call
-    from dfw.runs.directory import STAGES
+    from dfw.runs.directory import STAGES, RunDirectory
+
+    RunDirectory.find(directory)
+    heard = [ConsoleListener().saying(LOADING)]
+    from dfw.runs import runner, stages
 
     call = Call(command, began)
     if (directory / STAGES).is_file():

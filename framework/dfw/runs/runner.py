@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dfw.atomic import unused, write_text
+from dfw.atomic import unused, write_text, writing
 from dfw.compose import Composition, Parts, compose
 from dfw.config.load import load_config, to_yaml
 from dfw.config.settings import RunConfig
