@@ -445,6 +445,8 @@ def fixed_cases(folder: Path) -> list[Case]:
     add("groups-dots", good + "optimizer: {groups: {'': {lr: 1}, '.': {lr: 1}, '..': {lr: 1}}}\n")
     for number, formula in enumerate(FORMULAS):
         add(f"formula-{number}", good.replace("guidance_scale: 1}", "guidance_scale: 1, weighting: " + json.dumps(formula) + "}"))
+    for field in ("start.mesh", "start.run", "output", "guidance.model", "name"):
+        cases.append((f"line:long {field}", ["dreamfusion", f"{field}={'a' * 5000}"]))
     missing = str(folder / "nope.yaml")
     for arguments in (
         [missing], [""], [" "], ["."], ["/"], ["/dev/null"], ["a" * 5000], ["a" * 5000 + ".yaml"], ["\udcff"], ["\udcff.yaml"], ["~"], ["~nobodyhere/x"], ["-"], ["--"], ["=", "="], ["dreamfusion="],

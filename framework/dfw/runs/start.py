@@ -12,7 +12,7 @@ import torch
 from dfw.compose import Composition, compose
 from dfw.config.load import load_config
 from dfw.config.origins import Provenance
-from dfw.config.paths import shown
+from dfw.config.paths import exists, shown
 from dfw.config.settings import StartSettings
 from dfw.errors import CheckpointError, ConfigError
 from dfw.interfaces.component import name_of
@@ -23,6 +23,7 @@ from dfw.runs.directory import RunDirectory
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.seal import digest_of
 from dfw.runs.trainer import Trainer, initialise
+from dfw.text import shortened
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ def find_start(settings: StartSettings | None, stages: Mapping[str, Path], prove
         return None
     if settings.mesh is not None:
         path = Path(settings.mesh)
-        if not path.is_file():
+        if not (exists(path) and path.is_file()):
             where = provenance.prefix(("start", "mesh"))
-            raise ConfigError(f"{where}there is no file {shown(path)}; give an OBJ, GLB or PLY file")
+            raise ConfigError(f"{where}there is no file {shortened(shown(path), 160)}; give an OBJ, GLB or PLY file")
         return Start(settings, path, None, None)
     if settings.stage is not None and settings.stage not in stages:
         known = ", ".join(stages) or "none"
