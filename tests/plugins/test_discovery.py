@@ -73,7 +73,7 @@ def test_entry_points_are_looked_at_once_each(
     assert [one.reason for one in found.problems if one.provider.distribution == "acme-many"] == [
         "named twice; the first one counts"
     ]
-    code, _, err = dfw("run", "tiny.yaml", "losses.other.type=othe", capsys=capsys)
+    code, _, err = dfw("run", "tiny.yaml", "losses.other.type=glo", capsys=capsys)
     assert code == 3
     assert len(one_error(err)) < 4000  # not a list of 2,000 names
     assert " more" in one_error(err)
