@@ -43,7 +43,9 @@ def new_run_folder(path: Path) -> Path:
         reason = error.strerror if isinstance(error, OSError) else "the name holds a NUL character"
         if broken is not None:
             reason = f"{broken} is a link to {broken.readlink()}, which is not there"
-        raise ConfigError(f"output: cannot make {shown(path)}: {reason}; name a folder that you may write to") from error
+        raise ConfigError(
+            f"output: cannot make {printable(shown(path))}: {reason}; name a folder that you may write to"
+        ) from error
 
 
 _CHANGED = "it is not as dfw wrote it: a person changed it, or it is damaged; it is used as it is now"
