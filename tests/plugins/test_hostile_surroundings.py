@@ -139,8 +139,8 @@ def test_two_packages_that_name_one_module_leave_it_heard_once(site: Path, capsy
 
 NO_HOOKS = {
     "class Listener:\n    def dfw_step_ended(self, step): ...": "it has no hook of dfw; write @hookimpl above dfw_step_ended",
-    "Listener = None": "it has no hook of dfw; the hooks are dfw_run_started",
-    "class Listener: ...": "it has no hook of dfw; the hooks are dfw_run_started",
+    "Listener = None": "it has no hook of dfw; the hooks are dfw_",
+    "class Listener: ...": "it has no hook of dfw; the hooks are dfw_",
     "from dfw import hookimpl\nclass Listener:\n    @hookimpl\n    def dfw_step_end(self): ...": "did you mean dfw_step_ended?",
 }
 
