@@ -70,7 +70,7 @@ def ball(colour: tuple[float, float, float]) -> Tensor:
 def test_bf16_turns_the_shipped_models_gradient_by_little():
     """The gradient that score distillation sends to the pixels, in bf16 and in fp32: cosine above 0.999.
 
-    At low noise the prediction differs more, because it is divided by less noise: 0.998 was measured at t = 30.
+    At low noise the difference from the drawn noise is smaller, and so is the cosine: 0.996 was measured at t = 28.
     """
     image = torch.cat([ball((0.9, 0.2, 0.1)), ball((0.1, 0.3, 0.9))])
     timestep = torch.tensor([500, 800])
