@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny_additions import as_kohya, pipeline_from, save_lora
 from tiny_deep_floyd import save_tiny_deep_floyd
@@ -311,6 +312,21 @@ def test_what_is_no_file_of_weights_is_named(folder: Path, tmp_path: Path) -> No
         message = refused(folder, lora=[{"path": str(tmp_path / name)}])
         assert message.startswith("guidance.lora.0: ")
         assert what in message
+
+
+def test_a_place_on_a_hub_out_of_reach_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for place in ("someone/lora", "someone/lora/a.safetensors"):
+        message = refused(folder, lora=[{"path": place}])
+        assert message.startswith("guidance.lora.0: there is no file ")
+        assert "someone/lora is not complete in the cache" in message
+        assert "HF_HUB_OFFLINE is set" in message
+
+
+def test_nothing_is_printed(folder: Path, loras: list[Path], capfd) -> None:
+    load(folder, lora=[{"path": str(path)} for path in loras])
+    assert capfd.readouterr() == ("", "")
 
 
 def test_paths_are_kept_absolute_and_hub_ids_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

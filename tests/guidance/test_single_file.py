@@ -10,12 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from single_file import save_single_file
 from tiny_diffusion import save_tiny_model
+from tiny_sdxl import save_tiny_sdxl
 
 from dfw import GuidanceError
 from dfw_guidance import aliases
 from dfw_guidance.checksums import digest
 from dfw_guidance.flow import Flow
 from dfw_guidance.stable_diffusion import StableDiffusion
+from dfw_guidance.stable_diffusion_xl import StableDiffusionXL
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,17 @@ def test_it_is_the_model_in_the_folder(folder: Path, file: Path) -> None:
     expected = whole.predict_noise(z, t, whole.encode_text(texts))
     assert torch.equal(single.predict_noise(z, t, single.encode_text(texts)), expected)
     assert single.facts()["weights"] == {"dreamer_8.safetensors": f"sha256:{digest(file)}"}
+
+
+def test_sdxl_with_its_two_text_encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_tiny_sdxl(tmp_path / "xl")
+    monkeypatch.setitem(aliases.ALIASES, "sdxl", (str(folder),))
+    file = save_single_file(folder, tmp_path / "juggernaut.safetensors")
+    whole, single = (
+        StableDiffusionXL(StableDiffusionXL.Config(model=str(model), precision="fp32")).state_dict() for model in (folder, file)
+    )
+    assert whole.keys() == single.keys()
+    assert all(torch.equal(value, single[name]) for name, value in whole.items())
 
 
 @pytest.mark.parametrize(

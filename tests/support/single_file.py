@@ -36,6 +36,8 @@ def unet(table: dict[str, Tensor]) -> dict[str, Tensor]:
     places = {
         "time_embedding.linear_1.": "time_embed.0.",
         "time_embedding.linear_2.": "time_embed.2.",
+        "add_embedding.linear_1.": "label_emb.0.0.",
+        "add_embedding.linear_2.": "label_emb.0.2.",
         "conv_in.": "input_blocks.0.0.",
         "down_blocks.0.resnets.0.": "input_blocks.1.0.",
         "down_blocks.0.downsamplers.0.conv.": "input_blocks.2.0.op.",
@@ -75,15 +77,40 @@ def vae(table: dict[str, Tensor]) -> dict[str, Tensor]:
     return written
 
 
+def open_clip(table: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The second text encoder of SDXL: query, key and value are one matrix, and the projection is transposed."""
+    places = {
+        "text_model.embeddings.position_embedding.weight": "positional_embedding",
+        "text_model.embeddings.token_embedding.": "token_embedding.",
+        "text_model.final_layer_norm.": "ln_final.",
+        "text_model.encoder.layers.": "transformer.resblocks.",
+        "text_projection.weight": "text_projection",
+    }
+    layers = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj", "self_attn": "attn"}
+    written = {}
+    for key, value in table.items():
+        name = _renamed(key, places, layers)
+        if ".q_proj." in name:
+            joined = torch.cat([table[key.replace("q_proj", part)] for part in ("q_proj", "k_proj", "v_proj")])
+            written[name.replace("q_proj.", "in_proj_")] = joined
+        elif not re.search(r"[kv]_proj", name):
+            written[name] = value.T if name == "text_projection" else value
+    return written
+
+
 def save_single_file(folder: Path, to: Path) -> Path:
-    """Writes the tiny model of `tiny_diffusion.save_tiny_model` in `folder` as one file."""
+    """Writes the tiny model of `save_tiny_model` or `save_tiny_sdxl` in `folder` as one file."""
     network = "diffusion_pytorch_model.safetensors"
     table = {f"model.diffusion_model.{key}": value for key, value in unet(load_file(folder / "unet" / network)).items()}
     table |= {f"first_stage_model.{key}": value for key, value in vae(load_file(folder / "vae" / network)).items()}
+    large = (folder / "text_encoder_2").is_dir()
+    head = f"{'conditioner.embedders.0' if large else 'cond_stage_model'}.transformer.text_model."
     text = load_file(folder / "text_encoder" / "model.safetensors")
-    head = "cond_stage_model.transformer.text_model."
     table |= {head + key.removeprefix("text_model."): value for key, value in text.items()}
-    table["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(12)[None]
+    table[f"{head}embeddings.position_ids"] = torch.arange(12)[None]
+    if large:
+        second = open_clip(load_file(folder / "text_encoder_2" / "model.safetensors"))
+        table |= {f"conditioner.embedders.1.model.{key}": value for key, value in second.items()}
     table["betas"] = torch.zeros(1000)
     save_file({key: value.contiguous() for key, value in table.items()}, to)
     return to

@@ -13,10 +13,10 @@ from dfw import PromptError
 def tokenise(tokenizer: Any, texts: Sequence[str], length: int) -> Any:
     """Returns token ids (B, `length`) and their attention mask, padded. Raises PromptError if a text has more tokens."""
     for text in texts:
-        own = len(tokenizer("").input_ids)
-        count = len(tokenizer(text).input_ids)
+        own = len(tokenizer("", verbose=False).input_ids)
+        count = len(tokenizer(text, verbose=False).input_ids)
         if count > length:
-            raise PromptError(f"prompt: {text!r} has {count - own} tokens and this model reads {length - own}; shorten it")
+            raise PromptError(f"{text!r} has {count - own} tokens and this model reads {length - own}; shorten it")
     return tokenizer(list(texts), padding="max_length", max_length=length, return_tensors="pt")
 
 

@@ -85,16 +85,16 @@ def find_file(path: str, names: Sequence[str], field: str) -> Path:
 
 def _downloaded(repository: str, names: Sequence[str], field: str) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     refused = ""
     for name in names:
         try:
             return Path(hf_hub_download(repository, name))
-        except EntryNotFoundError:
-            refused = f"{repository} has no file {name}; write {repository}/FILE.safetensors"
         except Exception as error:  # as in find_model
-            refused = _reason(repository, None, error)
+            absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+            reason = f"{repository} has no file {name}; write {repository}/FILE.safetensors"
+            refused = reason if absent else _reason(repository, None, error)
     raise GuidanceError(f"{field}: there is no file {Path(repository).absolute()}; {refused}")
 
 

@@ -95,31 +95,39 @@ def ddpm_schedule(settings: dict[str, Any]) -> tuple[NoiseSchedule, Any]:
 
 
 @contextmanager
-def loading(what: str) -> Iterator[None]:
-    """Silences the libraries while a model loads, and turns failures into a GuidanceError that starts with `what`.
-
-    What they would print, `Files.network` checks. They raise anything for files that do not hold what they expect.
-    """
+def quiet() -> Iterator[None]:
+    """Silences both libraries: what they would print, `Files.network` checks."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    own = diffusers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    diffusers_logging.set_verbosity(logging.CRITICAL)
+    libraries: tuple[Any, ...] = (diffusers_logging, transformers_logging)
+    before = [(library, library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity(logging.CRITICAL)
+        library.disable_progress_bar()
     try:
         yield
+    finally:
+        for library, level, shown in before:
+            library.set_verbosity(level)
+            if shown:
+                library.enable_progress_bar()
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Turns any failure while a model loads into a GuidanceError that starts with `what`. Silences the libraries.
+
+    They raise anything for files that do not hold what they expect.
+    """
+    try:
+        with quiet():
+            yield
     except DfwError:
         raise
     except Exception as error:
         text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise GuidanceError(f"{what} does not load: {' '.join(text.split())}") from error
-    finally:
-        diffusers_logging.set_verbosity(own)
-        transformers_logging.set_verbosity(level)
-        if shown:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 class Pretrained(Guidance):
@@ -182,7 +190,8 @@ class Pretrained(Guidance):
         self.vocabulary = Vocabulary.read(self.folder)
         self._added: dict[str, list[Any]] = {}
         self._rows: dict[str, Conditioning] = {}
-        with loading(f"guidance.model: {config.model!r} ({self.folder})"):
+        folder = "" if config.model == str(self.folder) else f" ({self.folder})"
+        with loading(f"guidance.model: {config.model!r}{folder}"):
             self._load(self.files)
             if not 1 <= self.resolution <= LARGEST_SIDE:
                 raise ValueError(f"it works at {self.resolution} pixels, and 1 to {LARGEST_SIDE} are possible")
@@ -214,7 +223,8 @@ class Pretrained(Guidance):
             return
         parts = {name: part.float() for name, part in self.named_children()}
         tokenizers = {name: getattr(self, name) for name in ("tokenizer", "tokenizer_2") if hasattr(self, name)}
-        pipeline = pipeline_of(self.pipeline, parts | tokenizers)
+        with quiet():
+            pipeline = pipeline_of(self.pipeline, parts | tokenizers)
         added: dict[str, list[Any]] = {"lora": [], "textual_inversion": []}
         for index, lora in enumerate(config.lora):
             where = f"guidance.lora.{index}"
