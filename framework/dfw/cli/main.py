@@ -101,10 +101,11 @@ def _run(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="dfw", standalone_mode=False, obj=arguments)
         return code if isinstance(code, int) else 0
     except (click.Abort, KeyboardInterrupt) as error:
-        notes = getattr(error.__context__ or error, "__notes__", [])
-        run = getattr(error, "folder", None)  # of dfw.runs.signals.Interrupted
+        pressed = error.__context__ or error  # click makes an Abort of what a signal raised
+        notes = getattr(pressed, "__notes__", [])
+        run = getattr(pressed, "folder", None)  # of dfw.runs.signals.Interrupted
         say(" ".join(["interrupted", *notes[:1]]) + (f"; to continue: dfw run --resume {run}" if run else ""), err=True)
-        return 128 + getattr(error, "number", 2)
+        return 128 + getattr(pressed, "number", 2)
     except click.ClickException as error:
         _plain(error, arguments).show()
         return error.exit_code

@@ -1,0 +1,58 @@
+"""Real `dfw` processes without the seconds that imports take: forked by a server that has imported what a run needs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["dfw.cli.run", "dfw.runs.runner", "dfw_guidance.gaussian", "torch._dynamo"])
+
+
+def _work(arguments: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str]) -> None:
+    os.chdir(folder)
+    os.environ |= environment
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    import torch
+
+    from dfw.cli.main import main
+
+    for name in environment.get("IGNORED", "").split():
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    torch.set_num_threads(1)
+    code = main(list(arguments))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+class Dfw:
+    """One `dfw ARGUMENTS` in a process of its own, begun at once."""
+
+    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+        self._log = folder / f"log-{len(list(folder.glob('log-*')))}"
+        self._process = _context.Process(target=_work, args=(arguments, folder, self._log, environment))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def said(self) -> str:
+        """What it has printed so far."""
+        return self._log.read_text() if self._log.is_file() else ""
+
+    def wait(self) -> int:
+        """The exit code; minus the signal's number for a process that a signal killed."""
+        self._process.join(120)
+        assert self._process.exitcode is not None, f"it does not end: {self.said}"
+        return self._process.exitcode
