@@ -352,7 +352,7 @@ def load_plugin_file(path: Path) -> ModuleType:
     Raises PluginError when it is missing or raises, whatever it raises.
     """
     if not exists(path):
-        raise PluginError(f"--plugin {shortened(str(path), 160)}: no such Python file; give the path of a .py file")
+        raise PluginError(f"--plugin {shortened(str(path.absolute()), 300)}: no such Python file; give the path of a .py file")
     path = path.resolve()
     if path in _files:
         return _files[path].module
