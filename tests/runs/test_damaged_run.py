@@ -12,6 +12,7 @@ import pytest
 from command_line import run_dfw
 from small_runs import PIXELS, config
 
+from dfw.api import Run
 from dfw.cli.main import main
 from dfw.config.load import to_yaml
 from dfw.runs.checkpoint_folder import list_checkpoints, run_of
@@ -48,7 +49,9 @@ def end_of(run: Path) -> dict[str, object]:
     """What must be the same to the bit."""
     newest = list_checkpoints(run / "checkpoints")[-1]
     found: dict[str, object] = {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
-    found["metrics"] = [{k: v for k, v in row.items() if k != "seconds"} for row in RunDirectory(run).read_metrics()]
+    found["metrics"] = [
+        {k: v for k, v in row.items() if k not in ("seconds", "wall")} for row in RunDirectory(run).read_metrics()
+    ]
     return found | {"step": newest.name}
 
 
@@ -121,3 +124,21 @@ def test_a_checkpoint_of_another_run_is_not_taken(stopped, tmp_path: Path, capsy
     assert "step-000004: state.json is that of another run; taking step-000002 instead" in err
     assert end_of(run) == stopped[1]
     assert run_of(run / "checkpoints" / "step-000006") == RunDirectory(run).identity
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("manifest.json", "manifest.json: missing; going on without it"), ("metrics.jsonl", "metrics.jsonl lacks steps 0 to 3")],
+)
+def test_a_script_that_opens_a_run_hears_what_is_missing(stopped, tmp_path: Path, name: str, said: str, caplog) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(stopped[0], run)
+    opened = Run(run)
+    assert (len(opened.metrics), bool(opened.manifest), caplog.text) == (6, True, "")
+    (run / name).unlink()
+    assert not opened.metrics or not opened.manifest
+    assert said in caplog.text
+    (run / name).symlink_to("/nowhere/at/all")
+    caplog.clear()
+    assert not opened.metrics or not opened.manifest
+    assert name in caplog.text

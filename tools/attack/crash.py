@@ -75,7 +75,7 @@ def outcome(run: Path) -> dict[str, object]:
     for path in sorted(last.iterdir()):
         found[f"checkpoint/{path.name}"] = path.read_bytes()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    found["metrics"] = [{k: v for k, v in row.items() if k not in ("seconds", "crc32")} for row in rows]
+    found["metrics"] = [{k: v for k, v in row.items() if k not in ("seconds", "wall", "peak_memory", "crc32")} for row in rows]
     for path in sorted((run / "images").glob("*.png")):
         found[f"images/{path.name}"] = path.read_bytes() if path.is_file() else b"not a file"
     for path in sorted((run / "export").rglob("*")):

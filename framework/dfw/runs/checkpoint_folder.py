@@ -62,6 +62,7 @@ def adopt(folder: Path, run: str = "") -> None:
             put_in_place(path, folder / found[1])
     for path in list_checkpoints(folder):
         if not os.path.lexists(path / STATE):
+            log.warning("%s: it has no %s, so it cannot be restored; it is removed", path, STATE)
             retire(path)
 
 

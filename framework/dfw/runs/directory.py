@@ -16,7 +16,7 @@ from dfw.atomic import new_folder, sweep, unused, write_whole, writing
 from dfw.config.paths import shown
 from dfw.config.yaml_text import read_yaml
 from dfw.errors import CheckpointError, ConfigError, one_line
-from dfw.runs.checkpoint_folder import adopt, newest_checkpoint
+from dfw.runs.checkpoint_folder import adopt, list_checkpoints, newest_checkpoint, number_of
 from dfw.runs.metrics import cut_metrics, read_metrics
 from dfw.runs.seal import finite, seal_of, sealed_json, sealed_text, unsealed_json
 from dfw.text import printable
@@ -156,7 +156,7 @@ class RunDirectory:
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes `name` (manifest.json, status.json) atomically, with its own checksum. A damaged one is kept beside it."""
         path = self.path / name
-        if self._read(name)[1]:
+        if self._read(name)[1] and os.path.lexists(path):
             with self._writing(path):
                 kept = path.rename(unused(path.with_name(f"{path.stem}-damaged{path.suffix}")))
             log.warning("%s: it was damaged, and is kept as %s", path, kept.name)
@@ -174,8 +174,9 @@ class RunDirectory:
         return value
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Returns all whole rows of metrics.jsonl, and warns of others."""
-        return read_metrics(self.metrics)
+        """Returns all whole rows of metrics.jsonl. Warns of others, and of rows that are missing before the newest checkpoint."""
+        newest = list_checkpoints(self.checkpoints)[-1:]
+        return read_metrics(self.metrics, number_of(newest[0].name) if newest else 0)
 
     def truncate_metrics(self, step: int) -> None:
         """Drops the rows from `step` on, because a resumed run writes them again. Warns of steps that are missing before."""
@@ -191,7 +192,9 @@ class RunDirectory:
         try:
             return unsealed_json((self.path / name).read_bytes()), ""
         except FileNotFoundError:
-            return {}, ""
+            if (self.path / name).is_symlink():
+                return {}, "a link to what is not there"
+            return {}, "missing" if name == "manifest.json" and self.resolved.is_file() else ""
         except OSError as error:
             return {}, f"cannot be read ({error.strerror})"
         except ValueError as error:

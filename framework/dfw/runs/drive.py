@@ -135,6 +135,7 @@ class Drive:
             if stop.number is None and trainer.step % settings.preview_every == 0:
                 shown[trainer.step] = self._preview(left)
             if trainer.step and trainer.step % settings.checkpoint_every == 0 and trainer.step != begun:
+                trainer.flush(on_step)  # so that each row before the checkpoint's step is in the file before it
                 self._save(metrics)
             self.listeners.lend_scene(trainer.scene)
             return stop.number is not None

@@ -17,11 +17,15 @@ log = logging.getLogger("dfw.runs")
 _BEGIN = b'{"step": '
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Returns all rows that are whole, and warns of the others. An unfinished last line is what a kill leaves: no warning."""
+def read_metrics(path: Path, step: int = 0) -> list[dict[str, Any]]:
+    """Returns all rows that are whole. Warns of others, and of missing ones before `step`.
+
+    An unfinished last line is what a kill leaves, and not worth a warning.
+    """
     rows, damaged = _read(path)
     if damaged:
         log.warning("%s: %s; the report and the curves go without", path, damaged)
+    _warn_of_gaps(path, rows, step)
     return rows
 
 
@@ -41,6 +45,10 @@ def cut_metrics(path: Path, step: int) -> None:
             log.warning("%s: %s; the file as it was is kept as %s", path, damaged, kept.name)
         rows = [row for row in rows if row["step"] < step]
         write_text(path, "".join(sealed_line(row) for row in rows))
+    _warn_of_gaps(path, rows, step)
+
+
+def _warn_of_gaps(path: Path, rows: Sequence[Mapping[str, Any]], step: int) -> None:
     missing = _ranges(sorted(set(range(step)) - {row["step"] for row in rows}))
     if missing:
         log.warning("%s lacks %s", path, missing)
