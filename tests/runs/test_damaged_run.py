@@ -49,9 +49,8 @@ def end_of(run: Path) -> dict[str, object]:
     """What must be the same to the bit."""
     newest = list_checkpoints(run / "checkpoints")[-1]
     found: dict[str, object] = {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
-    found["metrics"] = [
-        {k: v for k, v in row.items() if k not in ("seconds", "wall")} for row in RunDirectory(run).read_metrics()
-    ]
+    measured = ("seconds", "wall", "peak_memory")
+    found["metrics"] = [{k: v for k, v in row.items() if k not in measured} for row in RunDirectory(run).read_metrics()]
     return found | {"step": newest.name}
 
 
