@@ -137,9 +137,9 @@ def test_render_takes_the_runs_own_format(run: Path, capsys: pytest.CaptureFixtu
         (
             "pxr",
             "export.formats=[usdz]",
-            'the exporter usdz needs the library usd-core; install it with: pip install "dreamfw[usd]"',
+            "the exporter usdz needs the library usd-core; install it with: pip install usd-core",
         ),
-        ("av", "export.turntable=mp4", 'an MP4 needs the library av; install it with: pip install "dreamfw[video]"'),
+        ("av", "export.turntable=mp4", "an MP4 needs the library av; install it with: pip install av"),
     ],
 )
 def test_a_missing_library_is_said_before_the_first_step(

@@ -201,7 +201,7 @@ def test_requirements_are_checked_by_metadata_and_the_message_holds_the_pip_line
     text = str(caught.value)
     assert text.startswith("x.yaml:3: plugins: ")
     assert "dreamfw-acme>=0.3 (found: 0.2.1)" in text
-    assert text.endswith('pip install "dreamfw-acme>=0.3" "dreamfw_none"')
+    assert text.endswith('pip install "dreamfw-acme>=0.3" "dreamfw_none" (or give pip the folder or git address)')
     with pytest.raises(ConfigError, match="is not a requirement"):
         check_requirements(["not a requirement!!"])
 

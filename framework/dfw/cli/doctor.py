@@ -90,7 +90,8 @@ def kernels() -> dict[str, str]:
     """Says whether the CUDA backends of warp and nerfacc are there. Without them the portable paths run."""
     from dfw.interfaces.warp_kernels import load_warp
 
-    lines = {"warp": "CPU and CUDA" if load_warp().is_cuda_available() else "CPU"}
+    warp = load_warp()
+    lines = {"warp": "CPU and CUDA" if warp.is_cuda_available() else "CPU", "kernels kept in": str(warp.config.kernel_cache_dir)}
     if find_spec("nerfacc.csrc") is not None:
         lines["nerfacc"] = "CUDA backend installed"
     else:

@@ -194,7 +194,7 @@ class ExportSettings(Checked):
     texture: int = Field(default=1024, ge=64, le=8192)
     """Side of the baked texture, pixels."""
     turntable: Literal["webp", "gif", "mp4", "png"] = "webp"
-    """Format of the turntable: an animation, or `png`, a folder of frames. mp4 needs the extra `dreamfw[video]`."""
+    """Format of the turntable: an animation, or `png`, a folder of frames. mp4 needs the library `av`."""
     turntable_frames: int = Field(default=36, ge=0)
     """Frames of the turntable; 0: none."""
     turntable_width: PositiveInt = 192

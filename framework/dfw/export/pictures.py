@@ -53,7 +53,7 @@ def check_turntable(path: Path) -> None:
         endings = f"{', '.join(most)} or {last}"
         raise ExportError(f"{path}: a turntable ends in {endings}; a name without an ending is a folder of PNG frames")
     if path.suffix.lower() == ".mp4" and find_spec("av") is None:
-        raise ExportError(f'{path}: an MP4 needs the library av; install it with: pip install "dreamfw[video]"')
+        raise ExportError(f"{path}: an MP4 needs the library av; install it with: pip install av")
 
 
 def save_turntable(images: Tensor, path: Path, seconds: float = SECONDS_PER_TURN) -> Path:

@@ -46,4 +46,6 @@ def check_requirements(requirements: Iterable[str], where: str = "plugins") -> N
             lacking.append(f"{text} (found: {'none' if installed == 'unknown' else installed})")
     if lacking:
         line = " ".join(f'"{text.rpartition(" (found")[0]}"' for text in lacking)
-        raise PluginError(f"{where}: this run needs {', '.join(lacking)}; run: pip install {line}")
+        raise PluginError(
+            f"{where}: this run needs {', '.join(lacking)}; run: pip install {line} (or give pip the folder or git address)"
+        )

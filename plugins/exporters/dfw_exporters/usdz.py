@@ -1,6 +1,6 @@
 """USDZ, which phones and tablets show in augmented reality. USDZ File Format Specification, Pixar 2018.
 
-Writing needs the library usd-core, the extra `dreamfw[usd]`.
+Writing needs the library usd-core.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Usdz(Exporter):
     def __init__(self, config: Config) -> None:
         """Raises ExportError if usd-core is missing, so that a run says it before its first step."""
         if find_spec("pxr") is None:
-            raise ExportError('the exporter usdz needs the library usd-core; install it with: pip install "dreamfw[usd]"')
+            raise ExportError("the exporter usdz needs the library usd-core; install it with: pip install usd-core")
         self.config = config
 
     def files(self, mesh: TexturedMesh, stem: str, title: str) -> dict[str, bytes]:

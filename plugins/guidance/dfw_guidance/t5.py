@@ -143,7 +143,7 @@ def _check_tokenizer(folder: Path) -> None:
     if packages and not (folder / "tokenizer.json").is_file():
         raise GuidanceError(
             f"guidance.model: {folder / 'spiece.model'} needs the packages sentencepiece and protobuf; "
-            "run pip install 'dreamfw[t5]', or name a model that has a tokenizer.json"
+            "run pip install sentencepiece protobuf, or name a model that has a tokenizer.json"
         )
 
 

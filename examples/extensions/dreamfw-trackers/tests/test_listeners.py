@@ -38,7 +38,7 @@ def test_a_missing_library_is_told_once_and_the_other_tracker_works(
     with caplog.at_level(logging.WARNING, "dfw"):
         made = tracked.run_once(tmp_path)
     (told,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert f'pip install "dreamfw-trackers[{tracker}]"' in told
+    assert f"pip install {tracker}" in told
     assert "dreamfw-trackers 0.1.0" in told
     assert "the run goes on" in told
     other = {"tensorboard": "wandb/offline-run-*/*.wandb", "wandb": "tensorboard/events*"}[tracker]

@@ -35,7 +35,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ImportError(f'{error}; run: pip install "dreamfw-trackers[tensorboard]"') from error
+            raise ImportError(f"{error}; run: pip install tensorboard") from error
         self._total = run.total_steps
         self._writer = SummaryWriter(str(run.directory / FOLDER), purge_step=run.first_step or None)
         if run.first_step == 0:

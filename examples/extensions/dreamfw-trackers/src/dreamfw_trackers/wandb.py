@@ -37,7 +37,7 @@ class WeightsAndBiases:
         try:
             import wandb
         except ImportError as error:
-            raise ImportError(f'{error}; run: pip install "dreamfw-trackers[wandb]"') from error
+            raise ImportError(f"{error}; run: pip install wandb") from error
         self._total = run.total_steps
         self._run = wandb.init(
             mode=mode,  # type: ignore[arg-type]
