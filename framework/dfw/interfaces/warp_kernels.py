@@ -28,21 +28,27 @@ def load_warp() -> Any:
     import warp
 
     warp.config.log_level = warp.LOG_WARNING
-    with _quiet(not torch.cuda.is_available()):
-        try:
-            warp.init()  # type: ignore[no-untyped-call]
-            _try_to_write(Path(str(warp.config.kernel_cache_dir)))
-        except OSError as error:
-            folder = _own_temporary_folder()
-            log.warning(
-                "warp cannot keep its compiled kernels (%s), so they go to %s; set WARP_CACHE_PATH to a folder you may write to",
-                error,
-                folder,
-            )
-            os.environ["WARP_CACHE_PATH"] = str(folder)  # child processes find the kernels there, too
-            warp.config.kernel_cache_dir = str(folder)
-            warp.init()  # type: ignore[no-untyped-call]
+    try:
+        _initialise(warp)
+    except OSError as error:
+        folder = _own_temporary_folder()
+        os.environ["WARP_CACHE_PATH"] = str(folder)  # child processes find the kernels there, too
+        warp.config.kernel_cache_dir = str(folder)
+        _initialise(warp)
+        log.warning(
+            "warp cannot keep its compiled kernels (%s), so they go to %s; set WARP_CACHE_PATH to a folder you may write to",
+            error,
+            folder,
+        )
     return warp
+
+
+def _initialise(warp: Any) -> None:
+    """Starts warp silently. Raises OSError if it cannot keep compiled kernels."""
+    with _quiet(not torch.cuda.is_available()):
+        warp.init()
+    with tempfile.TemporaryFile(dir=str(warp.config.kernel_cache_dir)):
+        pass
 
 
 @contextmanager
@@ -60,12 +66,6 @@ def _quiet(wanted: bool) -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def _try_to_write(folder: Path) -> None:
-    """Raises OSError if no file can be made in `folder`."""
-    with tempfile.TemporaryFile(dir=folder):
-        pass
 
 
 def _own_temporary_folder() -> Path:
