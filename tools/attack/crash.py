@@ -4,11 +4,13 @@
     python crash.py [COUNT] [--seed N] [--keep DIR] [--only io,resume,random,export]
 
 COUNT kills (default 120): a third just before a file operation of a run (as SQLite's crash tests do), a third the same during a
-resume, the rest by SIGKILL, SIGTERM, SIGINT and two SIGINTs at random moments, of runs, resumes and exports. What must hold after each:
-every step-* directory that counts as a checkpoint loads; the newest one is not older than before; the resume goes on by itself from
-the newest whole one, or is refused with one sentence and exit code 2 where there was none; the end is the same to the bit (tensors,
-random streams, metrics but for seconds, pictures, mesh); each step stands once in metrics.jsonl; no temporary file is left; status.json
-says what is so. Exits 0 when all of that holds. Finds `dfw` on PATH.
+resume, the rest by SIGKILL, SIGTERM, SIGHUP, SIGINT and two SIGINTs at random moments, of runs, resumes and exports. What must hold
+after each: every step-* directory that counts as a checkpoint loads, and the newest one is not older than before. status.json says
+what is so: `running` after a kill (and the lock is free), `interrupted` with a checkpoint and exit code 128 + N after a signal N. What
+must hold in the end: `--resume` finishes every run that has a resolved.yaml, from its newest checkpoint or from the start; the end is
+the same to the bit (tensors, random streams, metrics except what the machine measures, pictures, mesh); each step stands once in
+metrics.jsonl; no temporary file is left; status.json says `finished`, and all files that it names are there. Exits 0 when all of that
+holds. Finds `dfw` on PATH.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from processes import FIELD, PIXELS, Process, die_at, points_of, warm, with_dfws_python
 
 with_dfws_python()
+
+from dfw.runs.directory import RunDirectory
+from dfw.runs.drive import MEASURED
+from dfw.runs.lock import is_locked
 
 
 def only_run(folder: Path) -> Path | None:
@@ -64,7 +70,7 @@ def newest_whole(run: Path | None) -> int:
 
 
 def leftovers(run: Path) -> list[str]:
-    found = [p for p in run.rglob("*") if re.match(r"^\.(writing-|assets-|.*\.tmp$)", p.name)]
+    found = [p for p in run.rglob("*") if p.name.startswith(".")]
     return sorted(str(p.relative_to(run)) for p in found)
 
 
@@ -72,10 +78,11 @@ def outcome(run: Path) -> dict[str, object]:
     """What must be the same to the bit."""
     found: dict[str, object] = {}
     last = checkpoints(run)[-1]
-    for path in sorted(last.iterdir()):
+    for path in sorted(last.glob("*.safetensors")):
         found[f"checkpoint/{path.name}"] = path.read_bytes()
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    found["metrics"] = [{k: v for k, v in row.items() if k not in ("seconds", "wall", "peak_memory", "crc32")} for row in rows]
+    state = json.loads((last / "state.json").read_text())
+    found["optimizers"] = state["optimizers"]  # the rest holds where the run is
+    found["metrics"] = [{k: v for k, v in row.items() if k not in MEASURED} for row in RunDirectory.find(run).read_metrics()]
     for path in sorted((run / "images").glob("*.png")):
         found[f"images/{path.name}"] = path.read_bytes() if path.is_file() else b"not a file"
     for path in sorted((run / "export").rglob("*")):
@@ -134,7 +141,10 @@ class Bench:
                 shutil.rmtree(target)
                 shutil.copytree(folder, target)
                 (only_run(target) / "report.html").unlink()
-                (only_run(target) / "status.json").unlink()
+                files = RunDirectory(only_run(target))
+                files.write_json(
+                    "status.json", files.read_json("status.json") | {"status": "running", "artifacts": {}, "made": {}}
+                )
                 for path in (only_run(target) / "export").iterdir():
                     path.unlink()
             setattr(self, f"{kind}_{name}", target)
@@ -165,38 +175,38 @@ class Bench:
         now = newest_whole(run)
         if now < before:
             self.fail("newest checkpoint lost", f"{label}: had step {before}, has {now}")
-        status = run / "status.json"
-        if status.is_file():
-            try:
-                said = json.loads(status.read_text())
-            except ValueError:
-                self.fail("status.json torn", label)
-                return
-            if said["status"] == "finished" and not (run / "report.html").is_file():
-                self.fail("status.json says finished, no report", f"{label}: exit {code}, {said}")
-            if code == 130 and said["status"] == "failed":
-                self.fail("status.json says failed after Ctrl-C", f"{label}: {said}")
-            if said["status"] == "interrupted" and code < 0:
-                self.notes["status.json of an earlier stop stays after kill -9 in a resume"] += 1
-        elif code < 0:
-            self.notes["no status.json after a kill"] += 1
+        if is_locked(run):
+            self.fail("locked after its process has ended", label)
+        if not (run / "resolved.yaml").is_file():
+            return
+        try:
+            said = json.loads((run / "status.json").read_text())["status"]
+        except (OSError, ValueError, KeyError) as error:
+            self.fail("status.json absent or torn", f"{label}: {error}")
+            return
+        # Before it locks the run, and after it has said how it ended, a killed process leaves the status that there was.
+        right = {0: {"finished"}, 2: {"finished"}}.get(
+            code, {"running", "interrupted", "finished"} if code < 0 else {"interrupted"}
+        )
+        if said not in right:
+            self.fail("status.json", f"{label}: exit {code}, {said}")
+        if said == "finished" and not (run / "report.html").is_file():
+            self.fail("status.json says finished, no report", f"{label}: exit {code}")
 
     def settle(self, label: str, kind: str, folder: Path) -> None:
         """Resumes to the end and compares."""
         self.tried["resumes compared"] += 1
         run = only_run(folder)
-        if run is None or not (run / "resolved.yaml").is_file() or not checkpoints(run):
-            self.tried["killed before the first checkpoint"] += 1
+        if run is None or not (run / "resolved.yaml").is_file():
+            self.tried["killed before there was a run"] += 1
             if run is not None:
                 process = Process(["run", "--resume", str(run)], folder, folder / "log2")
                 code = process.wait()
                 if code != 2 or process.text.count("error: ") != 1 or "Traceback" in process.text:
-                    self.fail(
-                        "resume of a run without checkpoint: no clean refusal", f"{label}: exit {code}: {process.text[-300:]}"
-                    )
+                    self.fail("resume of what is not a run: no clean refusal", f"{label}: exit {code}: {process.text[-300:]}")
             return
-        if (run / "report.html").is_file() and newest_whole(run) == 12 and (run / "status.json").is_file():
-            code, text = 0, ""
+        if not checkpoints(run):
+            self.tried["begun again without a checkpoint"] += 1
         process = Process(["run", "--resume", str(run)], folder, folder / "log2")
         code, text = process.wait(), process.text
         if code == 2 and "already finished" in text:
@@ -220,8 +230,8 @@ class Bench:
         left = leftovers(run)
         if left:
             self.fail("temporary files left after a resume that finished", f"{label}: {left}")
-        said = json.loads((run / "status.json").read_text()) if (run / "status.json").is_file() else {"status": "absent"}
-        if said["status"] != "finished":
+        said = json.loads((run / "status.json").read_text())
+        if said["status"] != "finished" or not all((run / path).exists() for path in said["artifacts"].values()):
             self.fail("status.json at the end", f"{label}: {said}")
 
     def io(self, kind: str, point: int) -> None:
@@ -246,7 +256,7 @@ class Bench:
         arguments = ["run", "c.yaml"]
         labels = []
         for _ in range(self.random.choice((1, 1, 2, 3))):
-            how = self.random.choice(("KILL", "TERM", "INT", "INT INT"))
+            how = self.random.choice(("KILL", "TERM", "HUP", "INT", "INT INT"))
             before = newest_whole(only_run(folder))
             process = Process(arguments, folder, folder / "log")
             after = self.random.uniform(0, self.seconds[kind])
@@ -260,14 +270,19 @@ class Bench:
             label = f"{kind}: {'; '.join(labels)} ({folder.name})"
             self.look(label, folder, process, code, before)
             run = only_run(folder)
+            expected = {"INT": 130, "TERM": 143, "HUP": 129}.get(how)
+            if expected and run is not None and code not in (0, expected):
+                if not (code == 2 and "already finished" in process.text):
+                    self.fail("a signal's exit code", f"{label}: {process.text[-200:]}")
             if (
-                how == "INT"
+                expected
+                and code == expected
                 and run is not None
-                and code not in (0, 130)
-                and not (code == 2 and "already finished" in process.text)
+                and (run / "resolved.yaml").is_file()
+                and "to continue" not in process.text
             ):
-                self.fail("Ctrl-C: exit code", f"{label}: {process.text[-200:]}")
-            if run is None or not checkpoints(run):
+                self.fail("no word of how to go on", f"{label}: {process.text[-200:]}")
+            if run is None or not (run / "resolved.yaml").is_file():
                 break
             arguments = ["run", "--resume", str(run)]
         self.settle(f"{kind}: {'; '.join(labels)} ({folder.name})", kind, folder)

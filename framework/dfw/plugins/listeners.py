@@ -121,12 +121,15 @@ def hook_like(instance: object) -> list[str]:
     return [n for n in dir(instance) if n.startswith("dfw_") and not isinstance(getattr(instance, n, None), ModuleType)]
 
 
+AT_WORK = ".at-work"
+
+
 class AtWork:
     """A file in a run's directory that says whose code is at work, for whoever finds that the process ended without a word."""
 
     def __init__(self, run: Path) -> None:
         """Warns of what the file says: the process that wrote it has ended meanwhile."""
-        self._path = run / ".at-work"
+        self._path = run / AT_WORK
         said = self._path.read_text(encoding="utf-8", errors="replace").strip() if self._path.is_file() else ""
         if said:
             log.warning("this run ended without a word while %s; --block leaves a distribution out", said)

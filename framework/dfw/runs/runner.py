@@ -20,7 +20,7 @@ from dfw.export.pictures import check_turntable
 from dfw.interfaces.events import PhaseBegan
 from dfw.interfaces.exporter import Exporter
 from dfw.interfaces.geometry import DensityField, Surface
-from dfw.plugins.listeners import Listeners, own_listeners, plugin_files
+from dfw.plugins.listeners import AT_WORK, Listeners, own_listeners, plugin_files
 from dfw.plugins.registry import registry
 from dfw.runs.attribution import naming
 from dfw.runs.call import Call
@@ -109,7 +109,9 @@ def resume(
             config = load_config(directory.resolved, overrides)
             with _remembering(directory):
                 composition = compose(config, registry())
+            directory.sweep()
             if life.complete and life.before.get("step", 0) >= config.trainer.steps:
+                (directory.path / AT_WORK).unlink(missing_ok=True)  # its process was killed after all was made
                 longer = f"`dfw run --resume {path} trainer.steps={2 * config.trainer.steps}`"
                 raise CheckpointError(
                     f"{path}: already finished its {config.trainer.steps} steps; make it longer with {longer}, or start a new "
@@ -118,7 +120,6 @@ def resume(
             pick_device(config.device)
             life.begin(**{key: life.before[key] for key in KEPT if key in life.before})
             exporters = exporters_of(composition)
-            directory.sweep()
             resumed = bool(list_checkpoints(directory.checkpoints))
             start = None if resumed else find_start(config.start, dict(stages or earlier_stages(directory.path)))
             checkpoint = directory.newest_checkpoint() if resumed else None
