@@ -15,8 +15,9 @@ from dfw import ComponentConfig, Loss, LossInputs, Noise, Part
 from dfw.compose import compose
 from dfw.errors import PluginError
 from dfw.plugins.registry import Registry
+from dfw.runs.call import Call
 from dfw.runs.directory import RunDirectory
-from dfw.runs.manifest import versions
+from dfw.runs.manifest import changed_machine, machine, versions
 from dfw.runs.runner import resume, run
 
 
@@ -102,3 +103,34 @@ def test_a_run_that_goes_on_with_other_facts_warns_and_the_log_has_both(parts: R
 
 def test_versions_name_what_decides_a_result():
     assert {"python", "torch", "diffusers", "peft", "safetensors", "trimesh", "dreamfw"} <= set(versions())
+
+
+def test_it_says_how_the_run_was_asked_for_and_rows_hold_what_schedules_gave(tmp_path: Path):
+    lr = {"from": 0.1, "to": 0.0, "ease": "linear"}
+    made = config(PIXELS, tmp_path, optimizer={"lr": lr}, losses={"sds": {"weight": {"from": 0, "to": 4}}}, trainer={"steps": 4})
+    result = run(made, listeners=[], call=Call("dfw run a.yaml 'prompt=a red square'"))
+    directory = RunDirectory.open(result.directory)
+    manifest = directory.read_json("manifest.json")
+    assert (manifest["command"], manifest["seed"]) == ("dfw run a.yaml 'prompt=a red square'", 0)
+    assert manifest["date"].endswith("+00:00")
+    assert manifest["threads"] == torch.get_num_threads()
+    rows = directory.read_metrics()
+    assert [row["schedules"]["losses.sds.weight"] for row in rows] == [0, 1, 2, 3]
+    assert [row["schedules"]["optimizer.lr"] for row in rows] == pytest.approx([0.1, 0.075, 0.05, 0.025])
+    walls = [row["wall"] for row in rows]
+    assert walls == sorted(walls)
+    assert 0 < walls[0] <= walls[-1] <= result.seconds + 1
+    status = directory.read_json("status.json")
+    assert status["seconds"] == pytest.approx(result.seconds, abs=0.01)
+    assert sum(status["times"].values()) == pytest.approx(status["seconds"], abs=0.02)
+
+
+def test_other_threads_and_versions_are_warned_of(monkeypatch):
+    device = torch.device("cpu")
+    recorded = {**machine(device), "versions": versions()}
+    assert changed_machine(recorded, device) == []
+    recorded = {**recorded, "threads": 99, "versions": {**versions(), "numpy": "0.1"}}
+    threads, libraries = changed_machine(recorded, device)
+    assert "made with 99 threads" in threads
+    assert "OMP_NUM_THREADS=99" in threads
+    assert "made with numpy 0.1 and goes on with numpy " in libraries
