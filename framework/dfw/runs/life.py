@@ -86,13 +86,13 @@ class Life:
 
     def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
         try:
+            if isinstance(error, Interrupted) and not (self._ended and self.changed):
+                error.folder = self.folder  # nobody has said yet how to go on
             if error is not None and not self._ended:
                 if self.changed:
                     self.end(*ending(error))
                 else:
                     self._files.write_json(STATUS, self.before)
-                if isinstance(error, Interrupted):
-                    error.folder = self.folder
         finally:
             self._lock.release()
 
