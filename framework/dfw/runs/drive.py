@@ -76,9 +76,10 @@ class Drive:
     def _kept(self) -> tuple[dict[str, Path], dict[str, list[str]], dict[str, str]]:
         """Returns what an earlier process has made after the last step: name -> file, output -> names, and facts of the mesh."""
         said = self.life.before
-        files, made, facts = (said.get(key) for key in ("artifacts", "made", "facts"))
+        kept: list[object] = [said.get(key) for key in ("artifacts", "made", "facts")]
         complete = said.get("step") == self.trainer.step == self.config.trainer.steps
-        if not (self.resumed and complete and all(isinstance(one, dict) for one in (files, made, facts))):
+        files, made, facts = (one if isinstance(one, dict) else {} for one in kept)
+        if not (self.resumed and complete and all(isinstance(one, dict) for one in kept)):
             return {}, {}, {}
         paths = {name: self.directory.path / str(path) for name, path in files.items()}
         there = {name for name, path in paths.items() if path.exists()}

@@ -120,7 +120,7 @@ def status_of(folder: Path) -> str:
 def _summed(before: object, now: Mapping[str, float]) -> dict[str, float]:
     """Adds up two mappings of seconds; of a damaged one only what are numbers."""
     old = {str(part): float(value) for part, value in before.items() if _is_number(value)} if isinstance(before, dict) else {}
-    return {part: old.get(part, 0.0) + now.get(part, 0.0) for part in old | now}
+    return {part: old.get(part, 0.0) + now.get(part, 0.0) for part in old | dict(now)}
 
 
 def _is_number(value: object) -> bool:

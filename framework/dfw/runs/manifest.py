@@ -123,7 +123,7 @@ def _with_inner(component: Component) -> Iterator[Component]:
     """Gives a component, and those that stand inside it."""
     yield component
     if isinstance(component, nn.Module):
-        yield from (one for one in component.modules() if isinstance(one, Component) and one is not component)
+        yield from (one for one in component.modules() if one is not component and isinstance(one, Component))
 
 
 def copy_plugins(run: Path, files: Sequence[PluginFile], recorded: Mapping[str, Any]) -> dict[str, Any]:
