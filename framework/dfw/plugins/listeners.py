@@ -130,7 +130,9 @@ class AtWork:
     def __init__(self, run: Path) -> None:
         """Warns of what the file says: the process that wrote it has ended meanwhile."""
         self._path = run / AT_WORK
-        said = self._path.read_text(encoding="utf-8", errors="replace").strip() if self._path.is_file() else ""
+        said = ""
+        with suppress(OSError):  # there is none, or it is somebody else's
+            said = self._path.read_text(encoding="utf-8", errors="replace").strip()
         if said:
             log.warning("this run ended without a word while %s; --block leaves a distribution out", said)
         self._file: FileIO | None = None

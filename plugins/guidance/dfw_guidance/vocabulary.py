@@ -78,7 +78,7 @@ class Vocabulary:
         signs = dict.fromkeys(_SIGN.findall(prompt))
         if signs:
             remarks.append(f"this model reads words only, so {' '.join(signs)} changes nothing")
-        if not {*words} & {*self.colours}:
+        if self.colours and not {*words} & {*self.colours}:
             kind = next(word for word in words if word in self.kinds)
             example = f'prompt="a {self.colours[-1]} {kind}"'
             remarks.append(f"no colour named; this model learned things with one, and others come out dark: {example}")
@@ -95,5 +95,6 @@ class Vocabulary:
         return f" (did you mean {close[0]!r}?)" if close else ""
 
     def _known(self) -> str:
-        colours = f"{self.colours[0]}, {self.colours[1]} and other plain colours"
-        return f'It makes a {", ".join(self.kinds)} in {colours}: prompt="a {self.colours[0]} {self.kinds[-1]}". '
+        colours = f" in {', '.join(self.colours[:2])} and other plain colours" if len(self.colours) > 2 else ""
+        example = f': prompt="a {self.colours[0]} {self.kinds[-1]}"' if self.colours and self.kinds else ""
+        return f"It makes a {', '.join(self.kinds)}{colours}{example}. "
