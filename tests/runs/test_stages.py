@@ -15,9 +15,10 @@ from small_runs import SCENE
 from dfw import hookimpl
 from dfw.cli.main import main
 from dfw.config.load import load_stages
-from dfw.errors import CheckpointError, ConfigError
+from dfw.errors import CheckpointError, ConfigError, DivergedError
 from dfw.runs.checkpoint_folder import newest_checkpoint
 from dfw.runs.directory import RunDirectory, stage_directories
+from dfw.runs.life import status_of
 from dfw.runs.runner import export
 from dfw.runs.stages import compose_stages, resume_stages, run_stages
 
@@ -91,11 +92,32 @@ def test_resume_goes_on_with_the_first_stage_that_is_not_finished(steps: int, st
     )
     assert stopped.status == "interrupted"
     root = stopped.directory.parent
+    assert status_of(root) == "interrupted"
     assert resume_stages(root, listeners=[]).status == "finished"
+    assert status_of(root) == "finished"
     theirs = geometry(whole.directory)
     assert all(torch.equal(value, theirs[name]) for name, value in geometry(root / "2-fine").items())
     with pytest.raises(CheckpointError, match="all 2 stages are finished"):
         resume_stages(root, listeners=[])
+
+
+class Diverge:
+    """Ends the run of the last stage."""
+
+    @hookimpl
+    def dfw_step_ended(self, step) -> None:
+        if step.progress.total == 2:
+            raise DivergedError("no more")
+
+
+def test_the_folder_of_the_stages_says_which_stage_ended_it_and_how():
+    with pytest.raises(DivergedError):
+        run_stages(compose_stages(load_stages("two.yaml")), listeners=[Diverge()])
+    (root,) = Path("runs/two").iterdir()
+    said = RunDirectory(root).read_json("status.json")
+    assert [said[key] for key in ("status", "stage", "stages")] == ["diverged", "fine", ["coarse", "fine"]]
+    assert "no more" in said["diagnosis"]
+    assert [status_of(path) for path in stage_directories(root)] == ["finished", "diverged"]
 
 
 def test_a_mistake_in_the_last_stage_costs_no_step(capsys: pytest.CaptureFixture[str]):

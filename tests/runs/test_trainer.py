@@ -14,8 +14,11 @@ from dfw.compose import compose
 from dfw.config.settings import RunConfig
 from dfw.errors import CheckpointError, ConfigError, DivergedError
 from dfw.interfaces.poses import orbit
+from dfw.runs import drive
+from dfw.runs.checkpoint_folder import newest_checkpoint
 from dfw.runs.directory import RunDirectory
 from dfw.runs.drive import MEASURED
+from dfw.runs.outputs import preview
 from dfw.runs.runner import make_trainer, resume, run
 from dfw.runs.trainer import pick_device
 
@@ -156,6 +159,30 @@ def test_ctrl_c_checkpoints_and_resume_writes_the_same_metrics(tmp_path):
     assert ours == (whole.directory / "checkpoints" / "step-000040" / "geometry.safetensors").read_bytes()
     with pytest.raises(CheckpointError, match="already finished"):
         resume(stopped.directory, listeners=[])
+
+
+@pytest.mark.parametrize("step", [0, 20, 40])
+def test_ctrl_c_in_a_preview(tmp_path, monkeypatch, step):
+    """The preview between two steps is finished first; the last one, after all steps, is broken off and made by the resume."""
+    config = make_config(tmp_path)
+    whole = run(config, listeners=[])
+
+    def pressed(scene, directory):
+        if scene.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return preview(scene, directory)
+
+    monkeypatch.setattr(drive, "preview", pressed)
+    stopped = run(config, listeners=[])
+    directory = RunDirectory.open(stopped.directory)
+    said = directory.read_json("status.json")
+    assert (stopped.status, stopped.signal, said["status"], said["step"]) == ("interrupted", signal.SIGINT, "interrupted", step)
+    assert [at for at, _ in directory.previews()] == [at for at in (0, 20) if at <= step]
+    assert newest_checkpoint(directory.checkpoints).name == f"step-{step:06d}"
+    monkeypatch.undo()
+    assert resume(stopped.directory, listeners=[]).status == "finished"
+    for name in ("checkpoints/step-000040/geometry.safetensors", *(f"images/step-{at:06d}.png" for at in (0, 20, 40))):
+        assert (stopped.directory / name).read_bytes() == (whole.directory / name).read_bytes()
 
 
 def test_device_names():

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from processes import die_at
+
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["dfw.cli.run", "dfw.runs.runner", "dfw_guidance.gaussian", "torch._dynamo"])
 
@@ -26,6 +28,8 @@ def _work(arguments: Sequence[str], folder: Path, log: Path, environment: Mappin
     for name in environment.get("IGNORED", "").split():
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     torch.set_num_threads(1)
+    if "DIE_AT" in environment:
+        die_at(int(environment["DIE_AT"]), folder / "runs")()
     code = main(list(arguments))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -33,7 +37,10 @@ def _work(arguments: Sequence[str], folder: Path, log: Path, environment: Mappin
 
 
 class Dfw:
-    """One `dfw ARGUMENTS` in a process of its own, begun at once."""
+    """One `dfw ARGUMENTS` in a process of its own, begun at once.
+
+    `IGNORED`: signals that it ignores. `DIE_AT`: it is killed before that file operation below `folder / "runs"`; at 0 never.
+    """
 
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         self._log = folder / f"log-{len(list(folder.glob('log-*')))}"

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import shutil
 import signal
 import sys
@@ -32,8 +31,9 @@ from processes import FIELD, PIXELS, Process, die_at, points_of, warm, with_dfws
 
 with_dfws_python()
 
+from ends import checkpoints, leftovers, newest_whole, outcome, whole
+
 from dfw.runs.directory import RunDirectory
-from dfw.runs.drive import MEASURED
 from dfw.runs.lock import is_locked
 
 
@@ -42,61 +42,12 @@ def only_run(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def whole(path: Path) -> bool:
-    from safetensors.torch import load_file
-
-    try:
-        json.loads((path / "state.json").read_text())
-        names = {p.name for p in path.glob("*.safetensors")}
-        if not {"optimizer.safetensors", "streams.safetensors", "geometry.safetensors"} <= names:
-            return False
-        for name in names:
-            load_file(path / name)
-        return True
-    except Exception:
-        return False
-
-
-def checkpoints(run: Path) -> list[Path]:
-    return sorted(p for p in (run / "checkpoints").glob("step-*") if (p / "state.json").is_file())
-
-
-def step_of(path: Path) -> int:
-    return int(path.name.split("-")[1])
-
-
-def newest_whole(run: Path | None) -> int:
-    return max((step_of(p) for p in checkpoints(run) if whole(p)), default=0) if run else 0
-
-
-def leftovers(run: Path) -> list[str]:
-    found = [p for p in run.rglob("*") if p.name.startswith(".")]
-    return sorted(str(p.relative_to(run)) for p in found)
-
-
-def outcome(run: Path) -> dict[str, object]:
-    """What must be the same to the bit."""
-    found: dict[str, object] = {}
-    last = checkpoints(run)[-1]
-    for path in sorted(last.glob("*.safetensors")):
-        found[f"checkpoint/{path.name}"] = path.read_bytes()
-    state = json.loads((last / "state.json").read_text())
-    found["optimizers"] = state["optimizers"]  # the rest holds where the run is
-    found["metrics"] = [{k: v for k, v in row.items() if k not in MEASURED} for row in RunDirectory.find(run).read_metrics()]
-    for path in sorted((run / "images").glob("*.png")):
-        found[f"images/{path.name}"] = path.read_bytes() if path.is_file() else b"not a file"
-    for path in sorted((run / "export").rglob("*")):
-        if (
-            path.is_file() and path.stat().st_size and not path.name.startswith(".")
-        ):  # a new try takes the next free name: object-2.glb
-            data = path.read_bytes()
-            number = re.search(r"-\d+$", path.stem)
-            if number and path.suffix in (".obj", ".mtl"):
-                data = data.replace(path.stem.encode(), path.stem[: number.start()].encode())
-            stem = path.stem[: number.start()] if number else path.stem
-            found[f"export/{stem}{path.suffix}"] = data
-    found["step"] = last.name
-    return found
+def standing(run: Path | None) -> tuple[str, int] | None:
+    """What status.json says, and how many resumes have loaded the run. None before there is a run."""
+    if run is None or not (run / "resolved.yaml").is_file():
+        return None
+    files = RunDirectory(run)
+    return str(files.read_json("status.json").get("status")), len(files.read_json("manifest.json").get("resumed", ()))
 
 
 class Bench:
@@ -159,8 +110,10 @@ class Bench:
         shutil.copytree(source, folder)
         return folder
 
-    def look(self, label: str, folder: Path, process: Process, code: int, before: int) -> None:
-        """What must hold after each kill."""
+    def look(
+        self, label: str, folder: Path, process: Process, code: int, before: int, was: tuple[str, int] | None = None
+    ) -> None:
+        """What must hold after each kill. `before`, `was`: the newest checkpoint's step and `standing` when the process began."""
         self.tried["kills"] += 1
         run = only_run(folder)
         if code in (1, 99) or "Traceback" in process.text:
@@ -188,6 +141,8 @@ class Bench:
         right = {0: {"finished"}, 2: {"finished"}}.get(
             code, {"running", "interrupted", "finished"} if code < 0 else {"interrupted"}
         )
+        if code > 2 and was is not None and standing(run) is not None and standing(run)[1] == was[1]:
+            right = {was[0], "interrupted"}  # a resume that a signal ended before it had loaded the run leaves its status
         if said not in right:
             self.fail("status.json", f"{label}: exit {code}, {said}")
         if said == "finished" and not (run / "report.html").is_file():
@@ -257,7 +212,7 @@ class Bench:
         labels = []
         for _ in range(self.random.choice((1, 1, 2, 3))):
             how = self.random.choice(("KILL", "TERM", "HUP", "INT", "INT INT"))
-            before = newest_whole(only_run(folder))
+            before, was = newest_whole(only_run(folder)), standing(only_run(folder))
             process = Process(arguments, folder, folder / "log")
             after = self.random.uniform(0, self.seconds[kind])
             time.sleep(after)
@@ -268,7 +223,7 @@ class Bench:
             self.kills[f"{how} -> exit {code}"] += 1
             labels.append(f"{how} after {after:.2f} s, exit {code}")
             label = f"{kind}: {'; '.join(labels)} ({folder.name})"
-            self.look(label, folder, process, code, before)
+            self.look(label, folder, process, code, before, was)
             run = only_run(folder)
             expected = {"INT": 130, "TERM": 143, "HUP": 129}.get(how)
             if expected and run is not None and code not in (0, expected):
@@ -313,12 +268,9 @@ class Bench:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def spread(total: int, count: int) -> list[int]:
-    return (
-        list(range(1, total + 1))
-        if count >= total
-        else sorted({1 + round(i * (total - 1) / max(count - 1, 1)) for i in range(count)})
-    )
+def spread(total: int, count: int, chance: random.Random) -> list[int]:
+    """One point by chance in each of `count` equal parts, so that another seed kills at other operations."""
+    return sorted({1 + min(int((part + chance.random()) * total / count), total - 1) for part in range(min(count, total))})
 
 
 def main() -> int:
@@ -338,15 +290,15 @@ def main() -> int:
     print(f"file operations that can be killed at: {bench.points}; seconds of a run: {bench.seconds}", flush=True)
     parts, count = options.only.split(","), options.count
     if "io" in parts:
-        for point in spread(bench.points["pixels"], count * 2 // 9):
+        for point in spread(bench.points["pixels"], count * 2 // 9, bench.random):
             bench.io("pixels", point)
-        for point in spread(bench.points["field"], count // 12):
+        for point in spread(bench.points["field"], count // 12, bench.random):
             bench.io("field", point)
     if "resume" in parts:
         for where in ("middle", "end"):
-            for point in spread(bench.points[f"pixels_{where}"], count // 9):
+            for point in spread(bench.points[f"pixels_{where}"], count // 9, bench.random):
                 bench.io_resume("pixels", where, point)
-            for point in spread(bench.points[f"field_{where}"], count // 30):
+            for point in spread(bench.points[f"field_{where}"], count // 30, bench.random):
                 bench.io_resume("field", where, point)
     if "random" in parts:
         for number in range(count // 4):
@@ -360,7 +312,7 @@ def main() -> int:
         process = Process(["export", str(only_run(counted))], counted, counted / "log", die_at(0, counted / "runs"))
         assert process.wait() == 0, process.text
         total = points_of(counted / "runs")
-        for point in spread(total, count // 12):
+        for point in spread(total, count // 12, bench.random):
             bench.export(point, total)
     groups = Counter(what for what, _ in bench.failures)
     print(f"signals: {dict(bench.kills)}\nnotes: {dict(bench.notes)}\nfailed: {dict(groups)}")
