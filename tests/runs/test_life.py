@@ -56,14 +56,14 @@ HELPER = dedent("""\
             act()
 
     def opens(event, arguments):
-        if event == "open" and not done and str(arguments[0]).endswith("state.json"):
+        if event == "open" and not done and str(arguments[0]).endswith(os.environ["WHEN"].removeprefix("reads ")):
             done.append(event)
             act()
 
     done = []
     if os.environ["WHEN"] == "at once":
         act()
-    elif os.environ["WHEN"] == "a checkpoint is read":
+    elif os.environ["WHEN"].startswith("reads "):
         sys.addaudithook(opens)
     """)
 
@@ -162,15 +162,16 @@ def test_a_finished_run_does_not_go_on(whole: Path) -> None:
     assert process.wait() == 2
     assert "already finished its 4 steps" in process.said
     (whole.parents[2] / "helper.py").write_text(HELPER)
-    process = start(whole.parents[2], "a checkpoint is read", "HUP", "--resume", str(whole), "trainer.steps=6")
+    process = start(whole.parents[2], "reads state.json", "HUP", "--resume", str(whole), "trainer.steps=6")
     assert process.wait() == 129, process.said  # stopped before it had loaded what it should make longer
     assert said(whole) == before
 
 
-def test_a_resume_that_is_stopped_while_it_loads_says_how_to_go_on(folder: Path, whole: Path) -> None:
+@pytest.mark.parametrize("file", ["manifest.json", "state.json"])
+def test_a_resume_that_is_stopped_while_it_loads_says_how_to_go_on(folder: Path, whole: Path, file: str) -> None:
     assert start(folder, "step 2", "KILL", "c.yaml", "trainer.checkpoint_every=2").wait() == -signal.SIGKILL
     run = only_run(folder)
-    process = start(folder, "a checkpoint is read", "HUP", "--resume", str(run))
+    process = start(folder, f"reads {file}", "HUP", "--resume", str(run))
     assert process.wait() == 129, process.said
     assert f"to continue: dfw run --resume {run}\n" in process.said
     assert status_of(run) == "killed"  # as it was: that process has changed nothing
