@@ -90,6 +90,8 @@ class Process:
         if self.pid == 0:
             try:
                 os.setsid()
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs and nohup ignore
+                signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these two, and a run leaves ignored what is ignored
                 os.chdir(cwd)
                 out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
                 os.dup2(out, 1)
