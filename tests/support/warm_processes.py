@@ -25,6 +25,8 @@ def _work(arguments: Sequence[str], folder: Path, log: Path, environment: Mappin
 
     from dfw.cli.main import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs and nohup ignore these two
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for name in environment.get("IGNORED", "").split():
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     torch.set_num_threads(1)
