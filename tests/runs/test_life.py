@@ -17,6 +17,7 @@ from small_runs import PIXELS, SCENE
 from warm_processes import Dfw
 
 import dfw
+from dfw.runs import lock
 from dfw.runs.checkpoint_folder import newest_checkpoint
 from dfw.runs.directory import RunDirectory
 from dfw.runs.drive import MEASURED
@@ -202,6 +203,15 @@ def test_a_killed_run_says_so_to_whoever_asks_and_can_be_finished(folder: Path, 
     assert said(run)["status"] == "running"
     assert dfw.open(run).status == status_of(run) == "killed"
     finishes(folder, whole)
+
+
+def test_a_released_lock_is_forgotten(tmp_path: Path) -> None:
+    """Not by a weak reference: Ctrl-C in the callback of one is a traceback that nobody can catch."""
+    held = lock.RunLock(tmp_path)
+    held.take()
+    assert held in lock._held
+    held.release()
+    assert held not in lock._held
 
 
 def test_one_process_holds_a_run_and_others_may_look(folder: Path) -> None:

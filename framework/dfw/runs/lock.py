@@ -17,7 +17,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 from dfw.errors import CheckpointError
 from dfw.plugins.fence import end_copy
@@ -99,13 +98,14 @@ class RunLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+        _held.discard(self)
 
 
-_held: WeakSet[RunLock] = WeakSet()
+_held: set[RunLock] = set()  # not weak: Ctrl-C in the callback of a weak reference is a traceback that nobody can catch
 
 
 def _close_in_child() -> None:
-    for lock in _held:
+    for lock in tuple(_held):
         lock.release()
 
 
