@@ -23,7 +23,8 @@ def wide_views(composition: Composition, sides: Mapping[str, int] | None = None)
         guidance, views = config.guidance_of(name), config.losses[name].views
         if guidance is not None:
             path = guidance_path(config, guidance)
-            side = (sides or {}).get(guidance) or _side(composition.chosen[path], "side")
+            loaded = (sides or {}).get(guidance)
+            side = loaded if isinstance(loaded, int) else _side(composition.chosen[path], "side")
             seen.setdefault(TRAINING if views == "cameras" else ("view_sets", views), []).append((".".join(path), side))
     found = []
     for path, models in seen.items():

@@ -121,8 +121,8 @@ class Gaussian(Guidance):
 
     @classmethod
     def check_prompt(cls, config: Gaussian.Config, text: str, negative: bool = False) -> Sequence[str]:
-        """Raises PromptError for a text without means."""
-        if text:
+        """Raises PromptError for a text without means. A prompter may add words to it, so the beginning of a prompt is enough."""
+        if text and not any(known.startswith(text) for known in config.means):
             _known(config, text)
         return ()
 

@@ -95,6 +95,6 @@ class Vocabulary:
         return f" (did you mean {close[0]!r}?)" if close else ""
 
     def _known(self) -> str:
-        colours = f" in {', '.join(self.colours[:2])} and other plain colours" if len(self.colours) > 2 else ""
+        colours = f" in {', '.join(self.colours[:2])} and other plain colours" if len(self.colours) > 1 else ""
         example = f': prompt="a {self.colours[0]} {self.kinds[-1]}"' if self.colours and self.kinds else ""
         return f"It makes a {', '.join(self.kinds)}{colours}{example}. "
