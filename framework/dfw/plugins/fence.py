@@ -19,7 +19,7 @@ Passing = tuple[type[BaseException], ...]
 OWN: Passing = (DfwError,)
 """Those that components raise on purpose."""
 
-PATIENCE = 5.0  # seconds: whoever waits longer wants to know for whom
+PATIENCE = 15.0  # seconds: an import of torch and diffusers takes up to ten on a busy machine
 
 
 @contextmanager
