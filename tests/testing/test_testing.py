@@ -140,7 +140,7 @@ def test_options_come_from_set_or_from_a_run(capsys: pytest.CaptureFixture[str])
         "prompt: a\ngeometry: {type: image}\nrenderer: {type: plane}\nlosses: {bright: {strength: 3}}\n", encoding="utf-8"
     )
     assert run_dfw("plugins", "check", "bright", "--plugin", plugin, "--config", "run.yaml", capsys=capsys)[0] == 0
-    code, _, err = run_dfw("plugins", "check", "opacity", "--config", "run.yaml", capsys=capsys)
+    code, _, err = run_dfw("plugins", "check", "opacity", "--plugin", plugin, "--config", "run.yaml", capsys=capsys)
     assert code == 2
     assert "no loss dreamfw/opacity in this run; it has dreamfw/image, dreamfw/plane, local/bright" in err
 

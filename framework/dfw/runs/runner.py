@@ -76,15 +76,16 @@ def run(
             pick_device(config.device)
             start = find_start(config.start, dict(stages or {}))
             exporters = exporters_of(composition)
+            given, resolved = to_yaml(config), to_yaml(composition.resolved())  # options that no file can hold end it here
             trainer, components = _build(config, composition, exporters, start, heard)
             directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed, path)
         with Life(directory.path, times, stop) as life:
             life.begin(step=0, steps=config.trainer.steps)
-            directory.write_config("config.yaml", to_yaml(config))
+            directory.write_config("config.yaml", given)
             manifest = request(call, config.seed) | machine(trainer.device) | {"versions": versions(), "components": components}
             manifest |= {"look": asdict(trainer.scene.look)} | ({} if start is None else {"start": start.facts()})
             directory.write_json(MANIFEST, manifest)
-            directory.write_config("resolved.yaml", to_yaml(composition.resolved()))  # last: a run is a folder that has this file
+            directory.write_config("resolved.yaml", resolved)  # last: a run is a folder that has this file
             return Drive(composition, exporters, trainer, directory, life, heard).go(call.command, components)
 
 

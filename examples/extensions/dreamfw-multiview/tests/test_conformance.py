@@ -10,6 +10,9 @@ from torch import Tensor
 from dfw import LossInputs
 from dfw.testing import GuidanceTests, LossTests
 
+EXACT = {"prior": {"type": "dreamfw/stable-diffusion", "precision": "fp32"}}
+"""By default a CPU may compute in bf16, which is too coarse for finite differences."""
+
 
 class TestMultiView(GuidanceTests):
     """With random weights, and the text encoder and autoencoder of the embedded prior."""
@@ -20,7 +23,7 @@ class TestMultiView(GuidanceTests):
 
     def make(self) -> MultiView:
         """A new one."""
-        return MultiView(MultiView.Config())
+        return MultiView(MultiView.Config.model_validate(EXACT))
 
 
 class TestInflated(GuidanceTests):
@@ -34,7 +37,7 @@ class TestInflated(GuidanceTests):
 
     def make(self) -> Inflated:
         """A new one."""
-        return Inflated(Inflated.Config())
+        return Inflated(Inflated.Config.model_validate(EXACT))
 
 
 class TestMVDream(LossTests):

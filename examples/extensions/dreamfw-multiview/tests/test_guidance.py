@@ -16,6 +16,9 @@ from torch import Tensor
 import dfw
 from dfw import CameraBatch, Conditioning, Guidance, GuidanceError, cameras_at
 
+EXACT = {"prior": {"type": "dreamfw/stable-diffusion", "precision": "fp32"}}
+"""By default a CPU may compute in bf16, which is too coarse for finite differences."""
+
 
 def ring(scenes: int = 1, distance: float = 3.0, turned: float = 0.0) -> CameraBatch:
     """Four orthogonal views of each scene."""
@@ -34,12 +37,12 @@ def noisy(count: int, seed: int = 1) -> Tensor:
 
 @pytest.fixture(scope="module")
 def multiview() -> MultiView:
-    return MultiView(MultiView.Config())
+    return MultiView(MultiView.Config.model_validate(EXACT))
 
 
 @pytest.fixture(scope="module")
 def inflated() -> Inflated:
-    return Inflated(Inflated.Config())
+    return Inflated(Inflated.Config.model_validate(EXACT))
 
 
 @torch.no_grad()
@@ -63,9 +66,9 @@ def test_attention_across_views_is_attention_over_all_their_pixels() -> None:
 @torch.no_grad()
 def test_scenes_of_one_view_are_the_prior_itself(inflated: Inflated) -> None:
     """No weight changes: with the views apart again, the answers are those of the prior that ships with dfw."""
-    prior = dfw.build("guidance", "dreamfw/stable-diffusion")
+    prior = dfw.build("guidance", "dreamfw/stable-diffusion", precision="fp32")
     assert isinstance(prior, Guidance)
-    made = Inflated(Inflated.Config())
+    made = Inflated(Inflated.Config.model_validate(EXACT))
     inflate(next(part for part in made.modules() if isinstance(part, UNet2DConditionModel)), 1)
     z, t, words = noisy(4), torch.full((4,), 600), asked(prior, ring())
     torch.testing.assert_close(made.predict(z, t, words), prior.predict(z, t, words))
@@ -89,7 +92,7 @@ def test_a_view_answers_for_its_own_scene(kind: str, request: pytest.FixtureRequ
 def test_equal_views_are_answered_equally(inflated: Inflated) -> None:
     """Four times the same picture, noise and words: what a view sees of the others is what it sees of itself."""
     z, t, words = noisy(1).expand(4, -1, -1, -1), torch.full((4,), 600), asked(inflated, ring())
-    prior = dfw.build("guidance", "dreamfw/stable-diffusion")
+    prior = dfw.build("guidance", "dreamfw/stable-diffusion", precision="fp32")
     assert isinstance(prior, Guidance)
     torch.testing.assert_close(inflated.predict(z, t, words), prior.predict(z, t, words), rtol=1e-4, atol=1e-5)
 

@@ -15,6 +15,7 @@ CONFIG = Path(__file__).parents[1] / "two-priors.yaml"
 SMALL = (
     *("trainer.steps=25", "trainer.preview_every=25", "trainer.preview_width=16", "cameras.width=16", "cameras.batch_size=1"),
     *("renderer.samples=24", "view_sets.reference.width=24", "export.formats=[]", "export.turntable_frames=0", "device=cpu"),
+    *("view_sets.reference.image=reference.png", "guidances.zero.model=novel-view"),
 )
 
 
