@@ -100,7 +100,7 @@ def test_formats_takes_any_exporter_with_its_options(run: Path, capsys: pytest.C
 def test_what_cannot_be_written_is_one_sentence(
     run: Path, arguments: str, exit_code: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = run_dfw(*arguments.replace("RUN", str(run)).split(), capsys=capsys)
+    code, out, err = run_dfw(*(str(run) if word == "RUN" else word for word in arguments.split()), capsys=capsys)
     assert (code, out) == (exit_code, "")
     assert words in said(err)
     assert not list(Path().iterdir())

@@ -100,7 +100,7 @@ def test_the_packages_are_the_installed_ones(fresh: Fresh, tmp_path: Path) -> No
     """Nothing of the checkout is on the path: a test that passes there passes for a user."""
     names = ["dfw", "dfw_guidance", *sorted({module.partition(".")[0] for one in EXTENSIONS for module in one.modules})]
     code = f"import importlib; [print(importlib.import_module(name).__file__) for name in {names}]"
-    places = fresh.run("python", "-c", code, cwd=tmp_path).stdout.split()
+    places = fresh.run("python", "-c", code, cwd=tmp_path).stdout.splitlines()
     assert len(places) == len(names)
     assert all(Path(place).is_relative_to(fresh.place) for place in places)
 
