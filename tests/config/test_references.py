@@ -40,7 +40,7 @@ def test_escaped_text_comes_back(text: str):
     [
         ({"a": "${b}", "b": "${a}"}, ("a",), "go in a circle: b -> a -> b"),
         ({"a": {"b": "${a}"}}, ("a", "b"), "go in a circle: a -> a"),
-        ({"a": ["x${c.d}"], "c": 1}, ("a", "0"), "${c.d} stands for nothing: there is no such field"),
+        ({"a": ["x${c.d}"], "c": 1}, ("a", "0"), "${c.d} names a field that does not exist"),
         ({"a": "x${b}", "b": [1]}, ("a",), "${b} is not text or a number, so it cannot stand inside text"),
         ({"a": "${"}, ("a",), "${ names no field"),
         ({"a": "${b", "b": 1}, ("a",), "${b names no field"),

@@ -94,7 +94,7 @@ class _References:
             try:
                 node = node[int(key)] if isinstance(node, list) else node[key]
             except (KeyError, IndexError, ValueError, TypeError):
-                raise ReferenceError(path, f"${{{shortened(name)}}} stands for nothing: there is no such field") from None
+                raise ReferenceError(path, f"${{{shortened(name)}}} names a field that does not exist") from None
             whole = _WHOLE.fullmatch(node) if isinstance(node, str) else None
             if whole:
                 if whole[1] in open:

@@ -95,7 +95,7 @@ def read_yaml(text: str) -> tuple[Any, dict[KeyPath, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlError(str(error.problem or error.context), mark and mark.line + 1) from None
-    except (yaml.YAMLError, ValueError, IndexError) as error:  # the last two: escapes in quotes that are no character
+    except (yaml.YAMLError, ValueError, IndexError) as error:  # the last two come from an escape that names no character
         raise YamlError(" ".join(str(error).split())) from None
     if node is None:
         return None, {}

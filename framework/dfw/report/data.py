@@ -60,7 +60,7 @@ class Part:
 
 
 NOT_DRAWN = ("step", "wall")
-"""Numbers of a row that are no quantity over the run."""
+"""Numbers of a row that have no curve."""
 
 
 def series(rows: Sequence[Mapping[str, Any]]) -> list[Series]:
