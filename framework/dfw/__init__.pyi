@@ -45,6 +45,7 @@ from .interfaces.component import ComponentConfig as ComponentConfig
 from .interfaces.data import CameraBatch as CameraBatch
 from .interfaces.data import Conditioning as Conditioning
 from .interfaces.data import FieldSample as FieldSample
+from .interfaces.data import Material as Material
 from .interfaces.data import NoiseSchedule as NoiseSchedule
 from .interfaces.data import Orbit as Orbit
 from .interfaces.data import PromptBatch as PromptBatch
@@ -52,6 +53,7 @@ from .interfaces.data import Rays as Rays
 from .interfaces.data import RaySamples as RaySamples
 from .interfaces.data import RenderOutput as RenderOutput
 from .interfaces.data import Resized as Resized
+from .interfaces.data import SurfacePoints as SurfacePoints
 from .interfaces.data import Triangles as Triangles
 from .interfaces.data import Views as Views
 from .interfaces.data import Wording as Wording

@@ -13,9 +13,8 @@ import torch
 from export_fields import exporters, ring
 from painted_box import CENTRE, HALF, SIDES, VOLUME, assert_is_the_box, by_assimp
 from PIL import Image
-from torch import Tensor
 
-from dfw import Surface, Triangles
+from dfw import Material, Surface, SurfacePoints, Triangles
 from dfw.config.settings import ExportSettings
 from dfw.errors import ExportError
 from dfw.export.pipeline import export_mesh
@@ -49,9 +48,9 @@ class Box(Surface):
         corners = torch.as_tensor(unique / self.cells * 2 - 1, dtype=torch.float32) * self.sides + self.centre
         return Triangles(corners, torch.as_tensor(inverse.ravel()[np.concatenate(faces)]))
 
-    def albedo(self, points: Tensor) -> Tensor:
-        from_middle = (points - self.centre) / self.sides
-        return self.colours[(from_middle @ self.normals.T).argmax(-1)]
+    def material(self, at: SurfacePoints) -> Material:
+        from_middle = (at.position - self.centre) / self.sides
+        return Material(self.colours[(from_middle @ self.normals.T).argmax(-1)])
 
 
 def exported(cells: int, faces: int, folder: Path):

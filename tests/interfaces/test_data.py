@@ -65,6 +65,8 @@ RECORDS: tuple[Record, ...] = (
     wording(),
     prompt_batch(),
     data.Triangles(numbers(5, 3), whole(2, 3)),
+    data.SurfacePoints(numbers(4, 3), whole(4), numbers(4, 3)),
+    data.Material(numbers(4, 3), numbers(4), numbers(4), numbers(4, 3)),
 )
 BATCHES = tuple(record for record in RECORDS if isinstance(record, Batch))
 name_of = pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)

@@ -12,7 +12,7 @@ import trimesh
 from small_runs import PIXELS, SCENE, config
 
 import dfw
-from dfw import ComponentConfig, Geometry, Surface, Triangles
+from dfw import ComponentConfig, Geometry, Material, Surface, SurfacePoints, Triangles
 from dfw.cli.main import main
 from dfw.config.load import load_config
 from dfw.errors import CheckpointError, ConfigError
@@ -39,13 +39,13 @@ class Copy(Surface):
             raise ConfigError("only a surface")
         found = source.surface()
         self.vertices.data, self.faces = found.vertices.clone(), found.faces
-        self.colour = source.albedo(found.vertices)
+        self.colour = source.material(SurfacePoints(found.vertices)).albedo
 
     def surface(self) -> Triangles:
         return Triangles(self.vertices, self.faces)
 
-    def albedo(self, points: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(points)
+    def material(self, at: SurfacePoints) -> Material:
+        return Material(torch.zeros_like(at.position))
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from dfw.export.grid import CHUNK, home_of
 from dfw.export.raster import rasterise
+from dfw.interfaces.data import SurfacePoints
 from dfw.interfaces.geometry import DensityField, Surface
 from dfw.interfaces.mesh import Floats, Ints, Mesh, TexturedMesh
 
@@ -99,7 +100,7 @@ def albedo_at(scene: Surface, points: Floats) -> Floats:
     """Returns the albedo (P, 3) of a surface at `points` (P, 3) on it."""
     device, dtype = home_of(scene)
     parts = [
-        scene.albedo(torch.as_tensor(part, device=device, dtype=dtype))
+        scene.material(SurfacePoints(torch.as_tensor(part, device=device, dtype=dtype))).albedo
         for part in np.array_split(points, len(points) // CHUNK + 1)
     ]
     return np.asarray(torch.cat(parts).double().cpu().numpy())

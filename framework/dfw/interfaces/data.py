@@ -361,6 +361,32 @@ class Triangles(Record):
 
 
 @dataclass(frozen=True)
+class SurfacePoints(Record):
+    """Points on a surface, of any leading dimensions."""
+
+    position: Tensor
+    """(..., 3), world units."""
+    face: Tensor | None = None
+    """(...) int64, the triangle of `Surface.surface()` that each lies on; None for points of another mesh, as in export."""
+    barycentric: Tensor | None = None
+    """(..., 3), each point's coordinates in its triangle, sum 1; with gradients where positions have them. None with `face`."""
+
+
+@dataclass(frozen=True)
+class Material(Record):
+    """What a surface is made of at points (...), by the metallic-roughness model of glTF 2.0, section 3.9."""
+
+    albedo: Tensor
+    """(..., 3) in [0, 1], display-referred base colour."""
+    roughness: Tensor | None = None
+    """(...) in [0, 1], perceptual; None for a surface that is not shiny."""
+    metallic: Tensor | None = None
+    """(...) in [0, 1]; None for 0."""
+    bump: Tensor | None = None
+    """(..., 3), added to the unit normal in world space before it is normalised for shading; None for smooth surfaces."""
+
+
+@dataclass(frozen=True)
 class Resized:
     """A parameter that gets another number of rows; its optimiser's state is carried over by `index`.
 

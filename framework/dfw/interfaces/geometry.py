@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dfw.config.schedules import Progress
 from dfw.errors import ConfigError
 from dfw.interfaces.component import Component, name_of
-from dfw.interfaces.data import FieldSample, Resized, Triangles
+from dfw.interfaces.data import FieldSample, Material, Resized, SurfacePoints, Triangles
 
 
 class Geometry(Component, nn.Module, ABC):
@@ -107,15 +107,19 @@ class DensityField(Geometry):
 
 
 class Surface(Geometry):
-    """A geometry that is a triangle mesh with a colour at each point of it: feature `surface`."""
+    """A geometry that is a triangle mesh with a material at each point of it: feature `surface`."""
 
     @abstractmethod
     def surface(self) -> Triangles:
         """The triangles as they are now; vertices carry gradients to the parameters."""
 
     @abstractmethod
-    def albedo(self, points: Tensor) -> Tensor:
-        """Colours (..., 3) in [0, 1] at `points` (..., 3) on the surface, world units."""
+    def material(self, at: SurfacePoints) -> Material:
+        """What the surface is made of at points (...) on it. Gradients reach the parameters, and positions where they have any.
+
+        A renderer gives the triangle and the place in it as well. Where these are None, the points lie on another mesh of the
+        same shape (an exported one has fewer triangles): answer for the nearest point of the surface.
+        """
 
 
 class ImagePlanes(Geometry):

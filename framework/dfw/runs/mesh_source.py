@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dfw.export.load import load_mesh
 from dfw.interfaces.component import ComponentConfig
-from dfw.interfaces.data import Triangles
+from dfw.interfaces.data import Material, SurfacePoints, Triangles
 from dfw.interfaces.geometry import Surface
 
 
@@ -38,8 +38,8 @@ class MeshSource(Surface):
         """The file's triangles."""
         return Triangles(self.vertices, self.faces)
 
-    def albedo(self, points: Tensor) -> Tensor:
+    def material(self, at: SurfacePoints) -> Material:
         """The colour of the nearest vertex."""
-        flat = points.reshape(-1, 3)
+        flat = at.position.reshape(-1, 3)
         nearest = torch.cat([torch.cdist(part, self.vertices).argmin(1) for part in torch.split(flat, 4096)])
-        return self.colours[nearest].view(*points.shape[:-1], 3)
+        return Material(self.colours[nearest].view(at.position.shape))

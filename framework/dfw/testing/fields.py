@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfw.interfaces.component import ComponentConfig
-from dfw.interfaces.data import CameraBatch, FieldSample, RenderOutput, Triangles
+from dfw.interfaces.data import CameraBatch, FieldSample, Material, RenderOutput, SurfacePoints, Triangles
 from dfw.interfaces.geometry import DensityField, Geometry, Surface
 from dfw.interfaces.poses import cameras_at
 from dfw.interfaces.renderer import Renderer
@@ -126,9 +126,9 @@ class Octahedron(Surface):
         """The eight triangles."""
         return Triangles(self.corners, self.faces)
 
-    def albedo(self, points: Tensor) -> Tensor:
+    def material(self, at: SurfacePoints) -> Material:
         """One colour everywhere."""
-        return self.colour.to(points).expand_as(points)
+        return Material(self.colour.to(at.position).expand_as(at.position))
 
 
 class Marcher(Renderer):

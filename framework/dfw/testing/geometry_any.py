@@ -10,7 +10,7 @@ from torch import Tensor
 from dfw.config.schedules import Progress
 from dfw.errors import ConfigError
 from dfw.interfaces.component import ComponentConfig
-from dfw.interfaces.data import Resized
+from dfw.interfaces.data import Resized, SurfacePoints
 from dfw.interfaces.geometry import DensityField, Geometry, Surface
 from dfw.runs.optimizer import carry_over
 from dfw.testing.base import ComponentTests
@@ -139,7 +139,7 @@ class AnyGeometry(
     def _corners(self, made: Surface) -> dict[str, Tensor]:
         """The vertices, and the colours in the middle of each triangle."""
         found = made.surface()
-        return {"vertices": found.vertices, "albedo": made.albedo(found.vertices[found.faces].mean(1))}
+        return {"vertices": found.vertices, "albedo": made.material(SurfacePoints(found.vertices[found.faces].mean(1))).albedo}
 
     def _train(self, made: Geometry) -> list[Resized]:
         """Some steps of a run, as the trainer takes them, and what changed its number of rows in them."""

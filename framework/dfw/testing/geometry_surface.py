@@ -1,9 +1,11 @@
-"""Checks of surfaces: triangles with a colour at each point."""
+"""Checks of surfaces: triangles with a material at each point."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
+from dfw.interfaces.data import SurfacePoints
 from dfw.interfaces.geometry import Surface
 from dfw.interfaces.mesh import Mesh
 from dfw.testing.compare import bounds, require_finite, require_same
@@ -37,19 +39,44 @@ class SurfaceChecks(AnyGeometry):
         promise = "faces run counter-clockwise seen from outside"
         require(mesh.volume > 0, promise, f"the surface encloses a volume of {mesh.volume:.3g}", "Swap two corners of each face")
 
-    def test_surface_colours(self) -> None:
-        """Colours lie in [0, 1], in the points' shape and dtype, and each point is answered by itself."""
+    def test_surface_material(self) -> None:
+        """Colour, roughness and metallic lie in [0, 1], in the points' shape and dtype, and each point is answered by itself."""
         made = self._surface()
         points = made.surface().vertices.detach()
-        colour = made.albedo(points)
-        promise, remedy = "albedo gives colours (..., 3) for points (..., 3)", "Keep leading dimensions and dtype"
-        seen = f"for {tuple(points.shape)} of {points.dtype} it gave {tuple(colour.shape)} of {colour.dtype}"
-        require(colour.shape == points.shape and colour.dtype == points.dtype, promise, seen, remedy)
-        low, high = bounds(colour)
-        require(low >= 0 and high <= 1, "albedo lies in [0, 1]", f"it runs from {low:.4g} to {high:.4g}", "Use a sigmoid")
-        alone = torch.cat([made.albedo(points[k : k + 1]) for k in range(min(len(points), 8))])
+        found = self._material(made, SurfacePoints(points))
+        for name, value in found.items():
+            shape = points.shape if name in ("albedo", "bump") else points.shape[:-1]
+            promise, remedy = f"material gives {name} in the points' shape", "Keep leading dimensions and dtype"
+            seen = f"for {tuple(points.shape)} of {points.dtype} it gave {tuple(value.shape)} of {value.dtype}"
+            require(value.shape == shape and value.dtype == points.dtype, promise, seen, remedy)
+            low, high = bounds(value)
+            seen = f"it runs from {low:.4g} to {high:.4g}"
+            require(name == "bump" or (low >= 0 and high <= 1), f"{name} lies in [0, 1]", seen, "Use a sigmoid")
+        few = range(min(len(points), 8))
+        ones = [self._material(made, SurfacePoints(points[k : k + 1])) for k in few]
+        alone = {name: torch.cat([one[name] for one in ones]) for name in found}
         promise = "each point is answered by itself"
-        require_same({"albedo": colour[:8]}, {"albedo": alone}, self.tolerance, promise, "Use no statistics over the points")
+        first = {name: value[: len(few)] for name, value in found.items()}
+        require_same(first, alone, self.tolerance, promise, "Use no statistics over the points")
+
+    def test_a_place_in_a_triangle_is_its_point(self) -> None:
+        """The material is the same whether a point is named by its position alone, or by its triangle and place in it as well.
+
+        Left out are points that two triangles share, and those where the surface meets itself.
+        """
+        made = self._surface()
+        found = made.surface()
+        face = torch.arange(min(len(found.faces), 64), device=found.faces.device)
+        place = found.vertices.new_tensor([0.5, 0.3, 0.2]).expand(len(face), 3)
+        position = torch.einsum("fk,fkx->fx", place, found.vertices.detach()[found.faces[face]])
+        by_place = self._material(made, SurfacePoints(position, face, place))
+        by_point = self._material(made, SurfacePoints(position))
+        promise = "a point has one material, however it is named"
+        require_same(by_place, by_point, 1e-3, promise, "Find the nearest point of the surface where `face` is None")
+
+    def _material(self, made: Surface, at: SurfacePoints) -> dict[str, Tensor]:
+        """What the surface says of its material, by name."""
+        return {name: value.detach() for name, value in vars(made.material(at)).items() if value is not None}
 
     def _surface(self) -> Surface:
         made = self.fresh()

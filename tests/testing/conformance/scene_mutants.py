@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import geometry_mutants
 import torch
 from torch import Tensor, nn
 
-from dfw import ComponentConfig, Geometry, Progress, Resized, Surface, Triangles
+from dfw import ComponentConfig, Geometry, Material, Progress, Resized, Surface, SurfacePoints, Triangles
 
 
 class Grows(Geometry):
@@ -158,8 +159,8 @@ class Shell(Surface):
     def surface(self) -> Triangles:
         return Triangles(self.corners, self.faces)
 
-    def albedo(self, points: Tensor) -> Tensor:
-        return torch.sigmoid(self.colour.to(points) + points)
+    def material(self, at: SurfacePoints) -> Material:
+        return Material(torch.sigmoid(self.colour.to(at.position) + at.position))
 
 
 class InsideOut(Shell):
@@ -180,13 +181,24 @@ class ShortFaces(Shell):
 
 
 class RawSurfaceColour(Shell):
-    def albedo(self, points: Tensor) -> Tensor:
-        return self.colour.to(points) + 2 * points
+    def material(self, at: SurfacePoints) -> Material:
+        return Material(self.colour.to(at.position) + 2 * at.position)
 
 
 class ColourOfItsNeighbours(Shell):
-    def albedo(self, points: Tensor) -> Tensor:
-        return torch.sigmoid(self.colour.to(points) + points - points.mean(0))
+    def material(self, at: SurfacePoints) -> Material:
+        return Material(torch.sigmoid(self.colour.to(at.position) + at.position - at.position.mean(0)))
+
+
+class OutOfRangeRoughness(Shell):
+    def material(self, at: SurfacePoints) -> Material:
+        return replace(super().material(at), roughness=at.position[..., 0])
+
+
+class AnotherColourByPlace(Shell):
+    def material(self, at: SurfacePoints) -> Material:
+        found = super().material(at)
+        return found if at.barycentric is None else replace(found, albedo=at.barycentric)
 
 
 class DoesNotSaySurface(Shell):
@@ -217,8 +229,15 @@ MUTANTS: dict[type[Geometry], set[str]] = {
     InsideOut: {"test_faces_look_outwards"},
     CountsFromTheEnd: {"test_triangles"},
     ShortFaces: {"test_triangles"},
-    RawSurfaceColour: {"test_surface_colours"},
-    ColourOfItsNeighbours: {"test_surface_colours"},
-    DoesNotSaySurface: {"test_triangles", "test_faces_look_outwards", "test_surface_colours"},
+    RawSurfaceColour: {"test_surface_material"},
+    ColourOfItsNeighbours: {"test_surface_material"},
+    OutOfRangeRoughness: {"test_surface_material"},
+    AnotherColourByPlace: {"test_a_place_in_a_triangle_is_its_point"},
+    DoesNotSaySurface: {
+        "test_triangles",
+        "test_faces_look_outwards",
+        "test_surface_material",
+        "test_a_place_in_a_triangle_is_its_point",
+    },
 }
 """Wrong geometry -> the checks that catch it, and no other."""
