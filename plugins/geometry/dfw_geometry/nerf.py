@@ -18,18 +18,9 @@ from dfw import ComponentConfig, DensityField, FieldSample, Progress
 from .blobs import BlobConfig, LinearBlob, blob, blob_gradient
 from .encodings import EncodingConfig, make_encoding
 from .hash_grid import HashGridConfig
-from .networks import MLP, truncated_exp, truncated_exp_slope
+from .networks import MLP, NetworkConfig, truncated_exp, truncated_exp_slope
 
 _STEEPEST = 1e4  # 1/unit; a blob that starts denser than this cannot be carved
-
-
-class NetworkConfig(ComponentConfig):
-    """A multi-layer perceptron on top of the encoding."""
-
-    width: PositiveInt = 64
-    """Units of a hidden layer."""
-    layers: Annotated[int, Field(ge=0)] = 1
-    """Hidden layers."""
 
 
 class CoarseToFine(ComponentConfig):

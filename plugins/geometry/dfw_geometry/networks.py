@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
+
+from dfw import ComponentConfig
 
 
 def draw_uniform(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
@@ -34,6 +37,15 @@ def empty_linear(inputs: int, outputs: int) -> nn.Linear:
         layer.weight.zero_()
         layer.bias.zero_()
     return layer
+
+
+class NetworkConfig(ComponentConfig):
+    """A multi-layer perceptron on top of the encoding."""
+
+    width: PositiveInt = 64
+    """Units of a hidden layer."""
+    layers: Annotated[int, Field(ge=0)] = 1
+    """Hidden layers."""
 
 
 class MLP(nn.Module):
