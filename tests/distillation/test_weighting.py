@@ -70,6 +70,13 @@ def test_what_is_no_arithmetic_is_refused_in_a_sentence(formula):
     assert "\n" not in str(refused.value)
 
 
+def test_python_does_not_comment_on_a_formula(recwarn):
+    """Python itself warns of `1if`, with a line of its own."""
+    with pytest.raises(ValueError, match="not understood"):
+        compile_formula("1if 1else 2", ("alpha", "sigma"))
+    assert not recwarn.list
+
+
 def test_a_power_of_numbers_cannot_run_away():
     with pytest.raises(ValueError, match="inf where sigma is"):
         check_weighting("9**9**9**9")

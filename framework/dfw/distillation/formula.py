@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -40,7 +41,9 @@ def compile_formula(text: str, names: Sequence[str]) -> Value:
     if len(text) > LONGEST:
         raise ValueError(f"a formula has at most {LONGEST} characters, and this one {len(text)}")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python, about its own syntax: `1if`; what is not arithmetic is refused below
+            tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ValueError(f"{text!r} is not a formula: {reason}; write one as 'sigma**2 * alpha'") from None

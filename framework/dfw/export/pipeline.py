@@ -88,7 +88,7 @@ def export_mesh(
     opacity (K, H, W): rendered views of `cameras`. They choose the level if it is `auto`, and the mesh is compared with them.
     albedo (K, H, W, 3): the same views without light and background (`rendered_albedo`), to compare colours. title: the object's
     name inside the files. lowest_view: degrees; the mesh is solid wherever no view from this elevation upwards can look. `begin`
-    hears `texture` when the texture is begun, and `mesh` when work on the mesh goes on. Raises ExportError if there is no
+    hears `texture` when the texture is begun, and `files` when they are written. Raises ExportError if there is no
     surface, or if the directory cannot be written.
     """
     started = time.perf_counter()
@@ -104,7 +104,7 @@ def export_mesh(
         mesh = decimate(smooth or surface_of(grid, scene, level, lowest_view=lowest_view), settings.faces)
         begin("texture")
         textured = bake(partial(surface_albedo, scene, cell=grid.spacing), mesh, settings.texture)
-    begin("mesh")
+    begin("files")
     paths = write_files(textured, directory, exporters, title, stem)
     agreement = compare(textured, cameras, opacity, albedo)
     seconds = time.perf_counter() - started
