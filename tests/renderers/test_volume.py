@@ -1,6 +1,7 @@
 """The volume renderer against scenes whose pictures are known: balls, slabs, boxes, nothing; and its promises about state."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -56,6 +57,29 @@ def test_slab_seen_straight_and_aslant():
     output = renderer(slab(sigma, half), cameras)
     cosine = cameras.rays().direction[..., 0].abs()
     assert torch.allclose(output.opacity, 1 - torch.exp(-sigma * 2 * half / cosine), atol=sigma * DIAGONAL / 1000)
+
+
+class Sheets(Shape):
+    """A slab |x| <= half of thin sheets: what a ray meets goes with |cos| of its angle to x, and `length` must be the step's."""
+
+    def __init__(self, sigma: float, half: float, step: float) -> None:
+        super().__init__(sigma, lambda x: x[..., 0].abs() <= half)
+        self.step = step
+
+    def segment(self, points, directions, length, normals=False):
+        torch.testing.assert_close(length, torch.full_like(points[:, 0], self.step))
+        torch.testing.assert_close(directions.norm(dim=-1), torch.ones_like(length))
+        found = self.sample(points, normals)
+        return replace(found, density=found.density * directions[:, 0].abs())
+
+
+def test_a_field_is_asked_along_its_rays():
+    """The slab of sheets is as thick aslant as it is straight: 2 sigma half."""
+    sigma, half = 3.0, 0.3
+    cameras = looking((3.0, 0.0, 0.0), (3.0, 0.5, 0.4), size=1)
+    output = volume(samples=1000)(Sheets(sigma, half, DIAGONAL / 1000), cameras)
+    expected = torch.full_like(output.opacity, 1 - math.exp(-2 * sigma * half))
+    assert torch.allclose(output.opacity, expected, atol=sigma * DIAGONAL / 1000)
 
 
 def test_expected_distance_in_a_homogeneous_slab():

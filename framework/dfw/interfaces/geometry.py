@@ -105,6 +105,16 @@ class DensityField(Geometry):
         Gradients reach the parameters through all outputs, also through the normals.
         """
 
+    def segment(self, points: Tensor, directions: Tensor, length: Tensor, normals: bool = False) -> FieldSample:
+        """Returns the field as rays meet it: `density` is the mean over a segment of each ray, 1/unit, >= 0.
+
+        points (..., 3): middles of the segments, world units. directions (..., 3): unit, along the rays, away from the camera.
+        length (...): of the segments, world units. A segment's opacity is 1 - exp(-density * length). All else is as `sample`
+        says at `points`, and no ray meets matter where `density` is 0. By default the density is that in the middle. A field
+        whose density depends on the ray's direction, or that knows its integral, overrides this.
+        """
+        return self.sample(points, normals)
+
 
 class Surface(Geometry):
     """A geometry that is a triangle mesh with a material at each point of it: feature `surface`."""

@@ -149,7 +149,50 @@ class FieldChecks(AnyGeometry):
         reached = any(p.grad is not None and bool(p.grad.any()) for p in field.parameters())
         require(reached, promise, "no parameter gets a gradient from them", remedy)
 
+    def test_rays_meet_what_is_there(self) -> None:
+        """`segment` has the shapes, colours and normals of `sample`; no ray meets matter where `density` is 0."""
+        field = self._field()
+        inside = self._inside(field, 24).view(2, 3, 4, 3)
+        for points in (inside, 2 * inside):
+            directions = self._directions(points)
+            length = torch.full_like(points[..., 0], 0.01 * field.radius)
+            found, known = field.segment(points, directions, length, normals=True), field.sample(points, normals=True)
+            promise, remedy = (
+                "segment() shows what sample() shows, except for the density",
+                "Ask sample() for all but the density",
+            )
+            require(found.density.shape == known.density.shape, promise, f"the density is {tuple(found.density.shape)}", remedy)
+            require(found.normal is not None and known.normal is not None, promise, "it gave no normals", remedy)
+            assert found.normal is not None
+            assert known.normal is not None
+            same = {"albedo": known.albedo, "normal": known.normal}
+            require_same(same, {"albedo": found.albedo, "normal": found.normal}, self.tolerance, promise, remedy)
+            require_finite({"density": found.density}, "a ray meets finite densities", "Look for a difference of infinities")
+            lowest, empty = float(found.density.min()), found.density[field.density(points) == 0]
+            remedy = "Give 0 wherever density() is 0, outside the cube too"
+            require(lowest >= 0, "a ray meets densities of 0 or more", f"the lowest is {lowest:.4g}", "Clamp it at 0")
+            require(not bool(empty.any()), "a ray meets no matter where there is none", "it does", remedy)
+
+    def test_segments_add_up(self) -> None:
+        """Two short segments of a ray, one after the other, are as thick together as the one that they are parts of."""
+        wide = torch.float64 if torch.float64 in self.dtypes else torch.float32
+        field = self._field().to(wide)
+        points = self._inside(field, self.points, dtype=wide)
+        directions = self._directions(points)
+        whole = torch.full_like(points[..., 0], (1e-4 if wide == torch.float64 else 1e-2) * field.radius)
+        with torch.no_grad():
+            ends = [field.segment(points + sign * whole[:, None] / 4 * directions, directions, whole / 2) for sign in (-1, 1)]
+            found, parts = field.segment(points, directions, whole).density, (ends[0].density + ends[1].density) / 2
+        off = float((found - parts).abs().sum() / found.abs().sum().clamp(min=1e-30))
+        seen = f"cutting short segments in two changes their optical thickness by {100 * off:.0f} %"
+        remedy = "Divide the optical thickness by the segment's length, world units"
+        require(off <= 0.05, "segment() gives the mean density over each segment", seen, remedy)
+
     # -- helpers -------------------------------------------------------------------------------------------------------
+
+    def _directions(self, points: Tensor) -> Tensor:
+        """A unit direction for each of `points`."""
+        return F.normalize(self.draw(*points.shape, seed=5, dtype=points.dtype) - 0.5, dim=-1)
 
     def _field(self) -> DensityField:
         made = self.fresh()

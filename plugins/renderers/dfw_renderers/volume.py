@@ -53,9 +53,10 @@ class _Rays:
     def __len__(self) -> int:
         return int(self.origin.shape[0])
 
-    def at(self, samples: Samples) -> Tensor:
-        """Points (N, 3), world units."""
-        return self.origin[samples.ray] + samples.distance[:, None] * self.direction[samples.ray]
+    def at(self, samples: Samples) -> tuple[Tensor, Tensor]:
+        """Points (N, 3), world units, and the directions (N, 3) of their rays."""
+        direction = self.direction[samples.ray]
+        return self.origin[samples.ray] + samples.distance[:, None] * direction, direction
 
 
 @dataclass(frozen=True)
@@ -222,8 +223,8 @@ class Volume(Renderer):
         The total is of colour, opacity, distance, normals and extras, in this order.
         """
         part, count = samples.part(block.start, block.stop), block.last - block.first
-        points = rays.at(part)
-        found = field.sample(points, normals=style.normals)
+        points, directions = rays.at(part)
+        found = field.segment(points, directions, part.length, style.normals)
         local = replace(part, ray=part.ray - block.first)
         if uses_nerfacc(self.config.backend, rays.origin.device):
             weight = nerfacc_cuda.weights(found.density, local, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -134,6 +135,28 @@ class TwoFields(Twin):
         return FieldSample(found.density * 1.1, found.albedo, found.normal)
 
 
+class ThicknessForDensity(Twin):
+    """The optical thickness of a segment, which grows with its length."""
+
+    def segment(self, points: Tensor, directions: Tensor, length: Tensor, normals: bool = False) -> FieldSample:
+        found = super().segment(points, directions, length, normals)
+        return replace(found, density=found.density * length)
+
+
+class ShinesAlongRays(Twin):
+    def segment(self, points: Tensor, directions: Tensor, length: Tensor, normals: bool = False) -> FieldSample:
+        found = super().segment(points, directions, length, normals)
+        return replace(found, albedo=found.albedo * directions.abs())
+
+
+class FogForRays(Twin):
+    """A little matter everywhere, which `density` does not know."""
+
+    def segment(self, points: Tensor, directions: Tensor, length: Tensor, normals: bool = False) -> FieldSample:
+        found = super().segment(points, directions, length, normals)
+        return replace(found, density=found.density + 0.01)
+
+
 class LosesAParameter(Twin):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"geometry": [self.size, self.raw_colour]}
@@ -157,7 +180,7 @@ class DrawsOnTheCpu(Twin):
 
 MUTANTS: dict[type[Twin], set[str]] = {
     DrawsOnTheCpu: {"test_other_device"},
-    NegativeDensity: {"test_density_is_not_negative"},
+    NegativeDensity: {"test_density_is_not_negative", "test_rays_meet_what_is_there"},
     FlippedNormals: {"test_normals_match_density"},
     SwappedAxes: {"test_normals_match_density"},
     LongNormals: {"test_normals_are_unit"},
@@ -170,6 +193,9 @@ MUTANTS: dict[type[Twin], set[str]] = {
     SpikeAtTheCentre: {"test_finite"},
     Flattens: {"test_shapes", "test_normals_are_unit", "test_normals_match_density"},
     TwoFields: {"test_sample_agrees_with_density"},
+    ThicknessForDensity: {"test_segments_add_up"},
+    ShinesAlongRays: {"test_rays_meet_what_is_there"},
+    FogForRays: {"test_rays_meet_what_is_there"},
     LosesAParameter: {"test_parameter_groups_hold_each_parameter_once"},
     WrongSlope: {"test_gradients_match_differences"},
 }
