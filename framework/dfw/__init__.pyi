@@ -39,6 +39,8 @@ from .export.axes import from_gltf as from_gltf
 from .export.axes import to_gltf as to_gltf
 from .export.load import LoadedMesh as LoadedMesh
 from .export.load import load_mesh as load_mesh
+from .export.shape import Shape as Shape
+from .export.shape import shape_of as shape_of
 from .interfaces.background import Background as Background
 from .interfaces.cameras import Cameras as Cameras
 from .interfaces.component import ComponentConfig as ComponentConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,10 +35,21 @@ def largest_density(grid: DensityGrid, cameras: CameraBatch, stride: int = 1) ->
     It reads the grid trilinearly, about one sample per cell. Rays that miss the cube have 0. A ray meets the surface of level L
     exactly if its largest density is above L, so one march serves all levels.
     """
+    return torch.stack([density.amax(dim=-1) for density, _ in _marched(grid, cameras, stride)])
+
+
+@torch.no_grad()
+def opacity_through(grid: DensityGrid, cameras: CameraBatch) -> Tensor:
+    """Returns the opacity 1 - exp(-integral of the density) of each pixel's ray (B, H, W), from about one sample per cell."""
+    return torch.stack([-torch.expm1(-density.sum(dim=-1) * step) for density, step in _marched(grid, cameras, 1)])
+
+
+def _marched(grid: DensityGrid, cameras: CameraBatch, stride: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each camera the density (h, w, S) at S even steps through the cube, 0 for rays that miss it, and the steps (h, w)."""
     device = grid.values.device
     volume = grid.values.permute(2, 1, 0)[None, None]  # grid_sample reads (z, y, x)
     fractions = torch.linspace(0, 1, 2 * grid.cells, device=device)
-    views = []
+    rows = len(range(0, cameras.height, stride))
     for index in range(len(cameras)):
         rays = cameras.select(slice(index, index + 1)).rays()
         origin, direction = (
@@ -46,9 +58,9 @@ def largest_density(grid: DensityGrid, cameras: CameraBatch, stride: int = 1) ->
         near, far = _cube_interval(origin, direction, grid.radius)
         distance = near[:, None] + (far - near)[:, None] * fractions
         points = (origin[:, None] + distance[..., None] * direction[:, None]) / grid.radius
-        density = F.grid_sample(volume, points[None, None], align_corners=True, padding_mode="zeros")[0, 0, 0].amax(dim=-1)
-        views.append(torch.where(far > near, density, 0).view(len(range(0, cameras.height, stride)), -1))
-    return torch.stack(views)
+        density = F.grid_sample(volume, points[None, None], align_corners=True, padding_mode="zeros")[0, 0, 0]
+        density = torch.where((far > near)[:, None], density, 0)
+        yield density.view(rows, -1, len(fractions)), ((far - near) / len(fractions)).view(rows, -1)
 
 
 def _cube_interval(origin: Tensor, direction: Tensor, radius: float) -> tuple[Tensor, Tensor]:
