@@ -15,6 +15,7 @@ from hostile_site import dfw, one_error
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.errors import ConfigError
+from dfw.plugins.discovery import useless_blocks
 from dfw.plugins.registry import Registry
 from dfw.plugins.requirements import check_requirements
 
@@ -113,6 +114,13 @@ def test_a_block_of_nothing_is_told_once_with_the_nearest_name(
         assert (code, err) == (0, f"{WARNED}did you mean 'acme-loss'?\n")
     monkeypatch.setenv("DFW_BLOCK_PLUGINS", "acme-loss")
     assert dfw(*arguments, capsys=capsys)[2] == ""
+
+
+def test_a_sentence_about_a_block_is_printable(monkeypatch: pytest.MonkeyPatch):
+    """Not only on dfw's own terminal: pytest-xdist, for one, cannot send a log line that is not UTF-8."""
+    monkeypatch.setenv("DFW_BLOCK_PLUGINS", "\x1b[2J\udcff")
+    (sentence,) = useless_blocks()
+    assert sentence.isprintable(), ascii(sentence)
 
 
 def test_a_block_that_is_like_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -18,6 +18,7 @@ from importlib.metadata import Distribution, EntryPoint, distribution, distribut
 from dfw.config.kinds import KINDS
 from dfw.errors import PluginError
 from dfw.plugins.fence import plugin_code, waiting
+from dfw.text import printable
 
 BUILT_IN = "dreamfw"
 """The distribution the built-in components belong to; it cannot be blocked."""
@@ -140,7 +141,7 @@ def useless_blocks() -> list[str]:
     for name in sorted(names - known):
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "dfw plugins list shows all"
-        sentences.append(f"--block or DFW_BLOCK_PLUGINS: no distribution '{name}' with plugins is installed; {hint}")
+        sentences.append(f"--block or DFW_BLOCK_PLUGINS: no distribution '{printable(name)}' with plugins is installed; {hint}")
     return sentences
 
 
