@@ -17,6 +17,7 @@ from dfw.cli.main import main
 from dfw.config.load import to_yaml
 from dfw.runs.checkpoint_folder import list_checkpoints, run_of
 from dfw.runs.directory import RunDirectory
+from dfw.runs.runner import run as run_it
 
 FILES = (
     "config.yaml",
@@ -141,3 +142,19 @@ def test_a_script_that_opens_a_run_hears_what_is_missing(stopped, tmp_path: Path
     caplog.clear()
     assert not opened.metrics or not opened.manifest
     assert name in caplog.text
+
+
+def test_a_file_of_another_run_is_noticed(stopped: tuple[Path, object], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each has a good checksum; it is the wrong run's."""
+    run = shutil.copytree(stopped[0], tmp_path / "run")
+    tree = config(PIXELS, tmp_path, seed=5, trainer={"steps": 1})
+    other = run_it(tree, listeners=[]).directory
+    files = RunDirectory(run)
+    assert files.read_json("manifest.json")["seed"] == 0
+    for name in ("manifest.json", "status.json", "metrics.jsonl"):
+        shutil.copy(other / name, run / name)
+    assert files.read_json("manifest.json") == files.read_json("status.json") == {}
+    assert files.read_metrics() == []
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("it is a file of another run" in one for one in said) == 2
+    assert any("1 row is of another run" in one for one in said)

@@ -104,7 +104,7 @@ class RunDirectory:
 
     @property
     def identity(self) -> str:
-        """What tells this run's checkpoints from those of others: the digest of config.yaml. Empty if that is damaged."""
+        """What tells this run from others: the digest of config.yaml, which its files carry. Empty if that is damaged."""
         return _seal(self.path / "config.yaml")
 
     @property
@@ -160,7 +160,7 @@ class RunDirectory:
             with self._writing(path):
                 kept = path.rename(unused(path.with_name(f"{path.stem}-damaged{path.suffix}")))
             log.warning("%s: it was damaged, and is kept as %s", path, kept.name)
-        self._write(name, sealed_json(finite(value)))
+        self._write(name, sealed_json(finite(value), self.identity))
 
     def update_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Adds or replaces the keys of `value` in `name`."""
@@ -176,11 +176,11 @@ class RunDirectory:
     def read_metrics(self) -> list[dict[str, Any]]:
         """Returns all whole rows of metrics.jsonl. Warns of others, and of rows that are missing before the newest checkpoint."""
         newest = list_checkpoints(self.checkpoints)[-1:]
-        return read_metrics(self.metrics, number_of(newest[0].name) if newest else 0)
+        return read_metrics(self.metrics, number_of(newest[0].name) if newest else 0, self.identity)
 
     def truncate_metrics(self, step: int) -> None:
         """Drops the rows from `step` on, because a resumed run writes them again. Warns of steps that are missing before."""
-        cut_metrics(self.metrics, step)
+        cut_metrics(self.metrics, step, self.identity)
 
     def previews(self) -> list[tuple[int, Path]]:
         """Returns (step, path) of the preview images, in the order of the steps."""
@@ -190,7 +190,7 @@ class RunDirectory:
     def _read(self, name: str) -> tuple[dict[str, Any], str]:
         """Returns what `name` holds, and what is wrong with it, or nothing."""
         try:
-            return unsealed_json((self.path / name).read_bytes()), ""
+            return unsealed_json((self.path / name).read_bytes(), self.identity), ""
         except FileNotFoundError:
             if (self.path / name).is_symlink():
                 return {}, "a link to what is not there"

@@ -154,7 +154,7 @@ class Drive:
             )
 
         self.life.times.begin("steps")
-        with MetricsFile(self.directory.metrics, self.directory.again) as metrics:
+        with MetricsFile(self.directory.metrics, self.directory.again, self.directory.identity) as metrics:
             done = trainer.train(due, on_step)
             if trainer.step != begun or not self.resumed:
                 self._save(metrics)

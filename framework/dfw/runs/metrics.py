@@ -10,31 +10,31 @@ from typing import Any
 
 from dfw.atomic import unused, write_text, write_whole, writing
 from dfw.errors import CheckpointError
-from dfw.runs.seal import sealed_line, unsealed_line
+from dfw.runs.seal import OTHER, sealed_line, unsealed_line
 
 log = logging.getLogger("dfw.runs")
 
 _BEGIN = b'{"step": '
 
 
-def read_metrics(path: Path, step: int = 0) -> list[dict[str, Any]]:
-    """Returns all rows that are whole. Warns of others, and of missing ones before `step`.
+def read_metrics(path: Path, step: int = 0, run: str = "") -> list[dict[str, Any]]:
+    """Returns all rows that are whole and of `run`, where that is given. Warns of others, and of missing ones before `step`.
 
     An unfinished last line is what a kill leaves, and not worth a warning.
     """
-    rows, damaged = _read(path)
+    rows, damaged = _read(path, run)
     if damaged:
         log.warning("%s: %s; the report and the curves go without", path, damaged)
     _warn_of_gaps(path, rows, step)
     return rows
 
 
-def cut_metrics(path: Path, step: int) -> None:
+def cut_metrics(path: Path, step: int, run: str = "") -> None:
     """Drops the rows from `step` on, because a resumed run writes them again. Warns of steps that are missing before.
 
     A damaged file is kept as metrics-damaged.jsonl. Raises CheckpointError if nothing can be written.
     """
-    rows, damaged = _read(path)
+    rows, damaged = _read(path, run)
     with writing(path, CheckpointError, otherwise="see that the folder is there and yours"):
         if damaged:
             kept = unused(path.with_name("metrics-damaged.jsonl"))
@@ -44,7 +44,7 @@ def cut_metrics(path: Path, step: int) -> None:
                 write_whole(kept, path.read_bytes())
             log.warning("%s: %s; the file as it was is kept as %s", path, damaged, kept.name)
         rows = [row for row in rows if row["step"] < step]
-        write_text(path, "".join(sealed_line(row) for row in rows))
+        write_text(path, "".join(sealed_line(row, run) for row in rows))
     _warn_of_gaps(path, rows, step)
 
 
@@ -57,9 +57,9 @@ def _warn_of_gaps(path: Path, rows: Sequence[Mapping[str, Any]], step: int) -> N
 class MetricsFile:
     """While open, rows are added to metrics.jsonl."""
 
-    def __init__(self, path: Path, again: str) -> None:
-        """`again`: what to do once there is room on a full device."""
-        self._path = path
+    def __init__(self, path: Path, again: str, run: str = "") -> None:
+        """`again`: what to do once there is room on a full device. `run`: the identity of the run."""
+        self._path, self._run = path, run
         self._writing = (path, CheckpointError, again, "see that the folder is there and yours")
 
     def __enter__(self) -> MetricsFile:
@@ -73,7 +73,7 @@ class MetricsFile:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Writes a row whole. Raises CheckpointError if it cannot be written."""
-        data = memoryview(sealed_line(row).encode())
+        data = memoryview(sealed_line(row, self._run).encode())
         with writing(*self._writing):
             while data:
                 data = data[self._file.write(data) :]
@@ -86,7 +86,7 @@ class MetricsFile:
             raise CheckpointError(f"{self._path}: it was removed while the run wrote to it; start the run again")
 
 
-def _read(path: Path) -> tuple[list[dict[str, Any]], str]:
+def _read(path: Path, run: str) -> tuple[list[dict[str, Any]], str]:
     """Returns the rows, and what is wrong with the file, or nothing."""
     try:
         data = path.read_bytes()
@@ -96,12 +96,15 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], str]:
         return [], f"cannot be read ({error.strerror})"
     *lines, last = data.split(b"\n")
     rows: list[dict[str, Any]] = []
+    others = 0
     for line in lines:
         try:
-            rows.append(unsealed_line(line))
-        except ValueError:
-            continue
+            rows.append(unsealed_line(line, run))
+        except ValueError as error:
+            others += str(error) == OTHER
     wrong = len(lines) - len(rows) + (last[: len(_BEGIN)] != _BEGIN[: len(last)])
+    if others:
+        return rows, f"{others} {'row is' if others == 1 else 'rows are'} of another run"
     return rows, f"{wrong} {'row' if wrong == 1 else 'rows'} cannot be read" if wrong else ""
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 _KEY = "digest"
+_RUN = "run"
+OTHER = "it is a file of another run"
 _MARK = "# sha256:"
 
 
@@ -25,20 +27,23 @@ def digest_of(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def sealed_json(value: Mapping[str, Any]) -> bytes:
-    """Writes a mapping as JSON that ends with the digest of its content."""
+def sealed_json(value: Mapping[str, Any], run: str = "") -> bytes:
+    """Writes a mapping as JSON that ends with the run it belongs to, where that is given, and the digest of its content."""
     plain = json.loads(json.dumps(value))  # as a reader gets it: tuples are lists, and keys are text
+    plain |= {_RUN: run} if run else {}
     return (json.dumps(plain | {_KEY: _content(plain)}, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def unsealed_json(data: bytes) -> dict[str, Any]:
-    """Reads what `sealed_json` wrote, without the digest. Raises ValueError if the content is another."""
+def unsealed_json(data: bytes, run: str = "") -> dict[str, Any]:
+    """Reads what `sealed_json` wrote, without the digest. Raises ValueError if the content is another, or of another `run`."""
     try:
         value = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise ValueError("it is not JSON") from error
     if not isinstance(value, dict) or value.pop(_KEY, None) != _content(value):
         raise ValueError("its checksum differs")
+    if run and value.pop(_RUN, run) != run:
+        raise ValueError(OTHER)
     return value
 
 
@@ -58,20 +63,30 @@ def seal_of(data: bytes) -> str:
     return f"sha256:{wanted}" if mark and found == f"{wanted}\n".encode() else ""
 
 
-def sealed_line(row: Mapping[str, Any]) -> str:
-    """Writes a mapping as one line of JSON that ends with its CRC-32. Numbers that are not finite become null."""
-    text = json.dumps(finite(row), allow_nan=False)
+def sealed_line(row: Mapping[str, Any], run: str = "") -> str:
+    """Writes a mapping as one line of JSON that ends with a short name of its run and its CRC-32.
+
+    Numbers that are not finite become null.
+    """
+    text = json.dumps(finite(row) | ({_RUN: _short(run)} if run else {}), allow_nan=False)
     return f'{text[:-1]}, "crc32": "{zlib.crc32(text.encode()):08x}"}}\n'
 
 
-def unsealed_line(line: bytes) -> dict[str, Any]:
-    """Reads what `sealed_line` wrote; null becomes NaN. Raises ValueError if the line is another now."""
+def unsealed_line(line: bytes, run: str = "") -> dict[str, Any]:
+    """Reads what `sealed_line` wrote; null becomes NaN. Raises ValueError if the line is another now, or of another `run`."""
     above, _, found = line.rpartition(b', "crc32": "')
     text = above + b"}"
     if found != f'{zlib.crc32(text):08x}"}}'.encode():
         raise ValueError("its checksum differs")
     row: dict[str, Any] = _with_nan(json.loads(text))
+    if row.pop(_RUN, _short(run)) != _short(run) and run:
+        raise ValueError(OTHER)
     return row
+
+
+def _short(run: str) -> str:
+    """Returns 32 of the digest's bits: enough to tell runs that lie side by side apart."""
+    return run.rpartition(":")[2][:8]
 
 
 def finite(value: Any) -> Any:
