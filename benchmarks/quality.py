@@ -5,13 +5,15 @@
 
 It prints, per prompt and in the mean: volume IoU of the exported mesh with the true shape for each seed, without any alignment;
 mean absolute colour error where both are opaque; R-precision, the share of 8 renders whose own prompt the judge ranks first of
-all 24; and the share of two-faced results. The judge is `benchmarks/judge`.
+all 24; and the share of two-faced results. The judge is `benchmarks/judge`. A second table holds the exported GLB against
+the true object in pictures and normals (`asset.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -25,6 +27,7 @@ from statistics import fmean
 import numpy as np
 import torch
 import trimesh
+from asset import Figures, measure_asset
 from torch import Tensor
 from winding import inside
 
@@ -72,6 +75,8 @@ class Score:
     """Processor time of the run, on all cores."""
     directory: str
     """The run directory."""
+    asset: Figures
+    """Of the exported GLB."""
 
 
 def prompts() -> list[tuple[str, bool]]:
@@ -168,6 +173,7 @@ def measure(
         seconds,
         processor_seconds,
         str(result.directory),
+        measure_asset(result.artifacts["glb"], truth),
     )
     return score, images
 
@@ -221,6 +227,36 @@ def table(scores: list[Score], precision: dict[tuple[str, int], float]) -> str:
     return "\n".join(lines)
 
 
+def asset_table(scores: list[Score]) -> str:
+    """Returns the figures of the exported GLBs as a Markdown table, and their means; what an object does not have is left out."""
+    names = {
+        "PSNR, dB": "psnr",
+        "SSIM": "ssim",
+        "normals, degrees": "normals",
+        "edges found": "edges",
+        "false edges": "false_edges",
+    }
+    lines = [f"| prompt | seed | {' | '.join(names)} | closed | pieces |", "|---" * (len(names) + 4) + "|"]
+    shapes = {"psnr": ".1f", "ssim": ".3f", "normals": ".1f", "edges": ".2f", "false_edges": ".2f"}
+
+    def row(name: str, seed: str, group: list[Score]) -> str:
+        figures = []
+        for field in names.values():
+            values = [value for value in (getattr(one.asset, field) for one in group) if not math.isnan(value)]
+            figures.append(format(fmean(values), shapes[field]) if values else "")
+        closed, pieces = fmean(one.asset.watertight for one in group), fmean(one.asset.pieces for one in group)
+        return f"| {name} | {seed} | {' | '.join(figures)} | {closed:.0%} | {pieces:.3g} |"
+
+    lines += [row(one.prompt, str(one.seed), [one]) for one in scores]
+    return "\n".join([*lines, row(f"**all** ({len(scores)})", "", scores)])
+
+
+def read(path: Path) -> Score:
+    """Reads one run's figures."""
+    fields = json.loads(path.read_text())
+    return Score(**fields | {"asset": Figures(**fields["asset"])})
+
+
 def record(out: Path, prompt: str, seed: int) -> Path:
     """Returns the file of one run's figures. Its renders lie next to it, as .pt."""
     return out / f"{prompt.replace(' ', '-')}-{seed}.json"
@@ -263,10 +299,12 @@ def main() -> None:
     scores, precision = [], {}
     for prompt, _, seed in wanted:
         path = record(args.out, prompt, seed)
-        scores.append(Score(**json.loads(path.read_text())))
+        scores.append(read(path))
         images = torch.load(path.with_suffix(".pt"), weights_only=True)
         precision[prompt, seed] = retrieval(judge, {prompt: images}, texts)[prompt]
     print(table(scores, precision))
+    print()
+    print(asset_table(scores))
 
 
 if __name__ == "__main__":

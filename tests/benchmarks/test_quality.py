@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from quality import Score, record, table  # noqa: E402
+from asset import Figures  # noqa: E402
+from quality import Score, asset_table, record, table  # noqa: E402
+
+FIGURES = Figures(20.0, 0.8, 10.0, math.nan, 0.25, True, 1)
 
 
 def score(prompt: str, seed: int, held_out: bool, iou: float, colour: float = 0.1, two_faced: bool = False) -> Score:
-    return Score(prompt, seed, held_out, iou, colour, two_faced, 40.0 + seed, 80.0, "")
+    return Score(prompt, seed, held_out, iou, colour, two_faced, 40.0 + seed, 80.0, "", FIGURES)
 
 
 def test_a_row_has_the_iou_of_each_seed_and_the_mean_of_the_rest() -> None:
@@ -33,3 +38,10 @@ def test_one_seed_has_no_means_of_its_own() -> None:
 
 def test_each_seed_has_its_own_record() -> None:
     assert record(Path("out"), "a red mug", 3) == Path("out/a-red-mug-3.json")
+
+
+def test_the_means_of_assets_leave_out_what_an_object_does_not_have() -> None:
+    other = replace(score("b", 1, False, 0.5), asset=Figures(22.0, 0.9, 20.0, 0.5, 0.75, False, 3))
+    rows = asset_table([score("a", 0, False, 0.5), other]).splitlines()
+    assert rows[2] == "| a | 0 | 20.0 | 0.800 | 10.0 |  | 0.25 | 100% | 1 |"
+    assert rows[-1] == "| **all** (2) |  | 21.0 | 0.850 | 15.0 | 0.50 | 0.50 | 50% | 2 |"
