@@ -103,7 +103,7 @@ def test_a_file_is_read_as_any_reader_would(tmp_path: Path) -> None:
     other.apply_translation([0, 0, 0.6])
     both = trimesh.util.concatenate([one, other])
     both.export(tmp_path / "two.glb")
-    truth = SdfScene(SdfScene.Config(shape="a red sphere"))
+    truth = SdfScene(SdfScene.Config(shape="a red ball"))
     found = measure_asset(tmp_path / "two.glb", truth)
     assert (found.watertight, found.pieces) == (True, 2)
     one.update_faces(np.arange(len(one.faces)) > 0)
@@ -112,5 +112,5 @@ def test_a_file_is_read_as_any_reader_would(tmp_path: Path) -> None:
 
 
 def test_what_is_seen_by_nobody_has_no_angle() -> None:
-    nothing = Seen(torch.zeros(1, 8, 8, dtype=torch.bool), torch.zeros(1, 8, 8, 3), torch.ones(1, 8, 8, 3))
+    nothing = Seen(torch.zeros(1, 16, 16, dtype=torch.bool), torch.zeros(1, 16, 16, 3), torch.ones(1, 16, 16, 3))
     assert np.isnan(compare(nothing, nothing)[2:]).all()
