@@ -259,6 +259,21 @@ def test_a_run_is_made_resumed_and_never_overwritten(capsys: pytest.CaptureFixtu
     assert run_dfw("config", "diff", str(first), str(second), capsys=capsys)[:2] == (0, "")
 
 
+def test_ctrl_c_while_a_resume_loads_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "resolved.yaml").write_text("name: x\n")
+
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dfw.runs.runner.RunDirectory.open", pressed)
+    code, _, err = run_dfw("run", "--resume", str(run), capsys=capsys)
+    assert (code, err.splitlines()[-1]) == (130, f"interrupted; to continue: dfw run --resume {run}")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_checkpoints_and_exits_130_and_the_run_can_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     command = [sys.executable, "-m", "dfw", "run", "tiny.yaml", "trainer.steps=100000", "trainer.checkpoint_every=100000"]

@@ -103,7 +103,7 @@ def _run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt) as error:
         pressed = error.__context__ or error  # click makes an Abort of what a signal raised
         notes = getattr(pressed, "__notes__", [])
-        run = getattr(pressed, "folder", None)  # of dfw.runs.signals.Interrupted
+        run = getattr(pressed, "folder", None)  # of dfw.runs.signals.Interrupted, and of dfw.cli.run
         say(" ".join(["interrupted", *notes[:1]]) + (f"; to continue: dfw run --resume {run}" if run else ""), err=True)
         return 128 + getattr(pressed, "number", 2)
     except click.ClickException as error:

@@ -84,13 +84,18 @@ def _resume(
     from dfw.runs.directory import STAGES, RunDirectory
 
     RunDirectory.find(directory)
-    heard = [ConsoleListener().saying(LOADING)]
-    from dfw.runs import runner, stages
+    try:
+        heard = [ConsoleListener().saying(LOADING)]
+        from dfw.runs import runner, stages
 
-    call = Call(command, began)
-    if (directory / STAGES).is_file():
-        return _code(stages.resume_stages(directory, overrides, heard, call))
-    return _code(runner.resume(directory, overrides, heard, call=call))
+        call = Call(command, began)
+        if (directory / STAGES).is_file():
+            return _code(stages.resume_stages(directory, overrides, heard, call))
+        return _code(runner.resume(directory, overrides, heard, call=call))
+    except KeyboardInterrupt as pressed:
+        if type(pressed) is KeyboardInterrupt:  # it came before the run handled signals, so nobody has said how to go on
+            vars(pressed)["folder"] = directory
+        raise
 
 
 def _code(result: RunResult) -> int:
