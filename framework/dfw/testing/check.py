@@ -195,7 +195,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 def _partners(registry: Registry, entry: Entry, requires: frozenset[str], run: Composition | None) -> dict[str, Any]:
     """Methods that give the kit a partner with the features it has none of: a run's own, or one that is installed."""
-    if entry.kind == "renderer" and "density-field" not in requires:
+    if entry.kind == "renderer" and not requires & {"density-field", "surface"}:
         build = _geometry_with(registry, entry, requires) if run is None else run.geometry
 
         def geometry(self: Any) -> Geometry:

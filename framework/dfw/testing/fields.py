@@ -104,16 +104,18 @@ def soft_ball(centre: Sequence[float]) -> Blobs:
 
 
 class Octahedron(Surface):
-    """Six trainable corners, 0.6 units from the origin, eight triangles, one trainable colour."""
+    """Six trainable corners, `radius` units from `centre`, eight triangles, one trainable `colour`."""
 
     FACES = ((0, 2, 4), (2, 1, 4), (1, 3, 4), (3, 0, 4), (2, 0, 5), (1, 2, 5), (3, 1, 5), (0, 3, 5))
 
-    def __init__(self) -> None:
+    def __init__(
+        self, radius: float = 0.6, centre: Sequence[float] = (0.0, 0.0, 0.0), colour: Sequence[float] = (0.9, 0.5, 0.2)
+    ) -> None:
         super().__init__()
         self.config = ComponentConfig()
-        axes = torch.eye(3)
-        self.corners = nn.Parameter(0.6 * torch.stack([sign * axes[k] for k in range(3) for sign in (1, -1)]))
-        self.colour = nn.Parameter(torch.tensor([0.9, 0.5, 0.2]))
+        axes = radius * torch.stack([sign * torch.eye(3)[k] for k in range(3) for sign in (1, -1)])
+        self.corners = nn.Parameter(torch.tensor(centre) + axes)
+        self.colour = nn.Parameter(torch.tensor(colour))
         self.faces: Tensor
         self.register_buffer("faces", torch.tensor(self.FACES), persistent=False)
 
@@ -129,6 +131,13 @@ class Octahedron(Surface):
     def material(self, at: SurfacePoints) -> Material:
         """One colour everywhere."""
         return Material(self.colour.to(at.position).expand_as(at.position))
+
+
+def no_triangles(colour: Sequence[float]) -> Octahedron:
+    """An octahedron that has lost its triangles, as a shape does that shrinks to nothing."""
+    made = Octahedron(colour=colour)
+    made.faces = made.faces[:0]
+    return made
 
 
 class Marcher(Renderer):

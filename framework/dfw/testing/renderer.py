@@ -1,4 +1,4 @@
-"""The kit for renderers. It shows scenes whose pictures are known; a renderer of density fields needs nothing but `make`."""
+"""The kit for renderers. It shows scenes whose pictures are known; one of density fields or surfaces needs nothing but `make`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from dfw.testing.renderer_shown import ANGLES
 class RendererTests(AnyRenderer):
     """Checks of a `Renderer`: those of `AnyRenderer`, and pictures that are known before they are rendered.
 
-    A renderer that does not require `density-field` needs `geometry` besides `make`; with `empty`, `opaque` and `speck` its
-    pictures of known scenes are checked, too.
+    A renderer that requires neither `density-field` nor `surface` needs `geometry` besides `make`; with `empty`, `opaque` and
+    `speck` its pictures of known scenes are checked, too.
     """
 
     centroid: ClassVar[float] = 0.25
@@ -60,7 +60,7 @@ class RendererTests(AnyRenderer):
 
     def test_half_transparent_thing_is_composited(self) -> None:
         """Between nothing and opaque: colour = opacity * own colour + (1 - opacity) * background, at every pixel."""
-        self._only_fields()
+        self._only("density-field")
         made, cameras, own = self.fresh(), self._cameras(), (0.9, 0.5, 0.2)
         output: RenderOutput = made(self._on_device(fields.Ball(1.0, colour=own)), cameras)
         behind = made(self._on_device(self.empty(own)), cameras).colour
@@ -71,7 +71,7 @@ class RendererTests(AnyRenderer):
 
     def test_opacity_of_a_ball(self) -> None:
         """A homogeneous ball has opacity 1 - exp(-density * chord): density is per world unit."""
-        self._only_fields()
+        self._only("density-field")
         made, cameras = self.fresh(), self._cameras(dtype=torch.float32)
         rays = cameras.rays()
         nearest = torch.linalg.cross(rays.origin, rays.direction).norm(dim=-1)
@@ -116,7 +116,7 @@ class RendererTests(AnyRenderer):
 
     def test_normals(self) -> None:
         """Normals of a soft ball point away from its middle, in world space, weighted as its colours are."""
-        self._only_fields()
+        self._only("density-field")
         made, middle, cameras = self.fresh(), (0.1, -0.2, 0.15), self._cameras()
         ball = fields.soft_ball(middle).to(self.device)
         opacity, expected = fields.normals_seen(ball, cameras)
@@ -131,6 +131,23 @@ class RendererTests(AnyRenderer):
                 require(error <= self.normal_error, promise, f"they are off by {error:.3g} on average (normal_error)", remedy)
             if output.samples is not None and output.samples.normal is not None:
                 self._require_away(output.samples, cameras, middle, remedy)
+
+    def test_normals_of_a_surface(self) -> None:
+        """Normals of an octahedron look away from its middle, in world space, and have unit length where it is opaque."""
+        self._only("surface")
+        made, cameras = self.fresh(), self._cameras()
+        output: RenderOutput = made(self._on_device(self.opaque((0.9, 0.5, 0.2))), cameras)
+        if output.normal is None:
+            raise Skip("the renderer gives no normals")
+        normal, solid = output.normal.detach(), output.opacity > 0.999
+        away = cameras.position[:, None, None] + output.depth[..., None] * cameras.rays().direction
+        away = F.normalize(away, dim=-1).detach()
+        promise = "normals of a surface are unit vectors, in world space, that look outwards; a triangle's own or smooth ones"
+        remedy = "Take the cross product of two sides, counter-clockwise, normalised, times the opacity"
+        long = float((normal.norm(dim=-1) - 1)[solid].abs().max())
+        require(long <= 0.01, promise, f"in a solid place their length is off by {long:.3g}", remedy)
+        least = float((normal * away).sum(-1)[solid].min())  # 0.577 at the corners for a triangle's own, 1 for smooth ones
+        require(least >= 0.5, promise, f"one has a cosine of {least:.3g} with the direction away from the middle", remedy)
 
     def _require_away(self, samples: RaySamples, cameras: CameraBatch, middle: Sequence[float], remedy: str) -> None:
         """Requires that the normals of samples that are seen point away from `middle`."""

@@ -37,20 +37,20 @@ class ShownToRenderer(
     interface: ClassVar[type[Any]] = Renderer
 
     def geometry(self) -> Geometry:
-        """Any scene with parameters, about 1 unit large: by default two smooth blobs of density."""
-        return self._field(fields.two_blobs(), "geometry")
+        """Any scene with parameters, about 1 unit large: by default two smooth blobs of density, or an octahedron."""
+        return self._shown(fields.two_blobs(), fields.Octahedron(), "geometry")
 
     def empty(self, colour: Sequence[float]) -> Geometry:
         """A scene with nothing to see, whose invisible matter has `colour`."""
-        return self._field(fields.Ball(0.0, colour=colour), "empty")
+        return self._shown(fields.Ball(0.0, colour=colour), fields.no_triangles(colour), "empty")
 
     def opaque(self, colour: Sequence[float]) -> Geometry:
         """An opaque thing of one `colour` in the middle of the scene, at least 0.5 units in radius."""
-        return self._field(fields.Ball(1e4, colour=colour), "opaque")
+        return self._shown(fields.Ball(1e4, colour=colour), fields.Octahedron(colour=colour), "opaque")
 
     def speck(self, centre: Sequence[float], opaque: bool) -> Geometry:
-        """A small thing at `centre`, at most 0.2 units in radius; nearly transparent unless `opaque`."""
-        return self._field(fields.speck(centre, 20.0 if opaque else 0.5), "speck")
+        """A small thing at `centre`, at most 0.2 units in radius; nearly transparent unless `opaque`, where things can be."""
+        return self._shown(fields.speck(centre, 20.0 if opaque else 0.5), fields.Octahedron(0.08, centre), "speck")
 
     def size(self) -> tuple[int, int]:
         """Height and width of a picture; not square. A renderer of `image` geometries has those of the image."""
@@ -83,19 +83,23 @@ class ShownToRenderer(
 
     # -- helpers -------------------------------------------------------------------------------------------------------
 
-    def _requires_field(self) -> bool:
+    def _requires(self) -> frozenset[str]:
         with kept_states():  # a constructor may draw: what counts is what is there after `initialise`
             made = self.make()
-        return "density-field" in type(made).requires(made.config)
+        return type(made).requires(made.config)
 
-    def _only_fields(self) -> None:
-        if not self._requires_field():
-            raise Skip("the renderer does not require density-field")
+    def _only(self, feature: str) -> None:
+        if feature not in self._requires():
+            raise Skip(f"the renderer does not require {feature}")
 
-    def _field(self, field: Geometry, name: str) -> Geometry:
-        if not self._requires_field():
-            raise Skip(f"the renderer does not require density-field; write `{name}` to have this checked")
-        return field
+    def _shown(self, field: Geometry, surface: Geometry, name: str) -> Geometry:
+        """The one of two scenes that the renderer can show."""
+        required = self._requires()
+        if "density-field" in required:
+            return field
+        if "surface" not in required:
+            raise Skip(f"the renderer requires neither density-field nor surface; write `{name}` to have this checked")
+        return surface
 
     def _on_device(self, geometry: Geometry) -> Geometry:
         return geometry.to(self.device).eval()

@@ -6,7 +6,7 @@ Legend: B views, N samples packed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -18,17 +18,15 @@ from dfw import ComponentConfig, Progress, Schedule, value_at
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 
 
-class ShadingConfig(ComponentConfig):
-    """Albedo alone, or the paper's mixture of albedo, lit and textureless views."""
+class LightConfig(ComponentConfig):
+    """The paper's mixture of albedo, lit and textureless views, and the light of those that are lit."""
 
-    mode: Literal["albedo", "lambertian", "normal"] = "albedo"
-    """In training. `albedo`: unchanged (cheapest). `lambertian`: the mixture described below. `normal`: normals as colours."""
     start: Annotated[float, Field(ge=0, le=1)] = 1 / 15
-    """lambertian: all views show albedo before this fraction of the run. The paper has 1,000 of 15,000 steps."""
+    """All views show albedo before this fraction of the run. The paper has 1,000 of 15,000 steps."""
     probability: Schedule = 0.75
-    """lambertian: share of the views that are lit, in [0, 1]. The others show albedo."""
+    """Share of the views that are lit, in [0, 1]. The others show albedo."""
     textureless: Schedule = 0.5
-    """lambertian: share of the lit views with white in place of the albedo, so that the shape must explain the picture."""
+    """Share of the lit views with white in place of the albedo, so that the shape must explain the picture."""
     ambient: Range = (0.1, 0.1)
     """Ambient light, drawn uniformly for each lit view."""
     diffuse: Range = (0.9, 0.9)
@@ -37,13 +35,9 @@ class ShadingConfig(ComponentConfig):
     """Range of the light's distance from the origin, world units: 3 times the paper's 0.8-1.5, which suits cameras at 1-1.5."""
     light_deviation: NonNegativeFloat = 2.5
     """Standard deviation of the light's offset from the camera, world units, before its distance is set; 0: in line with it."""
-    normals: Literal["auto", "always", "never"] = "auto"
-    """When normals are computed. `auto`: if shading uses them. `always`: in every step, for losses that need them. `never`."""
-    eval_shading: Literal["albedo", "lambertian", "normal"] = "albedo"
-    """What previews and turntables show. Their light stands at the camera."""
 
     @model_validator(mode="after")
-    def _check(self) -> ShadingConfig:
+    def _check_ranges(self) -> Self:
         for name in ("ambient", "diffuse", "light_distance"):
             low, high = getattr(self, name)
             if low > high:
@@ -54,6 +48,21 @@ class ShadingConfig(ComponentConfig):
             if not all(0 <= end <= 1 for end in ends):
                 worst = max(ends, key=lambda end: abs(end - 0.5))
                 raise ValueError(f"{name}: {worst:g} is not a probability; write a number in [0, 1]")
+        return self
+
+
+class ShadingConfig(LightConfig):
+    """Albedo alone, or the paper's mixture of albedo, lit and textureless views."""
+
+    mode: Literal["albedo", "lambertian", "normal"] = "albedo"
+    """In training. `albedo`: unchanged (cheapest). `lambertian`: the mixture of lit views. `normal`: normals as colours."""
+    normals: Literal["auto", "always", "never"] = "auto"
+    """When normals are computed. `auto`: if shading uses them. `always`: in every step, for losses that need them. `never`."""
+    eval_shading: Literal["albedo", "lambertian", "normal"] = "albedo"
+    """What previews and turntables show. Their light stands at the camera."""
+
+    @model_validator(mode="after")
+    def _check_normals(self) -> Self:
         if self.normals == "never" and (self.mode != "albedo" or self.eval_shading != "albedo"):
             raise ValueError("normals: never, but shading needs them; write normals: auto, or albedo for mode and eval_shading")
         return self
@@ -94,14 +103,14 @@ def normal_colours(normal: Tensor) -> Tensor:
     return (normal + 1) / 2
 
 
-def draw_light(camera: Tensor, config: ShadingConfig, generator: torch.Generator | None) -> Tensor:
+def draw_light(camera: Tensor, config: LightConfig, generator: torch.Generator | None) -> Tensor:
     """Draws positions (B, 3) near the cameras (B, 3): d normalize(camera + N(0, s^2 I)), d uniform. DreamFusion, app. A.2."""
     noise = torch.randn(camera.shape, generator=generator, device=camera.device).to(camera.dtype)
     distance = _uniform(config.light_distance, camera, generator)
     return distance[:, None] * F.normalize(camera + config.light_deviation * noise, dim=-1, eps=1e-8)
 
 
-def draw_lighting(camera: Tensor, config: ShadingConfig, progress: Progress, generator: torch.Generator | None) -> Lighting:
+def draw_lighting(camera: Tensor, config: LightConfig, progress: Progress, generator: torch.Generator | None) -> Lighting:
     """Draws lights of B training views with cameras at `camera` (B, 3), and which views are lit or textureless."""
     position = draw_light(camera, config, generator)
     chance = torch.rand(2, camera.shape[0], generator=generator, device=camera.device)
@@ -111,7 +120,7 @@ def draw_lighting(camera: Tensor, config: ShadingConfig, progress: Progress, gen
     return Lighting(position, lit * ambient + (1 - lit), lit * diffuse, lit * bare)
 
 
-def camera_lighting(camera: Tensor, config: ShadingConfig) -> Lighting:
+def camera_lighting(camera: Tensor, config: LightConfig) -> Lighting:
     """Returns the light for evaluation: at the camera (B, 3), in the middle of the configured ranges."""
     one = torch.ones_like(camera[:, 0])
     return Lighting(camera, sum(config.ambient) / 2 * one, sum(config.diffuse) / 2 * one, 0 * one)

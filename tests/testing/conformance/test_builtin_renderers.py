@@ -10,6 +10,7 @@ import torch
 from dfw import Geometry
 from dfw.testing import RendererTests
 from dfw_geometry.image import Image
+from dfw_renderers.mesh import Mesh
 from dfw_renderers.plane import Plane
 from dfw_renderers.volume import Volume
 
@@ -33,6 +34,18 @@ class TestVolumeWithLearnedBackground(RendererTests):
     component = Volume
     options: ClassVar[dict[str, Any]] = {
         "occupancy": {"resolution": 16},
+        "shading": {"mode": "lambertian", "start": 0},
+        "background": {"type": "learned", "width": 8, "layers": 1},
+    }
+
+
+class TestMesh(RendererTests):
+    component = Mesh
+
+
+class TestMeshWithLights(RendererTests):
+    component = Mesh
+    options: ClassVar[dict[str, Any]] = {
         "shading": {"mode": "lambertian", "start": 0},
         "background": {"type": "learned", "width": 8, "layers": 1},
     }

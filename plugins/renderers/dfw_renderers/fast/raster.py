@@ -1,0 +1,92 @@
+"""The search for the nearest triangle of each pixel, by Warp kernels on CPU and CUDA.
+
+This replaces `dfw_renderers.rasteriser.nearest_twin`, which is plain torch and tests all triangles at all pixels.
+
+On a CPU torch.get_num_threads() Python threads draw bands of rows, so that no two write the same pixel. On CUDA atomics take the
+least. The least is the same in every order, so that neither threads nor order change a bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfw import load_warp
+
+_LANES = 8  # threads that share the rows of a triangle on a GPU, where a large triangle would hold up a single one
+_PARTS = 4  # bands of rows for each thread, to even out full and empty ones
+
+
+def serves(points: Tensor) -> bool:
+    """Whether there are kernels for the points' device."""
+    return points.device.type in ("cpu", "cuda")
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="raster")
+
+
+@cache
+def _kernels(device: str) -> Any:
+    """The kernels, compiled and loaded on `device` before any thread launches one."""
+    warp = load_warp()
+    from . import raster_kernels
+
+    warp.load_module(raster_kernels, device=device)
+    return raster_kernels
+
+
+def _all(jobs: list[Callable[[], None]], device: torch.device) -> None:
+    """Runs independent launches, on a CPU on torch's number of threads, and raises what they raise."""
+    workers = min(torch.get_num_threads(), len(jobs)) if device.type == "cpu" else 1
+    if workers <= 1:
+        for job in jobs:
+            job()
+        return
+    for future in [_pool(workers).submit(job) for job in jobs]:
+        future.result()
+
+
+def nearest(points: Tensor, faces: Tensor, height: int, width: int, near: float) -> Tensor:
+    """Returns depth and triangle of each pixel as one number (B, H, W) int64, NOTHING where there is none.
+
+    points: (B, V, 3), as `rasteriser` has them. faces: (F, 3) int64. near: the least depth, world units.
+    """
+    device, views = points.device, len(points)
+    found = torch.full((views, height, width), torch.iinfo(torch.int64).max, device=device)
+    if len(faces) == 0:
+        return found
+    import warp as wp
+
+    kernels = _kernels(str(device))
+    stream: Any = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
+    edges = torch.empty(views, len(faces), 3, 3, dtype=torch.float64, device=device)
+    box = torch.empty(views, len(faces), 4, dtype=torch.int32, device=device)
+    point_array = wp.from_torch(points.detach().double().contiguous(), dtype=wp.vec3d, requires_grad=False)
+    face_array = wp.from_torch(faces.int().contiguous(), dtype=wp.int32, requires_grad=False)
+    edge_array = wp.from_torch(edges, dtype=wp.mat33d, requires_grad=False)
+    box_array = wp.from_torch(box, dtype=wp.vec4i, requires_grad=False)
+    found_array = wp.from_torch(found, dtype=wp.int64, requires_grad=False)
+    parts = torch.get_num_threads() * _PARTS if device.type == "cpu" and torch.get_num_threads() > 1 else 1
+
+    def prepare(begin: int, end: int) -> None:
+        given = [point_array, face_array, height, width, near, begin]
+        made = [edge_array, box_array]
+        wp.launch(kernels.prepare, (views, end - begin), given, made, device=str(device), stream=stream, record_tape=False)
+
+    def draw(view: int, begin: int, end: int) -> None:
+        lanes = 1 if device.type == "cpu" else _LANES
+        given = [point_array, face_array, edge_array, box_array, near, view, begin, end, lanes]
+        wp.launch(kernels.draw, (len(faces), lanes), given, [found_array], device=str(device), stream=stream, record_tape=False)
+
+    size = -(-len(faces) // parts)
+    _all([lambda b=b: prepare(b, min(b + size, len(faces))) for b in range(0, len(faces), size)], device)
+    rows = -(-height // -(-parts // views))
+    _all([lambda v=v, r=r: draw(v, r, min(r + rows, height)) for v in range(views) for r in range(0, height, rows)], device)
+    return found
