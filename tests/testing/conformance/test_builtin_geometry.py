@@ -11,6 +11,7 @@ from dfw.testing import GeometryTests
 from dfw_geometry.image import Image
 from dfw_geometry.nerf import NeRF
 from dfw_geometry.sdf_scene import SdfScene
+from dfw_geometry.tets import Tets
 
 SMALL = {"density_network": {"width": 8}, "colour_network": {"width": 8}}
 
@@ -81,3 +82,23 @@ class TestImage(GeometryTests):
 class TestLatents(GeometryTests):
     component = Image
     options: ClassVar[dict[str, Any]] = {"width": 6, "height": 4, "space": "latent", "count": 2}
+
+
+FIELD = {"encoding": {"levels": 2, "log2_size": 8, "base": 4, "finest": 8}, "network": {"width": 8}}
+
+
+class TestTets(OfNeRF):
+    """With noise on distances and places, so that surfaces of all kinds are met."""
+
+    component = Tets
+    options: ClassVar[dict[str, Any]] = {"resolution": 6, "material": FIELD, "radius": 0.8}
+
+
+class TestTetsThatSubdivide(OfNeRF):
+    component = Tets
+    options: ClassVar[dict[str, Any]] = {
+        "resolution": 4,
+        "start_axes": [0.4, 0.3, 0.4],
+        "subdivide": [0.4],
+        "material": {**FIELD, "pbr": True},
+    }
