@@ -29,6 +29,7 @@ from dfw.plugins.requirements import check_requirements
 OFFERED_BY = {
     "density-field": "geometry",
     "surface": "geometry",
+    "signed-grid": "geometry",
     "image": "geometry",
     "colour": "renderer",
     "opacity": "renderer",

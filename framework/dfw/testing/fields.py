@@ -133,6 +133,14 @@ class Octahedron(Surface):
         return Material(self.colour.to(at.position).expand_as(at.position))
 
 
+def uneven_octahedron() -> Octahedron:
+    """An octahedron whose corners are 0.5 to 0.7 units away: where all are alike, gradients of its shape are 0 by symmetry."""
+    made = Octahedron(radius=1)
+    with torch.no_grad():
+        made.corners.mul_(torch.linspace(0.5, 0.7, 6)[:, None])
+    return made
+
+
 def no_triangles(colour: Sequence[float]) -> Octahedron:
     """An octahedron that has lost its triangles, as a shape does that shrinks to nothing."""
     made = Octahedron(colour=colour)

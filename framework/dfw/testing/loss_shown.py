@@ -26,8 +26,8 @@ class ShownToLoss(ShownStep[Loss], GroupChecks[Loss], StateChecks[Loss], DtypeCh
     interface: ClassVar[type[Any]] = Loss
 
     def geometry(self) -> Geometry:
-        """The scene: two smooth blobs of density, or an octahedron for a loss that requires `surface`."""
-        return fields.Octahedron() if "surface" in self._requires() else fields.two_blobs()
+        """The scene: two smooth blobs of density, or an uneven octahedron for a loss that requires `surface`."""
+        return fields.uneven_octahedron() if "surface" in self._requires() else fields.two_blobs()
 
     def prepare(self, made: Loss, generator: torch.Generator) -> None:
         """Binds it to what a run has, as a run does before its first step."""

@@ -240,13 +240,18 @@ class Tets(Surface):
         edges, faces = marching_tetrahedra(tetrahedra, within, (cells + 1) ** 3 + cells**3)
         rows = rows_of(edges, cells)
         free, index = rows >= 0, rows.clamp_min(0)
-        values = torch.where(free, F.embedding(index, self.sdf[:, None])[..., 0], _OUTSIDE * radius)
-        moved = self.rest[index] + self._cell * _REACH * torch.tanh(F.embedding(index, self.offsets))
+        values = torch.where(free, _rows(self.sdf, index), _OUTSIDE * radius)
+        moved = self.rest[index] + self._cell * _REACH * torch.tanh(_rows(self.offsets, index))
         lattice = node_positions(edges, cells, radius).to(moved)
         if self.training:
             self.log("triangles", len(faces))
         corners = crossings(values, torch.where(free[..., None], moved, lattice), _SMALLEST * self._cell)
         return Extracted(Triangles(corners, faces), values)
+
+
+def _rows(values: Tensor, index: Tensor) -> Tensor:
+    """values[index]; the gradients of `index_select` are summed in a fixed order on a CPU, those of indexing are not."""
+    return values.index_select(0, index.flatten()).view(*index.shape, *values.shape[1:])
 
 
 def on_nodes(inside: Tensor, rows: Tensor) -> Tensor:

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dfw import LossInputs
+from dfw import Geometry, LossInputs
 from dfw.testing import LossTests
+from dfw.testing.fields import Octahedron
+from dfw_geometry.tets import Tets
 from dfw_losses.asd import ASD
 from dfw_losses.bridge import Bridge
 from dfw_losses.bsd import BSD
@@ -17,13 +19,16 @@ from dfw_losses.diffusion import Diffusion
 from dfw_losses.entropy import Entropy
 from dfw_losses.hifa import HiFA
 from dfw_losses.ism import ISM
+from dfw_losses.laplacian import Laplacian
 from dfw_losses.nfsd import NFSD
+from dfw_losses.normal_consistency import NormalConsistency
 from dfw_losses.opacity import Opacity
 from dfw_losses.orientation import Orientation
 from dfw_losses.rfds import RFDS
 from dfw_losses.rfds_rev import RFDSRev
 from dfw_losses.score import Score
 from dfw_losses.sctd import SCTD
+from dfw_losses.sdf_sign import SdfSign
 from dfw_losses.sdi import SDI
 from dfw_losses.sds import SDS
 from dfw_losses.sjc import SJC
@@ -186,3 +191,29 @@ class TestESD(TestVSD):
 class TestZVariance(LossTests):
     component = ZVariance
     gradient_of = "sample weight"
+
+
+class TestLaplacian(LossTests):
+    """|L v|^2 / 6 for the corners v, with L = A / 4 - 1: every corner of an octahedron has all others but one for neighbours."""
+
+    component = Laplacian
+    gradient_of = "geometry.corners"
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        geometry = inputs.geometry
+        assert isinstance(geometry, Octahedron)
+        opposite = torch.block_diag(*[torch.ones(2, 2)] * 3).double()  # corners 2k and 2k + 1
+        away = (1 - opposite) / 4 - torch.eye(6)
+        return 2 / 6 * away.T @ away @ geometry.corners.detach()
+
+
+class TestNormalConsistency(LossTests):
+    component = NormalConsistency
+
+
+class TestSdfSign(LossTests):
+    component = SdfSign
+
+    def geometry(self) -> Geometry:
+        material = {"encoding": {"levels": 2, "log2_size": 8, "base": 4, "finest": 8}, "network": {"width": 8}}
+        return Tets(Tets.Config.model_validate({"resolution": 6, "material": material}))
