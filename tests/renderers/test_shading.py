@@ -44,13 +44,14 @@ def test_each_view_has_its_own_light():
         ambient=torch.tensor([1.0, 0.1, 0.1]),
         diffuse=torch.tensor([0.0, 0.9, 0.9]),
         textureless=torch.tensor([0.0, 0.0, 1.0]),
+        lit=torch.tensor([0.0, 1.0, 1.0]),
     )
     colour = shade(albedo, normal, points, torch.tensor([0, 1, 2]), lighting)
     assert torch.allclose(colour, torch.tensor([[0.4, 0.6, 0.8], [0.04, 0.06, 0.08], [1.0, 1.0, 1.0]]))
 
 
 def test_direction_to_the_light_is_from_the_point():
-    lighting = Lighting(torch.tensor([[1.0, 1.0, 2.0]]), torch.zeros(1), torch.ones(1), torch.zeros(1))
+    lighting = Lighting(torch.tensor([[1.0, 1.0, 2.0]]), torch.zeros(1), torch.ones(1), torch.zeros(1), torch.ones(1))
     normal = torch.tensor([[0.0, 0.0, 1.0]])
     view = torch.zeros(1, dtype=torch.long)
     colour = shade(torch.ones(1, 3), normal, torch.tensor([[1.0, 0.0, 1.0]]), view, lighting)
@@ -58,7 +59,7 @@ def test_direction_to_the_light_is_from_the_point():
 
 
 def test_a_point_in_the_light_gives_no_nan():
-    lighting = Lighting(torch.zeros(1, 3), torch.ones(1), torch.ones(1), torch.zeros(1))
+    lighting = Lighting(torch.zeros(1, 3), torch.ones(1), torch.ones(1), torch.zeros(1), torch.ones(1))
     assert (
         shade(torch.ones(1, 3), torch.ones(1, 3), torch.zeros(1, 3), torch.zeros(1, dtype=torch.long), lighting).isfinite().all()
     )
@@ -66,7 +67,7 @@ def test_a_point_in_the_light_gives_no_nan():
 
 def test_gradients_by_finite_differences():
     g = generator()
-    lighting = Lighting(*(torch.rand(s, generator=g, dtype=torch.float64) for s in ((2, 3), 2, 2, 2)))
+    lighting = Lighting(*(torch.rand(s, generator=g, dtype=torch.float64) for s in ((2, 3), 2, 2, 2, 2)))
     albedo, points = (torch.rand(5, 3, generator=g, dtype=torch.float64, requires_grad=True) for _ in range(2))
     normal = torch.nn.functional.normalize(torch.randn(5, 3, generator=g, dtype=torch.float64), dim=-1).requires_grad_()
     view = torch.tensor([0, 0, 1, 1, 1])

@@ -56,17 +56,16 @@ class Silhouettes:
     edge: Tensor
     """(M,) int64."""
     side: Tensor
-    """(M,), 1 or -1: the sign of (a x b) . c for the edge's points a and b and a third corner c."""
+    """(M,) int32, 1 or -1: the sign of (a x b) . c for the edge's points a and b and a third corner c."""
 
 
-def silhouettes(points: Tensor, faces: Tensor, edges: Edges) -> Silhouettes:
-    """Returns the silhouettes, view by view. An edge of one triangle is one always."""
-    p, q, r = (points.index_select(1, faces[:, k]) for k in range(3))
-    facing = torch.where((p * torch.linalg.cross(q - p, r - p)).sum(-1) > 0, 1, -1).int()
-    score = torch.zeros(len(points), len(edges.corners), dtype=torch.int32, device=points.device)
-    score.index_add_(1, edges.of_side, facing.repeat_interleave(3, dim=1) * edges.turn)
+def silhouettes(turned: Tensor, edges: Edges) -> Silhouettes:
+    """Returns the silhouettes, view by view. An edge of one triangle is one always. turned: (B, F), from `turned_away`."""
+    facing = torch.where(turned, 1, -1).int().repeat_interleave(3, dim=1)
+    score = torch.zeros(len(turned), len(edges.corners), dtype=torch.int32, device=turned.device)
+    score.index_add_(1, edges.of_side, facing * edges.turn)
     view, edge = ((score.abs() == edges.sides) & (edges.sides > 0)).nonzero().unbind(-1)
-    return Silhouettes(view, edge, score[view, edge].sign().to(points.dtype))
+    return Silhouettes(view, edge, score[view, edge].sign())
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,14 @@ class _Lines:
     side: Tensor
 
     def __getitem__(self, index: Tensor) -> _Lines:
-        return _Lines(self.view[index], self.a[index], self.b[index], self.side[index])
+        """Some of them. Unlike brackets, `index_select` sums gradients in the same order on any number of threads."""
+        return _Lines(*(value.index_select(0, index) for value in (self.view, self.a, self.b, self.side)))
 
     @property
     def turned(self) -> _Lines:
         """With rows for columns. This mirrors the picture, so that the surface lies on the other side."""
-        return _Lines(self.view, self.a[:, [1, 0, 2]], self.b[:, [1, 0, 2]], -self.side)
+        a, b = (torch.stack([end[:, 1], end[:, 0], end[:, 2]], dim=1) for end in (self.a, self.b))
+        return _Lines(self.view, a, b, -self.side)
 
     @property
     def normal(self) -> Tensor:
@@ -123,25 +124,28 @@ def _share(lines: _Lines) -> Tensor:
 def _crossings(lines: _Lines, height: int, width: int) -> _Crossings:
     """All crossings of centre lines of rows, between two columns, whether the surface is seen there or not."""
     a, b = lines.a, lines.b
-    ahead = (a[:, 2] >= NEAR) | (b[:, 2] >= NEAR)
+    ahead = ((a[:, 2] >= NEAR) | (b[:, 2] >= NEAR)) & (a + b).isfinite().all(-1)
     step = (b - a)[:, 2]
     cut = ((NEAR - a[:, 2]) / torch.where(step == 0, 1, step))[:, None]
     at_plane = a + cut * (b - a)
     ends = [torch.where((end[:, 2] >= NEAR)[:, None], end, at_plane) for end in (a, b)]
     place = torch.stack([end[:, 1] / end[:, 2] for end in ends]) + 0.5 * height - 0.5
     top, bottom = place.amin(0).clamp(0, height).ceil(), place.amax(0).clamp(0, height).ceil()
-    count = torch.where(ahead & (_share(lines) > 0), (bottom - top), 0).long()
+    count = torch.where(ahead & (_share(lines) > 0), bottom - top, 0).long()
     line = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
     rank = torch.arange(len(line), device=line.device) - (count.cumsum(0) - count)[line]
     row = top.long()[line] + rank
     at = lines[line]
     below = row + 0.5 - 0.5 * height
     column = _place(at, below) + 0.5 * width - 0.5
-    left = column.clamp(-1, width).floor().long()
+    on_left = at.side * at.normal[:, 0] < 0
+    column = column.clamp(-1, width)
+    # a line through a centre leaves that pixel to the surface, as the rasteriser does, and so passes behind it
+    left = torch.where(on_left, column.floor(), column.ceil() - 1).long()
     over, under = at.a[:, 1] - below * at.a[:, 2], at.b[:, 1] - below * at.b[:, 2]
     along = over / (over - under)
     depth = at.a[:, 2] + along * (at.b[:, 2] - at.a[:, 2])
-    found = _Crossings(line, row, left, at.side * at.normal[:, 0] < 0, depth)
+    found = _Crossings(line, row, left, on_left, depth)
     kept = ((left >= 0) & (left < width - 1) & (depth >= NEAR)).nonzero()[:, 0]
     return _Crossings(*(getattr(found, name)[kept] for name in vars(found)))
 
@@ -158,16 +162,19 @@ class Blend:
     """(K,), >= 0, at most 1 for all pairs of a target together, with gradients to the vertices."""
 
     def __call__(self, picture: Tensor) -> Tensor:
-        """The picture (B H W, C), blended."""
+        """Blends a picture (B H W, C), in place."""
         change = self.amount[:, None] * (picture.index_select(0, self.source) - picture.index_select(0, self.target))
-        return picture.index_add(0, self.target, change)
+        return picture.index_add_(0, self.target, change)
 
 
-def blend(points: Tensor, found: Silhouettes, edges: Edges, depth: Tensor) -> Blend:
+def blend(points: Tensor, faces: Tensor, turned: Tensor, depth: Tensor) -> Blend:
     """Returns how pixels blend at silhouettes.
 
-    points: (B, V, 3) with gradients. depth: (B, H, W), of what each pixel shows, infinity where nothing is.
+    points: (B, V, 3) with gradients. faces: (F, 3). turned: (B, F), from `turned_away`. depth: (B, H, W), of what each pixel
+    shows, infinity where nothing is.
     """
+    edges = edges_of(faces)
+    found = silhouettes(turned, edges)
     ends = edges.corners[found.edge]
     flat = points.reshape(-1, 3)
     first = found.view * points.shape[1]
@@ -186,7 +193,7 @@ def _pairs(lines: _Lines, depth: Tensor, index: Tensor) -> tuple[Tensor, Tensor,
     """Targets, sources and amounts of pairs in a row."""
     height, width = depth.shape[1:]
     with torch.no_grad():
-        exact = _Lines(lines.view, lines.a.double(), lines.b.double(), lines.side.double())
+        exact = _Lines(lines.view, lines.a.double(), lines.b.double(), lines.side)
         found = _crossings(exact, height, width)
         view = lines.view[found.line]
         sides = [depth[view, found.row, found.left + shift] for shift in (0, 1)]

@@ -5,10 +5,10 @@ Legend: B views, H, W pixels, N covered pixels of all views, packed.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfw import (
@@ -27,20 +27,22 @@ from dfw import (
 )
 
 from . import antialiasing, rasteriser
-from .antialiasing import edges_of
 from .compositing import expected_distance
-from .normals import interpolated, vertex_normals
+from .normals import interpolated, unit, vertex_normals
+from .physical import physical
 from .rasteriser import Hits
-from .shading import LightConfig, Lighting, camera_lighting, draw_lighting, normal_colours, shade
+from .shading import SurfaceShadingConfig, lighting_of, normal_colours, shade
 
 
-class SurfaceShading(LightConfig):
-    """From a surface's material to its colour."""
+@dataclass(frozen=True)
+class _Points:
+    """The N points that are seen: material, unit normal on the viewer's side, unit direction to the eye, and its distance."""
 
-    mode: Literal["albedo", "lambertian", "normal"] = "albedo"
-    """In training. `albedo`: unchanged. `lambertian`: the mixture of lit views. `normal`: normals as colours."""
-    eval_shading: Literal["albedo", "lambertian", "normal"] = "albedo"
-    """What previews and turntables show. Their light stands at the camera."""
+    hits: Hits
+    material: Material
+    normal: Tensor
+    to_eye: Tensor
+    distance: Tensor
 
 
 class Mesh(Renderer):
@@ -53,7 +55,7 @@ class Mesh(Renderer):
     class Config(ComponentConfig):
         """Shading, and what is behind the scene."""
 
-        shading: SurfaceShading = SurfaceShading()
+        shading: SurfaceShadingConfig = SurfaceShadingConfig()
         """From material to colour."""
         background: Part[Background] = Part[Background](type="dreamfw/random")
         """What is seen where no surface is."""
@@ -108,60 +110,58 @@ class Mesh(Renderer):
             points = rasteriser.to_pixels(vertices, cameras)
             with torch.no_grad():
                 shown, depth = rasteriser.nearest(points, faces, cameras.height, cameras.width)
+                turned = rasteriser.turned_away(points, faces)
             hits = rasteriser.meet(vertices, faces, shown, cameras.position, rays.direction)
-            edges = edges_of(faces)
-            smooth = antialiasing.blend(points, antialiasing.silhouettes(points.detach(), faces, edges), edges, depth)
+            smooth = antialiasing.blend(points, faces, turned, depth)
         material = geometry.material(SurfacePoints(hits.position, hits.face, hits.barycentric))
-        towards = F.normalize(cameras.position.to(vertices).index_select(0, hits.view) - hits.position, dim=-1)
-        distance = (cameras.position.to(vertices).index_select(0, hits.view) - hits.position).norm(dim=-1)
-        normal = self._normal(vertices, faces, hits, material, towards)
-        colour = self._colour(material, normal, hits, cameras.position, generator)
-        extras = {"albedo": material.albedo}
-        for name, value in (("roughness", material.roughness), ("metallic", material.metallic)):
-            if value is not None:
-                extras[name] = value[:, None]
+        seen = self._seen(vertices, faces, turned, hits, material, cameras.position)
+        colour = self._colour(seen, cameras.position, generator)
+        extras = _extras(material)
+        # the albedo alone need not be composited twice
+        shown_extras = {name: value for name, value in extras.items() if value is not colour}
+        parts = [colour, torch.ones_like(seen.distance)[:, None], seen.distance[:, None], seen.normal, *shown_extras.values()]
+        packed = torch.cat(parts, dim=1)
+        picture = smooth(packed.new_zeros(depth.numel(), packed.shape[1]).index_copy_(0, hits.pixel, packed))
+        total, opacity, distance, normal, *rest = (
+            part.unflatten(0, depth.shape) for part in picture.split([part.shape[1] for part in parts], dim=1)
+        )
+        composited = dict.fromkeys(extras, total) | dict(zip(shown_extras, rest, strict=True))
+        opacity, distance = opacity.squeeze(-1), distance.squeeze(-1)
         behind = self.background(rays.direction, generator)
+        colour = total + (1 - opacity)[..., None] * behind
+        return RenderOutput(colour, opacity, expected_distance(distance, opacity), normal, extras=composited)
 
-        parts = [colour, torch.ones_like(distance)[:, None], distance[:, None], normal, *extras.values()]
-        packed = torch.cat([part.to(colour) for part in parts], dim=1)
-        picture = smooth(packed.new_zeros(depth.numel(), packed.shape[1]).index_copy(0, hits.pixel, packed))
-        picture = picture.view(*depth.shape, -1)
-        opacity = picture[..., 3].clamp(0, 1)
-        colour = picture[..., :3] + (1 - opacity)[..., None] * behind
-        widths = [value.shape[1] for value in extras.values()]
-        seen = dict(zip(extras, torch.split(picture[..., 8:], widths, dim=-1), strict=True))
-        return RenderOutput(colour, opacity, expected_distance(picture[..., 4], opacity), picture[..., 5:8], extras=seen)
-
-    def _normal(self, vertices: Tensor, faces: Tensor, hits: Hits, material: Material, towards: Tensor) -> Tensor:
-        """Unit normals (N, 3) that look to the viewer's side of the triangle."""
+    def _seen(self, vertices: Tensor, faces: Tensor, turned: Tensor, hits: Hits, material: Material, camera: Tensor) -> _Points:
+        """Adds normals: smooth ones, bent by the material, turned to the side from which the triangle is seen."""
         corner = faces.index_select(0, hits.face)
-        normal = F.normalize(interpolated(vertex_normals(vertices, faces), corner, hits.barycentric), dim=-1, eps=1e-8)
+        normal = unit(interpolated(vertex_normals(vertices, faces), corner, hits.barycentric))
         if material.bump is not None:
-            normal = F.normalize(normal + material.bump, dim=-1, eps=1e-8)
-        with torch.no_grad():
-            p, q, r = (vertices.index_select(0, corner[:, k]) for k in range(3))
-            behind = (torch.linalg.cross(q - p, r - p) * towards).sum(-1) < 0
-        return torch.where(behind[:, None], -normal, normal)
+            normal = unit(normal + material.bump)
+        away = camera.to(vertices).index_select(0, hits.view) - hits.position
+        behind = turned.flatten().index_select(0, hits.view * len(faces) + hits.face)[:, None]
+        distance = away.norm(dim=-1)
+        return _Points(hits, material, torch.where(behind, -normal, normal), away / distance[:, None], distance)
 
-    def _colour(
-        self, material: Material, normal: Tensor, hits: Hits, camera: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
+    def _colour(self, seen: _Points, camera: Tensor, generator: torch.Generator | None) -> Tensor:
         """Colours (N, 3)."""
-        mode = self.config.shading.mode if self.training else self.config.shading.eval_shading
+        shading, albedo = self.config.shading, seen.material.albedo
+        mode = shading.mode if self.training else shading.eval_shading
         if mode == "normal":
-            return normal_colours(normal)
-        lighting = self._lighting(mode, camera, generator)
+            return normal_colours(seen.normal)
+        lighting = lighting_of(mode, camera.to(albedo), shading, self._progress, self.training, generator)
         if lighting is None:
-            return material.albedo
-        return shade(material.albedo, normal, hits.position, hits.view, lighting)
+            return albedo
+        position, view = seen.hits.position, seen.hits.view
+        if mode == "lambertian":
+            return shade(albedo, seen.normal, position, view, lighting)
+        white, lit = lighting.textureless[view][:, None], lighting.lit[view][:, None]
+        material = replace(seen.material, albedo=albedo + white * (1 - albedo))
+        to_light, ambient, diffuse = unit(lighting.position[view] - position), lighting.ambient[view], lighting.diffuse[view]
+        colour = physical(material, seen.normal, seen.to_eye, to_light, ambient, diffuse, shading.environment)
+        return torch.where(lit > 0, colour, albedo)
 
-    def _lighting(self, mode: str, camera: Tensor, generator: torch.Generator | None) -> Lighting | None:
-        """The light of each view, None where all show their albedo."""
-        shading = self.config.shading
-        if mode == "albedo":
-            return None
-        if not self.training:
-            return camera_lighting(camera, shading)
-        if self._progress.fraction < shading.start:
-            return None
-        return draw_lighting(camera, shading, self._progress, generator)
+
+def _extras(material: Material) -> dict[str, Tensor]:
+    """What else is known of points, each (N, C)."""
+    single = {"roughness": material.roughness, "metallic": material.metallic}
+    return {"albedo": material.albedo} | {name: value[:, None] for name, value in single.items() if value is not None}

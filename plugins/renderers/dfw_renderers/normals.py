@@ -18,7 +18,12 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     p, q, r = (vertices.index_select(0, faces[:, k]) for k in range(3))
     twice_area = torch.linalg.cross(q - p, r - p)
     total = torch.zeros_like(vertices).index_add(0, faces.flatten(), twice_area.repeat_interleave(3, dim=0))
-    return F.normalize(total, dim=-1, eps=torch.finfo(vertices.dtype).tiny ** 0.5)
+    return unit(total)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Returns vectors (..., 3) at length 1, however short they are; 0 for those of length 0."""
+    return F.normalize(vectors, dim=-1, eps=torch.finfo(vectors.dtype).tiny ** 0.5)
 
 
 def interpolated(values: Tensor, corner: Tensor, barycentric: Tensor) -> Tensor:

@@ -52,6 +52,12 @@ def to_pixels(vertices: Tensor, cameras: CameraBatch) -> Tensor:
     return torch.stack([focal * right, -focal * up, -back], dim=-1)
 
 
+def turned_away(points: Tensor, faces: Tensor) -> Tensor:
+    """Returns whether each view sees each triangle from behind, (B, F) bool. points: (B, V, 3). faces: (F, 3)."""
+    p, q, r = (points.index_select(1, faces[:, k]) for k in range(3))
+    return (p * torch.linalg.cross(q - p, r - p)).sum(-1) > 0
+
+
 def nearest(points: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Returns the triangle (B, H, W) int64 that each pixel shows, -1 for none, and its depth (B, H, W) float32, else infinity.
 

@@ -10,12 +10,15 @@ from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeFloat, PositiveFloat, field_validator, model_validator
 from torch import Tensor
 
 from dfw import ComponentConfig, Progress, Schedule, value_at
 
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
+
+WHITE_SKY = (3.545, 3.545, 3.545)
+"""Radiance 1 from all sides, as a coefficient of the first harmonic: 2 sqrt(pi)."""
 
 
 class LightConfig(ComponentConfig):
@@ -68,6 +71,26 @@ class ShadingConfig(LightConfig):
         return self
 
 
+class SurfaceShadingConfig(LightConfig):
+    """From a surface's material to its colour: albedo alone, or a mixture of views with albedo, lit, and textureless."""
+
+    mode: Literal["albedo", "lambertian", "pbr", "normal"] = "albedo"
+    """In training. `albedo`: unchanged. `lambertian`: the mixture of lit views. `pbr`: the same, lit in linear light with
+    roughness and metallic. `normal`: normals as colours."""
+    environment: tuple[tuple[FiniteFloat, FiniteFloat, FiniteFloat], ...] = (WHITE_SKY,)
+    """pbr: ambient light from everywhere, linear RGB. 1, 4 or 9 coefficients of real spherical harmonics (L00, L1-1, L10, L11,
+    L2-2, L2-1, L20, L21, L22), z up, which `ambient` multiplies. By default radiance 1 from all sides."""
+    eval_shading: Literal["albedo", "lambertian", "pbr", "normal"] = "albedo"
+    """What previews and turntables show. Their light stands at the camera."""
+
+    @field_validator("environment")
+    @classmethod
+    def _check_environment(cls, value: tuple[tuple[float, float, float], ...]) -> tuple[tuple[float, float, float], ...]:
+        if len(value) not in (1, 4, 9):
+            raise ValueError(f"{len(value)} coefficients; write 1, 4 or 9, whole degrees of spherical harmonics")
+        return value
+
+
 @dataclass(frozen=True)
 class Lighting:
     """One point light per view. A view that shows its albedo has ambient 1 and diffuse 0."""
@@ -80,6 +103,8 @@ class Lighting:
     """(B,)."""
     textureless: Tensor
     """(B,), 1 for views with white in place of the albedo, else 0."""
+    lit: Tensor
+    """(B,), 1 for views with a light, 0 for those that show their albedo."""
 
 
 def lambertian(albedo: Tensor, normal: Tensor, to_light: Tensor, ambient: Tensor, diffuse: Tensor) -> Tensor:
@@ -117,13 +142,24 @@ def draw_lighting(camera: Tensor, config: LightConfig, progress: Progress, gener
     lit = (chance[0] < value_at(config.probability, progress)).to(camera.dtype)
     bare = (chance[1] < value_at(config.textureless, progress)).to(camera.dtype)
     ambient, diffuse = _uniform(config.ambient, camera, generator), _uniform(config.diffuse, camera, generator)
-    return Lighting(position, lit * ambient + (1 - lit), lit * diffuse, lit * bare)
+    return Lighting(position, lit * ambient + (1 - lit), lit * diffuse, lit * bare, lit)
 
 
 def camera_lighting(camera: Tensor, config: LightConfig) -> Lighting:
     """Returns the light for evaluation: at the camera (B, 3), in the middle of the configured ranges."""
     one = torch.ones_like(camera[:, 0])
-    return Lighting(camera, sum(config.ambient) / 2 * one, sum(config.diffuse) / 2 * one, 0 * one)
+    return Lighting(camera, sum(config.ambient) / 2 * one, sum(config.diffuse) / 2 * one, 0 * one, one)
+
+
+def lighting_of(
+    mode: str, camera: Tensor, config: LightConfig, progress: Progress, training: bool, generator: torch.Generator | None
+) -> Lighting | None:
+    """Returns the lights of B views with cameras at `camera` (B, 3), None where `mode`, or the time, asks for none."""
+    if mode not in ("lambertian", "pbr"):
+        return None
+    if not training:
+        return camera_lighting(camera, config)
+    return draw_lighting(camera, config, progress, generator) if progress.fraction >= config.start else None
 
 
 def _uniform(bounds: tuple[float, float], like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -38,7 +38,7 @@ from .fast import nerfacc_cuda
 from .fast.nerfacc_cuda import Backend, uses_nerfacc
 from .marching import Occupancy, Samples, everywhere
 from .occupancy import OccupancyConfig, OccupancyGrid, Surveyor
-from .shading import Lighting, ShadingConfig, camera_lighting, draw_lighting, normal_colours, shade
+from .shading import Lighting, ShadingConfig, lighting_of, normal_colours, shade
 
 
 @dataclass(frozen=True)
@@ -196,13 +196,10 @@ class Volume(Renderer):
     def _style(self, camera: Tensor, generator: torch.Generator | None) -> _Style:
         """What this call shows; decided on the host, so that normals are computed only where something needs them."""
         shading = self.config.shading
-        always = shading.normals == "always"
         mode = shading.mode if self.training else shading.eval_shading
-        if mode == "lambertian" and not self.training:
-            return _Style(True, camera_lighting(camera, shading))
-        if mode == "lambertian" and self._progress.fraction >= shading.start:
-            return _Style(True, draw_lighting(camera, shading, self._progress, generator))
-        return _Style(always or mode == "normal", None, mode == "normal")
+        lighting = lighting_of(mode, camera, shading, self._progress, self.training, generator)
+        normals = shading.normals == "always" or mode == "normal" or lighting is not None
+        return _Style(normals, lighting, mode == "normal")
 
     def _occupancy(self, field: DensityField, like: Tensor) -> Occupancy:
         if not self.config.occupancy.enabled:
