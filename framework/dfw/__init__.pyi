@@ -39,8 +39,12 @@ from .export.axes import from_gltf as from_gltf
 from .export.axes import to_gltf as to_gltf
 from .export.load import LoadedMesh as LoadedMesh
 from .export.load import load_mesh as load_mesh
+from .export.lookup import bilinear as bilinear
+from .export.nearest import nearest_on as nearest_on
+from .export.nearest import place_in as place_in
 from .export.shape import Shape as Shape
 from .export.shape import shape_of as shape_of
+from .export.texture import bake_surface as bake_surface
 from .interfaces.background import Background as Background
 from .interfaces.cameras import Cameras as Cameras
 from .interfaces.component import ComponentConfig as ComponentConfig
@@ -56,6 +60,7 @@ from .interfaces.data import RaySamples as RaySamples
 from .interfaces.data import RenderOutput as RenderOutput
 from .interfaces.data import Resized as Resized
 from .interfaces.data import SurfacePoints as SurfacePoints
+from .interfaces.data import TextureCoordinates as TextureCoordinates
 from .interfaces.data import Triangles as Triangles
 from .interfaces.data import Views as Views
 from .interfaces.data import Wording as Wording

@@ -186,8 +186,9 @@ def _check_wiring(composition: Composition, provenance: Provenance) -> None:
     scene = [part for path in (("geometry",), ("renderer",)) for part in chosen[path].all()]
     mistakes: list[str] = []
     models = [part for name in config.models for part in chosen[guidance_path(config, name)].all()]
+    given = frozenset() if config.start is None else frozenset({"start"})
     for part in (*scene, *models):
-        mistakes += (provenance.prefix(part.path) + text for text in _lacking(part, features(part, "requires"), scene))
+        mistakes += (provenance.prefix(part.path) + text for text in _lacking(part, features(part, "requires") - given, scene))
     for path, loss in chosen.items():
         if path[0] == "losses":
             mistakes += _loss_mistakes(composition, loss, config.losses[path[1]], scene, provenance)
@@ -282,6 +283,8 @@ def features(part: Chosen, question: Literal["requires", "provides"]) -> frozens
 
 def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
     """Says what `part` lacks and how to get it."""
+    if feature == "start":
+        return f"{part.entry.label} needs a scene to start from; write start.mesh=teapot.glb, or start.run=RUN"
     head = f"{part.entry.label} needs {feature}"
     them = "them" if feature.endswith("s") and not feature.endswith("ss") else "it"
     hints = [

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 from painted_box import CENTRE, HALF, SIDES, VOLUME, painted_box, write
+from PIL import Image
 
 import dfw
 from dfw import load_mesh
@@ -27,8 +28,8 @@ def saved(path: Path, colours: bool = True) -> Path:
 
 @pytest.mark.parametrize("name", ["a.obj", "a.glb", "a.ply", "a.stl", "a.PLY"])
 def test_triangles_and_colours_of_each_format(tmp_path: Path, name: str) -> None:
-    """glTF's axes by default: the file's y is the world's z, its z the world's x, its x the world's y."""
-    found = load_mesh(saved(tmp_path / name))
+    """glTF's axes: the file's y is the world's z, its z the world's x, its x the world's y."""
+    found = load_mesh(saved(tmp_path / name), up="y", front="z")
     world = PLACES[:, [2, 0, 1]]
     assert np.abs(found.mesh.corners - world[FACES]).max() < 1e-6
     assert found.mesh.volume == pytest.approx(1)  # 3 x 2 x 1 / 6, faces outward
@@ -43,13 +44,11 @@ def test_without_colours_it_is_grey(tmp_path: Path, name: str) -> None:
     assert (found.vertex_colour == 128).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "up", "front", "coloured"),
-    [("glb", "y", "z", "texture"), ("obj", "y", "z", "texture"), ("ply", "z", "x", "corners"), ("stl", "z", "x", "")],
-)
-def test_what_dfw_writes_comes_back(tmp_path: Path, name: str, up: str, front: str, coloured: str) -> None:
+@pytest.mark.parametrize(("name", "coloured"), [("glb", "texture"), ("obj", "texture"), ("ply", "corners"), ("stl", "")])
+def test_what_dfw_writes_comes_back(tmp_path: Path, name: str, coloured: str) -> None:
+    """With the axes of its format: z up and front x for PLY and STL, y and z for the others."""
     box = painted_box()
-    found = load_mesh(write(dfw.build("exporter", name), tmp_path), up=up, front=front)
+    found = load_mesh(write(dfw.build("exporter", name), tmp_path))
     low, high = found.mesh.vertices.min(0), found.mesh.vertices.max(0)
     assert np.concatenate([low, high]) == pytest.approx(np.concatenate([CENTRE - HALF, CENTRE + HALF]), abs=1e-6)
     assert found.mesh.volume == pytest.approx(VOLUME)
@@ -90,10 +89,36 @@ def test_all_objects_become_one_mesh_where_the_scene_puts_them(tmp_path: Path) -
     assert upper.sum() == (~upper).sum() == 8
 
 
-def test_a_size_centres_it_and_sets_the_longest_side(tmp_path: Path) -> None:
-    vertices = load_mesh(saved(tmp_path / "a.obj"), size=1.5).mesh.vertices
-    assert vertices.max(0) == pytest.approx([0.25, 0.75, 0.5])
-    assert vertices.min(0) == pytest.approx([-0.25, -0.75, -0.5])
+def test_a_radius_centres_it_and_moves_the_farthest_corner_to_the_ball(tmp_path: Path) -> None:
+    """The box is 3 x 2 x 1 in the file, and the corner (3, 0, 0) lies sqrt(14) / 2 from its middle."""
+    vertices = load_mesh(saved(tmp_path / "a.obj"), radius=0.7).mesh.vertices
+    half = 0.7 / 14**0.5 * np.array([1, 3, 2])
+    assert vertices.max(0) == pytest.approx(half)
+    assert vertices.min(0) == pytest.approx(-half)
+    assert np.linalg.norm(vertices, axis=1).max() == pytest.approx(0.7)
+
+
+def test_objects_keep_their_own_materials(tmp_path: Path) -> None:
+    """A red one by its material, and a textured one with roughness and metallic, half as bright by a linear factor."""
+    box, other = trimesh.creation.box((1, 1, 1)), trimesh.creation.box((1, 1, 1))
+    made = trimesh.visual.material.PBRMaterial
+    red = made(baseColorFactor=[255, 0, 0, 255], metallicFactor=0.0, roughnessFactor=0.25)
+    box.visual = trimesh.visual.TextureVisuals(material=red)
+    white = Image.new("RGB", (2, 2), (255, 255, 255))
+    shine = Image.new("RGB", (2, 2), (0, 128, 64))
+    painted = made(baseColorTexture=white, baseColorFactor=[128, 128, 128, 255], metallicRoughnessTexture=shine)
+    other.visual = trimesh.visual.TextureVisuals(uv=np.full((8, 2), 0.5), material=painted)
+    trimesh.Scene({"a": box, "b": other}).export(tmp_path / "two.glb")
+    found = load_mesh(tmp_path / "two.glb")
+    assert len(found.materials) == 2
+    plain, shiny = sorted(found.materials, key=lambda one: one.texture is not None)
+    index = 0 if found.materials[0] is plain else 1
+    assert (plain.texture, plain.metallic_roughness, plain.roughness, plain.metallic) == (None, None, 0.25, 0)
+    assert (found.vertex_colour[found.mesh.faces[found.material == index]] == [255, 0, 0]).all()
+    assert np.abs(shiny.texture.astype(int) - 188).max() <= 1  # sRGB of half the light
+    assert (shiny.metallic_roughness == [0, 128, 64]).all()
+    assert (shiny.roughness, shiny.metallic) == (1, 1)  # what glTF has where a file says nothing
+    assert (found.material == index).sum() == (found.material != index).sum() == 12
 
 
 POINTS = "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n0 0 0\n"

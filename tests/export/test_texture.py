@@ -10,9 +10,10 @@ from export_fields import baked as baked_mesh
 from scipy.spatial import Delaunay
 
 from dfw.export.agreement import lookup
+from dfw.export.charts import unwrap
 from dfw.export.mesh import extract_mesh
 from dfw.export.raster import Fragments, nearest, rasterise
-from dfw.export.texture import surface_albedo, unwrap
+from dfw.export.texture import surface_albedo
 from dfw.interfaces.mesh import Mesh
 
 SIZE = 256

@@ -72,6 +72,9 @@ class LossSettings(ComponentSettings):
     """Which of `guidances` it asks; none: the run's only one."""
 
 
+Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
+
+
 class StartSettings(Checked):
     """What the scene starts from: exactly one of `run`, `stage` and `mesh`."""
 
@@ -80,7 +83,14 @@ class StartSettings(Checked):
     stage: str | None = None
     """An earlier stage of the same run, by its name in `stages`."""
     mesh: LocalPath | None = None
-    """A mesh file, for a geometry that can start from a surface."""
+    """A mesh file (OBJ, GLB, glTF, PLY, STL), for a geometry that can start from a surface. It may be deleted afterwards."""
+    up: Axis | None = None
+    """The mesh file's axis that points up; none: z for PLY and STL, as dfw writes them, and y for others, as in glTF."""
+    front: Axis | None = None
+    """The mesh file's axis that points to the front; none: x for PLY and STL, and z for others."""
+    radius: PositiveFloat | None = 0.9
+    """World units of the ball around the origin that a mesh file is moved and scaled into, so that the usual cameras see all of
+    it; none: it keeps its size and place."""
     take: tuple[Literal["geometry", "renderer", "optimizer"], ...] = ("geometry",)
     """What is taken over. `renderer`: its parameters (a learned background), where both runs have the same renderer.
     `optimizer`: its state, where both scenes have the same parameters."""
@@ -93,6 +103,9 @@ class StartSettings(Checked):
             raise ValueError(f"names {what}; write exactly one of run, stage and mesh, e.g. {{run: runs/dreamfusion/...}}")
         if self.mesh is not None and set(self.take) != {"geometry"}:
             raise ValueError("a mesh file holds neither a renderer nor an optimizer; leave take out")
+        alone = {"up", "front", "radius"} & self.model_fields_set
+        if self.mesh is None and alone:
+            raise ValueError(f"{min(alone)} is for a mesh file, and this starts from a run's scene; leave it out")
         return self
 
 
@@ -178,6 +191,10 @@ class TrainerSettings(Checked):
     """Fraction of the run after which an empty or a filled scene stops it."""
 
 
+FACES = 20_000
+"""Triangles that an exported mesh has at most, unless it is the user's own or `export.faces` says so."""
+
+
 class ExportSettings(Checked):
     """What is made at the end."""
 
@@ -189,8 +206,8 @@ class ExportSettings(Checked):
     """Density of the surface, 1/unit; auto: the level whose silhouettes agree best with the renders."""
     smoothing: NonNegativeFloat = 0.0
     """Standard deviation, world units, of a Gaussian over the shape: pits and bumps smaller than it go. 0: the field as it is."""
-    faces: PositiveInt = 20_000
-    """Upper bound on triangles after decimation."""
+    faces: PositiveInt | None = None
+    """Upper bound on triangles after decimation; none: 20,000, but a mesh with its own texture coordinates keeps all it has."""
     texture: int = Field(default=1024, ge=64, le=8192)
     """Side of the baked texture, pixels."""
     turntable: Literal["webp", "gif", "mp4", "png"] = "webp"

@@ -33,7 +33,7 @@ def write_files(
             except Exception as error:
                 failures.append(error)
                 break
-            made |= {suffix: found[suffix] for suffix in exporter.suffixes}
+            made |= {suffix: found[suffix] for suffix in exporter.suffixes if suffix in found}
         return made
 
     with writing(f"the mesh in {directory}"):

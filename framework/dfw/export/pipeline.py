@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dfw.config.settings import ExportSettings
+from dfw.config.settings import FACES, ExportSettings
 from dfw.errors import ExportError
 from dfw.export.agreement import Agreement, compare
 from dfw.export.decimate import decimate
@@ -18,7 +18,7 @@ from dfw.export.files import STEM, write_files
 from dfw.export.grid import DensityGrid, sample_density, softened
 from dfw.export.level import LevelChoice, choose_level
 from dfw.export.mesh import surface_of, triangles_of
-from dfw.export.texture import albedo_at, bake, surface_albedo
+from dfw.export.texture import bake, bake_surface, surface_albedo
 from dfw.interfaces.data import CameraBatch
 from dfw.interfaces.exporter import Exporter
 from dfw.interfaces.geometry import DensityField, Surface
@@ -94,14 +94,16 @@ def export_mesh(
     started = time.perf_counter()
     level = None
     if isinstance(scene, Surface):
-        mesh = decimate(triangles_of(scene), settings.faces)
+        whole = triangles_of(scene)
+        usual = FACES if scene.texture_coordinates() is None else len(whole.faces)
+        mesh = decimate(whole, settings.faces or usual)
         begin("texture")
-        textured = bake(lambda points, _: albedo_at(scene, points), mesh, settings.texture)
+        textured = bake_surface(scene, settings.texture, None if mesh is whole else mesh)
     else:
         grid = sample_density(scene, settings.resolution)
         level = _level(grid, opacity, cameras, settings)
         smooth = _smooth(grid, level, opacity, cameras, settings, lowest_view)
-        mesh = decimate(smooth or surface_of(grid, scene, level, lowest_view=lowest_view), settings.faces)
+        mesh = decimate(smooth or surface_of(grid, scene, level, lowest_view=lowest_view), settings.faces or FACES)
         begin("texture")
         textured = bake(partial(surface_albedo, scene, cell=grid.spacing), mesh, settings.texture)
     begin("files")

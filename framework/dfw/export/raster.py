@@ -67,12 +67,17 @@ def _covered(
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     row, column = low[face, 1] + within // size[face, 0], low[face, 0] + within % size[face, 0]
     centre = np.stack([column + 0.5, row + 0.5], axis=1)
-    a, b, c = (corner[face] for corner in corners)
-    area = _cross(b - a, c - a)
-    beta, gamma = _cross(centre - a, c - a) / area, _cross(b - a, centre - a) / area
-    barycentric = np.stack([1 - beta - gamma, beta, gamma], axis=1)
+    barycentric = barycentric_of(np.stack([corner[face] for corner in corners], axis=1), centre)
     inside = (barycentric >= -slack).all(axis=1)
     return face[inside], (row * width + column)[inside], barycentric[inside]
+
+
+def barycentric_of(triangles: Floats, points: Floats) -> Floats:
+    """Returns the barycentric coordinates (P, 3) of `points` (P, 2) in `triangles` (P, 3, 2), which have an area."""
+    a, b, c = np.moveaxis(triangles.astype(np.float64), 1, 0)
+    area = _cross(b - a, c - a)
+    beta, gamma = _cross(points - a, c - a) / area, _cross(b - a, points - a) / area
+    return np.stack([1 - beta - gamma, beta, gamma], axis=1)
 
 
 def nearest(fragments: Fragments, depth: Floats) -> Fragments:

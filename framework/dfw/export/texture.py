@@ -1,4 +1,4 @@
-"""Makes UVs and bakes a texture: the field's albedo on the surface, as an image.
+"""Bakes textures: what a scene is made of, on its surface, as images.
 
 Albedo is display-referred: values in [0, 1] are what a screen shows (sRGB encoded), the space that diffusion models see.
 glTF's base colour texture is sRGB encoded too, so texels are written as they are, without a transfer curve.
@@ -7,39 +7,40 @@ glTF's base colour texture is sRGB encoded too, so texels are written as they ar
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
+from dfw.export.charts import corners_in, unwrap
 from dfw.export.grid import CHUNK, home_of
-from dfw.export.raster import rasterise
-from dfw.interfaces.data import SurfacePoints
+from dfw.export.mesh import triangles_of
+from dfw.export.raster import Fragments, barycentric_of, rasterise
+from dfw.export.weld import first_of_each
+from dfw.interfaces.data import Material, SurfacePoints
 from dfw.interfaces.geometry import DensityField, Surface
 from dfw.interfaces.mesh import Floats, Ints, Mesh, TexturedMesh
 
-PADDING = 2  # texels between charts, so that bilinear lookups stay in their chart
 OUTSIDE, INSIDE, SAMPLES = 1.0, 4.0, 6  # of a ray through the surface: cells outside it, cells inside it, points
+BORDER = 2.0  # texels around a chart that lookups at its edge read: of a surface that is painted with a picture they are kept
 
 
-def unwrap(mesh: Mesh, size: int) -> tuple[Ints, Ints, Floats]:
-    """Packs the charts of `mesh` into one image of `size` pixels with xatlas: source (W,), faces (F, 3), uv (W, 2)."""
-    import xatlas
+@dataclass(frozen=True)
+class Places:
+    """P places on a mesh."""
 
-    charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
-    charts.max_iterations = 1  # of growing and seeding; more make better charts and take longer
-    packing.resolution, packing.padding, packing.bilinear = size, PADDING, True
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(
-        np.ascontiguousarray(mesh.vertices, np.float32),
-        np.ascontiguousarray(mesh.faces, np.uint32),
-        np.ascontiguousarray(mesh.vertex_normals(), np.float32),
-    )
-    atlas.generate(charts, packing)
-    source, faces, uv = atlas[0]
-    return source.astype(np.int64), faces.astype(np.int64), np.clip(uv.astype(np.float64), 0, 1)
+    position: Floats
+    """(P, 3), world units."""
+    normal: Floats
+    """(P, 3), outward, not of unit length."""
+    face: Ints
+    """(P,), triangles of the mesh."""
+    barycentric: Floats
+    """(P, 3), coordinates in them."""
 
 
 def bake(albedo: Callable[[Floats, Floats], Floats], mesh: Mesh, size: int) -> TexturedMesh:
@@ -47,25 +48,97 @@ def bake(albedo: Callable[[Floats, Floats], Floats], mesh: Mesh, size: int) -> T
 
     `albedo` returns colours (P, 3) in [0, 1] at points (P, 3) of the surface with outward normals (P, 3).
     """
-    source, faces, uv = unwrap(mesh, size)
-    corners = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1)[faces] * size
-    texels = rasterise(corners, size, size)
-    texels_face, weights = mesh_faces(source, faces)[texels.face], texels.barycentric[..., None]
+    return _baked(mesh, *unwrap(mesh, size), size, lambda at: {"albedo": albedo(at.position, at.normal)}, border=0.0)
+
+
+def bake_surface(scene: Surface, size: int, mesh: Mesh | None = None) -> TexturedMesh:
+    """Returns the triangles of `scene` with its material as textures of `size` pixels.
+
+    Texture coordinates are the scene's own where it has some, and so is the size of a texture that it has. `mesh`: fewer
+    triangles of the same shape; they get new coordinates, and the material of the scene's nearest point. Raises ExportError if
+    there are no triangles.
+    """
+    own = scene.texture_coordinates() if mesh is None else None
+    made = triangles_of(scene) if mesh is None else mesh
+    if own is None:
+        source, faces, uv = unwrap(made, size)
+    else:
+        size = own.size or size
+        rows = own.faces.cpu().numpy().ravel()
+        first, index = first_of_each(np.stack([made.faces.ravel(), rows], axis=1))
+        source, faces = made.faces.ravel()[first], index.reshape(-1, 3)
+        uv = own.uv.double().cpu().numpy()[rows[first]]
+
+    def ask(at: Places) -> dict[str, Floats]:
+        return _asked(scene, at, by_place=mesh is None)
+
+    return _baked(made, source, faces, uv, size, ask, BORDER if own is not None and own.size else 0.0)
+
+
+def _baked(
+    mesh: Mesh, source: Ints, faces: Ints, uv: Floats, size: int, ask: Callable[[Places], dict[str, Floats]], border: float
+) -> TexturedMesh:
+    """Asks for the material at every texel of the charts, and `border` texels around them."""
+    texels = _texels(corners_in(uv, faces, size), size, border)
     normals = mesh.vertex_normals()
-    points = (mesh.vertices[texels_face] * weights).sum(axis=1)
-    directions = (normals[texels_face] * weights).sum(axis=1)
-    image = np.zeros((size * size, 3), np.uint8)
-    covered = np.zeros(size * size, bool)
-    image[texels.pixel] = _bytes(albedo(points, directions))
-    covered[texels.pixel] = True
-    texture = _dilate(image.reshape(size, size, 3), covered.reshape(size, size))
-    colour = _bytes(albedo(mesh.vertices, normals))
-    return TexturedMesh(mesh, source, faces, uv, texture, colour)
+    corners, weights = source[faces][texels.face], texels.barycentric[..., None]
+    normal = (normals[corners] * weights).sum(axis=1)
+    found = ask(Places((mesh.vertices[corners] * weights).sum(axis=1), normal, texels.face, texels.barycentric))
+
+    def picture(values: Floats) -> NDArray[np.uint8]:
+        image = np.zeros((size * size, values.shape[1]), np.uint8)
+        covered = np.zeros(size * size, bool)
+        image[texels.pixel] = _bytes(values)
+        covered[texels.pixel] = True
+        return _dilate(image.reshape(size, size, -1), covered.reshape(size, size))
+
+    made = TexturedMesh(mesh, source, faces, uv, picture(found["albedo"]), _bytes(ask(_at_vertices(mesh, normals))["albedo"]))
+    shine = [found.get("roughness"), found.get("metallic")]
+    if any(one is not None for one in shine):
+        rough, metal = (np.full(len(normal), other) if one is None else one for one, other in zip(shine, (1, 0), strict=True))
+        made = replace(made, metallic_roughness=picture(np.stack([np.ones_like(rough), rough, metal], axis=1)))
+    if "bump" in found:
+        made = replace(made, normal_map=picture(0.5 + 0.5 * _in_tangent_space(made, texels, normal, found["bump"])))
+    return made
 
 
-def mesh_faces(source: Ints, faces: Ints) -> Ints:
-    """Returns the textured faces (F, 3) as indices of the mesh's shared vertices."""
-    return np.asarray(source[faces])
+def _texels(corners: Floats, size: int, border: float) -> Fragments:
+    """Returns the texels whose centres lie in the triangles `corners` (F, 3, 2), or within `border` of such a texel.
+
+    Those around a chart have the place in the plane of the triangle of the nearest texel, outside of it.
+    """
+    inside = rasterise(corners, size, size)
+    if not border or not len(inside.pixel):
+        return inside
+    face = np.full(size * size, -1)
+    face[inside.pixel] = inside.face
+    far, (row, column) = ndimage.distance_transform_edt((face < 0).reshape(size, size), return_indices=True)
+    around = np.flatnonzero((far > 0) & (far <= border))
+    near = face[(row * size + column).ravel()[around]]
+    centre = np.stack([around % size + 0.5, around // size + 0.5], axis=1)
+    beside = Fragments(near, around, barycentric_of(corners[near], centre))
+    return Fragments(*(np.concatenate([getattr(one, name) for one in (inside, beside)]) for name in vars(inside)))
+
+
+def _at_vertices(mesh: Mesh, normals: Floats) -> Places:
+    """Returns the mesh's vertices as places, each in one of its triangles."""
+    _, corner = np.unique(mesh.faces, return_index=True)
+    return Places(mesh.vertices, normals, corner // 3, np.eye(3)[corner % 3])
+
+
+def _in_tangent_space(made: TexturedMesh, texels: Fragments, normal: Floats, bump: Floats) -> Floats:
+    """Returns unit normals (P, 3) with the `bump` (P, 3), along tangent, bitangent and `normal` (P, 3). glTF 2.0, 3.9."""
+    along = made.tangents[made.faces[texels.face]]
+    n = _unit(normal)
+    t = (along[..., :3] * texels.barycentric[..., None]).sum(axis=1)
+    t = _unit(t - n * (t * n).sum(axis=1, keepdims=True))
+    b = np.cross(n, t) * along[:, 0, 3:]
+    bumped = _unit(n + bump)
+    return np.stack([(bumped * axis).sum(axis=1) for axis in (t, b, n)], axis=1)
+
+
+def _unit(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
 
 
 @torch.no_grad()
@@ -96,14 +169,23 @@ def surface_albedo(field: DensityField, points: Floats, normals: Floats, cell: f
 
 
 @torch.no_grad()
-def albedo_at(scene: Surface, points: Floats) -> Floats:
-    """Returns the albedo (P, 3) of a surface at `points` (P, 3) on it."""
+def _asked(scene: Surface, at: Places, by_place: bool) -> dict[str, Floats]:
+    """Returns what `scene` is made of at `at`, places in its own triangles (`by_place`) or points close to them."""
     device, dtype = home_of(scene)
-    parts = [
-        scene.material(SurfacePoints(torch.as_tensor(part, device=device, dtype=dtype))).albedo
-        for part in np.array_split(points, len(points) // CHUNK + 1)
-    ]
-    return np.asarray(torch.cat(parts).double().cpu().numpy())
+
+    def tensor(values: NDArray[Any]) -> Tensor:
+        made = torch.as_tensor(values, device=device)
+        return made.to(dtype) if made.is_floating_point() else made
+
+    parts: list[Material] = []
+    for some in np.array_split(np.arange(len(at.face)), len(at.face) // CHUNK + 1):
+        place = (tensor(at.face[some]), tensor(at.barycentric[some])) if by_place else ()
+        parts.append(scene.material(SurfacePoints(tensor(at.position[some]), *place)))
+    return {
+        name: np.asarray(torch.cat([getattr(part, name) for part in parts]).double().cpu().numpy())
+        for name, value in vars(parts[0]).items()
+        if value is not None
+    }
 
 
 def _bytes(colour: Floats) -> NDArray[Any]:

@@ -41,7 +41,7 @@ class Component:
     Features are plain words. Built-in ones are `density-field`, `surface`, `signed-grid`, `image` (of geometries); `colour`,
     `opacity`, `depth`, `normals`, `ray-samples`, `latents` (of renderers); `noise-prediction`, `text`, `adapter` (of guidance).
     What a component requires must be provided by another part of the run. That is checked when the run is composed, before any
-    model loads.
+    model loads. A run with `start` provides `start`, for a geometry that has no shape of its own.
     """
 
     kind: ClassVar[str]

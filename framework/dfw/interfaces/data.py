@@ -361,6 +361,18 @@ class Triangles(Record):
 
 
 @dataclass(frozen=True)
+class TextureCoordinates(Record):
+    """Where the triangles of a surface lie in a square picture. Each has a place of its own there."""
+
+    uv: Tensor
+    """(W, 2) in [0, 1], origin at the picture's lower left."""
+    faces: Tensor
+    """(F, 3) int64, rows of `uv` for the corners of each triangle of `Surface.surface()`."""
+    size: int | None = None
+    """Pixels of the picture's side, for a surface whose material is such a picture; None: any will do."""
+
+
+@dataclass(frozen=True)
 class SurfacePoints(Record):
     """Points on a surface, of any leading dimensions."""
 

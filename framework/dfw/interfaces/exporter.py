@@ -14,11 +14,11 @@ class Exporter(Component, ABC):
 
     kind: ClassVar[str] = "exporter"
     suffixes: ClassVar[tuple[str, ...]]
-    """Endings of the files it writes, the main one first, e.g. (".obj", ".mtl", ".png"). `--out` finds a format by the first."""
+    """Endings of the files it may write, the main one first, e.g. (".obj", ".mtl", ".png"). `--out` goes by the first."""
 
     @abstractmethod
     def files(self, mesh: TexturedMesh, stem: str, title: str) -> dict[str, bytes]:
-        """Ending -> contents, one for each of `suffixes`. The core writes them whole, as `<stem><ending>`.
+        """Ending -> contents: the main one's, and those of `suffixes` that this mesh needs. Written whole, as `<stem><ending>`.
 
         title: the object's name inside the files. Raises ExportError where the format cannot hold the mesh, or where a library is
         missing.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dfw.config.schedules import Progress
 from dfw.errors import ConfigError
 from dfw.interfaces.component import Component, name_of
-from dfw.interfaces.data import FieldSample, Material, Resized, SurfacePoints, Triangles
+from dfw.interfaces.data import FieldSample, Material, Resized, SurfacePoints, TextureCoordinates, Triangles
 
 
 class Geometry(Component, nn.Module, ABC):
@@ -128,8 +128,16 @@ class Surface(Geometry):
         """What the surface is made of at points (...) on it. Gradients reach the parameters, and positions where they have any.
 
         A renderer gives the triangle and the place in it as well. Where these are None, the points lie on another mesh of the
-        same shape (an exported one has fewer triangles): answer for the nearest point of the surface.
+        same shape (an exported one has fewer triangles): answer for the nearest point of the surface (`nearest_on`).
         """
+
+    def texture_coordinates(self) -> TextureCoordinates | None:
+        """Where the triangles lie in a picture, for a mesh that has its own texture coordinates.
+
+        Export then keeps triangles and coordinates as they are, and reduces them only if `export.faces` says so. By default None:
+        export reduces the triangles to a usual number, and makes coordinates.
+        """
+        return None
 
 
 class ImagePlanes(Geometry):

@@ -73,6 +73,10 @@ class TexturedMesh:
     """(S, S, 3), display-referred, row 0 on top."""
     vertex_colour: NDArray[np.uint8]
     """(V, 3), display-referred, for `mesh`."""
+    metallic_roughness: NDArray[np.uint8] | None = None
+    """(S, S, 3), as glTF has it: G is roughness, B metallic, R 255; None for a surface of one roughness that is no metal."""
+    normal_map: NDArray[np.uint8] | None = None
+    """(S, S, 3), unit normals n as 255 (n + 1) / 2 along tangent, bitangent and normal (glTF 2.0, 3.9.3); None: the normals."""
 
     @property
     def vertices(self) -> Floats:
@@ -83,3 +87,26 @@ class TexturedMesh:
     def normals(self) -> Floats:
         """Unit normals (W, 3) of the textured vertices, smooth across chart borders."""
         return self.mesh.vertex_normals()[self.source]
+
+    @property
+    def tangents(self) -> Floats:
+        """Unit tangents (W, 4) of the textured vertices: along u, at right angles to the normal, and the bitangent's sign.
+
+        The bitangent, sign * normal x tangent, points along v. glTF 2.0, 3.7.2.1.
+        """
+        corners, uv, normals = self.vertices.astype(np.float64)[self.faces], self.uv.astype(np.float64)[self.faces], self.normals
+        e, f = (corners[:, k] - corners[:, 0] for k in (1, 2))
+        (du, dv), (dp, dq) = ((uv[:, k] - uv[:, 0]).T[..., None] for k in (1, 2))
+        sign = np.sign(du * dq - dp * dv)
+        along, across = (self._gathered(sign * one) for one in (e * dq - f * dv, f * du - e * dp))
+        along -= normals * (along * normals).sum(axis=1, keepdims=True)
+        length = np.linalg.norm(along, axis=1, keepdims=True)
+        other = np.cross(normals, np.eye(3)[np.abs(normals).argmin(axis=1)])  # where the picture has no direction
+        along = np.where(length > 0, along, other) / np.where(length > 0, length, np.linalg.norm(other, axis=1, keepdims=True))
+        turn = np.where((np.cross(normals, along) * across).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+        return np.concatenate([along, turn], axis=1)
+
+    def _gathered(self, values: Floats) -> Floats:
+        """Returns the sum (W, 3) of the `values` (F, 3) of the faces around each textured vertex."""
+        flat = np.repeat(values, 3, axis=0)
+        return np.stack([np.bincount(self.faces.ravel(), flat[:, k], len(self.source)) for k in range(3)], axis=1)

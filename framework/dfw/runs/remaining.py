@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dfw.config.settings import RunConfig
+from dfw.config.settings import FACES, RunConfig
 from dfw.interfaces.geometry import DensityField, Surface
 from dfw.runs.outputs import EXPORT_VIEWS, EXPORT_WIDTH, preview_views
 from dfw.runs.scene import Scene
@@ -29,7 +29,7 @@ class Remaining:
         self._mesh = 0.0
         if exports and isinstance(scene.geometry, DensityField | Surface):
             self._pixels += EXPORT_VIEWS * EXPORT_WIDTH**2
-            self._mesh = SECONDS_PER_TRIANGLE * settings.faces
+            self._mesh = SECONDS_PER_TRIANGLE * (settings.faces or FACES)
         self._preview_pixels = preview_views(scene) * config.trainer.preview_width**2
         self._per_pixel = 0.0
         self._first: tuple[int, float] | None = None

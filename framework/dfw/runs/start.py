@@ -53,7 +53,7 @@ class Start:
         """Draws the initial values, then takes over what the settings name."""
         initialise(trainer)
         if self.composition is None:
-            trainer.geometry.start_from(_mesh_surface(self.source, trainer.device))
+            trainer.geometry.start_from(_mesh_surface(self.source, self.settings, trainer.device))
             return
         scene = self.scene(trainer.device)
         with scene.showing():
@@ -105,7 +105,7 @@ def _take_renderer(trainer: Trainer, scene: Scene) -> None:
         raise ConfigError(f"start.take: {who} ({reason}); leave renderer out of take") from None
 
 
-def _mesh_surface(path: Path, device: torch.device) -> Geometry:
+def _mesh_surface(path: Path, settings: StartSettings, device: torch.device) -> Geometry:
     from dfw.runs.mesh_source import MeshSource
 
-    return MeshSource(path).to(device).eval()
+    return MeshSource(path, settings.up, settings.front, settings.radius).to(device).eval()

@@ -63,28 +63,31 @@ class ExporterTests(ComponentTests[Exporter]):
         require(right and len(set(suffixes)) == len(suffixes), promise, f"it is {suffixes!r}", remedy)  # type: ignore[call-overload,arg-type]
 
     def test_files(self) -> None:
-        """There are bytes for each of `suffixes`, and for nothing else."""
+        """There are bytes for the first of `suffixes`, for others as the mesh needs them, and for nothing else."""
         made = self.fresh()
-        found: object = made.files(meshes.ball(), "thing", "a red mushroom")
-        promise, remedy = "files gives bytes for each of suffixes", "Return {ending: bytes}"
-        require(isinstance(found, dict), promise, f"it gave a {type(found).__name__}", remedy)
-        assert isinstance(found, dict)
-        seen = f"suffixes are {', '.join(made.suffixes)}, and it gave {', '.join(map(str, found)) or 'nothing'}"
-        require(set(found) == set(made.suffixes), promise, seen, remedy)
-        for suffix, data in found.items():
-            seen = f"{suffix} is a {type(data).__name__} of length {len(data)}"
-            require(isinstance(data, bytes) and len(data) > 0, promise, seen, remedy)
+        for mesh in (meshes.ball(), meshes.shiny_ball()):
+            found: object = made.files(mesh, "thing", "a red mushroom")
+            promise = "files gives bytes for the first of suffixes, and only for those"
+            require(isinstance(found, dict), promise, f"it gave a {type(found).__name__}", "Return {ending: bytes}")
+            assert isinstance(found, dict)
+            seen = f"suffixes are {', '.join(made.suffixes)}, and it gave {', '.join(map(str, found)) or 'nothing'}"
+            require({made.suffixes[0]} <= set(found) <= set(made.suffixes), promise, seen, "Return {ending: bytes}")
+            for suffix, data in found.items():
+                seen = f"{suffix} is a {type(data).__name__} of length {len(data)}"
+                require(isinstance(data, bytes) and len(data) > 0, promise, seen, "Return {ending: bytes}")
 
     def test_files_name_each_other(self) -> None:
-        """Of several files each except the main one is named by another, with the stem that the core gives."""
+        """Of several files each except the main one is named by another, with the stem that the core gives, and no other is."""
         made, stem = self.fresh(), "object-7"
         if len(made.suffixes) == 1:
             raise Skip("it writes one file")
-        found = made.files(meshes.ball(), stem, "a red mushroom")
-        for suffix in made.suffixes[1:]:
-            named = any(f"{stem}{suffix}".encode() in data for other, data in found.items() if other != suffix)
-            promise = "files that belong together name each other by the stem they are given"
-            require(named, promise, f"no file names {stem}{suffix}", "Write f'{stem}.mtl' and the like")
+        for mesh in (meshes.ball(), meshes.shiny_ball()):
+            found = made.files(mesh, stem, "a red mushroom")
+            promise, remedy = "files that belong together name each other by their stem", "Write f'{stem}.mtl' and the like"
+            for suffix in made.suffixes[1:]:
+                named = any(f"{stem}{suffix}".encode() in data for other, data in found.items() if other != suffix)
+                wrong = f"no file names {stem}{suffix}" if suffix in found else f"a file names {stem}{suffix}, which is not there"
+                require(named == (suffix in found), promise, wrong, remedy)
 
     def test_same_bytes_tomorrow(self) -> None:
         """The same mesh gives the same bytes on another day, so that files can be compared."""
@@ -100,7 +103,8 @@ class ExporterTests(ComponentTests[Exporter]):
     def test_reads_back(self) -> None:
         """Another program reads the same triangles: as many, as large, and as they are turned."""
         made = self.fresh()
-        self._require_read_back(made, meshes.ball(), "a red mushroom", "a file holds the mesh's triangles")
+        for mesh in (meshes.ball(), meshes.shiny_ball()):
+            self._require_read_back(made, mesh, "a red mushroom", "a file holds the mesh's triangles")
 
     def test_few_triangles(self) -> None:
         """A mesh of one triangle is written as any other."""

@@ -14,6 +14,7 @@ from dfw.interfaces.data import Resized, SurfacePoints
 from dfw.interfaces.geometry import DensityField, Geometry, Surface
 from dfw.runs.optimizer import carry_over
 from dfw.testing.base import ComponentTests
+from dfw.testing.coloured_ball import ColouredBall
 from dfw.testing.compare import projected, require_finite, require_same
 from dfw.testing.devices import DeviceChecks, DtypeChecks
 from dfw.testing.outcomes import Skip, require
@@ -37,8 +38,14 @@ class AnyGeometry(
     """Steps of the run in which `end_step` may change the number of rows of parameters."""
 
     def prepare(self, made: Geometry, generator: torch.Generator) -> None:
-        """Draws the initial parameters and goes to the last step of a run, where all parts of the geometry take part."""
+        """Draws the initial parameters and goes to the last step of a run, where all parts of the geometry take part.
+
+        A geometry that requires `start` begins as a ball with colours.
+        """
         made.initialise(generator)
+        if "start" in type(made).requires(made.config):
+            with torch.no_grad():
+                made.start_from(ColouredBall().to(self.device))
         made.begin_step(Progress(self.steps - 1, self.steps), generator)
 
     def exercise(self, made: Geometry) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dfw.interfaces.mesh import Floats, Ints, Mesh, TexturedMesh
@@ -19,6 +21,14 @@ def ball() -> TexturedMesh:
     )
     vertices, faces = np.unique(corners / np.linalg.norm(corners, axis=1, keepdims=True), axis=0, return_inverse=True)
     return textured(vertices * np.array([0.5, 0.7, 0.9]) + np.array([0.1, -0.2, 0.3]), faces.reshape(-1, 3))
+
+
+def shiny_ball() -> TexturedMesh:
+    """The same with roughness, metallic and bumps as textures."""
+    pixels = np.arange(8 * 8 * 3).reshape(8, 8, 3)
+    shine = np.stack([np.full((8, 8), 255), pixels[..., 1], pixels[..., 2]], axis=-1)
+    tilted = np.stack([128 + pixels[..., 0] % 50, 128 - pixels[..., 1] % 50, np.full((8, 8), 230)], axis=-1)
+    return replace(ball(), metallic_roughness=shine.astype(np.uint8), normal_map=tilted.astype(np.uint8))
 
 
 def triangles(count: int) -> TexturedMesh:

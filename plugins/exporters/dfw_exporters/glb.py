@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
@@ -16,13 +17,16 @@ MOST_SHORT = 65_535
 
 
 class Glb(Exporter):
-    """One mesh with smooth normals, and a metallic-roughness material whose PNG base colour is embedded; glTF's axes."""
+    """One mesh with smooth normals, and a metallic-roughness material whose PNG textures are embedded; glTF's axes.
+
+    With a normal map it has the tangents that the map was made for. Readers then need not make their own.
+    """
 
     class Config(ComponentConfig):
         """The material."""
 
         roughness: float = Field(default=0.8, ge=0, le=1)
-        """Roughness of the surface; 0 is a mirror."""
+        """Roughness of a surface that has none of its own; 0 is a mirror."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".glb",)
     config: Config
@@ -34,12 +38,15 @@ class Glb(Exporter):
         """Makes one file with everything in it."""
         trimesh: Any = import_module("trimesh")
 
+        shiny = mesh.metallic_roughness is not None
         material = trimesh.visual.material.PBRMaterial(
-            name="albedo",
+            name="material",
             baseColorTexture=Image.fromarray(mesh.texture),
             baseColorFactor=[255, 255, 255, 255],
-            metallicFactor=0.0,
-            roughnessFactor=self.config.roughness,
+            metallicFactor=1.0 if shiny else 0.0,
+            roughnessFactor=1.0 if shiny else self.config.roughness,
+            metallicRoughnessTexture=_picture(mesh.metallic_roughness),
+            normalTexture=_picture(mesh.normal_map),
         )
         shape = trimesh.Trimesh(
             vertices=to_gltf(mesh.vertices),
@@ -48,14 +55,20 @@ class Glb(Exporter):
             visual=trimesh.visual.TextureVisuals(uv=mesh.uv, material=material),
             process=False,
         )
+        if mesh.normal_map is not None:
+            tangents = mesh.tangents
+            shape.vertex_attributes["TANGENT"] = np.hstack([to_gltf(tangents[:, :3]), tangents[:, 3:]]).astype(np.float32)
 
         def finish(tree: dict[str, Any]) -> None:
             tree["asset"] = {"version": "2.0", "generator": f"dfw {__version__}"}
             tree["meshes"][0]["name"] = title
             primitive = tree["meshes"][0]["primitives"][0]
+            attributes = primitive["attributes"]
+            if "_TANGENT" in attributes:  # trimesh gives its own name to every attribute that it does not know
+                attributes["TANGENT"] = attributes.pop("_TANGENT")
             for accessor, target in [
                 (primitive["indices"], 34963),
-                *((index, 34962) for index in primitive["attributes"].values()),
+                *((index, 34962) for index in attributes.values()),
             ]:
                 tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
 
@@ -63,6 +76,10 @@ class Glb(Exporter):
             trimesh.Scene({"object": shape}), include_normals=True, tree_postprocessor=finish, buffer_postprocessor=_short_indices
         )
         return {".glb": bytes(glb)}
+
+
+def _picture(pixels: NDArray[np.uint8] | None) -> Image.Image | None:
+    return None if pixels is None else Image.fromarray(pixels)
 
 
 def _short_indices(buffers: dict[Any, bytes], tree: dict[str, Any]) -> None:

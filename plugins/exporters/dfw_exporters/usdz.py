@@ -23,13 +23,13 @@ SAME_TIME = 315_619_200
 
 
 class Usdz(Exporter):
-    """One package of shape, material and PNG texture: y is up, a world unit is a metre, a `UsdPreviewSurface` shades it."""
+    """One package of shape, material and PNG textures: y is up, a world unit is a metre, a `UsdPreviewSurface` shades it."""
 
     class Config(ComponentConfig):
         """The material."""
 
         roughness: float = Field(default=0.8, ge=0, le=1)
-        """Roughness of the surface; 0 is a mirror."""
+        """Roughness of a surface that has none of its own; 0 is a mirror."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".usdz",)
     config: Config
@@ -45,17 +45,20 @@ class Usdz(Exporter):
         sdf: Any = import_module("pxr.Sdf")
         with tempfile.TemporaryDirectory() as name:
             package = Path(name) / "package.usdz"
-            scene, texture = Path(name) / "object.usdc", Path(name) / "texture.png"
-            Image.fromarray(mesh.texture).save(texture)
-            _write_scene(mesh, title, self.config.roughness, scene, texture.name)
+            scene = Path(name) / "object.usdc"
+            pictures = {"texture": mesh.texture, "metallic-roughness": mesh.metallic_roughness, "normal": mesh.normal_map}
+            files = {what: Path(name) / f"{what}.png" for what, pixels in pictures.items() if pixels is not None}
+            for what, file in files.items():
+                Image.fromarray(pictures[what]).save(file)
+            _write_scene(mesh, title, self.config.roughness, scene, {what: file.name for what, file in files.items()})
             with sdf.ZipFileWriter.CreateNew(str(package)) as writer:  # aligns each file to 64 bytes and compresses none
-                for path in (scene, texture):
+                for path in (scene, *files.values()):
                     os.utime(path, (SAME_TIME, SAME_TIME))
                     writer.AddFile(str(path), path.name)
             return {".usdz": package.read_bytes()}
 
 
-def _write_scene(mesh: TexturedMesh, title: str, roughness: float, path: Path, texture: str) -> None:
+def _write_scene(mesh: TexturedMesh, title: str, roughness: float, path: Path, files: dict[str, str]) -> None:
     """Writes the shape over the mesh's shared vertices, with texture coordinates per corner, and its material."""
     usd, geom, shade, sdf, gf, vt = (import_module(f"pxr.{part}") for part in ("Usd", "UsdGeom", "UsdShade", "Sdf", "Gf", "Vt"))
     types: Any = sdf.ValueTypeNames
@@ -81,17 +84,34 @@ def _write_scene(mesh: TexturedMesh, title: str, roughness: float, path: Path, t
     uv.SetIndices(vt.IntArray.FromNumpy(mesh.faces.astype(np.int32).ravel()))
 
     material = shade.Material.Define(stage, "/Object/Material")
-    surface, reader, sampler = (shade.Shader.Define(stage, f"/Object/Material/{name}") for name in ("Surface", "St", "Texture"))
+    surface, reader = (shade.Shader.Define(stage, f"/Object/Material/{name}") for name in ("Surface", "St"))
     reader.CreateIdAttr("UsdPrimvarReader_float2")
     reader.CreateInput("varname", types.String).Set("st")
-    sampler.CreateIdAttr("UsdUVTexture")
-    sampler.CreateInput("file", types.Asset).Set(texture)
-    sampler.CreateInput("sourceColorSpace", types.Token).Set("sRGB")
-    sampler.CreateInput("st", types.Float2).ConnectToSource(reader.CreateOutput("result", types.Float2))
+    place = reader.CreateOutput("result", types.Float2)
     surface.CreateIdAttr("UsdPreviewSurface")
-    surface.CreateInput("diffuseColor", types.Color3f).ConnectToSource(sampler.CreateOutput("rgb", types.Float3))
-    surface.CreateInput("roughness", types.Float).Set(roughness)
-    surface.CreateInput("metallic", types.Float).Set(0.0)
+
+    def read(name: str, what: str, inputs: dict[str, tuple[Any, str]]) -> Any:
+        """Defines what reads the picture `what`; inputs: of the surface -> their type, and the output that they get."""
+        sampler = shade.Shader.Define(stage, f"/Object/Material/{name}")
+        sampler.CreateIdAttr("UsdUVTexture")
+        sampler.CreateInput("file", types.Asset).Set(files[what])
+        sampler.CreateInput("sourceColorSpace", types.Token).Set("sRGB" if what == "texture" else "raw")
+        sampler.CreateInput("st", types.Float2).ConnectToSource(place)
+        for one, (kind, output) in inputs.items():
+            given = sampler.CreateOutput(output, types.Float3 if output == "rgb" else types.Float)
+            surface.CreateInput(one, kind).ConnectToSource(given)
+        return sampler
+
+    read("Texture", "texture", {"diffuseColor": (types.Color3f, "rgb")})
+    if "metallic-roughness" in files:
+        read("Shine", "metallic-roughness", {"roughness": (types.Float, "g"), "metallic": (types.Float, "b")})
+    else:
+        surface.CreateInput("roughness", types.Float).Set(roughness)
+        surface.CreateInput("metallic", types.Float).Set(0.0)
+    if "normal" in files:
+        bumps = read("Normal", "normal", {"normal": (types.Normal3f, "rgb")})
+        bumps.CreateInput("scale", types.Float4).Set(gf.Vec4f(2, 2, 2, 1))  # bytes to [-1, 1]
+        bumps.CreateInput("bias", types.Float4).Set(gf.Vec4f(-1, -1, -1, 0))
     material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", types.Token))
     shade.MaterialBindingAPI.Apply(shape.GetPrim()).Bind(material)
     stage.GetRootLayer().Save()

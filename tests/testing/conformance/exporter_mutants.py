@@ -110,8 +110,8 @@ class MovesTheMesh(Twin):
 READ_BACK = {"test_reads_back", "test_few_triangles", "test_many_vertices", "test_title"}
 """Every check that reads a file."""
 MUTANTS: dict[type[Twin], set[str]] = {
-    EndingWithoutItsDot: {"test_suffixes", "test_files", "test_files_name_each_other"},
-    LeavesAFileOut: {"test_files"},
+    EndingWithoutItsDot: {"test_suffixes", "test_files"},
+    LeavesAFileOut: {"test_files_name_each_other"},
     ArrayForBytes: {"test_files"},
     NamesAFileOfItsOwn: {"test_files_name_each_other"},
     WritesTheDate: {"test_same_bytes_tomorrow"},

@@ -9,6 +9,7 @@ import torch
 from dfw import Geometry
 from dfw.testing import GeometryTests
 from dfw_geometry.image import Image
+from dfw_geometry.mesh import Mesh
 from dfw_geometry.nerf import NeRF
 from dfw_geometry.sdf_scene import SdfScene
 from dfw_geometry.tets import Tets
@@ -101,4 +102,22 @@ class TestTetsThatSubdivide(OfNeRF):
         "start_axes": [0.4, 0.3, 0.4],
         "subdivide": [0.4],
         "material": {**FIELD, "pbr": True},
+    }
+
+
+class TestMesh(GeometryTests):
+    component = Mesh
+    options: ClassVar[dict[str, Any]] = {"texture": {"type": "image", "size": 32}}
+
+
+class TestFreeMesh(GeometryTests):
+    component = Mesh
+    options: ClassVar[dict[str, Any]] = {"texture": {"type": "image", "size": 32, "pbr": True}, "vertices": "free"}
+
+
+class TestMeshWithAField(GeometryTests):
+    component = Mesh
+    options: ClassVar[dict[str, Any]] = {
+        "texture": {"type": "field", "pbr": True, "encoding": {"type": "dense-grid", "resolutions": [4, 9], "features": 4}},
+        "colours": "grey",  # the kit makes many, and each would be fitted to its source's colours
     }
