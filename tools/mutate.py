@@ -17,6 +17,7 @@ import argparse
 import ast
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ TURNED: dict[type, str] = {
     ast.Lt: ">=", ast.LtE: ">", ast.Gt: "<=", ast.GtE: "<", ast.Eq: "!=", ast.NotEq: "==",
     ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
 }  # fmt: skip
-LIMIT = 240  # seconds a mutant's tests may take: an endless loop counts as killed
+LIMIT, MEMORY = 100, 8 * 2**30  # seconds of processor time and bytes of a mutant's tests: an endless loop counts as killed
 PATIENCE = 60.0  # seconds of tests that a mutant is tried with
 MOST = 150  # tests that a mutant is tried with
 MAP, DURATIONS = ".coverage", "durations.xml"
@@ -153,6 +154,8 @@ def fails(repository: Path, tests: list[str]) -> bool:
     child = os.fork()
     if child == 0:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         os.chdir(repository)
         quiet = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
@@ -161,7 +164,7 @@ def fails(repository: Path, tests: list[str]) -> bool:
 
         code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:pytest_cov", "-W", "ignore", *tests])
         os._exit(int(code != 0))
-    end = time.monotonic() + LIMIT
+    end = time.monotonic() + 5 * LIMIT  # one that sleeps uses no processor time
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:

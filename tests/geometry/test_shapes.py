@@ -105,6 +105,18 @@ def test_fronts_face_the_positive_x_axis(kind: str, colour: tuple[float, float, 
     assert seen[-1.0] == 0
 
 
+@pytest.mark.parametrize(("bottom", "sink"), [("cube", 0.0), ("cylinder", 0.0), ("ball", 0.06), ("donut", 0.06)])
+def test_the_top_of_a_stack_stands_on_its_bottom(bottom: str, sink: float) -> None:
+    """On the axis, where a cube above begins, measured from the middle of the lower solid in units of its own model."""
+    stack = Stack("cube", bottom)
+    (_, _), (middle, size) = stack._layout()
+    z = torch.linspace(-1, 1, 40001)
+    top, _ = stack._distances(torch.stack([0 * z, 0 * z, z], -1))
+    begins = (float(z[top < 0].min()) - middle) / size
+    wanted = {"cube": 0.5, "cylinder": 0.65, "ball": 0.5, "donut": 0.26}[bottom] - sink
+    assert begins == pytest.approx(wanted, abs=0.01)
+
+
 def test_top_and_bottom_of_a_stack_take_their_own_colours() -> None:
     scene = parse_prompt("a red cube on a blue cylinder")
     low, high = scene.colour(torch.tensor([[0.0, 0.0, -0.7], [0.0, 0.0, 0.7]]))
