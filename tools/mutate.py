@@ -4,7 +4,8 @@
 
 It swaps an arithmetic or comparison operator, drops a `not`, or changes a number. Then it runs the tests that pass through that
 line, without those marked slow or browser: those of files named after the module first, then the fastest, and stops at the first
-failure. It prints one line for each mutant and the counts last, and exits with 1 where fewer than 90 % were killed.
+failure. `--patience` bounds them; try survivors again with more of it (`--numbers`). It prints one line for each mutant and the
+counts last, and exits with 1 where fewer than 90 % were killed.
 
 Which test passes through which line is measured once, with pytest-cov, and kept in the clone (`.coverage`, `durations.xml`). A
 line that runs on import alone, such as a constant, is tested by those that run any line of its module. The sources are changed in
@@ -31,9 +32,7 @@ TURNED: dict[type, str] = {
     ast.Lt: ">=", ast.LtE: ">", ast.Gt: "<=", ast.GtE: "<", ast.Eq: "!=", ast.NotEq: "==",
     ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
 }  # fmt: skip
-LIMIT, MEMORY = 100, 8 * 2**30  # seconds of processor time and bytes of a mutant's tests: an endless loop counts as killed
-PATIENCE = 60.0  # seconds of tests that a mutant is tried with
-MOST = 150  # tests that a mutant is tried with
+MORE, MEMORY = 100, 8 * 2**30  # seconds of processor time beyond `--patience`, and bytes: an endless loop counts as killed
 MAP, DURATIONS = ".coverage", "durations.xml"
 ENOUGH = 0.9
 
@@ -87,8 +86,8 @@ class Tests:
         self.data.read()
         self.seconds = dict(_durations(repository / DURATIONS))
 
-    def through(self, file: Path, first: int, last: int) -> list[str]:
-        """Returns the tests of these lines in the order in which they are tried."""
+    def through(self, file: Path, first: int, last: int, patience: float) -> list[str]:
+        """Returns the tests of these lines in the order in which they are tried, as many as take `patience` seconds."""
         found = self.data.contexts_by_lineno(str(file))
         names = {name for line in range(first, last + 1) for name in found.get(line, ())}
         tests = {name.partition("|")[0] for name in names} & self.seconds.keys()
@@ -103,10 +102,10 @@ class Tests:
         chosen, spent = [], 0.0
         for test in sorted(tests, key=order):
             spent += self.seconds[test]
-            if spent > PATIENCE and chosen:
+            if spent > patience and chosen:
                 break
             chosen.append(test)
-        return chosen[:MOST]
+        return chosen
 
 
 def _durations(path: Path) -> Iterator[tuple[str, float]]:
@@ -148,13 +147,13 @@ def prepare(repository: Path) -> None:
     _ = (transformers.CLIPTextModel, transformers.CLIPTokenizer)
 
 
-def fails(repository: Path, tests: list[str]) -> bool:
-    """Runs `tests` in a fork. True when one fails, or when they take too long."""
+def fails(repository: Path, tests: list[str], limit: int) -> bool:
+    """Runs `tests` in a fork. True when one fails, or when they take more than `limit` seconds of processor time."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
         os.setsid()
-        resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         os.chdir(repository)
         quiet = os.open(os.devnull, os.O_RDWR)
@@ -164,7 +163,7 @@ def fails(repository: Path, tests: list[str]) -> bool:
 
         code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:pytest_cov", "-W", "ignore", *tests])
         os._exit(int(code != 0))
-    end = time.monotonic() + 5 * LIMIT  # one that sleeps uses no processor time
+    end = time.monotonic() + 5 * limit  # one that sleeps uses no processor time
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -180,7 +179,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--skip", type=int, default=0, help="how many of the first mutants are not tested")
+    parser.add_argument("--numbers", default="", help="test only these of the mutants, such as 3,17: those that survived before")
+    parser.add_argument("--patience", type=float, default=60.0, help="seconds of tests that a mutant is tried with")
     parser.add_argument("--processes", type=int, default=2, help="of pytest-xdist, for the measurement")
     parser.add_argument("--only", default="", help="only files whose path contains this text")
     options = parser.parse_args()
@@ -191,6 +191,7 @@ def main() -> int:
     if not (repository / MAP).is_file() or not (repository / DURATIONS).is_file():
         measure(repository, options.processes)
     tests = Tests(repository)
+    wanted = {int(number) for number in options.numbers.split(",") if number}
     draw, killed, survived = random.Random(options.seed), 0, 0
     rooms = [path for room in ("framework", "plugins") for path in sorted((repository / room).rglob("*.py"))]
     files = [
@@ -211,18 +212,21 @@ def main() -> int:
         except SyntaxError:
             continue
         drawn += 1
-        if drawn <= options.skip:
+        if wanted and drawn not in wanted:
             continue
-        chosen = tests.through(file, min(first, line), line)
+        chosen = tests.through(file, min(first, line), line, options.patience)
         try:
             file.write_bytes(mutant)
-            dead = bool(chosen) and fails(repository, chosen)
+            dead = bool(chosen) and fails(repository, chosen, MORE + int(options.patience))
         finally:
             file.write_bytes(raw)
         killed, survived = killed + dead, survived + (not dead)
         before, after = (text.decode().splitlines()[line - 1].strip()[:90] for text in (raw, mutant))
         verdict = "killed" if dead else "SURVIVED"
-        print(f"{verdict} {file.relative_to(repository)}:{line} [{before}] -> [{after}] ({len(chosen)} tests)", flush=True)
+        print(
+            f"{drawn:4d} {verdict} {file.relative_to(repository)}:{line} [{before}] -> [{after}] ({len(chosen)} tests)",
+            flush=True,
+        )
     print(f"{killed} of {killed + survived} killed")
     return int(killed < ENOUGH * (killed + survived))
 
