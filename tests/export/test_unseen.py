@@ -1,4 +1,4 @@
-"""What no view can see, on boxes whose answer is plain. The grids have three different sides, so that no axis passes for another."""
+"""What no view can see, on boxes whose answer is plain. The grids have three different sides: no axis passes for another."""
 
 from __future__ import annotations
 

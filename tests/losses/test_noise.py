@@ -56,6 +56,13 @@ def test_a_loss_draws_its_timesteps_and_then_the_noise():
     assert torch.equal(query.noise, torch.randn(4, 3, 2, 2, generator=own, dtype=torch.float64))
 
 
+def test_fixed_is_drawn_once_for_a_space():
+    noise, inputs = fixed(), ask(views(3), prior())
+    first = noise(encoded(), inputs)
+    assert noise(encoded(), inputs).data_ptr() == first.data_ptr()
+    assert noise(encoded(dtype=torch.float32), inputs).dtype == torch.float32
+
+
 def test_fixed_is_one_normal_picture_for_all_views_and_steps():
     noise = fixed()
     one = noise(encoded(3), ask(views(3), prior(), seed=1))

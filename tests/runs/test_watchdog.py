@@ -15,13 +15,19 @@ def test_nan_names_quantity_and_step():
         watchdog.look(3, {"opacity": 0.5, "losses.sds": math.nan})
 
 
-@pytest.mark.parametrize(("opacity", "words"), [(0.0, "scene is empty"), (1.0, "fills every pixel")])
+@pytest.mark.parametrize(("opacity", "words"), [(0.0015, "scene is empty"), (0.997, "fills every pixel")])
 def test_empty_and_full_scenes_stop_after_patience(opacity, words):
     watchdog = Watchdog(SETTINGS, scene=True)
-    for step in range(10, 10 + PATIENCE):
+    for step in range(10, 30):
         watchdog.look(step, {"opacity": opacity})
     with pytest.raises(DivergedError, match=rf"{words}.* since step 10"):
-        watchdog.look(10 + PATIENCE, {"opacity": opacity})
+        watchdog.look(30, {"opacity": opacity})
+
+
+def test_ten_pixels_of_an_object_or_of_background_are_enough():
+    watchdog = Watchdog(SETTINGS, scene=True)
+    for step in range(100):
+        watchdog.look(step, {"opacity": 10 / 64**2 if step < 50 else 1 - 25 / 64**2})
 
 
 def test_a_scene_that_recovers_is_left_alone():
