@@ -28,6 +28,7 @@ from dfw.plugins.requirements import check_requirements
 
 OFFERED_BY = {
     "density-field": "geometry",
+    "signed-distance": "geometry",
     "surface": "geometry",
     "signed-grid": "geometry",
     "image": "geometry",
@@ -40,6 +41,10 @@ OFFERED_BY = {
     "noise-prediction": "guidance",
     "text": "guidance",
     "adapter": "guidance",
+    "target-colour": "cameras",
+    "target-mask": "cameras",
+    "target-depth": "cameras",
+    "target-normal": "cameras",
 }
 """Built-in feature -> the kind of component that usually provides it, for messages."""
 
@@ -296,6 +301,9 @@ def _unmet(part: Chosen, feature: str, others: list[Chosen]) -> str:
         return f"{head}; {' or '.join(hints)}"
     kind = OFFERED_BY.get(feature)
     present = [other for other in others if other.entry.kind == kind]
+    if present and kind == "cameras":
+        where = f"{present[0].entry.label} at {present[0].key} do not give {them}"
+        return f"{head} of its views, and {where}; write views: NAME, a set in view_sets that does"
     if present:
         return f"{head}; {kind} {present[0].entry.label} does not provide {them}, choose another {kind}"
     if kind is not None:

@@ -177,6 +177,16 @@ class CamerasTests(ComponentTests[Cameras], StateChecks[Cameras], DeviceChecks[C
             require(place, f"the target {name} is on the cameras' device", f"it is on {value.device}", "Register it as a buffer")
             self._require_range(name, value)
 
+    def test_targets_are_offered(self) -> None:
+        """What `provides` says of targets is in every step's views: `target-colour` for `colour`, and so on."""
+        made = self.fresh()
+        offered = type(made).provides(made.config)
+        for _, views in self._views(made):
+            for name in ("colour", "mask", "depth", "normal"):
+                given, said = name in views.targets, f"target-{name}" in offered
+                seen = f"the views {'have' if given else 'lack'} {name}, provides() {'has' if said else 'lacks'} target-{name}"
+                require(given == said, "provides() says which targets views have", seen, "Add the word, or leave it out")
+
     def _require_range(self, name: str, value: Tensor) -> None:
         low, high = bounds(value)
         if name in ("colour", "mask"):

@@ -168,7 +168,7 @@ class FieldChecks(AnyGeometry):
             same = {"albedo": known.albedo, "normal": known.normal}
             require_same(same, {"albedo": found.albedo, "normal": found.normal}, self.tolerance, promise, remedy)
             require_finite({"density": found.density}, "a ray meets finite densities", "Look for a difference of infinities")
-            lowest, empty = float(found.density.min()), found.density[field.density(points) == 0]
+            lowest, empty = float(found.density.detach().min()), found.density[field.density(points) == 0]
             remedy = "Give 0 wherever density() is 0, outside the cube too"
             require(lowest >= 0, "a ray meets densities of 0 or more", f"the lowest is {lowest:.4g}", "Clamp it at 0")
             require(not bool(empty.any()), "a ray meets no matter where there is none", "it does", remedy)

@@ -89,6 +89,7 @@ class ShownToLoss(ShownStep[Loss], GroupChecks[Loss], StateChecks[Loss], DtypeCh
         assert inputs.geometry is not None
         leaves |= {"normal": render.normal, "sample weight": render.samples.weight}
         leaves |= {"sample normal": render.samples.normal, **render.extras}
+        leaves |= {f"sample {name}": value for name, value in render.samples.extras.items()}
         return leaves | {f"geometry.{name}": p for name, p in inputs.geometry.named_parameters() if p.requires_grad}
 
     def _gradients(self, value: Tensor, inputs: LossInputs) -> dict[str, Tensor | None]:

@@ -91,7 +91,7 @@ class ShownStep(ComponentTests[Made]):
             opacity.requires_grad_(),
             depth.requires_grad_(),
             F.normalize(normal, dim=-1).requires_grad_(),
-            _samples(drawn(side * side * _SAMPLES, seed=5), drawn(side * side * _SAMPLES, 3, seed=6)),
+            _samples(*(drawn(side * side * _SAMPLES, width, seed=seed) for width, seed in ((1, 5), (3, 6), (1, 12)))),
             extras={} if self.of in PICTURES else {self.of: drawn(side, side, 3, seed=7).requires_grad_()},
         )
         targets = {
@@ -129,11 +129,12 @@ def _read(guidance: Guidance, words: str, cameras: CameraBatch) -> Conditioning:
     return replace(guidance.encode_text([words] * len(cameras)), cameras=cameras)
 
 
-def _samples(weight: Tensor, normal: Tensor) -> RaySamples:
-    """`_SAMPLES` samples on each ray, that look along -z."""
+def _samples(weight: Tensor, normal: Tensor, gradient: Tensor) -> RaySamples:
+    """`_SAMPLES` samples on each ray, that look along -z, of a signed distance whose gradients are 0.5 to 1.5 long."""
     count = weight.numel()
     ray = torch.arange(count // _SAMPLES, device=weight.device).repeat_interleave(_SAMPLES)
     distance = (2 + torch.linspace(0, 1, _SAMPLES, device=weight.device, dtype=weight.dtype)).repeat(count // _SAMPLES)
     direction = weight.new_tensor([0.0, 0.0, -1.0]).expand(count, 3)
     unit = F.normalize(normal.reshape(-1, 3) - 0.5, dim=-1)
-    return RaySamples((weight.flatten() / _SAMPLES).requires_grad_(), ray, distance, direction, unit.requires_grad_())
+    extras = {"gradient": (0.5 + gradient.reshape(-1, 1)).requires_grad_()}
+    return RaySamples((weight.flatten() / _SAMPLES).requires_grad_(), ray, distance, direction, unit.requires_grad_(), extras)

@@ -66,6 +66,11 @@ class Dataset(Cameras):
         for name, value in stacked.items():
             self.register_buffer(name, value, persistent=False)
 
+    @classmethod
+    def provides(cls, config: Config) -> frozenset[str]:
+        """Provides colours and masks to compare renders with."""
+        return frozenset({"target-colour", "target-mask"})
+
     def sample(self, progress: Progress, generator: torch.Generator) -> Views:
         """`batch_size` views, or all of them where there are fewer."""
         index = torch.randperm(len(self.pose), generator=generator, device=generator.device)[: self.config.batch_size]

@@ -56,6 +56,11 @@ class Picture(Cameras):
         self.register_buffer("colour", resized(shown, height, config.width)[None], persistent=False)
         self.register_buffer("mask", resized(mask[..., None], height, config.width)[None, ..., 0], persistent=False)
 
+    @classmethod
+    def provides(cls, config: Config) -> frozenset[str]:
+        """Provides colours and masks to compare renders with."""
+        return frozenset({"target-colour", "target-mask"})
+
     def sample(self, progress: Progress, generator: torch.Generator) -> Views:
         """The view; nothing is drawn."""
         config, ones = self.config, torch.ones(1, device=generator.device)

@@ -28,6 +28,10 @@ class Twin(Cameras):
         self.register_buffer("far", torch.tensor(3.0))
 
     @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        return frozenset({"target-colour", "target-mask"})
+
+    @classmethod
     def together(cls, config: Any) -> int:
         return 2
 
@@ -63,6 +67,18 @@ class Twin(Cameras):
 
     def orbit(self) -> Orbit:
         return Orbit(distance=3.0, lowest=-10.0)
+
+
+class KeepsItsColourQuiet(Twin):
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        return frozenset({"target-mask"})
+
+
+class PromisesDepths(Twin):
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        return super().provides(config) | {"target-depth"}
 
 
 class PlacesAsAColumn(Twin):
@@ -143,12 +159,14 @@ class TargetsTurned(Twin):
     """(B, W, H, 3)."""
 
     def targets(self, cameras: CameraBatch) -> dict[str, Tensor]:
-        return {"colour": super().targets(cameras)["colour"].transpose(1, 2)}
+        found = super().targets(cameras)
+        return found | {"colour": found["colour"].transpose(1, 2)}
 
 
 class BytesForColours(Twin):
     def targets(self, cameras: CameraBatch) -> dict[str, Tensor]:
-        return {"colour": 255 * super().targets(cameras)["colour"]}
+        found = super().targets(cameras)
+        return found | {"colour": 255 * found["colour"]}
 
 
 class MovesItsLastViews(Twin):
@@ -188,6 +206,8 @@ class DrawsGlobally(Twin):
 
 
 MUTANTS: dict[type[Twin], set[str]] = {
+    KeepsItsColourQuiet: {"test_targets_are_offered"},
+    PromisesDepths: {"test_targets_are_offered"},
     PlacesAsAColumn: {"test_shapes"},
     LargerThanItSays: {"test_shapes"},
     HalfAPixel: {"test_shapes", "test_targets"},

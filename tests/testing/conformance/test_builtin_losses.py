@@ -16,6 +16,7 @@ from dfw_losses.bridge import Bridge
 from dfw_losses.bsd import BSD
 from dfw_losses.csd import CSD
 from dfw_losses.diffusion import Diffusion
+from dfw_losses.eikonal import Eikonal
 from dfw_losses.entropy import Entropy
 from dfw_losses.hifa import HiFA
 from dfw_losses.ism import ISM
@@ -24,6 +25,7 @@ from dfw_losses.nfsd import NFSD
 from dfw_losses.normal_consistency import NormalConsistency
 from dfw_losses.opacity import Opacity
 from dfw_losses.orientation import Orientation
+from dfw_losses.posed import Depth, Mask, Normal, Picture
 from dfw_losses.rfds import RFDS
 from dfw_losses.rfds_rev import RFDSRev
 from dfw_losses.score import Score
@@ -32,6 +34,7 @@ from dfw_losses.sdf_sign import SdfSign
 from dfw_losses.sdi import SDI
 from dfw_losses.sds import SDS
 from dfw_losses.sjc import SJC
+from dfw_losses.tv import TV
 from dfw_losses.vsd import VSD
 from dfw_losses.z_variance import ZVariance
 
@@ -217,3 +220,69 @@ class TestSdfSign(LossTests):
     def geometry(self) -> Geometry:
         material = {"encoding": {"levels": 2, "log2_size": 8, "base": 4, "finest": 8}, "network": {"width": 8}}
         return Tets(Tets.Config.model_validate({"resolution": 6, "material": material}))
+
+
+class TestEikonal(LossTests):
+    component = Eikonal
+    gradient_of = "sample gradient"
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        samples = inputs.render.samples
+        assert samples is not None
+        gradient = samples.extras["gradient"].detach()
+        return 2 * (gradient - 1) / gradient.numel()
+
+
+class TestTV(LossTests):
+    component = TV
+    gradient_of = "colour"
+
+
+class TestTVOfOpacity(LossTests):
+    component = TV
+    of = "opacity"
+    gradient_of = "opacity"
+
+
+class TestPicture(LossTests):
+    component = Picture
+    gradient_of = "colour"
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        mask, colour = inputs.views.targets["mask"][..., None], inputs.render.colour.detach()
+        return 2 * mask * mask * (colour - inputs.views.targets["colour"]) / colour.numel()
+
+
+class TestMask(LossTests):
+    component = Mask
+    gradient_of = "opacity"
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        opacity = inputs.render.opacity.detach()
+        return 2 * (opacity - inputs.views.targets["mask"]) / opacity.numel()
+
+
+class TestDepth(LossTests):
+    component = Depth
+    gradient_of = "depth"
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        depth, targets = inputs.render.depth.detach(), inputs.views.targets
+        return 2 * targets["mask"] * inputs.render.opacity.detach() * (depth - targets["depth"]) / depth.numel()
+
+
+class TestDepthCorrelation(LossTests):
+    component = Depth
+    options: ClassVar[dict[str, Any]] = {"compare": "correlation"}
+
+
+class TestNormal(LossTests):
+    component = Normal
+    gradient_of = "normal"
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        """Of a unit normal n: -(n' - (n . n') n) M O, over the pixels."""
+        assert inputs.render.normal is not None
+        normal, targets = inputs.render.normal.detach(), inputs.views.targets
+        across = targets["normal"] - (normal * targets["normal"]).sum(-1, keepdim=True) * normal
+        return -(targets["mask"] * inputs.render.opacity.detach())[..., None] * across / targets["mask"].numel()

@@ -1,4 +1,4 @@
-"""dfw's own promises of losses and guidance, by its conformance kit."""
+"""dfw's own promises of a guidance, by its conformance kit."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from dreamfw_two_priors.losses import Mask, Picture
 from dreamfw_two_priors.novel_view import NovelView
 from dreamfw_two_priors.random_model import make
 from PIL import Image
-from torch import Tensor
 
-from dfw import ComponentConfig, LossInputs
-from dfw.testing import GuidanceTests, LossTests
+from dfw.testing import GuidanceTests
 
 
 @cache
@@ -37,39 +34,3 @@ class TestNovelView(GuidanceTests):
         """A new one, from the same files."""
         folder = Path(files().name)
         return NovelView(NovelView.Config(model=str(folder / "model"), image=str(folder / "image.png"), elevation=10))
-
-
-class TestPicture(LossTests):
-    """The mean of (M (I - I'))^2 has the gradient 2 M^2 (I - I') / (3 B H W)."""
-
-    gradient_of = "colour"
-
-    def guidance(self) -> None:
-        """It asks none."""
-
-    def make(self) -> Picture:
-        """A new one."""
-        return Picture(ComponentConfig())
-
-    def expected_gradient(self, inputs: LossInputs) -> Tensor:
-        """By the formula, pixel by pixel."""
-        mask, colour = inputs.views.targets["mask"][..., None], inputs.render.colour.detach()
-        return 2 * mask * mask * (colour - inputs.views.targets["colour"]) / colour.numel()
-
-
-class TestMask(LossTests):
-    """The mean of (O - M)^2 has the gradient 2 (O - M) / (B H W)."""
-
-    gradient_of = "opacity"
-
-    def guidance(self) -> None:
-        """It asks none."""
-
-    def make(self) -> Mask:
-        """A new one."""
-        return Mask(ComponentConfig())
-
-    def expected_gradient(self, inputs: LossInputs) -> Tensor:
-        """By the formula, pixel by pixel."""
-        opacity = inputs.render.opacity.detach()
-        return 2 * (opacity - inputs.views.targets["mask"]) / opacity.numel()

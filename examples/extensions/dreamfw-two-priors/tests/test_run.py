@@ -59,5 +59,7 @@ def test_the_picture_moves_no_draw_of_the_others(folder: Path) -> None:
 
 
 def test_a_loss_without_a_picture_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"losses\.rgb .*its views have no colour to compare with; write views: NAME"):
+    with pytest.raises(
+        ConfigError, match=r"losses\.rgb: dreamfw/picture \S+ needs target-colour of its views.* write views: NAME"
+    ):
         dfw.run(CONFIG, *SMALL, "losses.rgb.views=cameras", "losses.mask.weight=0", listeners=[])
