@@ -56,7 +56,7 @@ def test_parts_that_overlap_are_one() -> None:
 def test_what_encloses_nothing_is_said() -> None:
     sheet = Mesh(np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.array([[0, 1, 2]]))
     with pytest.raises(
-        ConfigError, match=r"from \(0, 0, 0\) to \(1, 1, 0\) encloses none of the grid's nodes; it must be closed"
+        ConfigError, match=r"from \(0, 0, 0\) to \(1, 1, 0\) encloses none of \d+ points of the scene's cube; it must be closed"
     ):
         mesh_distance(sheet, points())
 

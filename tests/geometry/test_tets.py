@@ -297,7 +297,7 @@ def test_what_does_not_fit_the_grid_is_cut_off_and_closed(caplog: pytest.LogCapt
 def test_a_source_outside_of_the_grid_is_refused() -> None:
     source = Box((1, 1, 1))
     source.found = Triangles(source.found.vertices + 5, source.found.faces)
-    with pytest.raises(ConfigError, match=r"from \(4\.5, 4\.5, 4\.5\) .* none of the grid's nodes"), torch.no_grad():
+    with pytest.raises(ConfigError, match=r"from \(4\.5, 4\.5, 4\.5\) .* none of \d+ points"), torch.no_grad():
         tets().start_from(source)
 
 

@@ -115,7 +115,7 @@ def test_an_empty_nerf_still_has_a_graph():
     output = trained(field)(field, turn(1, 4), generator())
     assert len(output.samples.ray) == 0
     output.colour.sum().backward()
-    assert all(p.grad is not None for p in field.density_network.parameters())
+    assert all(p.grad is not None for p in field.shape_network.parameters())
 
 
 def test_weights_of_every_ray_sum_to_its_opacity():

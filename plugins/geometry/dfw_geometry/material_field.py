@@ -13,15 +13,13 @@ from torch import Tensor, nn
 from dfw import ComponentConfig, Material
 
 from .encodings import EncodingConfig, make_encoding
+from .fitting import draw_rows, fit
 from .hash_grid import HashGridConfig
 from .networks import MLP, NetworkConfig
 
 _SMOOTHEST = 0.08  # a smoother surface mirrors lights as points, which no pixel samples well; nvdiffrec's lower limit too
 _SELDOM_METAL = 3.0  # sigmoid(-3) = 0.05: most things are no metal, and a metal hides its albedo
 _BUMP = 0.5  # at most 0.87 long, so that no bump turns a unit normal around
-_FIT_STEPS = 300
-_FIT_BATCH = 4096  # points of each of these steps
-_FIT_RATE = 1e-2  # Instant-NGP's learning rate (Mueller et al. 2022), section 4
 _CHUNK = 2**18  # points that a source is asked for at once, which bounds its memory
 
 
@@ -83,14 +81,10 @@ class MaterialField(nn.Module):
         """
         with torch.no_grad():
             wanted = torch.cat([source(part) for part in torch.split(points, _CHUNK)])
-        optimizer = torch.optim.Adam(self.parameters(), lr=_FIT_RATE, eps=1e-15)  # rows that are seldom seen have tiny gradients
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _FIT_STEPS)
-        with torch.enable_grad():
-            for _ in range(_FIT_STEPS):
-                drawn = torch.randint(len(points), (min(_FIT_BATCH, len(points)),), generator=generator, device=generator.device)
-                chosen = drawn.to(points.device)
-                optimizer.zero_grad(set_to_none=True)
-                (self(points[chosen]).albedo - wanted[chosen]).square().mean().backward()
-                optimizer.step()
-                schedule.step()
-        optimizer.zero_grad(set_to_none=True)
+
+        def error() -> Tensor:
+            chosen = draw_rows(len(points), generator, points.device)
+            albedo: Tensor = self(points[chosen]).albedo
+            return (albedo - wanted[chosen]).square().mean()
+
+        fit(self.parameters(), error)

@@ -43,8 +43,8 @@ def mesh_distance(mesh: Mesh, points: Tensor) -> Tensor:
             return found
     low, high = (", ".join(f"{x:.3g}" for x in end) for end in (mesh.vertices.min(0), mesh.vertices.max(0)))
     raise ConfigError(
-        f"the surface from ({low}) to ({high}) encloses none of the grid's nodes; it must be closed, thicker than a cell, and "
-        "inside the cube of geometry.radius"
+        f"the surface from ({low}) to ({high}) encloses none of {len(points)} points of the scene's cube; it must be closed, not "
+        "too thin, and inside the cube of geometry.radius"
     )
 
 

@@ -11,6 +11,7 @@ from dfw.testing import GeometryTests
 from dfw_geometry.image import Image
 from dfw_geometry.mesh import Mesh
 from dfw_geometry.nerf import NeRF
+from dfw_geometry.sdf import SDF
 from dfw_geometry.sdf_scene import SdfScene
 from dfw_geometry.tets import Tets
 
@@ -68,6 +69,34 @@ class TestExponentialNeRF(OfNeRF):
         "activation": "exp",
         "blob": {"form": "gaussian", "placement": "after"},
     }
+
+
+class TestVolSDF(OfNeRF):
+    """Soft enough that its density has a slope all over the cube."""
+
+    component = SDF
+    options: ClassVar[dict[str, Any]] = {
+        "encoding": {"type": "hash-grid", "levels": 4, "log2_size": 10, "base": 4, "finest": 16},
+        "distance_network": {"width": 8},
+        "colour_network": {"width": 8},
+        "sharpness": 5,
+    }
+
+
+class TestNeuS(OfNeRF):
+    component = SDF
+    options: ClassVar[dict[str, Any]] = {
+        "encoding": {"type": "dense-grid", "resolutions": [4, 9], "features": 4},
+        "distance_network": {"width": 8},
+        "colour_network": {"width": 8},
+        "density": "neus",
+        "sharpness": 5,
+        "coarse_to_fine": {"start_levels": 1},
+    }
+
+
+class TestSDFAsInstalled(GeometryTests):
+    component = SDF
 
 
 class TestSdfScene(GeometryTests):
