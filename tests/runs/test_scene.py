@@ -45,6 +45,15 @@ def test_an_opened_scene_shows_what_the_trainer_shows(tmp_path: Path):
     assert scene.look == trainer.scene.look
 
 
+def test_by_default_the_scene_is_shown_from_the_front_as_in_previews(finished: Path):
+    _, scene = reopen(RunDirectory.open(finished))
+    front = scene.render(width=16)
+    assert float(front.cameras.azimuth) == 0
+    first = scene.views(4, 16).select(slice(0, 1))
+    torch.testing.assert_close(front.cameras.camera_to_world, first.camera_to_world)
+    assert torch.equal(front.colours, scene.render(first).colours)
+
+
 def test_a_run_made_on_a_gpu_opens_where_there_is_none(finished: Path, tmp_path: Path):
     import shutil
 
