@@ -90,7 +90,8 @@ class _Lines:
     @property
     def normal(self) -> Tensor:
         """a x b (M, 3), accurate for short edges."""
-        return torch.linalg.cross(self.a, self.b - self.a)
+        across: Tensor = torch.linalg.cross(self.a, self.b - self.a)
+        return across
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,8 @@ def blend(points: Tensor, faces: Tensor, turned: Tensor, depth: Tensor) -> Blend
     ends = edges.corners[found.edge]
     flat = points.reshape(-1, 3)
     first = found.view * points.shape[1]
-    lines = _Lines(found.view, *(flat.index_select(0, first + ends[:, k]) for k in range(2)), found.side)
+    a, b = (flat.index_select(0, first + ends[:, k]) for k in range(2))
+    lines = _Lines(found.view, a, b, found.side)
     index = torch.arange(depth.numel(), device=depth.device).view(depth.shape)
     pairs = [
         _pairs(lines, depth, index),

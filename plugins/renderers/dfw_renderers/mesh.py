@@ -122,9 +122,8 @@ class Mesh(Renderer):
         parts = [colour, torch.ones_like(seen.distance)[:, None], seen.distance[:, None], seen.normal, *shown_extras.values()]
         packed = torch.cat(parts, dim=1)
         picture = smooth(packed.new_zeros(depth.numel(), packed.shape[1]).index_copy_(0, hits.pixel, packed))
-        total, opacity, distance, normal, *rest = (
-            part.unflatten(0, depth.shape) for part in picture.split([part.shape[1] for part in parts], dim=1)
-        )
+        channels = torch.split(picture, [part.shape[1] for part in parts], dim=1)
+        total, opacity, distance, normal, *rest = (part.view(*depth.shape, part.shape[1]) for part in channels)
         composited = dict.fromkeys(extras, total) | dict(zip(shown_extras, rest, strict=True))
         opacity, distance = opacity.squeeze(-1), distance.squeeze(-1)
         behind = self.background(rays.direction, generator)

@@ -55,7 +55,8 @@ def to_pixels(vertices: Tensor, cameras: CameraBatch) -> Tensor:
 def turned_away(points: Tensor, faces: Tensor) -> Tensor:
     """Returns whether each view sees each triangle from behind, (B, F) bool. points: (B, V, 3). faces: (F, 3)."""
     p, q, r = (points.index_select(1, faces[:, k]) for k in range(3))
-    return (p * torch.linalg.cross(q - p, r - p)).sum(-1) > 0
+    determinant: Tensor = (p * torch.linalg.cross(q - p, r - p)).sum(-1)
+    return determinant > 0
 
 
 def nearest(points: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

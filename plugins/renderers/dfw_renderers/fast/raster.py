@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -62,10 +62,8 @@ def nearest(points: Tensor, faces: Tensor, height: int, width: int, near: float)
     found = torch.full((views, height, width), torch.iinfo(torch.int64).max, device=device)
     if len(faces) == 0:
         return found
-    import warp as wp
-
-    kernels = _kernels(str(device))
-    stream: Any = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
+    wp, kernels = load_warp(), _kernels(str(device))
+    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
     edges = torch.empty(views, len(faces), 3, 3, dtype=torch.float64, device=device)
     box = torch.empty(views, len(faces), 4, dtype=torch.int32, device=device)
     point_array = wp.from_torch(points.detach().double().contiguous(), dtype=wp.vec3d, requires_grad=False)
@@ -86,7 +84,8 @@ def nearest(points: Tensor, faces: Tensor, height: int, width: int, near: float)
         wp.launch(kernels.draw, (len(faces), lanes), given, [found_array], device=str(device), stream=stream, record_tape=False)
 
     size = -(-len(faces) // parts)
-    _all([lambda b=b: prepare(b, min(b + size, len(faces))) for b in range(0, len(faces), size)], device)
+    _all([partial(prepare, first, min(first + size, len(faces))) for first in range(0, len(faces), size)], device)
     rows = -(-height // -(-parts // views))
-    _all([lambda v=v, r=r: draw(v, r, min(r + rows, height)) for v in range(views) for r in range(0, height, rows)], device)
+    bands = [(first, min(first + rows, height)) for first in range(0, height, rows)]
+    _all([partial(draw, view, *band) for view in range(views) for band in bands], device)
     return found
