@@ -19,7 +19,8 @@ SQUARE = torch.tensor([[0, 1, 2], [0, 2, 3]])
 def picture(points: Tensor, faces: Tensor, height: int, width: int, values: Tensor | None = None) -> Tensor:
     """Smooth values (B, H, W) of points (B, V, 3): 1 where there is a triangle, or `values` (F,), the triangles' own."""
     face, depth = rasteriser.nearest(points.detach(), faces, height, width)
-    smooth = antialiasing.blend(points, faces, rasteriser.turned_away(points.detach(), faces), depth)
+    turned = rasteriser.turned_away(points.detach(), faces)
+    smooth = antialiasing.blend(points, antialiasing.edges_of(faces), turned, face, depth)
     values = points.new_ones(len(faces)) if values is None else values
     return smooth(torch.where(face >= 0, values[face.clamp(min=0)], 0.0).view(-1, 1)).view(face.shape)
 
@@ -160,6 +161,17 @@ def test_edges_before_another_surface_blend_with_it() -> None:
     assert torch.allclose(row[6:10], torch.ones(4, dtype=torch.float64))
 
 
+def test_a_needle_between_two_pixels_of_one_triangle_blends_nothing() -> None:
+    """No centre shows it, so that its edges would mix the wall's own colours."""
+    wall = flat([(-30.0, -30.0), (30.0, -30.0), (0.0, 50.0)], 2.0) + torch.tensor([[0.0, 0.0, 0.5], [0, 0, 0], [0, 0, 0]])
+    needle = flat([(0.1, -6.0), (0.2, -6.0), (0.15, 6.0)], 1.0)
+    face, depth = rasteriser.nearest(wall[None], TRIANGLE, 16, 16)
+    points, faces = torch.cat([wall, needle])[None], torch.cat([TRIANGLE, TRIANGLE + 3])
+    assert torch.equal(rasteriser.nearest(points, faces, 16, 16)[0], face)
+    smooth = antialiasing.blend(points, antialiasing.edges_of(faces), rasteriser.turned_away(points, faces), face, depth)
+    assert torch.equal(smooth(depth.double().view(-1, 1)), depth.double().view(-1, 1))
+
+
 def test_a_hole_smaller_than_a_pixel_stays_within_the_range() -> None:
     """All four neighbours reach into the pixel; together they are at most the whole of it."""
     outer = [(-5.0, -5.0), (6.0, -5.0), (6.0, 6.0), (-5.0, 6.0)]
@@ -194,6 +206,20 @@ def test_edges_of_three_triangles_are_silhouettes_where_all_lie_on_one_side() ->
     found = antialiasing.silhouettes(torch.tensor([[True, False, True, True], [True, True, True, True]]), edges)
     shared = (found.edge == 0).nonzero()[:, 0]
     assert found.view[shared].tolist() == [0]
+
+
+def test_edges_are_known_until_the_triangles_change() -> None:
+    known, faces = antialiasing.KnownEdges(), torch.tensor([[0, 1, 2], [0, 2, 3]])
+    first = known(faces)
+    assert known(faces) is first
+    faces[1] = torch.tensor([1, 0, 3])
+    assert known(faces).corners.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3]]
+    assert known(faces.clone()) is not first
+    with torch.inference_mode():
+        other = faces.clone()
+        assert known(other).corners.tolist() == known(faces).corners.tolist()
+        other[1] = 0
+        assert known(other).corners.tolist() == [[0, 0], [0, 1], [0, 2], [1, 2]]
 
 
 def test_points_that_are_not_numbers_raise_nothing() -> None:

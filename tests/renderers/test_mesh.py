@@ -165,7 +165,7 @@ def test_gradients_equal_finite_differences(shading: str) -> None:
         return found.colour, found.opacity, found.depth, found.normal, found.extras["albedo"]
 
     given = [value.detach().clone().requires_grad_() for value in (surface.vertices, surface.colours)]
-    assert torch.autograd.gradcheck(shown, given, atol=1e-6, rtol=1e-4)
+    assert torch.autograd.gradcheck(shown, given, atol=1e-6, rtol=1e-4, fast_mode=True)
 
 
 class _Bridge(nn.Module):
@@ -228,7 +228,7 @@ def test_silhouettes_teach_a_sphere_the_outline_of_another_shape() -> None:
     """Gradient descent on corners by masks alone: from a ball to a flat, shifted one. Nothing but edges gives gradients."""
     vertices, faces = sphere(0.5, 2)
     target = Painted(vertices * torch.tensor([1.2, 0.7, 0.9]) + torch.tensor([0.0, 0.1, -0.1]), faces)
-    surface, cameras = Painted(vertices, faces), views([(60.0 * k, 20.0 * (-1) ** k) for k in range(6)], 48, 48)
+    surface, cameras = Painted(vertices, faces), views([(60.0 * k, 20.0 * (-1) ** k) for k in range(6)], 32, 32)
     made = renderer()
     with torch.no_grad():
         wanted = made(target, cameras).opacity

@@ -47,6 +47,23 @@ def edges_of(faces: Tensor) -> Edges:
     return Edges(corners, of_side, turn, sides * (corners[:, 0] != corners[:, 1]))
 
 
+class KnownEdges:
+    """Edges of triangles, kept until others are asked about: many geometries have the same triangles in every step."""
+
+    def __init__(self) -> None:
+        self._faces: Tensor | None = None
+        self._version = 0
+        self._edges: Edges | None = None
+
+    def __call__(self, faces: Tensor) -> Edges:
+        """The edges of triangles (F, 3)."""
+        if faces.is_inference():  # it does not count its changes
+            return edges_of(faces)
+        if self._edges is None or self._faces is not faces or self._version != faces._version:
+            self._faces, self._version, self._edges = faces, faces._version, edges_of(faces)
+        return self._edges
+
+
 @dataclass(frozen=True)
 class Silhouettes:
     """Edges whose triangles all lie on one side of them, as a view sees it."""
@@ -168,13 +185,11 @@ class Blend:
         return picture.index_add_(0, self.target, change)
 
 
-def blend(points: Tensor, faces: Tensor, turned: Tensor, depth: Tensor) -> Blend:
+def blend(points: Tensor, edges: Edges, turned: Tensor, shown: Tensor, depth: Tensor) -> Blend:
     """Returns how pixels blend at silhouettes.
 
-    points: (B, V, 3) with gradients. faces: (F, 3). turned: (B, F), from `turned_away`. depth: (B, H, W), of what each pixel
-    shows, infinity where nothing is.
+    points: (B, V, 3) with gradients. turned: (B, F), from `turned_away`. shown, depth: (B, H, W), from `nearest`.
     """
-    edges = edges_of(faces)
     found = silhouettes(turned, edges)
     ends = edges.corners[found.edge]
     flat = points.reshape(-1, 3)
@@ -183,15 +198,15 @@ def blend(points: Tensor, faces: Tensor, turned: Tensor, depth: Tensor) -> Blend
     lines = _Lines(found.view, a, b, found.side)
     index = torch.arange(depth.numel(), device=depth.device).view(depth.shape)
     pairs = [
-        _pairs(lines, depth, index),
-        _pairs(lines.turned, depth.transpose(1, 2), index.transpose(1, 2)),
+        _pairs(lines, shown, depth, index),
+        _pairs(lines.turned, *(image.transpose(1, 2) for image in (shown, depth, index))),
     ]
     target, source, amount = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     total = torch.zeros(depth.numel(), dtype=amount.dtype, device=amount.device).index_add(0, target, amount)
     return Blend(target, source, amount / total.index_select(0, target).clamp(min=1))
 
 
-def _pairs(lines: _Lines, depth: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _pairs(lines: _Lines, shown: Tensor, depth: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Targets, sources and amounts of pairs in a row."""
     height, width = depth.shape[1:]
     with torch.no_grad():
@@ -201,7 +216,8 @@ def _pairs(lines: _Lines, depth: Tensor, index: Tensor) -> tuple[Tensor, Tensor,
         sides = [depth[view, found.row, found.left + shift] for shift in (0, 1)]
         near = torch.where(found.surface_left, sides[0], sides[1])
         far = torch.where(found.surface_left, sides[1], sides[0])
-        seen = (near < far) & (found.depth < far)
+        differ = shown[view, found.row, found.left] != shown[view, found.row, found.left + 1]
+        seen = differ & (near < far) & (found.depth < far)
         kept = seen.nonzero()[:, 0]
         line, row, left, on_left = (getattr(found, name)[kept] for name in ("line", "row", "left", "surface_left"))
         at = exact[line]

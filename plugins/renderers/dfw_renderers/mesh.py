@@ -67,6 +67,7 @@ class Mesh(Renderer):
         self.config = config
         self.background = config.background.build()
         self._progress = Progress(0, 1)
+        self._edges = antialiasing.KnownEdges()
 
     @classmethod
     def requires(cls, config: Any) -> frozenset[str]:
@@ -112,7 +113,7 @@ class Mesh(Renderer):
                 shown, depth = rasteriser.nearest(points, faces, cameras.height, cameras.width)
                 turned = rasteriser.turned_away(points, faces)
             hits = rasteriser.meet(vertices, faces, shown, cameras.position, rays.direction)
-            smooth = antialiasing.blend(points, faces, turned, depth)
+            smooth = antialiasing.blend(points, self._edges(faces), turned, shown, depth)
         material = geometry.material(SurfacePoints(hits.position, hits.face, hits.barycentric))
         seen = self._seen(vertices, faces, turned, hits, material, cameras.position)
         colour = self._colour(seen, cameras.position, generator)
