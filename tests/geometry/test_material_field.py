@@ -36,6 +36,14 @@ def test_a_new_field_is_grey_and_plain() -> None:
     assert torch.allclose(found.albedo, torch.full((10, 5, 3), 0.5), atol=0.01)
 
 
+def test_no_points_have_no_material() -> None:
+    """As where a view shows nothing of a surface."""
+    found = field(pbr=True)(torch.zeros(0, 3))
+    assert found.albedo.shape == (0, 3)
+    assert found.roughness is not None
+    assert found.roughness.shape == (0,)
+
+
 def test_pbr_starts_rough_without_metal_and_flat() -> None:
     found = field(pbr=True)(points())
     assert found.roughness is not None

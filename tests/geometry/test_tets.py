@@ -24,6 +24,8 @@ from dfw import (
     ConfigError,
     DivergedError,
     Geometry,
+    Loss,
+    LossInputs,
     Material,
     Mesh,
     Progress,
@@ -35,7 +37,8 @@ from dfw import (
 )
 from dfw.compose import compose
 from dfw.plugins.registry import registry
-from dfw.runs.runner import make_trainer
+from dfw.runs.directory import RunDirectory
+from dfw.runs.runner import make_trainer, run
 from dfw.runs.trainer import StepRecord
 from dfw_geometry.hash_grid import HashGridConfig
 from dfw_geometry.material_field import MaterialField
@@ -129,11 +132,11 @@ def test_gradients_against_differences() -> None:
 
 def test_subdivision_keeps_the_surface() -> None:
     """Every corner of the old surface is one of the new, volume and Euler characteristic are the same."""
-    made = shaken(tets())
+    made = shaken(tets(resolution=6))
     before = mesh_of(made)
     refined(made)
     after = mesh_of(made)
-    assert made.cells == 24
+    assert made.cells == 12
     assert after.watertight
     assert after.volume == pytest.approx(before.volume, rel=1e-6)
     assert len(after.faces) > 2 * len(before.faces)
@@ -387,3 +390,32 @@ def test_with_pbr_there_is_more_to_look_at() -> None:
 def test_options_that_cannot_work_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(message)):
         Tets.Config(**options)
+
+
+class Shrink(Loss):
+    """All distances rise."""
+
+    def __init__(self, config: ComponentConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        assert isinstance(inputs.geometry, Tets)
+        return -inputs.geometry.sdf.sum()
+
+
+@pytest.mark.usefixtures("corners")
+def test_a_run_whose_surface_vanishes_says_why(tmp_path: Path) -> None:
+    """Distances rise by 0.15 in each step, from -0.5: after the fourth none is below 0. The run has diverged, with a remedy."""
+    dfw.register("loss", "shrink", Shrink)
+    parts: dict[str, Any] = {
+        "geometry": {"type": "tets", "resolution": 16, "material": SMALL.model_dump()},
+        "renderer": {"type": "mesh", "background": {"type": "solid"}},
+        "losses": {"shrink": {"type": "shrink"}},
+        "optimizer": {"type": "sgd", "betas": [0, 0], "lr": 0, "groups": {"geometry.sdf": {"lr": 0.15}}},
+    }
+    made = config(PIXELS, tmp_path, **parts)
+    with pytest.raises(DivergedError, match=r"geometry \(dreamfw/tets.*the surface has vanished by step 4"):
+        run(made, listeners=[])
+    (directory,) = (tmp_path / "runs" / "run").iterdir()
+    assert RunDirectory.open(directory).read_json("status.json")["status"] == "diverged"

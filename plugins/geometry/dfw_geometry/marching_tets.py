@@ -1,6 +1,6 @@
 """Marching tetrahedra: triangles where a function on nodes changes its sign, differentiable in values and positions.
 
-Doi and Koide 1991; as a layer of an optimisation DMTet (Shen et al. 2021), section 3.1.
+Doi and Koide 1991; as a layer of an optimisation DMTet (Shen et al. 2021).
 
 Legend: M tetrahedra, V crossed edges (each is a vertex), F triangles.
 """
@@ -69,7 +69,7 @@ def marching_tetrahedra(tetrahedra: Tensor, inside: Tensor, nodes: int) -> tuple
 def crossings(values: Tensor, positions: Tensor, smallest: float) -> Tensor:
     """Where edges are crossed, (V, 3): the linear function between `values` (V, 2) at `positions` (V, 2, 3) is 0 there.
 
-    Values are below 0 at the first end and not below 0 at the second. DMTet, eq. 2. Where they differ by less than `smallest`
+    Values are below 0 at the first end and not below 0 at the second. Where they differ by less than `smallest`
     that is taken for their difference, so that gradients stay finite; the crossing then lies nearer to the first end.
     """
     first, second = values.unbind(-1)

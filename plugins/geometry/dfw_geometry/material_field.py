@@ -64,7 +64,8 @@ class MaterialField(nn.Module):
         """The material at `position` (..., 3), world units. Gradients reach the parameters and the positions."""
         flat = position.reshape(-1, 3)
         features = self.encoding(((flat / self.radius + 1) / 2).clamp(0, 1))
-        raw = self.network(features).to(flat.dtype).view(*position.shape[:-1], -1)
+        raw = self.network(features).to(flat.dtype)
+        raw = raw.view(*position.shape[:-1], raw.shape[-1])
         albedo = torch.sigmoid(raw[..., :3])
         if not self.config.pbr:
             return Material(albedo)

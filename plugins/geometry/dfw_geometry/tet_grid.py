@@ -3,7 +3,7 @@
 Nodes are the corners and the centres of n^3 cells. Each pair of cells that share a face has four tetrahedra: both centres with
 each edge of the face. All tetrahedra have one shape, with dihedral angles of 60 and 90 degrees, where five or six tetrahedra in a
 cube have slivers and a preferred diagonal. Halving the cells halves every edge at its middle, so a finer grid is of the same kind
-and holds every piecewise linear function of the coarser one. Labelle and Shewchuk 2007, section 2.
+and holds every piecewise linear function of the coarser one. Labelle and Shewchuk 2007 use it as well.
 
 Nodes on the border and the centres next to it are fixed: they lie outside of every shape. The tetrahedra around any other node
 are then complete, so a surface between inside and outside has no border.

@@ -14,7 +14,7 @@ from .surface import triangles_of
 
 
 class Laplacian(Loss):
-    """mean over vertices of |mean of the neighbours - vertex|^2, the uniform Laplacian. Taubin 1995, eq. 3; units squared.
+    """mean over vertices of |mean of the neighbours - vertex|^2, the uniform Laplacian (Taubin 1995); units squared.
 
     It makes triangles even and pulls a surface inwards where it is curved: a sphere shrinks.
     """

@@ -8,6 +8,7 @@ import torch
 
 from dfw import Geometry
 from dfw.testing import GeometryTests
+from dfw_geometry.flexicubes import FlexiCubes
 from dfw_geometry.image import Image
 from dfw_geometry.mesh import Mesh
 from dfw_geometry.nerf import NeRF
@@ -121,11 +122,19 @@ class TestTets(OfNeRF):
     """With noise on distances and places, so that surfaces of all kinds are met."""
 
     component = Tets
+    steps = 12
     options: ClassVar[dict[str, Any]] = {"resolution": 6, "material": FIELD, "radius": 0.8}
+
+
+class TestFlexiCubes(OfNeRF):
+    component = FlexiCubes
+    steps = 12
+    options: ClassVar[dict[str, Any]] = {"resolution": 6, "material": FIELD, "start_axes": [0.5, 0.4, 0.5]}
 
 
 class TestTetsThatSubdivide(OfNeRF):
     component = Tets
+    steps = 12
     options: ClassVar[dict[str, Any]] = {
         "resolution": 4,
         "start_axes": [0.4, 0.3, 0.4],
