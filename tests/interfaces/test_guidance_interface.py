@@ -152,13 +152,15 @@ def test_a_wrong_configuration_is_refused(options: dict[str, object], message: s
         gaussian(**options)
 
 
-@pytest.mark.parametrize(("name", "output"), [("epsilon", 2.0), ("v_prediction", 0.4), ("sample", 1.0), ("flow", 1.0)])
+@pytest.mark.parametrize(("name", "output"), [("epsilon", 2.0), ("v_prediction", 0.8), ("sample", 0.5), ("flow", 1.5)])
 def test_every_prediction_type_says_what_the_noise_is(name: str, output: float) -> None:
-    """z = 1 and eps = 2 at alpha = 0.6, sigma = 0.8: v is 1.2 - 0.8, a flow 2 - 1, and the noisy number 0.6 + 1.6."""
-    z, eps, alpha, sigma = (torch.tensor(value, dtype=torch.float64) for value in (1.0, 2.0, 0.6, 0.8))
+    """z = 0.5 and eps = 2 at alpha = 0.6, sigma = 0.8: v is 1.2 - 0.4, a flow 2 - 0.5, and the noisy number 0.3 + 1.6."""
+    z, eps, alpha, sigma = (torch.tensor(value, dtype=torch.float64) for value in (0.5, 2.0, 0.6, 0.8))
     meaning = PREDICTIONS[name]
     assert float(meaning.output(z, eps, alpha, sigma)) == pytest.approx(output)
-    assert float(meaning.noise(torch.tensor(output, dtype=torch.float64), torch.tensor(2.2), alpha, sigma)) == pytest.approx(2.0)
+    assert float(
+        meaning.noise(torch.tensor(output, dtype=torch.float64), torch.tensor(1.9, dtype=torch.float64), alpha, sigma)
+    ) == pytest.approx(2.0)
 
 
 def test_the_names_are_those_of_diffusers() -> None:

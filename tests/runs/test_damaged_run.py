@@ -150,7 +150,11 @@ def test_a_file_of_another_run_is_noticed(stopped: tuple[Path, object], tmp_path
     tree = config(PIXELS, tmp_path, seed=5, trainer={"steps": 1})
     other = run_it(tree, listeners=[]).directory
     files = RunDirectory(run)
-    assert files.read_json("manifest.json")["seed"] == 0
+    manifest, rows = files.read_json("manifest.json"), files.read_metrics()
+    assert manifest["seed"] == 0
+    (run / "config.yaml").rename(tmp_path / "kept.yaml")  # without it nobody knows whose the files should be
+    assert (files.read_json("manifest.json"), files.read_metrics()) == (manifest, rows)
+    (tmp_path / "kept.yaml").rename(run / "config.yaml")
     for name in ("manifest.json", "status.json", "metrics.jsonl"):
         shutil.copy(other / name, run / name)
     assert files.read_json("manifest.json") == files.read_json("status.json") == {}

@@ -11,6 +11,7 @@ import torch._dynamo  # noqa: F401  torch loads it late, and pytester forgets wh
 from command_line import fresh_plugins, run_dfw
 from fake_packages import on_path, write_package
 
+from dfw.cli.main import main
 from dfw.errors import ConfigError, PluginError
 from dfw.plugins.discovery import Entry
 from dfw.plugins.registry import Registry, registry
@@ -176,6 +177,20 @@ def test_names_are_found_or_explained() -> None:
     assert find(Registry(entries[:1]), "ACME/x") is entries[0]
     with pytest.raises(ConfigError, match="no installed geometry provides image"):
         kit_for(Registry([Entry("renderer", "plane", "acme", "1", "a:B", Plane)]), Request("plane"))
+
+
+@pytest.mark.parametrize(("breaks", "code"), [(False, 0), (True, 2)])
+def test_a_check_of_everything_ends_with_its_verdict(
+    breaks: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Plane):
+        def __init__(self, config: object) -> None:
+            raise ValueError("no")
+
+    entries = [Entry("renderer", "plane", "acme", "1", "a:B", Broken if breaks else Plane)]
+    monkeypatch.setattr("dfw.plugins.registry.registry", lambda: Registry(entries))
+    assert main(["plugins", "check"]) == code
+    assert ("builds failed" if breaks else "builds from its defaults") in capsys.readouterr().out
 
 
 def test_the_survey_tells_what_does_not_import_or_build(tmp_path: Path) -> None:

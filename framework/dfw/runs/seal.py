@@ -34,15 +34,18 @@ def sealed_json(value: Mapping[str, Any], run: str = "") -> bytes:
     return (json.dumps(plain | {_KEY: _content(plain)}, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def unsealed_json(data: bytes, run: str = "") -> dict[str, Any]:
-    """Reads what `sealed_json` wrote, without the digest. Raises ValueError if the content is another, or of another `run`."""
+def unsealed_json(data: bytes, run: str | None = None) -> dict[str, Any]:
+    """Reads what `sealed_json` wrote, without the digest and, if `run` is given, without the run.
+
+    Raises ValueError if the content is another, or of another `run`; an empty one stands for any.
+    """
     try:
         value = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise ValueError("it is not JSON") from error
     if not isinstance(value, dict) or value.pop(_KEY, None) != _content(value):
         raise ValueError("its checksum differs")
-    if run and value.pop(_RUN, run) != run:
+    if run is not None and value.pop(_RUN, run) != run and run:
         raise ValueError(OTHER)
     return value
 
