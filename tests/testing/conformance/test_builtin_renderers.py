@@ -46,7 +46,7 @@ class TestMesh(RendererTests):
 class TestMeshWithLights(RendererTests):
     component = Mesh
     options: ClassVar[dict[str, Any]] = {
-        "shading": {"mode": "lambertian", "start": 0},
+        "shading": {"mode": "pbr", "start": 0},
         "background": {"type": "learned", "width": 8, "layers": 1},
     }
 

@@ -19,6 +19,7 @@ import prompter_mutants
 import pytest
 import renderer_mutants
 import renderer_output_mutants
+import renderer_surface_mutants
 import scene_mutants
 import tiny_views
 import torch
@@ -83,6 +84,7 @@ TWINS = [
     renderer_mutants.Twin,
     renderer_output_mutants.Shown,
     renderer_output_mutants.Tinted,
+    renderer_surface_mutants.Twin,
     guidance_mutants.Twin,
     guidance_prediction_mutants.Flow,
     guidance_prediction_mutants.Velocity,
@@ -105,6 +107,7 @@ MODULES = (
     geometry_mutants,
     renderer_mutants,
     renderer_output_mutants,
+    renderer_surface_mutants,
     guidance_mutants,
     guidance_prediction_mutants,
     loss_mutants,
