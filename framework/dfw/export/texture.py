@@ -26,7 +26,7 @@ from dfw.interfaces.geometry import DensityField, Surface
 from dfw.interfaces.mesh import Floats, Ints, Mesh, TexturedMesh
 
 OUTSIDE, INSIDE, SAMPLES = 1.0, 4.0, 6  # of a ray through the surface: cells outside it, cells inside it, points
-BORDER = 2.0  # texels around a chart that lookups at its edge read: of a surface that is painted with a picture they are kept
+AROUND = [(x, y) for x in (-0.99, 0.0, 0.99) for y in (-0.99, 0.0, 0.99)]  # less than a texel: a lookup there reads the texel
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def bake(albedo: Callable[[Floats, Floats], Floats], mesh: Mesh, size: int) -> T
 
     `albedo` returns colours (P, 3) in [0, 1] at points (P, 3) of the surface with outward normals (P, 3).
     """
-    return _baked(mesh, *unwrap(mesh, size), size, lambda at: {"albedo": albedo(at.position, at.normal)}, border=0.0)
+    return _baked(mesh, *unwrap(mesh, size), size, lambda at: {"albedo": albedo(at.position, at.normal)})
 
 
 def bake_surface(scene: Surface, size: int, mesh: Mesh | None = None) -> TexturedMesh:
@@ -72,18 +72,23 @@ def bake_surface(scene: Surface, size: int, mesh: Mesh | None = None) -> Texture
     def ask(at: Places) -> dict[str, Floats]:
         return _asked(scene, at, by_place=mesh is None)
 
-    return _baked(made, source, faces, uv, size, ask, BORDER if own is not None and own.size else 0.0)
+    return _baked(made, source, faces, uv, size, ask, every=own is not None and own.size is not None)
 
 
 def _baked(
-    mesh: Mesh, source: Ints, faces: Ints, uv: Floats, size: int, ask: Callable[[Places], dict[str, Floats]], border: float
+    mesh: Mesh, source: Ints, faces: Ints, uv: Floats, size: int, ask: Callable[[Places], dict[str, Floats]], every: bool = False
 ) -> TexturedMesh:
-    """Asks for the material at every texel of the charts, and `border` texels around them."""
-    texels = _texels(corners_in(uv, faces, size), size, border)
+    """Asks for the material at the texels whose centres lie in a chart; with `every`, at all that lookups in a chart read.
+
+    The other texels repeat the nearest of those. `every` is for materials that are such a picture themselves: what it holds
+    around a chart then stays as it is.
+    """
+    corners = corners_in(uv, faces, size)
+    texels = _read(corners, size) if every else rasterise(corners, size, size)
     normals = mesh.vertex_normals()
-    corners, weights = source[faces][texels.face], texels.barycentric[..., None]
-    normal = (normals[corners] * weights).sum(axis=1)
-    found = ask(Places((mesh.vertices[corners] * weights).sum(axis=1), normal, texels.face, texels.barycentric))
+    vertices, weights = source[faces][texels.face], texels.barycentric[..., None]
+    normal = (normals[vertices] * weights).sum(axis=1)
+    found = ask(Places((mesh.vertices[vertices] * weights).sum(axis=1), normal, texels.face, texels.barycentric))
 
     def picture(values: Floats) -> NDArray[np.uint8]:
         image = np.zeros((size * size, values.shape[1]), np.uint8)
@@ -102,22 +107,17 @@ def _baked(
     return made
 
 
-def _texels(corners: Floats, size: int, border: float) -> Fragments:
-    """Returns the texels whose centres lie in the triangles `corners` (F, 3, 2), or within `border` of such a texel.
-
-    Those around a chart have the place in the plane of the triangle of the nearest texel, outside of it.
-    """
-    inside = rasterise(corners, size, size)
-    if not border or not len(inside.pixel):
-        return inside
-    face = np.full(size * size, -1)
-    face[inside.pixel] = inside.face
-    far, (row, column) = ndimage.distance_transform_edt((face < 0).reshape(size, size), return_indices=True)
-    around = np.flatnonzero((far > 0) & (far <= border))
-    near = face[(row * size + column).ravel()[around]]
-    centre = np.stack([around % size + 0.5, around // size + 0.5], axis=1)
-    beside = Fragments(near, around, barycentric_of(corners[near], centre))
-    return Fragments(*(np.concatenate([getattr(one, name) for one in (inside, beside)]) for name in vars(inside)))
+def _read(corners: Floats, size: int) -> Fragments:
+    """Returns the texels that bilinear lookups in triangles (F, 3, 2) read, each as a place in a triangle's plane."""
+    parts, seen = [], np.zeros(size * size, bool)
+    for shift in sorted(AROUND, key=lambda one: abs(one[0]) + abs(one[1])):  # the texel's own place comes first
+        found = rasterise(corners - shift, size, size)
+        new = np.flatnonzero(~seen[found.pixel])
+        face, pixel = found.face[new], found.pixel[new]
+        seen[pixel] = True
+        centre = np.stack([pixel % size + 0.5, pixel // size + 0.5], axis=1)
+        parts.append(Fragments(face, pixel, barycentric_of(corners[face], centre)))
+    return Fragments(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("face", "pixel", "barycentric")))
 
 
 def _at_vertices(mesh: Mesh, normals: Floats) -> Places:
