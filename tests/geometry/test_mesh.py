@@ -142,9 +142,7 @@ def test_the_own_mesh_comes_back_as_it_was(box: MeshSource) -> None:
     read[32:, :] = True  # the box's cells of 16 texels, from the lower left, each with 14 texels of a chart in its middle
     read[32:48, 32:] = False
     assert np.array_equal(found.texture[read], wanted[read])
-    assert np.array_equal(
-        found.texture[:32, 5], np.broadcast_to(wanted[32, 5], (32, 3))
-    )  # they repeat the chart
+    assert np.array_equal(found.texture[:32, 5], np.broadcast_to(wanted[32, 5], (32, 3)))  # they repeat the chart
 
 
 def test_a_field_takes_over_the_colours(bare: MeshSource, monkeypatch: pytest.MonkeyPatch) -> None:
