@@ -103,7 +103,10 @@ class StartSettings(Checked):
             raise ValueError(f"names {what}; write exactly one of run, stage and mesh, e.g. {{run: runs/dreamfusion/...}}")
         if self.mesh is not None and set(self.take) != {"geometry"}:
             raise ValueError("a mesh file holds neither a renderer nor an optimizer; leave take out")
-        alone = {"up", "front", "radius"} & self.model_fields_set
+        fields = type(self).model_fields
+        alone = [
+            name for name in ("up", "front", "radius") if getattr(self, name) != fields[name].default
+        ]  # or it is written out
         if self.mesh is None and alone:
             raise ValueError(f"{min(alone)} is for a mesh file, and this starts from a run's scene; leave it out")
         return self
