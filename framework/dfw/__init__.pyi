@@ -72,6 +72,7 @@ from .interfaces.exporter import Exporter as Exporter
 from .interfaces.geometry import DensityField as DensityField
 from .interfaces.geometry import Geometry as Geometry
 from .interfaces.geometry import ImagePlanes as ImagePlanes
+from .interfaces.geometry import SignedDistance as SignedDistance
 from .interfaces.geometry import Surface as Surface
 from .interfaces.guidance import Adapter as Adapter
 from .interfaces.guidance import Guidance as Guidance

@@ -14,9 +14,9 @@ from dfw.runs.runner import make_trainer
 
 OBJECTIVES = (
     "score", "diffusion", "sjc", "csd", "nfsd", "ism", "sdi", "asd", "bridge", "hifa", "vsd",
-    "esd", "tsm", "bsd", "sctd", "rfds", "rfds-rev",
+    "esd", "tsm", "bsd", "sctd", "rfds", "rfds-rev", "textmesh",
 )  # fmt: skip
-TYPES = {"esd": "vsd", "tsm": "ism"}
+TYPES = {"esd": "vsd", "tsm": "ism", "textmesh": "sds"}
 """Configuration -> the objective it has, where the names differ."""
 TINY = [
     "device=cpu",

@@ -116,6 +116,17 @@ class DensityField(Geometry):
         return self.sample(points, normals)
 
 
+class SignedDistance(DensityField):
+    """A density field that is made of a signed distance: feature `signed-distance`. The lower the distance, the denser.
+
+    Where `sample` and `segment` are asked for normals, `extras` has `gradient`: the length of the distance's gradient (..., 1).
+    """
+
+    @abstractmethod
+    def distance(self, points: Tensor) -> Tensor:
+        """The distance at `points` (..., 3) to the surface -> (...), world units, negative inside."""
+
+
 class Surface(Geometry):
     """A geometry that is a triangle mesh with a material at each point of it: feature `surface`."""
 

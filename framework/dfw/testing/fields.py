@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dfw.interfaces.component import ComponentConfig
 from dfw.interfaces.data import CameraBatch, FieldSample, Material, RenderOutput, SurfacePoints, Triangles
-from dfw.interfaces.geometry import DensityField, Geometry, Surface
+from dfw.interfaces.geometry import DensityField, Geometry, SignedDistance, Surface
 from dfw.interfaces.poses import cameras_at
 from dfw.interfaces.renderer import Renderer
 
@@ -86,6 +86,37 @@ class Blobs(_Field):
             return FieldSample(density, albedo)
         down = ((points[..., None, :] - self.centre) * (parts / self.size**2)[..., None]).sum(-2)
         return FieldSample(density, albedo, F.normalize(down, dim=-1, eps=1e-8))
+
+
+class DistanceBall(_Field, SignedDistance):
+    """A ball of trainable place, size and colour, by its signed distance f: the density is 20 / (1 + exp(20 f))."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centre = nn.Parameter(torch.tensor([0.1, -0.2, 0.1]))
+        self.size = nn.Parameter(torch.tensor(0.5))
+        self.colour = nn.Parameter(torch.tensor([0.9, 0.5, 0.2]))
+
+    @classmethod
+    def provides(cls, config: object) -> frozenset[str]:
+        """A density field of a signed distance."""
+        return frozenset({"density-field", "signed-distance"})
+
+    def distance(self, points: Tensor) -> Tensor:
+        """|x - centre| - size."""
+        return ((points - self.centre).square().sum(-1) + 1e-12).sqrt() - self.size
+
+    def density(self, points: Tensor) -> Tensor:
+        """Half of 20 per unit at the surface, 0 outside the cube."""
+        return 20 * torch.sigmoid(-20 * self.distance(points)) * (points.abs().amax(-1) <= self.radius)
+
+    def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
+        """One colour everywhere; the gradient is 1 long."""
+        albedo = self.colour.to(points).expand_as(points)
+        if not normals:
+            return FieldSample(self.density(points), albedo)
+        normal = F.normalize(points - self.centre, dim=-1, eps=1e-6)
+        return FieldSample(self.density(points), albedo, normal, {"gradient": torch.ones_like(points[..., :1])})
 
 
 def two_blobs() -> Blobs:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfw.interfaces.geometry import DensityField
+from dfw.interfaces.geometry import DensityField, SignedDistance
 from dfw.testing.compare import bounds, projected, require_finite, require_same
 from dfw.testing.geometry_any import AnyGeometry
 from dfw.testing.outcomes import Skip, require
@@ -187,6 +187,36 @@ class FieldChecks(AnyGeometry):
         seen = f"cutting short segments in two changes their optical thickness by {100 * off:.0f} %"
         remedy = "Divide the optical thickness by the segment's length, world units"
         require(off <= 0.05, "segment() gives the mean density over each segment", seen, remedy)
+
+    def test_the_distance_makes_the_field(self) -> None:
+        """Of a `SignedDistance`: what is deeper is not less dense, and `gradient` is as long as differences of the distance."""
+        wide = torch.float64 if torch.float64 in self.dtypes else torch.float32
+        field = self._field().to(wide)
+        if not isinstance(field, SignedDistance):
+            raise Skip(f"{type(field).__name__} is not a SignedDistance")
+        offered = "signed-distance" in type(field).provides(field.config)
+        promise, remedy = "a SignedDistance provides the feature signed-distance", "Add 'signed-distance' to the set"
+        require(offered, promise, f"{type(field).__name__}.provides() leaves it out", remedy)
+        points = self._inside(field, self.points, dtype=wide)
+        step = field.radius * (1e-6 if wide == torch.float64 else 1e-3)
+        with torch.no_grad():
+            distance, found = field.distance(points), field.sample(points, normals=True)
+            offset = step * torch.eye(3, device=points.device, dtype=wide)
+            rise = (field.distance(points[:, None] + offset) - field.distance(points[:, None] - offset)) / (2 * step)
+        promise, remedy = "distance(points) has the points' leading dimensions", "Flatten with points.reshape(-1, 3)"
+        require(distance.shape == points.shape[:-1], promise, f"it has shape {tuple(distance.shape)}", remedy)
+        outwards = found.density[distance.argsort()]
+        climb = float((outwards[1:] - outwards[:-1]).max() / outwards.max())
+        seen = f"it rises by {100 * climb:.3g} % of its largest value from one point to the next further out"
+        require(climb <= 1e-3, "density falls as the distance grows", seen, "Distances are negative inside")
+        gradient = found.extras.get("gradient")
+        promise, remedy = "samples with normals have the gradient's length (..., 1) in extras", "Give extras={'gradient': ...}"
+        given = "nothing" if gradient is None else f"shape {tuple(gradient.shape)}"
+        require(gradient is not None and gradient.shape == (*points.shape[:-1], 1), promise, f"there is {given}", remedy)
+        assert gradient is not None
+        off = float((gradient[:, 0] - rise.norm(dim=-1)).abs().quantile(0.9))
+        seen = f"at one point in ten it is off by {off:.3g} or more"
+        require(off <= 0.02, "extras' gradient is the length of the distance's gradient", seen, "Take it in world units")
 
     # -- helpers -------------------------------------------------------------------------------------------------------
 

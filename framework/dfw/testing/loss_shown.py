@@ -26,8 +26,11 @@ class ShownToLoss(ShownStep[Loss], GroupChecks[Loss], StateChecks[Loss], DtypeCh
     interface: ClassVar[type[Any]] = Loss
 
     def geometry(self) -> Geometry:
-        """The scene: two smooth blobs of density, or an uneven octahedron for a loss that requires `surface`."""
-        return fields.uneven_octahedron() if "surface" in self._requires() else fields.two_blobs()
+        """The scene: two blobs of density, an uneven octahedron where `surface` is required, a ball for `signed-distance`."""
+        wanted = self._requires()
+        if "surface" in wanted:
+            return fields.uneven_octahedron()
+        return fields.DistanceBall() if "signed-distance" in wanted else fields.two_blobs()
 
     def prepare(self, made: Loss, generator: torch.Generator) -> None:
         """Binds it to what a run has, as a run does before its first step."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, model_validator
 from torch import Tensor, nn
 
-from dfw import FieldSample, Geometry, Progress, shape_of
+from dfw import FieldSample, Geometry, Progress, SignedDistance, shape_of
 
 from .encoded_field import EncodedField
 from .fitting import draw_rows, fit
@@ -26,7 +26,7 @@ _POINTS = 100_000  # on the surface; as many near it, and as many anywhere
 _NEAR = 0.05  # half-widths: the standard deviation of points near the surface, and the unit of errors
 
 
-class SDF(EncodedField):
+class SDF(EncodedField, SignedDistance):
     """A signed distance and an albedo over the cube |x|_inf <= radius, from one encoding. The surface is where f = 0.
 
     f(x) = |x| - sphere + network(x). The network's outputs are small at first, so the scene starts as a sphere. A network alone

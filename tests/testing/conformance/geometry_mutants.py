@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfw import ComponentConfig, DensityField, FieldSample
+from dfw import ComponentConfig, DensityField, FieldSample, SignedDistance
 
 
 class Twin(DensityField):
@@ -178,6 +178,40 @@ class DrawsOnTheCpu(Twin):
             self.raw_colour.copy_(torch.randn(3, generator=generator))
 
 
+class Signed(Twin, SignedDistance):
+    """A ball by its signed distance f: the density is 5 / (1 + exp(8 f))."""
+
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        return frozenset({"density-field", "signed-distance"})
+
+    def distance(self, points: Tensor) -> Tensor:
+        return ((points - self.centre).square().sum(-1) + 1e-12).sqrt() - self.size
+
+    def raw(self, points: Tensor) -> Tensor:
+        return 5 * torch.sigmoid(-8 * self.distance(points))
+
+    def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
+        found = super().sample(points, normals)
+        return replace(found, extras={"gradient": torch.ones_like(points[..., :1])}) if normals else found
+
+
+class PositiveInside(Signed):
+    """The density is right; what `distance` says is turned around."""
+
+    def raw(self, points: Tensor) -> Tensor:
+        return 5 * torch.sigmoid(8 * self.distance(points))
+
+    def distance(self, points: Tensor) -> Tensor:
+        return -super().distance(points)
+
+
+class GradientOfTheDensity(Signed):
+    def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
+        found = super().sample(points, normals)
+        return replace(found, extras={"gradient": 8 * found.density[..., None]}) if normals else found
+
+
 MUTANTS: dict[type[Twin], set[str]] = {
     DrawsOnTheCpu: {"test_other_device"},
     NegativeDensity: {"test_density_is_not_negative", "test_rays_meet_what_is_there"},
@@ -196,6 +230,8 @@ MUTANTS: dict[type[Twin], set[str]] = {
     ThicknessForDensity: {"test_segments_add_up"},
     ShinesAlongRays: {"test_rays_meet_what_is_there"},
     FogForRays: {"test_rays_meet_what_is_there"},
+    PositiveInside: {"test_the_distance_makes_the_field"},
+    GradientOfTheDensity: {"test_the_distance_makes_the_field"},
     LosesAParameter: {"test_parameter_groups_hold_each_parameter_once"},
     WrongSlope: {"test_gradients_match_differences"},
 }

@@ -81,6 +81,7 @@ def kit_of(component: type[Any]) -> type[ComponentTests[Any]]:
 
 TWINS = [
     geometry_mutants.Twin,
+    geometry_mutants.Signed,
     renderer_mutants.Twin,
     renderer_output_mutants.Shown,
     renderer_output_mutants.Tinted,
