@@ -98,7 +98,8 @@ class EncodedField(DensityField):
 
     def _shape(self, points: Tensor) -> Tensor:
         """The shape's network at points (N, 3): (N,). The colour's network is not evaluated."""
-        return self.shape_network(self._encode(points))[..., 0].to(points.dtype)
+        raw: Tensor = self.shape_network(self._encode(points))[..., 0].to(points.dtype)
+        return raw
 
     def _networks(self, points: Tensor, slopes: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Both networks at points (N, 3): the shape's (N,), the albedo (N, 3), and the gradient of the shape's (N, 3).
