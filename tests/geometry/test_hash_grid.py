@@ -45,6 +45,12 @@ def test_layout_is_the_papers() -> None:
     assert all(b[1] == a[1] + a[2] + 1 for a, b in itertools.pairwise(layout))
 
 
+def test_the_table_has_a_row_for_each_vertex_or_hash() -> None:
+    """Sides of 4 and 8 cells: 125 vertices, and 729 of which 256 rows are shared."""
+    config = HashGridConfig.model_validate({"levels": 2, "features": 3, "log2_size": 8, "base": 4, "finest": 8})
+    assert HashGrid(config).table.shape == (125 + 256, 3)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_values_equal_the_twins(device: str) -> None:
     points, table, _, layout = random_grid()

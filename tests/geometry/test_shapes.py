@@ -107,13 +107,14 @@ def test_fronts_face_the_positive_x_axis(kind: str, colour: tuple[float, float, 
     assert seen[-1.0] == 0
 
 
-def test_shapes_are_those_that_the_prior_was_trained_on() -> None:
+def test_shapes_and_colours_are_those_that_the_prior_was_trained_on() -> None:
     """Distances and colours at 160 fixed points of each kind and of three stacks. Other shapes would need another prior."""
     k = torch.arange(1, 161, dtype=torch.float64)[:, None]
     spread = torch.tensor([0.8191725133961645, 0.6710436067037893, 0.5497004779019703], dtype=torch.float64)  # R3, Roberts 2018
     points = ((k * spread) % 1 * 2 - 1) * 0.85
     known = json.loads(Path(__file__).with_name("shapes.json").read_text())
     assert known.keys() >= KINDS.keys()
+    assert {name: list(colour) for name, colour in COLOURS.items()} == known.pop("colours")
     for text, values in known.items():
         scene = parse_prompt(text if " " in text else f"a purple {text}")
         wanted = {name: torch.tensor(one, dtype=torch.float64) for name, one in values.items()}
