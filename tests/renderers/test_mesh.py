@@ -81,6 +81,19 @@ def test_the_material_is_asked_once_for_the_points_of_all_views() -> None:
     assert set(found.extras) == {"albedo"}
 
 
+def test_the_background_shows_through_by_what_opacity_leaves() -> None:
+    """At every pixel, edges too: colour = opacity * own + (1 - opacity) * background."""
+    vertices, faces = sphere(0.7, 2)
+    own, behind = torch.tensor([0.2, 0.4, 0.9]), torch.tensor([1.0, 0.3, 0.1])
+    background = {"type": "solid", "colour": behind.tolist()}
+    found = Mesh(Mesh.Config.model_validate({"background": background})).eval()(
+        Painted(vertices, faces, own), views(ANGLES, 24, 24)
+    )
+    opacity = found.opacity[..., None]
+    assert int(((opacity > 0.1) & (opacity < 0.9)).sum()) > 50
+    assert torch.allclose(found.colour, opacity * own + (1 - opacity) * behind, atol=1e-6)
+
+
 def test_extras_are_composited_over_nothing() -> None:
     vertices, faces = sphere(0.7, 1)
     surface = Painted(vertices, faces, (0.2, 0.4, 0.6), roughness=0.3, metallic=0.8)

@@ -144,6 +144,17 @@ def test_a_matt_surface_is_lambertian_in_linear_light() -> None:
     assert colour(Material(albedo), 0.8, 0.3, 0.6) == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_glossy_surface_is_base_and_layer() -> None:
+    """Light and eye in the normal's direction, roughness 0.5: 0.96 of the base, and F0 pi D V = 0.04 / (4 alpha^2)."""
+    albedo, half = torch.tensor([[0.4, 0.3, 0.2]], dtype=torch.float64), torch.full((1,), 0.5, dtype=torch.float64)
+    base, layer = linear(albedo), 0.04 / (4 * 0.25**2)
+    found = colour(Material(albedo, half), 1.0, 0.0, 0.7)
+    assert found == pytest.approx(display(0.7 * (0.96 * base + layer))[0].tolist(), abs=1e-6)
+    share = mirrored_share(torch.full((1, 3), 0.04, dtype=torch.float64), half, torch.ones(1, dtype=torch.float64))
+    found = colour(Material(albedo, half), 1.0, 0.6, 0.0)
+    assert found == pytest.approx(display(0.6 * (base * (1 - share) + share))[0].tolist(), abs=1e-4)
+
+
 def test_a_metal_mirrors_its_colour_and_has_no_other() -> None:
     """The light stands beside the mirrored direction of a smooth one, so that nothing is seen; roughness 1 shows its base."""
     albedo, one = torch.tensor([[0.9, 0.5, 0.2]], dtype=torch.float64), torch.ones(1, dtype=torch.float64)

@@ -165,6 +165,7 @@ def test_a_triangle_seen_edge_on_has_finite_places_and_gradients() -> None:
     hits = rasteriser.meet(vertices, torch.tensor([[0, 1, 2]]), shown, cameras.position, cameras.rays().direction)
     hits.position.sum().backward()
     assert bool(hits.position.isfinite().all())
+    assert bool(((hits.barycentric >= -1e-6) & (hits.barycentric <= 1)).all())  # even where the ray misses by rounding
     assert vertices.grad is not None
     assert bool(vertices.grad.isfinite().all())
 
