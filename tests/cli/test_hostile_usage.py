@@ -92,6 +92,8 @@ def test_requirements_that_are_right_or_wrong_in_another_way_are_left_to_others(
     check_requirements(["dreamfw", "dreamfw>=0.1", "dreamfw @ https://example.org/dreamfw-0.1.0-py3-none-any.whl"])
     with pytest.raises(ConfigError, match="'acme@1' asks for an address"):
         check_requirements(["dreamfw>=0.1", "acme@1"], "x.yaml:1: plugins")
+    with pytest.raises(ConfigError, match=r"'acme >> 1' is not a requirement \(.*[Ee]xpected .*\); write"):
+        check_requirements(["acme >> 1"])
     config = load_config("tiny.yaml").model_copy(update={"plugins": ("acme@1",)})
     with pytest.raises(ConfigError, match=r"^plugins: 'acme@1' asks for an address"):
         compose(config, Registry.discover())

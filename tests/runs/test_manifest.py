@@ -11,7 +11,7 @@ import torch
 from small_runs import PIXELS, config
 from torch import Tensor
 
-from dfw import ComponentConfig, Loss, LossInputs, Noise, Part
+from dfw import ComponentConfig, Loss, LossInputs, Noise, Part, RunStarted, hookimpl
 from dfw.compose import compose
 from dfw.errors import PluginError
 from dfw.plugins.registry import Registry
@@ -134,3 +134,15 @@ def test_other_threads_and_versions_are_warned_of(monkeypatch):
     assert "made with 99 threads" in threads
     assert "OMP_NUM_THREADS=99" in threads
     assert "made with numpy 0.1 and goes on with numpy " in libraries
+
+
+def test_before_its_first_step_a_run_says_that_it_has_taken_none(tmp_path: Path) -> None:
+    said = []
+
+    class Listener:
+        @hookimpl
+        def dfw_run_started(self, run: RunStarted) -> None:
+            said.append(RunDirectory(run.directory).read_json("status.json"))
+
+    run(config(PIXELS, tmp_path, trainer={"steps": 1}), listeners=[Listener()])
+    assert [(one["status"], one["step"], one["steps"]) for one in said] == [("running", 0, 1)]
