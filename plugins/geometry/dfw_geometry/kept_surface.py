@@ -42,7 +42,7 @@ class KeptSurface:
             self._key, self._value = key, extract()
             for tensor in (self._value.triangles.vertices, self._value.ends):
                 if tensor.requires_grad:
-                    tensor.register_hook(self._used)
+                    tensor.register_hook(self._used)  # type: ignore[no-untyped-call]
         return self._value
 
     def _used(self, gradient: Tensor) -> None:

@@ -23,7 +23,9 @@ _FACE = ((0, 0), (1, 0), (1, 1), (0, 1))  # a face's corners, counter-clockwise 
 
 def free_count(cells: int) -> int:
     """R for n cells."""
-    return (cells - 1) ** 3 + (cells - 2) ** 3
+    inner: int = (cells - 1) ** 3  # mypy takes a power of whole numbers for any number
+    centres: int = (cells - 2) ** 3
+    return inner + centres
 
 
 def cells_of(rows: int) -> int:

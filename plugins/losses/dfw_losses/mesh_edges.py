@@ -12,7 +12,8 @@ from torch import Tensor
 def edges_of(faces: Tensor) -> Tensor:
     """The edges (E, 2) of triangles (F, 3), each once, the lower vertex first."""
     start, end = faces.flatten(), faces.roll(-1, 1).flatten()
-    return torch.unique(torch.stack([torch.minimum(start, end), torch.maximum(start, end)], dim=1), dim=0)
+    found: Tensor = torch.unique(torch.stack([torch.minimum(start, end), torch.maximum(start, end)], dim=1), dim=0)
+    return found
 
 
 def neighbours(faces: Tensor) -> Tensor:

@@ -44,4 +44,5 @@ class NormalConsistency(Loss):
         unit = normal / (square + least).clamp_min(torch.finfo(square.dtype).tiny).sqrt()
         pairs = neighbours(found.faces)
         one, other = unit.index_select(0, pairs[:, 0]), unit.index_select(0, pairs[:, 1])
-        return (1 - (one * other).sum(-1)).sum() / max(len(pairs), 1)
+        total: Tensor = (1 - (one * other).sum(-1)).sum()
+        return total / max(len(pairs), 1)
