@@ -180,3 +180,13 @@ def test_the_fast_path_is_for_single_precision_on_the_cpu():
     assert fast.serves(torch.zeros(1, 3))
     assert not fast.serves(torch.zeros(1, 3, dtype=torch.float64))
     assert not fast.serves(torch.zeros(1, 3, device="meta"))
+
+
+def test_a_ray_with_a_single_sample_has_it() -> None:
+    """Rays of a thousand that graze the corners, at steps as long as a quarter of the cube."""
+    origin, direction = random_rays(1000)
+    origin, direction = origin.float(), direction.float()
+    found, twin = (march(origin, direction, everywhere(1.0, origin), 0.5, 0.3) for march in (fast.march, marching.march))
+    assert int((torch.bincount(twin.ray) == 1).sum()) > 10
+    assert torch.equal(found.ray, twin.ray)
+    torch.testing.assert_close(found.distance, twin.distance)
