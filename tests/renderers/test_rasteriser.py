@@ -157,6 +157,16 @@ def test_places_have_the_gradients_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(places, (vertices.clone().requires_grad_(),))
 
 
+def test_places_never_leave_their_triangle() -> None:
+    """Rays that pass beside it, as rounding may let them, are taken to its border: all sides of it are here."""
+    vertices = torch.tensor([[0.0, -0.2, -0.2], [0.0, 0.3, -0.1], [0.0, 0.0, 0.25]])
+    cameras = views([(0.0, 0.0)], 24, 24)
+    shown = torch.zeros(1, 24, 24, dtype=torch.int64)
+    hits = rasteriser.meet(vertices, torch.tensor([[0, 1, 2]]), shown, cameras.position, cameras.rays().direction)
+    assert bool(((hits.barycentric >= -1e-6) & (hits.barycentric <= 1)).all())
+    assert torch.allclose(hits.barycentric.sum(-1), torch.ones(24 * 24))
+
+
 def test_a_triangle_seen_edge_on_has_finite_places_and_gradients() -> None:
     """In float32 its determinant is rounding; the search in float64 may show it all the same."""
     vertices = torch.tensor([[0.0, -0.5, 0.0], [-1.0, 0.5, 1e-9], [1.0, 0.5, 0.0]], requires_grad=True)
