@@ -14,7 +14,7 @@ from tiny_diffusion import save_tiny_model
 from dfw import ConfigError, Guidance, PromptBatch
 from dfw.compose import Composition, compose
 from dfw.config.settings import RunConfig
-from dfw.prior.sample import ddim, ddim_timesteps, denoise, sample
+from dfw.prior.sample import _knows_cameras, ddim, ddim_timesteps, denoise, sample
 from dfw_guidance.gaussian import Gaussian
 from dfw_guidance.stable_diffusion import StableDiffusion
 
@@ -35,6 +35,17 @@ def mean() -> torch.Tensor:
 
 def start(count: int = 3) -> torch.Tensor:
     return torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("count", "asked"), [(1, False), (2, True), (4, True)])
+def test_a_prior_that_sees_several_views_is_sampled_with_cameras(count: int, asked: bool) -> None:
+    class Several(Gaussian):
+        @classmethod
+        def sees(cls, config: object) -> int:
+            return count
+
+    made = Several(Gaussian.Config(means={"a": MEAN}, std=STD, resolution=4))
+    assert _knows_cameras(made) is asked
 
 
 def test_timesteps_go_down_evenly_from_the_last() -> None:
