@@ -172,6 +172,25 @@ def uneven_octahedron() -> Octahedron:
     return made
 
 
+class CrossedEdges(Geometry):
+    """Twelve edges of a grid with trainable values at their ends, one below 0 and one above."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = ComponentConfig()
+        size = torch.linspace(0.05, 0.6, 12)
+        self.ends = nn.Parameter(torch.stack([-size, size.flip(0)], dim=1))
+
+    @classmethod
+    def provides(cls, config: object) -> frozenset[str]:
+        """Values on a grid."""
+        return frozenset({"signed-grid"})
+
+    def crossings(self) -> Tensor:
+        """The values (12, 2)."""
+        return self.ends
+
+
 def no_triangles(colour: Sequence[float]) -> Octahedron:
     """An octahedron that has lost its triangles, as a shape does that shrinks to nothing."""
     made = Octahedron(colour=colour)

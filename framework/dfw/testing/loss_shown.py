@@ -26,10 +26,14 @@ class ShownToLoss(ShownStep[Loss], GroupChecks[Loss], StateChecks[Loss], DtypeCh
     interface: ClassVar[type[Any]] = Loss
 
     def geometry(self) -> Geometry:
-        """The scene: two blobs of density, an uneven octahedron where `surface` is required, a ball for `signed-distance`."""
+        """The scene: two blobs of density, an uneven octahedron where `surface` is required, a ball for `signed-distance`,
+        crossed edges for `signed-grid`.
+        """
         wanted = self._requires()
         if "surface" in wanted:
             return fields.uneven_octahedron()
+        if "signed-grid" in wanted:
+            return fields.CrossedEdges()
         return fields.DistanceBall() if "signed-distance" in wanted else fields.two_blobs()
 
     def prepare(self, made: Loss, generator: torch.Generator) -> None:

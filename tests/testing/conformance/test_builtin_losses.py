@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dfw import Geometry, LossInputs
+from dfw import LossInputs
 from dfw.testing import LossTests
-from dfw.testing.fields import Octahedron
-from dfw_geometry.tets import Tets
+from dfw.testing.fields import CrossedEdges, Octahedron
 from dfw_losses.asd import ASD
 from dfw_losses.bridge import Bridge
 from dfw_losses.bsd import BSD
@@ -215,11 +214,16 @@ class TestNormalConsistency(LossTests):
 
 
 class TestSdfSign(LossTests):
-    component = SdfSign
+    """Cross entropies of both ends, the mean over edges: each pulls with sigmoid(s_i) - sign(s_j)."""
 
-    def geometry(self) -> Geometry:
-        material = {"encoding": {"levels": 2, "log2_size": 8, "base": 4, "finest": 8}, "network": {"width": 8}}
-        return Tets(Tets.Config.model_validate({"resolution": 6, "material": material}))
+    component = SdfSign
+    gradient_of = "geometry.ends"
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor | None:
+        geometry = inputs.geometry
+        assert isinstance(geometry, CrossedEdges)
+        ends = geometry.ends.detach()
+        return (torch.sigmoid(ends) - (ends.flip(1) >= 0).double()) / len(ends)
 
 
 class TestEikonal(LossTests):
