@@ -127,6 +127,13 @@ def test_a_source_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert "write exactly one of run, stage and mesh" in capsys.readouterr().err
 
 
+def test_axes_and_radius_are_a_mesh_files(tmp_path: Path):
+    for option in ({"up": "z"}, {"front": "x"}, {"radius": None}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} is for a mesh file, and this starts from a run's scene"):
+            config(SCENE, tmp_path, start={"run": "somewhere", **option})
+    assert config(SCENE, tmp_path, start={"mesh": "a.stl", "up": "y", "front": "-x", "radius": None}).start is not None
+
+
 def test_a_mesh_file_is_a_surface_in_our_axes(tmp_path: Path):
     """A box twice as long in the file's z (glTF's front) is twice as long in our x."""
     box = trimesh.creation.box((0.2, 0.4, 0.8))

@@ -47,9 +47,11 @@ class Usdz(Exporter):
             package = Path(name) / "package.usdz"
             scene = Path(name) / "object.usdc"
             pictures = {"texture": mesh.texture, "metallic-roughness": mesh.metallic_roughness, "normal": mesh.normal_map}
-            files = {what: Path(name) / f"{what}.png" for what, pixels in pictures.items() if pixels is not None}
-            for what, file in files.items():
-                Image.fromarray(pictures[what]).save(file)
+            files: dict[str, Path] = {}
+            for what, pixels in pictures.items():
+                if pixels is not None:
+                    files[what] = Path(name) / f"{what}.png"
+                    Image.fromarray(pixels).save(files[what])
             _write_scene(mesh, title, self.config.roughness, scene, {what: file.name for what, file in files.items()})
             with sdf.ZipFileWriter.CreateNew(str(package)) as writer:  # aligns each file to 64 bytes and compresses none
                 for path in (scene, *files.values()):

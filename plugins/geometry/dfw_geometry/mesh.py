@@ -232,6 +232,9 @@ def _clamped(values: Tensor, low: float) -> Tensor:
 class _Shaped(Surface):
     """The surface of a density field."""
 
+    corners: Tensor
+    faces: Tensor
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self._colour = shape.colour
