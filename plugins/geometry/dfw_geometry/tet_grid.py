@@ -14,6 +14,8 @@ nodes, in the same order; M tetrahedra.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,7 +32,7 @@ def free_count(cells: int) -> int:
 
 def cells_of(rows: int) -> int:
     """n for R free nodes. Raises ValueError if no grid has that many."""
-    cells = round((rows / 2) ** (1 / 3) + 1.5)
+    cells = round(math.cbrt(rows / 2) + 1.5)
     if free_count(cells) != rows:
         raise ValueError(f"no grid has {rows} free nodes")
     return cells
