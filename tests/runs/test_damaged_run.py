@@ -160,5 +160,5 @@ def test_a_file_of_another_run_is_noticed(stopped: tuple[Path, object], tmp_path
     assert files.read_json("manifest.json") == files.read_json("status.json") == {}
     assert files.read_metrics() == []
     said = [record.getMessage() for record in caplog.records]
-    assert sum("it is a file of another run" in one for one in said) == 2
-    assert any("1 row is of another run" in one for one in said)
+    assert sum("it belongs to another run than config.yaml" in one for one in said) == 2
+    assert any("1 row belongs to another run than config.yaml" in one for one in said)

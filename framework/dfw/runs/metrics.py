@@ -104,7 +104,7 @@ def _read(path: Path, run: str) -> tuple[list[dict[str, Any]], str]:
             others += str(error) == OTHER
     wrong = len(lines) - len(rows) + (last[: len(_BEGIN)] != _BEGIN[: len(last)])
     if others:
-        return rows, f"{others} {'row is' if others == 1 else 'rows are'} of another run"
+        return rows, f"{others} {'row belongs' if others == 1 else 'rows belong'} to another run than config.yaml"
     return rows, f"{wrong} {'row' if wrong == 1 else 'rows'} cannot be read" if wrong else ""
 
 

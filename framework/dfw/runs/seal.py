@@ -12,7 +12,7 @@ from typing import Any
 
 _KEY = "digest"
 _RUN = "run"
-OTHER = "it is a file of another run"
+OTHER = "it belongs to another run than config.yaml"
 _MARK = "# sha256:"
 
 
