@@ -10,9 +10,10 @@ import yaml
 from base_config import BASE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shipped import shipped_runs
 from yaml_words import AMBIGUOUS
 
-from dfw.config.load import load_config, shipped_names, to_yaml
+from dfw.config.load import load_config, to_yaml
 
 BASE_FILE = "base.yaml"
 
@@ -23,9 +24,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(BASE_FILE).write_text(BASE, encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", shipped_runs())
 def test_shipped_configurations_come_back_from_yaml(name: str):
-    config = load_config(name)
+    config = shipped_runs()[name]
     Path("copy.yaml").write_text(to_yaml(config), encoding="utf-8")
     assert load_config("copy.yaml") == config
 

@@ -146,7 +146,7 @@ def test_the_own_mesh_comes_back_as_it_was(box: MeshSource) -> None:
 
 
 def test_a_field_takes_over_the_colours(bare: MeshSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dfw_geometry.material_field._FIT_BATCH", 512)  # a small field needs no more
+    monkeypatch.setattr("dfw_geometry.fitting.BATCH", 512)  # a small field needs no more
     encoding = {"type": "dense-grid", "resolutions": [4, 12], "features": 4}
     made = begun(bare, texture={"type": "field", "encoding": encoding})
     points = bare.surface().vertices[bare.surface().faces].mean(1)

@@ -65,6 +65,7 @@ RECORDS: tuple[Record, ...] = (
     wording(),
     prompt_batch(),
     data.Triangles(numbers(5, 3), whole(2, 3)),
+    data.TextureCoordinates(numbers(4, 2), whole(2, 3), 8),
     data.SurfacePoints(numbers(4, 3), whole(4), numbers(4, 3)),
     data.Material(numbers(4, 3), numbers(4), numbers(4), numbers(4, 3)),
 )

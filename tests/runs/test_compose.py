@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from shipped import shipped_runs
 from toy_components import TOY, Bend, Box, Tracer, built
 
 from dfw import __version__
 from dfw.compose import compose
-from dfw.config.load import load_config, load_with_provenance, shipped_names, to_yaml
+from dfw.config.load import load_config, load_with_provenance, to_yaml
 from dfw.config.settings import RunConfig
 from dfw.config.yaml_text import read_yaml
 from dfw.errors import ConfigError, GuidanceError, PluginError
@@ -195,9 +196,9 @@ def test_composing_works_without_provenance():
     assert str(caught.value) == "geometry.radus: unknown key, did you mean 'radius'? (acme/box 0.3)"
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", shipped_runs())
 def test_shipped_configurations_compose_and_use_qualified_names(name: str):
-    config = load_config(name)
+    config = shipped_runs()[name]
     composition = compose(config, installed())
     used = [config.geometry.type, config.renderer.type, *(loss.type for loss in config.losses.values())]
     assert all(kind.startswith("dreamfw/") for kind in used)

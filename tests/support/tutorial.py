@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class Page:
                 for line in block.text.splitlines():
                     assert " ".join(line.split()) in " ".join(said.split()), said
             else:
-                script = f"set -euo pipefail\ntrap 'pwd > {folder / 'place'}' EXIT\n{block.text}"
+                leave = shlex.quote(f"pwd > {shlex.quote(str(folder / 'place'))}")
+                script = f"set -euo pipefail\ntrap {leave} EXIT\n{block.text}"
                 done = fresh.run("bash", "-c", script, cwd=place, code=int(block.argument or 0))
                 place, said = Path((folder / "place").read_text().strip()), done.stdout + done.stderr
                 assert "Traceback" not in said

@@ -234,7 +234,7 @@ _STATE = {"test_state_dict_restores_behaviour"}
 ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
     one_for_all: {"geometry": {"test_starts_from_its_own_class"}},
     flickers: {
-        "geometry": _FIELDS,
+        "geometry": _FIELDS | {"test_rays_meet_what_is_there"},
         "renderer": _PICTURES | _STATE | {"test_opaque_thing_has_its_colour"},
         "guidance": _PREDICTIONS | _STATE | {"test_frozen"},
         "loss": _STATE | {"test_draws_from_its_generator", "test_gradient_is_the_stated_formula", "test_linear_in_its_weight"},
@@ -245,7 +245,9 @@ ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
         "exporter": exporter_mutants.READ_BACK | {"test_same_bytes_tomorrow"},
     },
     not_a_number: {
-        "geometry": _FIELDS | {"test_albedo_is_a_colour", "test_finite", "test_float64", "test_starts_from_its_own_class"},
+        "geometry": _FIELDS
+        | {"test_albedo_is_a_colour", "test_finite", "test_float64", "test_starts_from_its_own_class"}
+        | {"test_rays_meet_what_is_there"},
         "renderer": _PICTURES | {"test_ranges", "test_float64"},
         "guidance": _PREDICTIONS | _CHANGES | {"test_predicts_the_noise", "test_frozen", "test_float64"},
         "loss": {"test_draws_from_its_generator", "test_first_and_last_step", "test_scalar"},

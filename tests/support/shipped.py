@@ -1,0 +1,18 @@
+"""Every run that the shipped configurations describe: those of one run, and each stage of those with several."""
+
+from __future__ import annotations
+
+from dfw.config.load import load_stages, shipped_names
+from dfw.config.settings import RunConfig
+
+MESH = {"paint": ["start.mesh=teapot.glb", "prompt=a pink teapot"]}
+"""What a configuration needs next to itself."""
+
+
+def shipped_runs() -> dict[str, RunConfig]:
+    """Returns name, or name and stage -> configuration."""
+    found = {}
+    for name in shipped_names():
+        for stage, loaded in load_stages(name, MESH.get(name, ())).items():
+            found[f"{name}-{stage}" if stage else name] = loaded.config
+    return found
