@@ -74,7 +74,7 @@ class TexturedMesh:
     vertex_colour: NDArray[np.uint8]
     """(V, 3), display-referred, for `mesh`."""
     metallic_roughness: NDArray[np.uint8] | None = None
-    """(S, S, 3), as glTF has it: G is roughness, B metallic, R 255; None for a surface of one roughness that is no metal."""
+    """(S, S, 3), as glTF has it: G is roughness, B metallic, R 255; None for a surface of one roughness that is not metal."""
     normal_map: NDArray[np.uint8] | None = None
     """(S, S, 3), unit normals n as 255 (n + 1) / 2 along tangent, bitangent and normal (glTF 2.0, 3.9.3); None: the normals."""
 

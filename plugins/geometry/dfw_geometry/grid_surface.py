@@ -138,7 +138,7 @@ class GridSurface(Surface):
                 *(source.dfw_name or type(source).__name__, reach, self.dfw_name or "geometry", holds),
             )
         self._set(mesh_distance(shape.mesh, self.lattice()))
-        generator = torch.Generator().manual_seed(0)  # which points are taken is no chance of the run
+        generator = torch.Generator().manual_seed(0)  # the points do not depend on the run's seed
         with torch.no_grad():
             found = self.surface()
             points = points_on(found.vertices, found.faces, _COLOURS, generator)

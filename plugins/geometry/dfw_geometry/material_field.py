@@ -18,7 +18,7 @@ from .hash_grid import HashGridConfig
 from .networks import MLP, NetworkConfig
 
 _SMOOTHEST = 0.08  # a smoother surface mirrors lights as points, which no pixel samples well; nvdiffrec's lower limit too
-_SELDOM_METAL = 3.0  # sigmoid(-3) = 0.05: most things are no metal, and a metal hides its albedo
+_SELDOM_METAL = 3.0  # sigmoid(-3) = 0.05: most things are not metal, and a metal hides its albedo
 _BUMP = 0.5  # at most 0.87 long, so that no bump turns a unit normal around
 _CHUNK = 2**18  # points that a source is asked for at once, which bounds its memory
 

@@ -78,7 +78,7 @@ class SDF(EncodedField, SignedDistance):
             super().start_from(source)
             return
         shape = shape_of(source, _CELLS)
-        generator = torch.Generator().manual_seed(0)  # which points are taken is no chance of the run
+        generator = torch.Generator().manual_seed(0)  # the points do not depend on the run's seed
         where = self.log_sharpness.device
         corners, faces = (torch.as_tensor(part, device=where) for part in (shape.mesh.vertices, shape.mesh.faces))
         on = points_on(corners.float(), faces.long(), _POINTS, generator)
