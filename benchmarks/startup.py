@@ -21,6 +21,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 FIRST_STEP = """
+import gc
+from dfw.cli.process import FEWER_COLLECTIONS, end
+gc.set_threshold(FEWER_COLLECTIONS)
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.plugins.registry import registry
@@ -28,6 +31,7 @@ from dfw.runs.runner import make_trainer
 config = load_config("dreamfusion")
 trainer = make_trainer(config, compose(config, registry()).build())
 trainer.train(lambda: trainer.step >= 1, lambda record: None)
+end(0)
 """
 DRY = ("-m", "dfw", "run", "dreamfusion", "--dry-run")
 

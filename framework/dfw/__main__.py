@@ -1,8 +1,6 @@
 """`python -m dfw`."""
 
-import sys
-
-from dfw.cli.main import main
+from dfw.cli.process import process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process()
