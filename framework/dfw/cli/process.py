@@ -1,4 +1,4 @@
-"""The process `dfw`: how it begins and how it ends. `dfw.cli.main` is what it does; tests and notebooks call that in their own."""
+"""How the process `dfw` begins and ends. `dfw.cli.main` is what it does; tests and notebooks call that in their own process."""
 
 from __future__ import annotations
 
