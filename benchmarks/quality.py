@@ -31,7 +31,10 @@ from asset import Figures, measure_asset
 from torch import Tensor
 from winding import inside
 
+from dfw import CameraBatch, RenderOutput
+from dfw.compose import compose
 from dfw.config.load import load_config
+from dfw.plugins.registry import registry
 from dfw.runs.directory import RunDirectory
 from dfw.runs.runner import reopen, run
 from dfw_geometry.sdf_scene import SdfScene
@@ -116,6 +119,14 @@ def colour_error(images: Tensor, opacity: Tensor, truth_images: Tensor, truth_op
     return float((images - truth_images).abs().mean(-1)[both].mean()) if bool(both.any()) else 1.0
 
 
+def seen_volume(truth: SdfScene, cameras: CameraBatch) -> RenderOutput:
+    """Returns the true object as the default run's renderer shows it, without light, whatever renderer the measured run has."""
+    settings = load_config(ROOT / "configs" / "dreamfusion.yaml", [])
+    with torch.no_grad():
+        shown: RenderOutput = compose(settings, registry()).renderer().eval()(truth, cameras)
+    return shown
+
+
 def has_front(truth: SdfScene) -> bool:
     """Returns whether the true shape looks different from the front and from behind."""
     points = cell_centres(32)
@@ -160,8 +171,7 @@ def measure(
     made = scene.render(scene.views(VIEWS, 64, ELEVATION))
     cameras, images = made.cameras, made.colours
     truth = SdfScene(SdfScene.Config(shape=prompt))
-    with scene.showing():
-        true_render = scene.renderer(truth, cameras)
+    true_render = seen_volume(truth, cameras)
     view = verdict_of(judge, images).view
     score = Score(
         prompt,
@@ -236,7 +246,7 @@ def asset_table(scores: list[Score]) -> str:
         "edges found": "edges",
         "false edges": "false_edges",
     }
-    lines = [f"| prompt | seed | {' | '.join(names)} | closed | pieces |", "|---" * (len(names) + 4) + "|"]
+    lines = [f"| prompt | seed | {' | '.join(names)} | closed | pieces | crossings |", "|---" * (len(names) + 5) + "|"]
     shapes = {"psnr": ".1f", "ssim": ".3f", "normals": ".1f", "edges": ".2f", "false_edges": ".2f"}
 
     def row(name: str, seed: str, group: list[Score]) -> str:
@@ -245,7 +255,9 @@ def asset_table(scores: list[Score]) -> str:
             values = [value for value in (getattr(one.asset, field) for one in group) if not math.isnan(value)]
             figures.append(format(fmean(values), shapes[field]) if values else "")
         closed, pieces = fmean(one.asset.watertight for one in group), fmean(one.asset.pieces for one in group)
-        return f"| {name} | {seed} | {' | '.join(figures)} | {closed:.0%} | {pieces:.3g} |"
+        crossed = [one.asset.crossings for one in group if one.asset.crossings is not None]
+        cross = f"{fmean(crossed):.3g}" if crossed else ""
+        return f"| {name} | {seed} | {' | '.join(figures)} | {closed:.0%} | {pieces:.3g} | {cross} |"
 
     lines += [row(one.prompt, str(one.seed), [one]) for one in scores]
     return "\n".join([*lines, row(f"**all** ({len(scores)})", "", scores)])

@@ -15,7 +15,7 @@ from dfw import to_gltf
 from dfw_geometry.sdf_scene import SdfScene
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from asset import Seen, cameras, compare, edges, measure_asset, seen_mesh, seen_truth
+from asset import Seen, cameras, compare, crossings, edges, measure_asset, seen_mesh, seen_truth
 
 RED = (255, 0, 0)
 
@@ -109,6 +109,15 @@ def test_a_file_is_read_as_any_reader_would(tmp_path: Path) -> None:
     one.update_faces(np.arange(len(one.faces)) > 0)
     one.export(tmp_path / "open.glb")
     assert not measure_asset(tmp_path / "open.glb", truth).watertight
+
+
+def test_triangles_that_pass_through_each_other_are_counted() -> None:
+    pytest.importorskip("igl", reason="libigl counts them")
+    one, other = trimesh.creation.box((1, 1, 1)), trimesh.creation.box((1, 1, 1))
+    other.apply_translation([3, 0, 0])
+    assert crossings(trimesh.util.concatenate([one, other])) == 0
+    sheets = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0.2, 0.2, -1], [0.2, 0.2, 1], [0.2, 5, 0.5]], [[0, 1, 2], [3, 4, 5]])
+    assert crossings(sheets) == 1
 
 
 def test_what_is_seen_by_nobody_has_no_angle() -> None:

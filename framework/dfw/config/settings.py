@@ -211,6 +211,9 @@ class ExportSettings(Checked):
     """Standard deviation, world units, of a Gaussian over the shape: pits and bumps smaller than it go. 0: the field as it is."""
     faces: PositiveInt | None = None
     """Upper bound on triangles after decimation; none: 20,000, but a mesh with its own texture coordinates keeps all it has."""
+    smallest_piece: float = Field(default=0.01, ge=0, le=1)
+    """Separate pieces with less than this share of the largest piece's area are left out, and the report counts them; 0: none is.
+    A mesh with its own texture coordinates keeps all it has."""
     texture: int = Field(default=1024, ge=64, le=8192)
     """Side of the baked texture, pixels."""
     turntable: Literal["webp", "gif", "mp4", "png"] = "webp"

@@ -18,6 +18,7 @@ from dfw.export.files import STEM, write_files
 from dfw.export.grid import DensityGrid, sample_density, softened
 from dfw.export.level import LevelChoice, choose_level
 from dfw.export.mesh import surface_of, triangles_of
+from dfw.export.pieces import without_crumbs
 from dfw.export.texture import bake, bake_surface, surface_albedo
 from dfw.interfaces.data import CameraBatch
 from dfw.interfaces.exporter import Exporter
@@ -43,6 +44,8 @@ class ExportResult:
     """Volume, units^3."""
     watertight: bool
     """Whether the mesh is closed."""
+    crumbs: int
+    """Separate pieces that were left out because they are so small (`export.smallest_piece`)."""
     seconds: float
     """Wall time."""
 
@@ -52,6 +55,7 @@ class ExportResult:
         return {
             "Triangles": f"{self.faces:,}",
             "Closed": "yes" if self.watertight else "no",
+            **({"Small pieces left out": f"{self.crumbs:,}"} if self.crumbs else {}),
             "Volume": f"{self.volume:.4f} units\u00b3",
             **({} if self.level is None else {"Density at the surface": f"{self.level:.3g} per unit"}),
             "Silhouettes, mesh against renders": f"{100 * self.agreement.silhouette:.1f} % IoU",
@@ -63,8 +67,9 @@ class ExportResult:
         colour = "" if self.agreement.colour is None else f", colour error {self.agreement.colour:.3f}"
         closed = "closed" if self.watertight else "not closed"
         level = "" if self.level is None else f"density level {self.level:.3g}, "
+        crumbs = f"{self.crumbs} small pieces left out, " if self.crumbs else ""
         return (
-            f"mesh: {self.faces} faces, {closed}, volume {self.volume:.3f}, {level}"
+            f"mesh: {self.faces} faces, {closed}, {crumbs}volume {self.volume:.3f}, {level}"
             f"silhouettes agree {self.agreement.silhouette:.3f}{colour}, {self.seconds:.1f} s"
         )
 
@@ -92,11 +97,13 @@ def export_mesh(
     surface, or if the directory cannot be written.
     """
     started = time.perf_counter()
-    level = None
+    level, crumbs = None, 0
     if isinstance(scene, Surface):
         whole = triangles_of(scene)
-        usual = FACES if scene.texture_coordinates() is None else len(whole.faces)
-        mesh = decimate(whole, settings.faces or usual)
+        if scene.texture_coordinates() is None:
+            mesh, crumbs = without_crumbs(decimate(whole, settings.faces or FACES), settings.smallest_piece)
+        else:
+            mesh = decimate(whole, settings.faces or len(whole.faces))
         begin("texture")
         textured = bake_surface(scene, settings.texture, None if mesh is whole else mesh)
     else:
@@ -104,13 +111,15 @@ def export_mesh(
         level = _level(grid, opacity, cameras, settings)
         smooth = _smooth(grid, level, opacity, cameras, settings, lowest_view)
         mesh = decimate(smooth or surface_of(grid, scene, level, lowest_view=lowest_view), settings.faces or FACES)
+        mesh, crumbs = without_crumbs(mesh, settings.smallest_piece)
         begin("texture")
         textured = bake(partial(surface_albedo, scene, cell=grid.spacing), mesh, settings.texture)
     begin("files")
     paths = write_files(textured, directory, exporters, title, stem)
     agreement = compare(textured, cameras, opacity, albedo)
     seconds = time.perf_counter() - started
-    return ExportResult(paths, level, agreement, len(mesh.vertices), len(mesh.faces), mesh.volume, mesh.watertight, seconds)
+    size = len(mesh.vertices), len(mesh.faces), mesh.volume
+    return ExportResult(paths, level, agreement, *size, mesh.watertight, crumbs, seconds)
 
 
 def _level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch, settings: ExportSettings) -> float:
