@@ -116,7 +116,9 @@ def test_triangles_that_pass_through_each_other_are_counted() -> None:
     one, other = trimesh.creation.box((1, 1, 1)), trimesh.creation.box((1, 1, 1))
     other.apply_translation([3, 0, 0])
     assert crossings(trimesh.util.concatenate([one, other])) == 0
-    sheets = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0.2, 0.2, -1], [0.2, 0.2, 1], [0.2, 5, 0.5]], [[0, 1, 2], [3, 4, 5]])
+    sheets = trimesh.Trimesh(
+        [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0.2, 0.2, -1], [0.2, 0.2, 1], [0.2, 5, 0.5]], [[0, 1, 2], [3, 4, 5]]
+    )
     assert crossings(sheets) == 1
 
 

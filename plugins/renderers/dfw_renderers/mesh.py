@@ -28,6 +28,8 @@ from dfw import (
 
 from . import antialiasing, rasteriser
 from .compositing import expected_distance
+from .fast import nvdiffrast_cuda
+from .fast.nvdiffrast_cuda import Rasteriser, uses_nvdiffrast
 from .normals import interpolated, unit, vertex_normals
 from .physical import physical
 from .rasteriser import Hits
@@ -59,6 +61,8 @@ class Mesh(Renderer):
         """From material to colour."""
         background: Part[Background] = Part[Background](type="dreamfw/random")
         """What is seen where no surface is."""
+        rasteriser: Rasteriser = "warp"
+        """What finds the triangle that each pixel shows. `warp`: any device. `nvdiffrast`: its CUDA kernels; not yet tried."""
 
     config: Config
 
@@ -80,7 +84,8 @@ class Mesh(Renderer):
         return frozenset({"colour", "opacity", "depth", "normals"})
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draws the learned background."""
+        """Draws the learned background. Raises ConfigError where `rasteriser` cannot work on the run's device."""
+        uses_nvdiffrast(self.config.rasteriser, generator.device)
         self.background.initialise(generator)
 
     def begin_step(self, geometry: Geometry, progress: Progress, generator: torch.Generator) -> None:
@@ -110,7 +115,7 @@ class Mesh(Renderer):
             rays = cameras.rays()
             points = rasteriser.to_pixels(vertices, cameras)
             with torch.no_grad():
-                shown, depth = rasteriser.nearest(points, faces, cameras.height, cameras.width)
+                shown, depth = self._nearest(points, faces, cameras.height, cameras.width)
                 turned = rasteriser.turned_away(points, faces)
             hits = rasteriser.meet(vertices, faces, shown, cameras.position, rays.direction)
             smooth = antialiasing.blend(points, self._edges(faces), turned, shown, depth)
@@ -130,6 +135,12 @@ class Mesh(Renderer):
         behind = self.background(rays.direction, generator)
         colour = total + (1 - opacity)[..., None] * behind
         return RenderOutput(colour, opacity, expected_distance(distance, opacity), normal, extras=composited)
+
+    def _nearest(self, points: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """The triangle (B, H, W) that each pixel shows, and its depth."""
+        if uses_nvdiffrast(self.config.rasteriser, points.device):
+            return nvdiffrast_cuda.nearest(points, faces, height, width, rasteriser.NEAR)
+        return rasteriser.nearest(points, faces, height, width)
 
     def _seen(self, vertices: Tensor, faces: Tensor, turned: Tensor, hits: Hits, material: Material, camera: Tensor) -> _Points:
         """Adds normals: smooth ones, bent by the material, turned to the side from which the triangle is seen."""
