@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dfw import Progress, value_at
+from dfw import ConfigError, Progress, value_at
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.runs.optimizer import learning_rate_of
@@ -19,6 +19,7 @@ from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.flow import Flow
 from dfw_guidance.stable_diffusion import StableDiffusion
 from dfw_guidance.stable_diffusion_xl import StableDiffusionXL
+from dfw_guidance.zero123 import Zero123
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -31,10 +32,11 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ("dreamfusion-sd3", Flow, "sd3-medium"),
         ("dreamfusion-controlnet", ControlNet, "sd15"),
         ("prolificdreamer-sd", StableDiffusion, "sd21-base"),
+        ("zero123-sd", Zero123, "zero123-xl"),
     ],
 )
 def test_a_shipped_configuration_composes(name: str, guidance: type, model: str) -> None:
-    config = load_config(CONFIGS / f"{name}.yaml", [])
+    config = load_config(CONFIGS / f"{name}.yaml", ["image=teddy.png"])
     part = compose(config).chosen["guidance",]
     assert config.name == name
     assert (part.cls, part.config.model) == (guidance, model)  # type: ignore[attr-defined]
@@ -93,3 +95,40 @@ def test_prolificdreamer_changes_resolution_and_timesteps_at_step_5000_and_thins
     assert prompter.front == 2 * 30  # type: ignore[attr-defined]
     assert (geometry.radius, geometry.density_scale, geometry.coarse_to_fine) == (1, 1, None)  # type: ignore[attr-defined]
     assert (cameras.position_jitter, cameras.look_at_jitter, cameras.up_jitter) == (0, 0, 0)
+
+
+def test_zero123_has_the_numbers_of_its_recipe() -> None:
+    """threestudio's zero123.yaml at commit 28d9d80. Picture and pose stand in one place, for guidance and losses."""
+    composition = compose(load_config(CONFIGS / "zero123-sd.yaml", ["image=teddy.png", "view_sets.reference.elevation=20"]))
+    config: Any = composition.config
+    sds: Any
+    cameras: Any
+    guidance: Any
+    reference: Any
+    paths = (("losses", "sds"), ("cameras",), ("guidance",), ("view_sets", "reference"))
+    sds, cameras, guidance, reference = (composition.chosen[path].config for path in paths)
+
+    def at(step: int) -> tuple[float, ...]:
+        return tuple(value_at(one, Progress(step, 600)) for one in (sds.t_min, sds.t_max, cameras.width, cameras.batch_size))
+
+    assert [at(step) for step in (0, 100, 200, 300)] == [
+        (0.4, 0.85, 64, 12),
+        (pytest.approx(0.3), pytest.approx(0.675), 64, 12),
+        (0.2, 0.5, 64, 12),
+        (0.2, 0.5, 256, 2),
+    ]
+    assert (sds.guidance_scale, config.losses["sds"].weight, config.trainer.steps) == (3, 0.1, 600)
+    weights = {name: loss.weight for name, loss in config.losses.items()}
+    assert (weights["picture"], weights["mask"], weights["orientation"], weights["opacity"]) == (500, 50, 1, 0.1)
+    assert weights["entropy"] == pytest.approx(0.1 * math.log(2), abs=1e-3)
+    assert weights["smooth"] == pytest.approx(8 * 2 / 3, abs=0.05)  # a mean over channels and a sum over axes there
+    shared = ("image", "mask", "share", "azimuth", "elevation", "distance", "background")
+    assert all(getattr(guidance, name) == getattr(reference, name) for name in shared)
+    assert (guidance.image, guidance.elevation, guidance.distance) == (str(Path.cwd() / "teddy.png"), 20, 3.8)
+    assert cameras.distance == (reference.distance,) * 2
+    assert cameras.fov == (reference.fov,) * 2
+
+
+def test_a_picture_that_nobody_named_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"guidance\.image: no picture is named; write image=PICTURE"):
+        compose(load_config(CONFIGS / "zero123-sd.yaml", []))

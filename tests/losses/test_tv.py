@@ -69,3 +69,11 @@ def test_the_gradient_reaches_the_picture_alone() -> None:
 
 def test_one_pixel_has_no_neighbours() -> None:
     assert tv(torch.rand(1, 1, 1, 3)) == 0
+
+
+def test_a_square_counts_a_wide_edge_less_than_a_sharp_one() -> None:
+    """One step of 1, or three of a third: 1 or 3/9 in each of 2 rows, over 10 pairs; in one channel."""
+    for profile, cost in (([0.0, 0, 1, 1], 1), ([0.0, 1 / 3, 2 / 3, 1], 1 / 3)):
+        picture = torch.tensor(profile)[None, None, :, None] * torch.tensor([0.0, 0, 1]).expand(1, 2, 4, 3)
+        found = TV(TV.Config(power=2))(inputs(picture, torch.ones(picture.shape[:3])))
+        assert float(found) == pytest.approx(2 * cost / 10, rel=1e-6)

@@ -23,16 +23,6 @@ NEEDS = {
         [(*MODULE, "dreamfw_views.render_targets", "a red ball", "--count", "2", "--rings", "10", "--side", "16")],
         ("guidance.folder=targets", "guidance.resolution=16", "renderer.samples=16"),
     ),
-    "dreamfw-two-priors": (
-        [
-            (*MODULE, "dreamfw_two_priors.reference", "a purple mushroom", "--side", "32"),
-            (*MODULE, "dreamfw_two_priors.random_model"),
-        ],
-        (
-            *("view_sets.reference.width=16", "renderer.samples=16"),
-            *("view_sets.reference.image=reference.png", "guidances.zero.model=novel-view", "prompt=a purple mushroom"),
-        ),
-    ),
     "dreamfw-trackers": ([], ("guidance.resolution=16",)),
     "dreamfw-multiview": ([], ("cameras.batch_size=4", "renderer.samples=16")),
     "dreamfw-editing": ([("dfw", "run", "dreamfusion", *SHORT, "output=before")], ("start.run={before}",)),

@@ -52,6 +52,8 @@ def test_resolved_configurations_fit_the_schema(name: str):
         ({"geometry": {"type": "nerf", "radus": 1}}, ["$.geometry"]),
         ({"geometry": {"type": "nerv"}}, ["$.geometry.type"]),
         ({"geometry": {}}, ["$.geometry"]),
+        ({"trainer": {"steps": "${seed}"}, "geometry": {"type": "nerf", "radius": "${cameras.distance.0}"}}, []),
+        ({"trainer": {"steps": "seed"}}, ["$.trainer.steps"]),
         ({"geometry": "nerf"}, []),
         ({"geometry": "nerv"}, ["$.geometry"]),
         ({"geometry": 3}, ["$.geometry"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dfw.config.load import load_stages, shipped_names
 from dfw.config.settings import RunConfig
 
-MESH = {"paint": ["start.mesh=teapot.glb", "prompt=a pink teapot"]}
+NEEDS = {"paint": ["start.mesh=teapot.glb", "prompt=a pink teapot"], "zero123-sd": ["image=teddy.png"]}
 """What a configuration needs next to itself."""
 
 
@@ -13,6 +13,6 @@ def shipped_runs() -> dict[str, RunConfig]:
     """Returns name, or name and stage -> configuration."""
     found = {}
     for name in shipped_names():
-        for stage, loaded in load_stages(name, MESH.get(name, ())).items():
+        for stage, loaded in load_stages(name, NEEDS.get(name, ())).items():
             found[f"{name}-{stage}" if stage else name] = loaded.config
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -237,6 +238,8 @@ class RunConfig(Checked):
     """Where run directories are made."""
     prompt: str = ""
     """What to make. A guidance that reads text needs one."""
+    image: LocalPath | None = None
+    """A picture of what to make. Guidances and views that read one name it: `image: ${image}`."""
     negative_prompt: str = ""
     """What the classifier-free guidance moves away from; empty: no condition at all."""
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -315,6 +318,11 @@ class RunConfig(Checked):
                 known = ", ".join(self.models) or "none"
                 raise ValueError(f"losses.{name}.guidance: no guidance is called {loss.guidance!r}; there are {known}")
         return self
+
+    @property
+    def subject(self) -> str:
+        """What the run makes, in words: its prompt, else the name of its picture, else its own."""
+        return self.prompt or (Path(self.image).stem if self.image else self.name)
 
     @property
     def models(self) -> dict[str, ComponentSettings]:

@@ -36,9 +36,11 @@ def schema(registry: Registry) -> Schema:
     models += [(config, "validation") for config in configs.values()]
     references, everything = models_json_schema(list(dict.fromkeys(models)))
     known: dict[str, Schema] = everything["$defs"]
+    mappings = [node for node in known.values() if "properties" in node]
     run = known.pop(_target(references[(RunConfig, "validation")]))
     for entry, config in configs.items():
-        known[_key(entry)] = _with_reserved(known[_target(references[(config, "validation")])], KINDS[entry.kind], known)
+        mappings.append(known.setdefault(_key(entry), {}))
+        known[_key(entry)] |= _with_reserved(known[_target(references[(config, "validation")])], KINDS[entry.kind], known)
     for kind in KINDS.values():
         known[kind.name] = _component(kind, [entry for entry in configs if entry.kind == kind.name], known)
     for kind, place in all_places():
@@ -48,6 +50,8 @@ def schema(registry: Registry) -> Schema:
             reference = {"$ref": f"#/$defs/{node['x-dfw-kind']}"}
             node.clear()
             node.update(reference)
+    for mapping in mappings:
+        mapping["properties"] |= {key: _or_reference(one) for key, one in mapping["properties"].items() if key != "type"}
     run["properties"]["extends"] = EXTENDS
     known["stage"] = {key: value for key, value in run.items() if key != "required"}
     stages = {"type": "object", "description": STAGES, "additionalProperties": {"$ref": "#/$defs/stage"}, "minProperties": 1}
@@ -60,6 +64,12 @@ def schema(registry: Registry) -> Schema:
         "then": {"required": list(REQUIRED), "properties": {kind: _typed() for kind in ("geometry", "renderer")}},
         "$defs": known,
     }
+
+
+def _or_reference(one: Schema) -> Schema:
+    """Returns the schema of a value for which a reference (`${trainer.steps}`) may stand."""
+    said = {key: one[key] for key in ("description", "default") if key in one}
+    return {"if": {"type": "string", "pattern": r"\$\{"}, "else": one, **said}
 
 
 def _typed() -> Schema:

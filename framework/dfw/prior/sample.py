@@ -76,7 +76,7 @@ def sample(
         images = _draw(composition, guidance, count, steps, scale, views)
     config = composition.config
     settings = f"seed{config.seed}-steps{steps}-scale{scale:g}{'-views' if views else ''}"
-    path = unused(out if out.suffix.lower() == ".png" else out / f"{slug(config.prompt or config.name)}-{settings}.png")
+    path = unused(out if out.suffix.lower() == ".png" else out / f"{slug(config.subject)}-{settings}.png")
     columns = images.shape[1]
     return save_grid(images.flatten(0, 1).permute(0, 2, 3, 1), path, columns)
 

@@ -24,14 +24,14 @@ from dfw.text import printable
 log = logging.getLogger("dfw.runs")
 
 
-def slug(prompt: str) -> str:
-    """Turns a prompt into a file name: lower case, words joined by dashes, at most 40 characters."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
+def slug(subject: str) -> str:
+    """Turns what a run makes into a file name: lower case, words joined by dashes, at most 40 characters."""
+    return re.sub(r"[^a-z0-9]+", "-", subject.lower()).strip("-")[:40].rstrip("-") or "prompt"
 
 
-def run_path(output: str, name: str, prompt: str, seed: int) -> Path:
-    """Returns where a run is made: `output/name/<prompt>-<seed>-<time>`."""
-    return Path(output) / name / f"{slug(prompt or name)}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+def run_path(output: str, name: str, subject: str, seed: int) -> Path:
+    """Returns where a run is made: `output/name/<subject>-<seed>-<time>`."""
+    return Path(output) / name / f"{slug(subject)}-{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def new_run_folder(path: Path) -> Path:
@@ -65,12 +65,12 @@ class RunDirectory:
         self.resolved = path / "resolved.yaml"
 
     @staticmethod
-    def create(output: str, name: str, prompt: str, seed: int, path: Path | None = None) -> RunDirectory:
-        """Makes a new directory `output/name/<prompt>-<seed>-<time>`, or `path`, with a number added if that exists.
+    def create(output: str, name: str, subject: str, seed: int, path: Path | None = None) -> RunDirectory:
+        """Makes a new directory `output/name/<subject>-<seed>-<time>`, or `path`, with a number added if that exists.
 
         Raises ConfigError if the directory cannot be made.
         """
-        run = RunDirectory(new_run_folder(path or run_path(output, name, prompt, seed)))
+        run = RunDirectory(new_run_folder(path or run_path(output, name, subject, seed)))
         with writing(run.path, ConfigError, otherwise="name an output folder that you may write to"):
             for folder in (run.checkpoints, run.images, run.export):
                 folder.mkdir()

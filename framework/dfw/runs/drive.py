@@ -248,7 +248,7 @@ class Drive:
     def _report(self, status: Status, times: Mapping[str, float], diagnosis: str) -> Path:
         directory, config = self.directory, self.config
         data = ReportData(
-            prompt=config.prompt or config.name,
+            prompt=config.subject,
             seed=config.seed,
             status=status,
             seconds=sum(times.values()),

@@ -94,7 +94,7 @@ def export_scene(
             settings,
             exporters,
             folder,
-            title=scene.config.prompt or scene.config.name,
+            title=scene.config.subject,
             albedo=albedo,
             lowest_view=scene.look.lowest,
             stem=stem,

@@ -78,7 +78,7 @@ def run(
             exporters = exporters_of(composition)
             given, resolved = to_yaml(config), to_yaml(composition.resolved())  # options that no file can hold end it here
             trainer, components = _build(config, composition, exporters, start, heard)
-            directory = RunDirectory.create(config.output, config.name, config.prompt, config.seed, path)
+            directory = RunDirectory.create(config.output, config.name, config.subject, config.seed, path)
         with Life(directory.path, times, stop) as life:
             life.begin(step=0, steps=config.trainer.steps)
             directory.write_config("config.yaml", given)

@@ -51,7 +51,7 @@ def run_stages(
     """Runs the stages one after another in a new directory. Stops after one that is interrupted; raises as `run`."""
     call = call or Call()
     first = next(iter(compositions.values())).config
-    root = new_run_folder(run_path(first.output, first.name, first.prompt, first.seed))
+    root = new_run_folder(run_path(first.output, first.name, first.subject, first.seed))
     with stopping() as stop, Life(root, Times(call.began), stop) as life:
         life.begin()
         RunDirectory(root).write_config(STAGES, staged_yaml(compositions))

@@ -11,9 +11,20 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from dfw import CameraBatch, Cameras, ComponentConfig, ConfigError, LocalPath, Orbit, Progress, Views, angles_of
-
-from .pictures import over, read_picture, resized
+from dfw import (
+    CameraBatch,
+    Cameras,
+    ComponentConfig,
+    ConfigError,
+    LocalPath,
+    Orbit,
+    Progress,
+    Views,
+    angles_of,
+    over,
+    read_picture,
+    resized,
+)
 
 Channel = Annotated[float, Field(ge=0, le=1)]
 ENDINGS = ("", ".png", ".jpg", ".jpeg", ".webp")

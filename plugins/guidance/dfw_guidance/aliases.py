@@ -21,6 +21,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "sd35-medium": ("stabilityai/stable-diffusion-3.5-medium",),
     "flux-schnell": ("black-forest-labs/FLUX.1-schnell",),
     "flux-dev": ("black-forest-labs/FLUX.1-dev",),
+    "zero123": ("kxic/zero123-165000",),
+    "zero123-xl": ("kxic/zero123-xl", "ashawkey/zero123-xl-diffusers"),
+    "stable-zero123": ("kxic/stable-zero123", "ashawkey/stable-zero123-diffusers"),
     "depth": ("lllyasviel/control_v11f1p_sd15_depth",),
     "normals": ("lllyasviel/control_v11p_sd15_normalbae",),
 }
@@ -31,6 +34,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "stable-diffusion-xl": ("sdxl",),
     "deep-floyd": ("if-m", "if-l", "if-xl"),
     "flow": ("sd3-medium", "sd35-medium", "flux-schnell", "flux-dev"),
+    "zero123": ("zero123", "zero123-xl", "stable-zero123"),
     "controlnet": ("depth", "normals"),
 }
 """Guidance -> the short names it can load. `controlnet` lists its control networks."""

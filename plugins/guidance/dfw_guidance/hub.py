@@ -147,6 +147,8 @@ _CLASSES = {
 
 def conversion(path: Path, family: str) -> str:
     """Returns the command that makes a folder of one file, for a message."""
+    if family == "zero123":
+        return f"python -m dfw_guidance.convert '{path}' '{path.with_suffix('')}'"
     kind = _CLASSES.get(family, "StableDiffusionPipeline")
     return (
         f"python -c \"from diffusers import {kind} as P; P.from_single_file('{path}').save_pretrained('{path.with_suffix('')}')\""
@@ -156,8 +158,10 @@ def conversion(path: Path, family: str) -> str:
 def _hint(variants: list[str], variant: str | None) -> str:
     """Returns which variant the folder has instead, as the end of a sentence."""
     others = [name for name in variants if name != (variant or "")]
+    if not others and variant:
+        return f"; check that it has a variant {variant!r}"
     if not others:
-        return f"; check that it has a variant {variant!r}" if variant else ""
+        return "; if it holds pickles (.bin), fetch all of it and run python -m dfw_guidance.convert FOLDER NEW-FOLDER"
     remedy = " or ".join(f"guidance.variant={name or 'null'}" for name in others)
     return f"; its weights are of another variant: write {remedy}"
 

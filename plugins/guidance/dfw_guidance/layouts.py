@@ -6,7 +6,7 @@ Every such folder has a `model_index.json` that names the pipeline and its parts
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ class Layout:
     """Whether a noise schedule is read."""
     optional: frozenset[str] = frozenset()
     """Sub-folders that a model may lack if its `model_index.json` says null for them."""
-
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """Sub-folder -> another name that some publishers give it."""
     bare: bool = False
     """Whether only settings and words are read, and no weights."""
 
@@ -55,7 +56,7 @@ class Layout:
         suffix = f".{variant}" if variant else ""
         names = ["model_index.json", "vocabulary.json", *(["scheduler/*.json"] if self.scheduler else [])]
         names += [f"{part}/*" for part in self.tokenizers]
-        for part, stem in self.weights.items():
+        for part, stem in (*self.weights.items(), *((other, self.weights[part]) for part, other in self.instead.items())):
             head = f"{part}/" if part else ""
             names.append(f"{head}config.json")
             if self.bare:
@@ -65,6 +66,11 @@ class Layout:
                 for end in (f"{suffix}.safetensors", f"{suffix}-*.safetensors", f".safetensors.index{suffix}.json")
             ]
         return names
+
+    def _parts(self, folder: Path) -> dict[str, str]:
+        """Returns `weights` with the names of sub-folders that `folder` has."""
+        names = {part: other for part, other in self.instead.items() if (folder / other).is_dir()}
+        return {names.get(part, part): stem for part, stem in self.weights.items()}
 
     def missing(self, folder: Path, variant: str | None) -> list[str]:
         """Returns the files that will be read and that `folder` lacks, relative to it."""
@@ -81,7 +87,11 @@ class Layout:
 
     def variants(self, folder: Path) -> list[str]:
         """Returns the variants that `folder` has of its weights; "" is the one without a name."""
-        names = [path.name.removeprefix(stem) for part, stem in self.weights.items() for path in (folder / part).glob(f"{stem}*")]
+        names = [
+            path.name.removeprefix(stem)
+            for part, stem in self._parts(folder).items()
+            for path in (folder / part).glob(f"{stem}*")
+        ]
         whole = [name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors") and "-" not in name]
         sharded = [name.removesuffix(".json").partition(".index")[2] for name in names if name.endswith(".json")]
         return sorted({name.removeprefix(".") for name in whole + sharded})
@@ -89,12 +99,13 @@ class Layout:
     def _files(self, folder: Path, variant: str | None) -> list[str]:
         """Returns the files that will be read, relative to `folder`. Raises ValueError if an index of shards is wrong."""
         absent = self.optional & absent_parts(folder)
+        parts = self._parts(folder)
         names = ["scheduler/scheduler_config.json"] if self.scheduler else []
         names += [f"{part}/tokenizer_config.json" for part in self.tokenizers if part not in absent]
-        names += [str(Path(part) / "config.json") for part in self.weights if part not in absent]
+        names += [str(Path(part) / "config.json") for part in parts if part not in absent]
         for part in self.tokenizers:
             names += [] if part in absent else _words(folder, part)
-        for part, stem in self.weights.items():
+        for part, stem in parts.items():
             if part not in absent and not self.bare:
                 names += _weights(folder, part, stem, f".{variant}" if variant else "")
         return names
@@ -138,6 +149,8 @@ GUIDANCE_OF = {
     "IFPipeline": "deep-floyd",
     "StableDiffusion3Pipeline": "flow",
     "FluxPipeline": "flow",
+    "Zero1to3StableDiffusionPipeline": "zero123",
+    "Zero123Pipeline": "zero123",
 }
 """Pipeline named in `model_index.json` -> the guidance that reads it."""
 
@@ -168,6 +181,11 @@ FLUX = Layout(
     "Flux",
     {"text_encoder": ENCODER, "text_encoder_2": ENCODER, "transformer": NETWORK, "vae": NETWORK},
     ("tokenizer", "tokenizer_2"),
+)
+ZERO123 = Layout(
+    "Zero-1-to-3",
+    {"unet": NETWORK, "vae": NETWORK, "image_encoder": ENCODER, "cc_projection": NETWORK},
+    instead={"cc_projection": "clip_camera_projection"},
 )
 CONTROLNET = Layout("ControlNet", {"": NETWORK}, scheduler=False)
 INDEX = Layout("model", {}, scheduler=False)

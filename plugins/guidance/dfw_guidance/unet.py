@@ -15,12 +15,17 @@ _ASKS = {
     "encoder_hid_dim_type": "another embedding in place of the text",
 }
 """Field of a U-Net's configuration -> what the network asks for if the field is set."""
+_KINDS = ("", ", and one that sees a picture reads twice as many as it predicts")
+"""What follows in a message, for a U-Net that should read none or one picture next to the noisy one."""
 _TEXT_ALONE = {"encoder_hid_dim_type": "text_proj", "addition_embed_type": "text"}
 """Values for which the network makes that embedding from the text itself."""
 
 
-def load_unet(files: Files, addition: str | None = None, variance: bool = False) -> Any:
-    """Loads the U-Net of a model. `addition`: the `addition_embed_type` that the caller serves. `variance`: it may predict one.
+def load_unet(files: Files, addition: str | None = None, variance: bool = False, beside: int = 0) -> Any:
+    """Loads the U-Net of a model.
+
+    `addition`: the `addition_embed_type` that the caller serves. `variance`: it may predict one. `beside`: how many pictures it
+    reads next to the noisy one, as further channels.
 
     Raises ValueError that names what the network asks for if nobody can give it, or if it predicts another number of channels.
     """
@@ -35,9 +40,9 @@ def load_unet(files: Files, addition: str | None = None, variance: bool = False)
                 raise ValueError(f"its U-Net has {field}={value}, and this kind of model has {addition}")
         elif value is not None and value != _TEXT_ALONE.get(field):
             raise ValueError(f"its U-Net asks for {what} ({field}={value}), and dfw does not give it; choose another model")
-    sizes = {int(config.in_channels), 2 * int(config.in_channels)} if variance else {int(config.in_channels)}
-    if int(config.out_channels) not in sizes:
-        raise ValueError(f"its U-Net reads {config.in_channels} channels and predicts {config.out_channels}")
+    reads, predicts = int(config.in_channels), int(config.out_channels)
+    if reads not in ({predicts, predicts // 2} if variance else {(1 + beside) * predicts}):
+        raise ValueError(f"its U-Net reads {reads} channels and predicts {predicts}{_KINDS[min(beside, 1)]}")
     return unet
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from dfw import ComponentConfig, Loss, LossInputs
 
 
 class TV(Loss):
-    """Mean over pairs of neighbouring pixels of O_p O_q sum_c |x_p - x_q|, x the picture that the loss looks at (`of`).
+    """Mean over pairs of neighbouring pixels of O_p O_q sum_c |x_p - x_q|^power, x the picture that the loss looks at (`of`).
 
     Rudin, Osher and Fatemi (1992), anisotropic. An absolute difference, unlike a squared one, lets an edge stay sharp.
     O is the opacity, without gradient. So a pair counts only where matter is, and the loss neither makes nor removes matter: the
@@ -18,14 +18,19 @@ class TV(Loss):
     """
 
     class Config(ComponentConfig):
-        """Nothing to choose; the weight and the picture, `of`, belong to the run."""
+        """How differences count; the weight and the picture, `of`, belong to the run."""
+
+        power: Literal[1, 2] = 1
+        """1: edges stay sharp. 2: they are rounded, which suits normals."""
+
+    config: Config
 
     @classmethod
     def requires(cls, config: Any) -> frozenset[str]:
         """The opacity of each pixel."""
         return frozenset({"opacity"})
 
-    def __init__(self, config: ComponentConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
 
@@ -39,5 +44,5 @@ class TV(Loss):
             count = picture.shape[axis] - 1
             near, far = picture.narrow(axis, 0, count), picture.narrow(axis, 1, count)
             both = matter.narrow(axis, 0, count) * matter.narrow(axis, 1, count)
-            total, pairs = total + (both * (near - far).abs().sum(-1)).sum(), pairs + both.numel()
+            total, pairs = total + (both * (near - far).abs().pow(self.config.power).sum(-1)).sum(), pairs + both.numel()
         return total / max(pairs, 1)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from PIL import Image
 from tiny_control import save_tiny_controlnet
 from tiny_deep_floyd import save_tiny_deep_floyd
 from tiny_diffusion import save_tiny_model
 from tiny_flow import save_tiny_flux, save_tiny_sd3
 from tiny_sdxl import save_tiny_sdxl
+from tiny_zero123 import save_tiny_zero123
 
 from dfw import Guidance
 from dfw.testing import GuidanceTests
@@ -20,6 +22,7 @@ from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.flow import Flow
 from dfw_guidance.stable_diffusion_xl import StableDiffusionXL
+from dfw_guidance.zero123 import Zero123
 
 
 class Tiny(GuidanceTests):
@@ -77,3 +80,13 @@ class TestControlNet(Tiny):
     def more(self) -> dict[str, Any]:
         network = self.folder.with_name("network")
         return {"controlnet": str(network if network.is_dir() else save_tiny_controlnet(network))}
+
+
+class TestZero123(Tiny):
+    __test__ = True
+    kind, save = Zero123, staticmethod(save_tiny_zero123)
+
+    def more(self) -> dict[str, Any]:
+        picture = self.folder.with_name("picture.png")
+        Image.new("RGB", (16, 16), (200, 30, 30)).save(picture)
+        return {"image": str(picture), "share": None}

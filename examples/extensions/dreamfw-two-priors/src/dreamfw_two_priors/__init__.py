@@ -1,1 +1,0 @@
-"""Two priors and a reference picture for dfw. Imports no torch: a module loads when a configuration names it."""
