@@ -24,6 +24,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "zero123": ("kxic/zero123-165000",),
     "zero123-xl": ("kxic/zero123-xl", "ashawkey/zero123-xl-diffusers"),
     "stable-zero123": ("kxic/stable-zero123", "ashawkey/stable-zero123-diffusers"),
+    "instruct-pix2pix": ("timbrooks/instruct-pix2pix",),
+    "ip-adapter": ("h94/IP-Adapter",),
     "depth": ("lllyasviel/control_v11f1p_sd15_depth",),
     "normals": ("lllyasviel/control_v11p_sd15_normalbae",),
 }
@@ -35,9 +37,11 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "deep-floyd": ("if-m", "if-l", "if-xl"),
     "flow": ("sd3-medium", "sd35-medium", "flux-schnell", "flux-dev"),
     "zero123": ("zero123", "zero123-xl", "stable-zero123"),
+    "instruct-pix2pix": ("instruct-pix2pix",),
     "controlnet": ("depth", "normals"),
+    "ip-adapter": ("ip-adapter",),
 }
-"""Guidance -> the short names it can load. `controlnet` lists its control networks."""
+"""Guidance -> the short names it can load. `controlnet` lists its control networks, `ip-adapter` its adapters."""
 
 REMOVED: dict[str, str] = {
     "runwayml/stable-diffusion-v1-5": "sd15",

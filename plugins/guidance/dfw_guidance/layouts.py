@@ -149,6 +149,7 @@ GUIDANCE_OF = {
     "IFPipeline": "deep-floyd",
     "StableDiffusion3Pipeline": "flow",
     "FluxPipeline": "flow",
+    "StableDiffusionInstructPix2PixPipeline": "instruct-pix2pix",
     "Zero1to3StableDiffusionPipeline": "zero123",
     "Zero123Pipeline": "zero123",
 }
@@ -188,5 +189,6 @@ ZERO123 = Layout(
     instead={"cc_projection": "clip_camera_projection"},
 )
 CONTROLNET = Layout("ControlNet", {"": NETWORK}, scheduler=False)
+IP_ADAPTER = Layout("IP-Adapter", {"models/image_encoder": ENCODER}, scheduler=False)
 INDEX = Layout("model", {}, scheduler=False)
 """Only `model_index.json`, which names the pipeline."""

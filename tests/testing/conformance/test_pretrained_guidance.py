@@ -13,6 +13,7 @@ from tiny_control import save_tiny_controlnet
 from tiny_deep_floyd import save_tiny_deep_floyd
 from tiny_diffusion import save_tiny_model
 from tiny_flow import save_tiny_flux, save_tiny_sd3
+from tiny_pictures import save_tiny_instruct, save_tiny_ip_adapter
 from tiny_sdxl import save_tiny_sdxl
 from tiny_zero123 import save_tiny_zero123
 
@@ -21,6 +22,8 @@ from dfw.testing import GuidanceTests
 from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.flow import Flow
+from dfw_guidance.instruct_pix2pix import InstructPix2Pix
+from dfw_guidance.ip_adapter import IPAdapter
 from dfw_guidance.stable_diffusion_xl import StableDiffusionXL
 from dfw_guidance.zero123 import Zero123
 
@@ -82,11 +85,34 @@ class TestControlNet(Tiny):
         return {"controlnet": str(network if network.is_dir() else save_tiny_controlnet(network))}
 
 
-class TestZero123(Tiny):
-    __test__ = True
-    kind, save = Zero123, staticmethod(save_tiny_zero123)
+class SeesPicture(Tiny):
+    """A model that is shown a picture of 16x16 pixels."""
+
+    __test__ = False
 
     def more(self) -> dict[str, Any]:
         picture = self.folder.with_name("picture.png")
         Image.new("RGB", (16, 16), (200, 30, 30)).save(picture)
-        return {"image": str(picture), "share": None}
+        return {"image": str(picture)}
+
+
+class TestZero123(SeesPicture):
+    __test__ = True
+    kind, save = Zero123, staticmethod(save_tiny_zero123)
+
+    def more(self) -> dict[str, Any]:
+        return super().more() | {"share": None}
+
+
+class TestInstructPix2Pix(SeesPicture):
+    __test__ = True
+    kind, save = InstructPix2Pix, staticmethod(save_tiny_instruct)
+
+
+class TestIPAdapter(SeesPicture):
+    __test__ = True
+    kind, save = IPAdapter, staticmethod(save_tiny_model)
+
+    def more(self) -> dict[str, Any]:
+        adapter = self.folder.with_name("adapter")
+        return super().more() | {"adapter": str(adapter if adapter.is_dir() else save_tiny_ip_adapter(adapter))}

@@ -1,7 +1,8 @@
-"""dfw's conformance kit, for the three objectives."""
+"""dfw's conformance kit, for the objectives."""
 
 from dreamfw_editing.collaborative import Collaborative
 from dreamfw_editing.dds import DDS
+from dreamfw_editing.instruct import Instruct
 from dreamfw_editing.pds import PDS
 
 from dfw.testing import LossTests
@@ -29,3 +30,10 @@ class TestCollaborative(LossTests):
     component = Collaborative
     options = OPTIONS
     expected_failures = {"test_any_batch_size": "what a view is told depends on the other views"}  # noqa: RUF012
+
+
+class TestInstruct(LossTests):
+    """The kit's guidance does not look at the source's picture."""
+
+    component = Instruct
+    options = {"guidance_scale": 2.0}  # noqa: RUF012

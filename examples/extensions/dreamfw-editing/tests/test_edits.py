@@ -11,6 +11,7 @@ import pytest
 import torch
 from dreamfw_editing.collaborative import Collaborative, stein
 from dreamfw_editing.dds import DDS
+from dreamfw_editing.instruct import Instruct
 from dreamfw_editing.pds import PDS, posterior_weights
 from torch import Tensor
 
@@ -181,3 +182,26 @@ def test_without_a_scene_it_says_what_to_write():
     loss = DDS(DDS.Config(**options(500)))
     with pytest.raises(ConfigError, match="start the run from a finished one"):
         loss.bind(LossSetup(prior(), None, None, torch.Generator()))
+
+
+class Shown(type(prior())):
+    """The Gaussian prior, whose answer grows by the source's picture."""
+
+    def predict(self, noisy, timestep, conditioning):
+        assert conditioning.control is not None
+        return super().predict(noisy, timestep, conditioning) + conditioning.control
+
+
+def test_an_instruction_is_score_distillation_that_sees_the_source():
+    """w (eps_hat - eps): both parts of the guidance see the source's picture, which the scale therefore leaves as it is."""
+    model, image, source = Shown(prior().config).double(), picture(1), picture(2)
+    loss = bound(Instruct(Instruct.Config(t_min=0.5, t_max=0.5, guidance_scale=3.0)), model, source)
+    inputs = ask(model, image)
+    found = loss.residual(inputs.encoded, inputs)
+    inputs = ask(model, image)
+    query = loss.query(inputs.encoded, inputs)
+    alpha, sigma = (float(x[500].double()) for x in (model.schedule.alpha, model.schedule.sigma))
+    mean = mu("none") + 3.0 * (mu("new") - mu("none"))
+    noisy = alpha * (2 * image.permute(0, 3, 1, 2) - 1) + sigma * query.noise
+    expected = sigma * (noisy - alpha * mean) / (alpha**2 * STD**2 + sigma**2) + source.permute(0, 3, 1, 2) - query.noise
+    torch.testing.assert_close(found, sigma**2 * expected)

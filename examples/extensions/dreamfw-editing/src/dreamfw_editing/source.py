@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dfw import Conditioning, ConfigError, Distillation, GuidedConfig, LossInputs, LossSetup, Progress, Query, Schedule, Weighting
+from dfw import (
+    Conditioning,
+    ConfigError,
+    Distillation,
+    DistillationConfig,
+    GuidedConfig,
+    LossInputs,
+    LossSetup,
+    Progress,
+    Query,
+    Schedule,
+    Weighting,
+)
 
 
 class EditConfig(GuidedConfig):
@@ -23,20 +36,18 @@ class EditConfig(GuidedConfig):
     """w(t); the papers' code has none."""
 
 
-class Edit(Distillation):
-    """Base of objectives with a source: the scene that the run starts from, frozen, and its prompt.
+class Source(Distillation):
+    """Base of objectives that know the scene as it was: a frozen copy of what the run starts from.
 
     Start the run from a finished one (`start: {run: ...}`). The copy is part of the loss's state, so that a resumed run needs no
     source. Source and scene look alike only where nothing random is between them: write `shading: {mode: albedo}` and a `solid`
     background.
     """
 
-    Config = EditConfig
-    config: EditConfig
     scene: nn.Module | None
     renderer: nn.Module | None
 
-    def __init__(self, config: EditConfig) -> None:
+    def __init__(self, config: DistillationConfig) -> None:
         super().__init__(config)
         self.scene = self.renderer = None
 
@@ -50,13 +61,27 @@ class Edit(Distillation):
         self.scene = scene
         self.renderer = copy.deepcopy(setup.renderer).requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> Edit:
+    def train(self, mode: bool = True) -> Self:
         """As torch's, for what is not the source: that is always looked at as it is."""
         super().train(mode)
         for module in (self.scene, self.renderer):
             if module is not None:
                 module.eval()
         return self
+
+    @torch.no_grad()
+    def seen(self, inputs: LossInputs) -> LossInputs:
+        """The same question about the source, seen from the step's cameras."""
+        if self.scene is None or self.renderer is None:
+            raise ConfigError("the loss has no source; call bind(setup) before its first step")
+        return replace(inputs, render=self.renderer(self.scene, inputs.cameras))
+
+
+class Edit(Source):
+    """Base of objectives that compare what the prior wants of the scene with what it wanted of the source, by its own prompt."""
+
+    Config = EditConfig
+    config: EditConfig
 
     def view_texts(self) -> tuple[str, ...]:
         """The source's prompt."""
@@ -65,9 +90,7 @@ class Edit(Distillation):
     @torch.no_grad()
     def source(self, inputs: LossInputs) -> Tensor:
         """The source seen from the step's cameras, in the guidance's space (B, C, h, h)."""
-        if self.scene is None or self.renderer is None:
-            raise ConfigError("the loss has no source; call bind(setup) before its first step")
-        return replace(inputs, render=self.renderer(self.scene, inputs.cameras)).encoded
+        return self.seen(inputs).encoded
 
     def source_text(self, query: Query) -> Conditioning:
         """The source's prompt in each view's words."""
