@@ -79,6 +79,8 @@ def test_a_mistake_in_a_configuration_needs_no_torch(arguments: tuple[str, ...])
         (("run", "dreamfusion", "losses.sds.t_min=x"), 2),
         (("run", "dreamfusion", "guidance.type=sabel-diffusion"), 3),
         (("plugins", "info", "deep-floyd"), 0),
+        (("plugins", "info", "zero123"), 0),
+        (("plugins", "info", "ip-adapter"), 0),
     ],
 )
 def test_what_loads_no_model_imports_no_library_of_models(arguments: tuple[str, ...], code: int):
