@@ -48,7 +48,9 @@ OFFERED_BY = {
 }
 """Built-in feature -> the kind of component that usually provides it, for messages."""
 
-NEEDED_FOR = {"colour": "", "normal": "normals", "camera-normal": "normals", "depth": "depth", "opacity": "opacity"}
+NEEDED_FOR = {"colour": "", "depth": "depth", "opacity": "opacity"} | dict.fromkeys(
+    ("normal", "camera-normal", "normal-mask"), "normals"
+)
 """What a loss looks at (`of`) -> the feature that the scene must provide; for other pictures (extras) their own name."""
 
 TRAINING = ("cameras",)

@@ -11,7 +11,7 @@ import trimesh
 
 from dfw import DivergedError, Material, Mesh, Progress, Surface, SurfacePoints, Triangles
 from dfw_geometry.flexicubes import FlexiCubes
-from dfw_geometry.grid_surface import GridConfig
+from dfw_geometry.grid_surface import GridConfig, GridSurface
 from dfw_geometry.material_field import MaterialField
 from dfw_geometry.networks import NetworkConfig
 from dfw_geometry.tets import Tets
@@ -29,6 +29,11 @@ def mesh_of(made: Surface) -> Mesh:
     with torch.no_grad():
         found = made.surface()
     return Mesh(found.vertices.double().numpy(), found.faces.numpy())
+
+
+def shape_of(made: GridSurface) -> list[torch.nn.Parameter]:
+    """All parameters of the shape."""
+    return [one for group in made.shape_parameters().values() for one in group]
 
 
 def test_it_starts_as_an_ellipsoid() -> None:
@@ -64,14 +69,14 @@ def test_gradients_against_differences() -> None:
     made = cubes(4, start_axes=(0.4, 0.4, 0.4)).double().eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in made.shape_parameters().values():
+        for parameter in shape_of(made):
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     weight = torch.randn(made.surface().vertices.shape, generator=generator, dtype=torch.float64)
 
     def value(*parameters: torch.Tensor) -> torch.Tensor:  # gradcheck moves them in place
         return (made.surface().vertices * weight).sum()
 
-    assert torch.autograd.gradcheck(value, tuple(made.shape_parameters().values()), eps=1e-7, atol=1e-6)
+    assert torch.autograd.gradcheck(value, tuple(shape_of(made)), eps=1e-7, atol=1e-6)
 
 
 def test_alpha_moves_a_crossing_along_its_edge() -> None:
@@ -119,8 +124,8 @@ def test_creases_are_fitted_better_than_by_tetrahedra() -> None:
     volumes = []
     for made in (cubes(16), Tets(Tets.Config(resolution=16, material=SMALL))):
         made.initialise(torch.Generator().manual_seed(0))
-        made._set(distance(made.lattice()))
-        shape = list(made.shape_parameters().values())
+        made.set_distances(distance(made.lattice()))
+        shape = shape_of(made)
         optimizer = torch.optim.Adam([{"params": [p], "lr": rate} for p, rate in zip(shape, (2e-3, 2e-2, 2e-2), strict=False)])
         for step in range(60):
             made.begin_step(Progress(step, 60), torch.Generator())

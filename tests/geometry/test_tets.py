@@ -15,6 +15,7 @@ import torch
 import trimesh
 from pydantic import ValidationError
 from small_runs import PIXELS, config
+from surfaces import BoxSurface
 from torch import Tensor
 
 import dfw
@@ -26,7 +27,6 @@ from dfw import (
     Geometry,
     Loss,
     LossInputs,
-    Material,
     Mesh,
     Progress,
     Renderer,
@@ -255,29 +255,11 @@ def test_it_starts_from_a_density_field(shape: str) -> None:
     assert float((found - wanted).abs().mean()) < 0.02
 
 
-class Box(Surface):
-    """A box, blue above and red below."""
-
-    def __init__(self, extents: tuple[float, float, float]) -> None:
-        super().__init__()
-        self.config = ComponentConfig()
-        self.dfw_name = "the box"
-        made = trimesh.creation.box(extents)
-        self.found = Triangles(torch.tensor(made.vertices, dtype=torch.float32), torch.tensor(np.array(made.faces)))
-
-    def surface(self) -> Triangles:
-        return self.found
-
-    def material(self, at: SurfacePoints) -> Material:
-        blue, red = torch.tensor([0.1, 0.2, 0.9]), torch.tensor([0.9, 0.1, 0.1])
-        return Material(torch.where(at.position[..., 2:] > 0, blue, red))
-
-
 def test_it_starts_from_a_surface() -> None:
     """A box of 1 x 0.8 x 1.2; its edges are cut by at most a cell."""
     made = tets(resolution=40)
     with torch.no_grad():
-        made.start_from(Box((1, 0.8, 1.2)))
+        made.start_from(BoxSurface((1, 0.8, 1.2)))
     mesh = mesh_of(made)
     assert mesh.watertight
     assert mesh.volume == pytest.approx(0.96, rel=0.02)
@@ -290,7 +272,7 @@ def test_it_starts_from_a_surface() -> None:
 def test_what_does_not_fit_the_grid_is_cut_off_and_closed(caplog: pytest.LogCaptureFixture) -> None:
     made = tets(resolution=20)
     with caplog.at_level(logging.WARNING, "dfw.geometry"), torch.no_grad():
-        made.start_from(Box((1, 1, 4)))
+        made.start_from(BoxSurface((1, 1, 4)))
     assert re.search(r"the box reaches 2 from the centre along an axis, and the grid of .* holds 0\.9", caplog.text)
     mesh = mesh_of(made)
     assert mesh.watertight
@@ -298,7 +280,7 @@ def test_what_does_not_fit_the_grid_is_cut_off_and_closed(caplog: pytest.LogCapt
 
 
 def test_a_source_outside_of_the_grid_is_refused() -> None:
-    source = Box((1, 1, 1))
+    source = BoxSurface((1, 1, 1))
     source.found = Triangles(source.found.vertices + 5, source.found.faces)
     with pytest.raises(ConfigError, match=r"from \(4\.5, 4\.5, 4\.5\) .* none of \d+ points"), torch.no_grad():
         tets().start_from(source)

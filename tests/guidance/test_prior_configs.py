@@ -12,7 +12,6 @@ import torch
 from dfw import ConfigError, Progress, value_at
 from dfw.compose import compose
 from dfw.config.load import load_config
-from dfw.runs.optimizer import learning_rate_of
 from dfw_geometry.nerf import NeRF
 from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.deep_floyd import DeepFloyd
@@ -31,7 +30,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ("dreamfusion-sdxl", StableDiffusionXL, "sdxl"),
         ("dreamfusion-sd3", Flow, "sd3-medium"),
         ("dreamfusion-controlnet", ControlNet, "sd15"),
-        ("prolificdreamer-sd", StableDiffusion, "sd21-base"),
+        ("textmesh-sd", StableDiffusion, "sd21-base"),
         ("zero123-sd", Zero123, "zero123-xl"),
     ],
 )
@@ -72,29 +71,6 @@ def test_deep_floyd_has_the_guidance_scale_and_elevations_of_its_recipe() -> Non
     assert sds.guidance_scale == 21  # type: ignore[attr-defined]
     assert cameras.elevation == (-10, 90)  # type: ignore[attr-defined]
     assert cameras.distance == (1.5, 2.0)  # type: ignore[attr-defined]
-
-
-def test_prolificdreamer_changes_resolution_and_timesteps_at_step_5000_and_thins_out_at_10000() -> None:
-    composition = compose(load_config(CONFIGS / "prolificdreamer-sd.yaml", []))
-    config: Any = composition.config
-    vsd: Any
-    cameras: Any
-    vsd, cameras = (composition.chosen[path].config for path in (("losses", "vsd"), ("cameras",)))
-    assert (vsd.guidance_scale, vsd.adapter_lr, config.trainer.steps) == (7.5, 1e-4, 25_000)
-
-    def at(step: int) -> tuple[float, ...]:
-        now = Progress(step, 25_000)
-        schedules = (cameras.width, vsd.t_max, config.losses["entropy"].weight)
-        return tuple(value_at(schedule, now) for schedule in schedules)
-
-    assert [at(step) for step in (4_999, 5_000, 9_999, 10_000)] == [(64, 0.98, 0), (512, 0.5, 0), (512, 0.5, 0), (512, 0.5, 693)]
-    assert (cameras.distance, cameras.fov, cameras.elevation) == ((1.0, 1.5), (40, 70), (-10, 45))
-    groups = ("geometry.encoding", "geometry.network", "renderer.background")
-    assert [learning_rate_of(config.optimizer, group) for group in groups] == [0.01, 0.001, 0.001]
-    prompter, geometry = (composition.chosen[path].config for path in (("prompter",), ("geometry",)))
-    assert prompter.front == 2 * 30  # type: ignore[attr-defined]
-    assert (geometry.radius, geometry.density_scale, geometry.coarse_to_fine) == (1, 1, None)  # type: ignore[attr-defined]
-    assert (cameras.position_jitter, cameras.look_at_jitter, cameras.up_jitter) == (0, 0, 0)
 
 
 def test_zero123_has_the_numbers_of_its_recipe() -> None:

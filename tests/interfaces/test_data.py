@@ -289,6 +289,16 @@ def test_camera_normals_are_red_left_green_up_blue_near(azimuth: float, elevatio
     torch.testing.assert_close(half, (found + nothing) / 2)
 
 
+def test_normals_and_mask_are_a_latent_of_four_channels() -> None:
+    """World-space normals over 0 as they are, below 0 too, and the opacity; whatever way the camera looks."""
+    normal = torch.tensor([0.6, -0.8, 0], dtype=torch.float64).expand(1, 3, 5, 3)
+    opacity = torch.full((1, 3, 5), 0.25, dtype=torch.float64)
+    for azimuth in (0, 77):
+        found = rendered(normal=0.25 * normal, opacity=opacity).picture("normal-mask", around(azimuth, 20))
+        expected = torch.tensor([0.15, -0.2, 0, 0.25], dtype=torch.float64).expand(1, 3, 5, 4)
+        torch.testing.assert_close(found, expected)
+
+
 def along_rays(z: Tensor, cameras: CameraBatch) -> Tensor:
     """Distances (1, H, W) of what lies `z` (H, W) in front of the camera's plane; the tangent of half the view is 1."""
     height, width = z.shape
@@ -320,12 +330,12 @@ def test_other_pictures_by_their_names() -> None:
     assert torch.equal(made.picture("albedo", around(0)), coloured)
     with pytest.raises(ValueError, match=r"no picture named 'albdo'; it has colour, normal, .*, opacity, roughness, albedo"):
         made.picture("albdo", around(0))
-    for of in ("normal", "camera-normal"):
+    for of in ("normal", "camera-normal", "normal-mask"):
         with pytest.raises(ValueError, match="the render has no normals"):
             rendered(normal=None).picture(of, around(0))
 
 
-@pytest.mark.parametrize("of", ["colour", "opacity", "normal", "camera-normal", "roughness"])
+@pytest.mark.parametrize("of", ["colour", "opacity", "normal", "camera-normal", "normal-mask", "roughness"])
 def test_gradients_of_pictures_are_finite_differences(of: str) -> None:
     cameras, made = around(40, 15), rendered()
     values = [made.colour, made.opacity, made.normal, numbers(1, 3, 5, 1, seed=7)]
@@ -373,7 +383,7 @@ def test_the_nearest_pixel_is_not_moved_by_what_the_others_show() -> None:
     assert own.count_nonzero() == 1
 
 
-@pytest.mark.parametrize("of", ["depth", "camera-normal", "normal"])
+@pytest.mark.parametrize("of", ["depth", "camera-normal", "normal", "normal-mask"])
 def test_where_nothing_is_no_gradient_is_nan_or_huge(of: str) -> None:
     """A view with half of it empty, and one that is all empty: depth, opacity and normal are 0 there."""
     opacity = torch.ones(2, 3, 5, dtype=torch.float64)
@@ -441,6 +451,17 @@ def test_the_guidance_is_shown_the_picture_that_the_loss_looks_at(of: str) -> No
     assert torch.equal(asked.picture, picture)
     assert torch.equal(asked.image, picture[:, :, 1:5].permute(0, 3, 1, 2))
     assert torch.equal(asked.encoded, 2 * asked.image - 1)
+
+
+def test_a_latent_of_normals_and_mask_is_resized_and_not_encoded() -> None:
+    """Of a view of 4x6 the centred square, at the side of the latents; below 0 and not through the guidance's encoder."""
+    made = rendered(4, 6)
+    asked = inputs(made, 4, "normal-mask")
+    assert asked.latent
+    picture = made.picture("normal-mask", asked.cameras)
+    assert float(picture.min()) < 0
+    assert torch.equal(asked.encoded, picture[:, :, 1:5].permute(0, 3, 1, 2))
+    assert not inputs(made, 4, "normal").latent
 
 
 def test_a_picture_is_encoded_once_however_many_ask() -> None:

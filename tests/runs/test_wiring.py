@@ -85,6 +85,13 @@ def test_a_picture_that_the_renderer_does_not_give_is_refused_before_anything_is
         compose(config(SCENE, tmp_path, losses={"shape": {"type": "sds", "of": "roughness"}}))
 
 
+def test_normals_and_mask_as_a_latent_ask_for_a_guidance_of_four_channels(tmp_path: Path):
+    with pytest.raises(
+        ConfigError, match=r"^losses\.shape\.of: normal-mask is a latent of 4 channels, and .*gaussian.* works in 3"
+    ):
+        trained(config(SCENE, tmp_path, losses={"shape": {"type": "sds", "of": "normal-mask", "guidance_scale": 1}}))
+
+
 def test_distillation_of_normals_and_of_colour_in_one_run(tmp_path: Path):
     losses = {"sds": {"guidance_scale": 1}, "shape": {"type": "sds", "of": "normal", "guidance_scale": 1, "weight": 0.5}}
     _, records = trained(config(SCENE, tmp_path, losses=losses))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import trimesh
@@ -113,3 +114,21 @@ def alike(face: Tensor) -> Tensor:
     """Pixels (B, H, W) that show one triangle, as their neighbours do, or nothing, as these."""
     low, high = (sign * F.max_pool2d(sign * face.double()[:, None], 3, 1, 1)[:, 0] for sign in (-1, 1))
     return low == high
+
+
+class BoxSurface(Surface):
+    """A box, blue above and red below."""
+
+    def __init__(self, extents: tuple[float, float, float]) -> None:
+        super().__init__()
+        self.config = ComponentConfig()
+        self.dfw_name = "the box"
+        made = trimesh.creation.box(extents)
+        self.found = Triangles(torch.tensor(made.vertices, dtype=torch.float32), torch.tensor(np.array(made.faces)))
+
+    def surface(self) -> Triangles:
+        return self.found
+
+    def material(self, at: SurfacePoints) -> Material:
+        blue, red = torch.tensor([0.1, 0.2, 0.9]), torch.tensor([0.9, 0.1, 0.1])
+        return Material(torch.where(at.position[..., 2:] > 0, blue, red))

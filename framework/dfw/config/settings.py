@@ -66,7 +66,7 @@ class LossSettings(ComponentSettings):
     """Factor of the loss: a number or a ramp. A loss of weight 0 takes no part."""
     of: str = Field(default="colour", min_length=1)
     """Which picture of the render it looks at: `colour`, `normal` (world axes), `camera-normal`, `depth` (disparity), `opacity`,
-    or another picture that the renderer gives, by its name."""
+    `normal-mask` (both as a latent of four channels), or another picture that the renderer gives, by its name."""
     views: str = "cameras"
     """Which views it looks at: `cameras`, or a name in `view_sets`."""
     guidance: str | None = None

@@ -259,7 +259,7 @@ def check_loss(loss: Any, value: object, render: RenderOutput, of: str = "colour
         "ray-samples": None if samples is None else samples.weight,
     }
     words = set(type(loss).requires(loss.config)) & set(read)
-    pictures = {**read, "normal": render.normal, "camera-normal": render.normal, **render.extras}
+    pictures = {**read, **dict.fromkeys(("normal", "camera-normal", "normal-mask"), render.normal), **render.extras}
     wanted = [read[word] for word in words] or [pictures.get(of, render.colour)]
     if any(tensor is not None and tensor.requires_grad for tensor in wanted):
         raise broken(loss, f"the loss carries no gradient to the render; {_CUT}")

@@ -206,7 +206,7 @@ class RaySamples(Record):
     """The samples' other values, each (N, C)."""
 
 
-PICTURES = ("colour", "normal", "camera-normal", "depth", "opacity")
+PICTURES = ("colour", "normal", "camera-normal", "normal-mask", "depth", "opacity")
 """What a loss may look at of any render (`of`), besides the names in `RenderOutput.extras`."""
 
 
@@ -233,8 +233,9 @@ class RenderOutput(Record):
         """What a loss looks at, (B, H, W, 3) in [0, 1], differentiable.
 
         `colour`: as it is (latents too). `normal`: (n + 1)/2 of world-space normals, over 1/2. `camera-normal`: as
-        `normal_picture`. `depth`: disparity, as `depth_picture`. `opacity`: three times. Others: a name in `extras`, (B, H, W, 1)
-        three times. Raises ValueError for what this render does not have.
+        `normal_picture`. `normal-mask`: a latent (B, H, W, 4), world-space normals over 0 and the opacity (Fantasia3D, Chen
+        et al. 2023, section 3.2). `depth`: disparity, as `depth_picture`. `opacity`: three times. Others: a name in `extras`,
+        (B, H, W, 1) three times. Raises ValueError for what this render does not have.
         """
         if of == "colour":
             return self.colour
@@ -242,9 +243,11 @@ class RenderOutput(Record):
             return self.opacity[..., None].expand(*self.opacity.shape, 3)
         if of == "depth":
             return depth_picture(self.depth, self.opacity, cameras)
-        if of in ("normal", "camera-normal"):
+        if of in ("normal", "camera-normal", "normal-mask"):
             if self.normal is None:
                 raise ValueError("the render has no normals")
+            if of == "normal-mask":
+                return torch.cat([self.normal, self.opacity[..., None]], dim=-1)
             return (self.normal + 1) / 2 if of == "normal" else normal_picture(self.normal, self.opacity, cameras)
         if of not in self.extras:
             raise ValueError(f"the render has no picture named {of!r}; it has {', '.join([*PICTURES, *self.extras])}")

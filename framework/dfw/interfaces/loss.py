@@ -64,7 +64,7 @@ class LossInputs:
         if self.guidance is None:
             raise ValueError("this loss asks for the encoded render, and the run has no guidance")
         image = self.picture.permute(0, 3, 1, 2)
-        side = self.guidance.latent_resolution if self._latent else self.guidance.resolution
+        side = self.guidance.latent_resolution if self.latent else self.guidance.resolution
         height, width = image.shape[-2:]
         if height != width:
             square = min(height, width)
@@ -78,15 +78,16 @@ class LossInputs:
     @cached_property
     def encoded(self) -> Tensor:
         """The picture in the guidance's space (B, C, h, w), with gradients; encoded once however many losses ask."""
-        if self._latent or self.guidance is None:
+        if self.latent or self.guidance is None:
             return self.image
         encoded = self.guidance.encode_image(self.image)
         check_encoded(self.guidance, self.image, encoded)
         return encoded
 
     @property
-    def _latent(self) -> bool:
-        return self.render.latent and self.of == "colour"
+    def latent(self) -> bool:
+        """Whether the picture is a latent already, which no guidance encodes."""
+        return self.of == "normal-mask" or (self.render.latent and self.of == "colour")
 
     def asking(self, guidance: str) -> LossInputs:
         """The same views as another guidance of the run, by its name in `guidances`, sees them. Raises ConfigError.

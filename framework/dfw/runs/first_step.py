@@ -97,7 +97,7 @@ def look_at_losses(losses: Mapping[str, tuple[Component, Tensor, LossInputs]]) -
 def _look_at_guidance(guidance: Guidance, inputs: LossInputs) -> None:
     with torch.no_grad():
         encoded = inputs.encoded.detach()
-        if not inputs.render.latent:
+        if not inputs.latent:
             _finite(guidance, {"encode_image's result": encoded})
         if inputs.prompt is None:
             return

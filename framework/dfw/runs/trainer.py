@@ -22,7 +22,7 @@ from dfw.config.settings import RunConfig
 from dfw.errors import ConfigError, DivergedError
 from dfw.interfaces.cameras import Cameras
 from dfw.interfaces.checks import check_groups, check_guidance, check_loss, check_render, check_views, check_wishes
-from dfw.interfaces.component import Component, take_numbers
+from dfw.interfaces.component import Component, name_of, take_numbers
 from dfw.interfaces.data import RenderOutput, Views
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.guidance import Guidance
@@ -184,6 +184,7 @@ class Trainer:
         for guidance in self.guidances.values():
             check_guidance(guidance)
             guidance.schedule = guidance.schedule.to(device)
+        self._check_latents()
         self.prompts = {name: self._prompt_table(name) for name in self.guidances}
         for name, loss in self.losses.items():
             loss.bind(LossSetup(self._asked(name), self.geometry, self.renderer, self.streams["init"]))
@@ -208,6 +209,16 @@ class Trainer:
         self.identity = digest(to_yaml(config).encode())
         """The run's, which its checkpoints carry."""
         self._pending: list[_Pending] = []
+
+    def _check_latents(self) -> None:
+        """Raises ConfigError if a loss shows its guidance normals and mask as a latent, and the latents are of another kind."""
+        for name, use in self.uses.items():
+            asked = self._asked(name)
+            if use.of == "normal-mask" and asked is not None and asked.channels != 4:
+                raise ConfigError(
+                    f"losses.{name}.of: normal-mask is a latent of 4 channels, and {name_of(asked)} works in {asked.channels}; "
+                    "write of: normal"
+                )
 
     def _prompt_table(self, name: str) -> PromptTable:
         """The prompt, and the texts of the losses that name the guidance, as it reads them."""

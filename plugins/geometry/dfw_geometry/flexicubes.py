@@ -43,9 +43,9 @@ class FlexiCubes(GridSurface):
         """Cells along each axis."""
         return self.config.resolution
 
-    def shape_parameters(self) -> dict[str, nn.Parameter]:
+    def shape_parameters(self) -> dict[str, list[nn.Parameter]]:
         """`geometry.sdf`, `geometry.offsets`, and `geometry.weights`: 8 alpha, 12 beta and gamma of each cube."""
-        return {"geometry.sdf": self.sdf, "geometry.offsets": self.offsets, "geometry.weights": self.weights}
+        return {"geometry.sdf": [self.sdf], "geometry.offsets": [self.offsets], "geometry.weights": [self.weights]}
 
     def lattice(self) -> Tensor:
         """Where the free corners (R, 3) are without offsets."""

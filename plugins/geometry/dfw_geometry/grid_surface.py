@@ -62,7 +62,7 @@ class GridSurface(Surface):
     """A surface between nodes of a grid in the cube [-radius, radius]^3 that are inside (distance below 0) and outside.
 
     Nodes on the border are fixed and lie outside, so a surface has no border. Subclasses set `sdf`, the distances of the R free
-    nodes, and `shape_parameters`, all that the triangles depend on.
+    nodes, or override `set_distances`; and `shape_parameters`, all that the triangles depend on.
     """
 
     config: GridConfig
@@ -92,14 +92,13 @@ class GridSurface(Surface):
         return 2 * self.config.radius / self.cells
 
     @abstractmethod
-    def shape_parameters(self) -> dict[str, nn.Parameter]:
-        """Group -> the parameter that the triangles depend on."""
+    def shape_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Group -> the parameters that the triangles depend on."""
 
     @abstractmethod
     def lattice(self) -> Tensor:
         """Where the free nodes (R, 3) are without offsets."""
 
-    @abstractmethod
     def reset(self) -> None:
         """Sets the parameters of the shape, except the distances, to those of a regular grid. Without gradients."""
 
@@ -109,13 +108,12 @@ class GridSurface(Surface):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Those of the shape (`geometry.sdf`: distances, world units), and those of the material, as of `MaterialField`."""
-        shape = {name: [parameter] for name, parameter in self.shape_parameters().items()}
-        return {**shape, **self.field.parameter_groups("geometry")}
+        return {**self.shape_parameters(), **self.field.parameter_groups("geometry")}
 
     def initialise(self, generator: torch.Generator) -> None:
         """Sets the ellipsoid, and draws the material."""
         at = self.lattice()
-        self._set(_ellipsoid_distance(at, torch.tensor(self.config.start_axes, dtype=at.dtype, device=at.device)))
+        self.set_distances(ellipsoid_distance(at, torch.tensor(self.config.start_axes, dtype=at.dtype, device=at.device)))
         self.field.initialise(generator)
 
     def start_from(self, source: Geometry) -> None:
@@ -137,7 +135,7 @@ class GridSurface(Surface):
                 "write a larger geometry.radius",
                 *(source.dfw_name or type(source).__name__, reach, self.dfw_name or "geometry", holds),
             )
-        self._set(mesh_distance(shape.mesh, self.lattice()))
+        self.set_distances(mesh_distance(shape.mesh, self.lattice()))
         generator = torch.Generator().manual_seed(0)  # the points do not depend on the run's seed
         with torch.no_grad():
             found = self.surface()
@@ -150,7 +148,7 @@ class GridSurface(Surface):
         return (ours.radius, ours.material, self.cells) == (theirs.radius, theirs.material, source.cells)
 
     @torch.no_grad()
-    def _set(self, distance: Tensor) -> None:
+    def set_distances(self, distance: Tensor) -> None:
         """Sets the distances (R,), none of them too close to 0, on a regular grid."""
         least = _NEAREST * self.cell
         self.sdf.copy_(torch.where(distance.abs() < least, least, distance))
@@ -182,11 +180,13 @@ class GridSurface(Surface):
     def _extracted(self) -> Extracted:
         if not self.training:
             return self.extract()
-        found = self._kept.of(list(self.shape_parameters().values()), self.extract)
+        groups = self.shape_parameters()
+        found = self._kept.of([one for group in groups.values() for one in group], self.extract)
         if not len(found.ends):
             raise DivergedError(
                 f"{self.dfw_name or 'geometry'}: the surface has vanished by step {self._step}, since no distance is below 0 any "
-                "more; try a lower optimizer.groups.geometry.sdf.lr, or lower weights of what shrinks it (opacity, laplacian)"
+                f"more; try a lower optimizer.groups.{next(iter(groups))}.lr, or lower weights of what shrinks it (opacity, "
+                "laplacian)"
             )
         self.log("triangles", len(found.triangles.faces))
         return found
@@ -197,7 +197,7 @@ def rows(values: Tensor, index: Tensor) -> Tensor:
     return values.index_select(0, index.flatten()).view(*index.shape, *values.shape[1:])
 
 
-def _ellipsoid_distance(points: Tensor, axes: Tensor) -> Tensor:
+def ellipsoid_distance(points: Tensor, axes: Tensor) -> Tensor:
     """About the signed distance (P,) of `points` (P, 3) to an ellipsoid of semi-axes (3,): exact for spheres.
 
     k (k - 1) / |x / a^2| with k = |x / a|: right on the surface and, to first order, near it.

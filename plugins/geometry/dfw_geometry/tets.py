@@ -5,7 +5,7 @@ Legend: n cells along each axis; R free nodes of the grid (see `tet_grid`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated
 
@@ -75,9 +75,9 @@ class Tets(GridSurface):
         """Cells along each axis, as they are now."""
         return cells_of(len(self.sdf))
 
-    def shape_parameters(self) -> dict[str, nn.Parameter]:
+    def shape_parameters(self) -> dict[str, list[nn.Parameter]]:
         """`geometry.sdf` and `geometry.offsets`."""
-        return {"geometry.sdf": self.sdf, "geometry.offsets": self.offsets}
+        return {"geometry.sdf": [self.sdf], "geometry.offsets": [self.offsets]}
 
     def lattice(self) -> Tensor:
         """Where the free nodes (R, 3) are without offsets. What they had at a subdivision has become part of this."""
@@ -110,7 +110,7 @@ class Tets(GridSurface):
     def _halve(self) -> list[Resized]:
         """Puts a node in the middle of every edge. Offsets become part of the nodes' places, and start again from 0."""
         cells = self.cells
-        place = self.rest + self.cell * _REACH * torch.tanh(self.offsets)
+        place = self.rest + offset_of(self.offsets, self.cell)
         everywhere = torch.arange((cells + 1) ** 3 + cells**3, device=place.device)
         fixed = node_positions(everywhere, cells, self.config.radius).to(place)
         row = rows_of(everywhere, cells)
@@ -134,19 +134,34 @@ class Tets(GridSurface):
 
     def extract(self) -> Extracted:
         """By marching tetrahedra."""
-        cells, radius = self.cells, self.config.radius
-        inside = self.sdf.detach() < 0
-        tetrahedra = crossed_tetrahedra(inside, cells)
-        row = rows_of(tetrahedra, cells)
-        within = (row >= 0) & inside[row.clamp_min(0)]
-        edges, faces = marching_tetrahedra(tetrahedra, within, (cells + 1) ** 3 + cells**3)
-        row = rows_of(edges, cells)
-        free, index = row >= 0, row.clamp_min(0)
-        values = torch.where(free, rows(self.sdf, index), OUTSIDE * radius)
-        moved = self.rest[index] + self.cell * _REACH * torch.tanh(rows(self.offsets, index))
-        fixed = node_positions(edges, cells, radius).to(moved)
-        corners = crossings(values, torch.where(free[..., None], moved, fixed), SMALLEST * self.cell)
-        return Extracted(Triangles(corners, faces), values)
+
+        def nodes(index: Tensor) -> tuple[Tensor, Tensor]:
+            return rows(self.sdf, index), self.rest[index] + offset_of(rows(self.offsets, index), self.cell)
+
+        return extract_tets(self.sdf.detach() < 0, nodes, self.cells, self.config.radius)
+
+
+def offset_of(parameter: Tensor, cell: float) -> Tensor:
+    """How far nodes (..., 3) are from their places, world units."""
+    return cell * _REACH * torch.tanh(parameter)
+
+
+def extract_tets(inside: Tensor, nodes: Callable[[Tensor], tuple[Tensor, Tensor]], cells: int, radius: float) -> Extracted:
+    """The surface by marching tetrahedra. `inside` (R,): which free nodes are.
+
+    nodes: rows (V, 2) of free nodes -> their distances (V, 2) and places (V, 2, 3), with gradients.
+    """
+    tetrahedra = crossed_tetrahedra(inside, cells)
+    row = rows_of(tetrahedra, cells)
+    within = (row >= 0) & inside[row.clamp_min(0)]
+    edges, faces = marching_tetrahedra(tetrahedra, within, (cells + 1) ** 3 + cells**3)
+    row = rows_of(edges, cells)
+    free = row >= 0
+    distance, place = nodes(row.clamp_min(0))
+    values = torch.where(free, distance, OUTSIDE * radius)
+    fixed = node_positions(edges, cells, radius).to(place)
+    corners = crossings(values, torch.where(free[..., None], place, fixed), SMALLEST * 2 * radius / cells)
+    return Extracted(Triangles(corners, faces), values)
 
 
 def _continued(row: Tensor, cells: int) -> Tensor:

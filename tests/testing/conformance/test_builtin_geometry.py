@@ -14,6 +14,7 @@ from dfw_geometry.mesh import Mesh
 from dfw_geometry.nerf import NeRF
 from dfw_geometry.sdf import SDF
 from dfw_geometry.sdf_scene import SdfScene
+from dfw_geometry.tet_field import TetField
 from dfw_geometry.tets import Tets
 
 SMALL = {"density_network": {"width": 8}, "colour_network": {"width": 8}}
@@ -130,6 +131,17 @@ class TestFlexiCubes(OfNeRF):
     component = FlexiCubes
     steps = 12
     options: ClassVar[dict[str, Any]] = {"resolution": 6, "material": FIELD, "start_axes": [0.5, 0.4, 0.5]}
+
+
+class TestTetField(OfNeRF):
+    component = TetField
+    options: ClassVar[dict[str, Any]] = {
+        "resolution": 6,
+        "material": FIELD,
+        "start_axes": [0.5, 0.4, 0.5],
+        "encoding": FIELD["encoding"],
+        "network": {"width": 8},
+    }
 
 
 class TestTetsThatSubdivide(OfNeRF):
