@@ -7,10 +7,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from dfw.config.load import shipped_directory
+from dfw.studies.axes import axis
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from asset import Figures  # noqa: E402
-from quality import Score, asset_table, record, table  # noqa: E402
+from quality import Score, asset_table, prompts, record, table  # noqa: E402
 
 FIGURES = Figures(20.0, 0.8, 10.0, math.nan, 0.25, True, 1)
 
@@ -45,3 +48,7 @@ def test_the_means_of_assets_leave_out_what_an_object_does_not_have() -> None:
     rows = asset_table([score("a", 0, False, 0.5), other]).splitlines()
     assert rows[2] == "| a | 0 | 20.0 | 0.800 | 10.0 |  | 0.25 | 100% | 1 |  |"
     assert rows[-1] == "| **all** (2) |  | 21.0 | 0.850 | 15.0 | 0.50 | 0.50 | 50% | 2 | 4 |"
+
+
+def test_the_shipped_list_of_prompts_is_what_is_judged() -> None:
+    assert list(axis("prompt=@embedded", shipped_directory() / "prompts").values) == [text for text, _ in prompts()]

@@ -46,12 +46,15 @@ def staged_yaml(compositions: Mapping[str, Composition]) -> str:
 
 
 def run_stages(
-    compositions: Mapping[str, Composition], listeners: Sequence[object] | None = None, call: Call | None = None
+    compositions: Mapping[str, Composition],
+    listeners: Sequence[object] | None = None,
+    call: Call | None = None,
+    path: Path | None = None,
 ) -> RunResult:
-    """Runs the stages one after another in a new directory. Stops after one that is interrupted; raises as `run`."""
+    """Runs the stages one after another in a new directory. Stops after one that is interrupted. Arguments: `run`."""
     call = call or Call()
     first = next(iter(compositions.values())).config
-    root = new_run_folder(run_path(first.output, first.name, first.subject, first.seed))
+    root = new_run_folder(path or run_path(first.output, first.name, first.subject, first.seed))
     with stopping() as stop, Life(root, Times(call.began), stop) as life:
         life.begin()
         RunDirectory(root).write_config(STAGES, staged_yaml(compositions))

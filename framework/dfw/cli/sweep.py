@@ -1,0 +1,155 @@
+"""`dfw sweep`: many runs, planned and checked as a whole."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import rich_click
+
+from dfw.cli.options import FOLDER, columns, plugin_options, use_plugins
+from dfw.cli.output import say
+from dfw.errors import ConfigError, DfwError
+
+if TYPE_CHECKING:
+    from dfw.studies.plan import Planned
+
+_SEED = re.compile(r"seed=\d{1,9}")
+"""Runs that differ in nothing else are checked once."""
+SHOWN = 12
+"""Runs, mistakes and failures that are listed; of more the number is said."""
+
+
+@click.command("sweep", cls=rich_click.RichCommand)
+@click.argument("configs", required=False, metavar="CONFIG[,CONFIG...]")
+@click.argument("overrides", nargs=-1)
+@click.option("--out", type=FOLDER, help="The sweep's folder; one that holds a sweep gets more runs. Default: a new one.")
+@click.option("--resume", type=FOLDER, metavar="SWEEP", help="Go on with a sweep: what is finished is skipped.")
+@click.option("--retry", is_flag=True, help="Try runs that failed or diverged again.")
+@click.option("--processes", type=click.IntRange(1, 1024), help="Runs at a time. Default: one for each GPU, or one.")
+@click.option("--dry-run", is_flag=True, help="Check everything and print the plan; make nothing.")
+@plugin_options
+def command(
+    configs: str | None,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    resume: Path | None,
+    retry: bool,
+    processes: int | None,
+    dry_run: bool,
+    plugin_files: tuple[Path, ...],
+    blocked: tuple[str, ...],
+) -> int:
+    """Make all combinations of configurations and values, each as an ordinary run.
+
+    An override with several values makes as many runs: seed=0..2 losses.sds.guidance_scale=7.5,30 prompt=@prompts.txt (a value in
+    each line). A comma separates values only where no space follows it.
+
+    Several of these processes may work on one sweep at the same time, also on machines that share its folder.
+    """
+    from dfw.studies.plan import extended, read_plan, write_plan
+
+    if (configs is None) == (resume is None):
+        raise click.UsageError("give CONFIG[,CONFIG...] and values, e.g. dfw sweep dreamfusion seed=0..2; or --resume SWEEP")
+    if resume is not None and out is not None:
+        raise click.UsageError("--resume names the sweep's folder already; leave --out away")
+    use_plugins(plugin_files, blocked)
+    if resume is not None:
+        folder, runs = resume, read_plan(resume)
+        if not runs:
+            raise ConfigError(f"{resume}: holds no sweep; give the folder that `dfw sweep` printed when it began")
+    else:
+        assert configs is not None
+        wanted = _planned(configs, overrides)
+        folder = out or Path("runs", "sweeps", time.strftime("%Y%m%d-%H%M%S"))
+        before = [] if out is None else read_plan(folder)
+        runs = extended(before, wanted)
+    todo = _shown_plan(folder, runs, retry)
+    if todo:
+        _check(todo)
+    if dry_run:
+        return 0
+    if resume is None:
+        write_plan(folder, runs)
+    return _make(folder, runs, todo, processes, plugin_files, blocked)
+
+
+def _planned(configs: str, overrides: Sequence[str]) -> list[Planned]:
+    from dfw.config.load import shipped_directory
+    from dfw.studies.axes import axis
+    from dfw.studies.plan import planned
+
+    presets = shipped_directory() / "prompts"
+    return planned([one for one in configs.split(",") if one], [axis(text, presets) for text in overrides])
+
+
+def _shown_plan(folder: Path, runs: Sequence[Planned], retry: bool) -> list[Planned]:
+    """Prints the plan. Returns what is to be done."""
+    from dfw.studies.states import counted, state, to_do
+
+    todo = to_do(folder, runs, retry)
+    say(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {folder}: {counted([state(folder, run) for run in runs])}")
+    for run in todo[:SHOWN]:
+        say(f"  {run.command}")
+    if len(todo) > SHOWN:
+        say(f"  ... and {len(todo) - SHOWN} more")
+    return todo
+
+
+def _check(runs: Sequence[Planned]) -> None:
+    """Checks every run before the first begins. Raises the first mistake's error, with a sentence for each kind of mistake."""
+    from dfw.studies.worker import composed  # imports torch, which a mistake in the plan need not wait for
+
+    mistakes: Counter[str] = Counter()
+    first: DfwError | None = None
+    alike = Counter(
+        replace(run, name="", overrides=tuple(one for one in run.overrides if not _SEED.fullmatch(one))) for run in runs
+    )
+    for run, number in alike.items():
+        try:
+            composed(run)
+        except DfwError as error:
+            first = first or error
+            mistakes[str(error)] += number
+    if first is not None:
+        lines = [text if count == 1 else f"{text} ({count} runs)" for text, count in mistakes.items()]
+        more = [f"... and {len(lines) - SHOWN} other mistakes"] if len(lines) > SHOWN else []
+        raise type(first)("\n".join([*lines[:SHOWN], *more]))
+
+
+def _make(
+    folder: Path,
+    runs: Sequence[Planned],
+    todo: Sequence[Planned],
+    processes: int | None,
+    plugin_files: tuple[Path, ...],
+    blocked: tuple[str, ...],
+) -> int:
+    from dfw.report.data import duration_text
+    from dfw.studies.local import LocalLauncher, Plugins, gpus
+    from dfw.studies.states import counted, diagnosis, state
+
+    found = gpus()
+    launcher = LocalLauncher(folder, processes or max(1, len(found)), Plugins(plugin_files, blocked), found)
+    for number, outcome in enumerate(launcher.outcomes(todo), start=1):
+        said = f": {outcome.diagnosis}" if outcome.diagnosis else ""
+        say(f"[{number}/{len(todo)}] {outcome.status} after {duration_text(outcome.seconds)}  {outcome.run.name}{said}")
+    states = {run: state(folder, run) for run in runs}
+    say(counted(list(states.values())))
+    broken = [run for run, how in states.items() if how in ("failed", "diverged", "killed")]
+    rows = [(states[run], run.name, diagnosis(folder, run)) for run in broken[:SHOWN]]
+    for line in columns(rows) if rows and launcher.signal is None else ():
+        say(f"  {line}")
+    if any(how in ("pending", "interrupted", "killed") for how in states.values()):
+        say(f"to go on: dfw sweep --resume {folder}")
+    elif broken:
+        say(f"to try what failed again: dfw sweep --resume {folder} --retry")
+    if launcher.signal is not None:
+        return 128 + launcher.signal
+    return 1 if broken else 0

@@ -1,0 +1,1 @@
+"""Studies: many runs that are planned, checked and made together."""

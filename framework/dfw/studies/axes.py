@@ -1,0 +1,101 @@
+"""The words of `dfw sweep`: an override with several values is an axis, and the runs are all combinations. Imports no torch.
+
+`key=1,2,3` has three values, `seed=0..2` has the whole numbers 0, 1 and 2, and `prompt=@prompts.txt` has the lines of a file. A
+comma separates values only where no space follows it and no quote or bracket is open: `prompt="a car, blue"` is one prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from dfw.errors import ConfigError
+from dfw.text import shortened
+
+LONGEST_RANGE = 100_000
+_RANGE = re.compile(r"(-?\d{1,9})\.\.(-?\d{1,9})")
+_OPEN, _CLOSED = "([{", ")]}"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A key and the values that it takes."""
+
+    key: str
+    """As in an override."""
+    values: tuple[str, ...]
+    """Texts of at least one value, in the order in which they were written; none stands there twice."""
+
+    @property
+    def overrides(self) -> list[str]:
+        """`key=value` for each value."""
+        return [f"{self.key}={value}" for value in self.values]
+
+
+def axis(text: str, presets: Path | None = None) -> Axis:
+    """Reads one override. `presets`: a folder of NAME.txt, which `@NAME` stands for. Raises ConfigError that names it."""
+    key, equals, written = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f'override {shortened(text)!r}: write key=value,value; for prompts, prompt="a duck,a car"')
+    values: list[str] = []
+    for part in separated(written):
+        found = _RANGE.fullmatch(part.strip())
+        if found:
+            values += _numbers(int(found[1]), int(found[2]), text)
+        elif part.strip().startswith("@"):
+            values += _listed(part.strip()[1:], text, presets)
+        else:
+            values.append(part)
+    if not all(value.strip() for value in values) and len(values) > 1:
+        raise ConfigError(f"override {shortened(text)!r}: one of its values is empty; write it as '' if it is meant")
+    return Axis(key.strip(), tuple(dict.fromkeys(values)))
+
+
+def separated(text: str) -> list[str]:
+    """Splits at commas. One before a space, in quotes or in brackets belongs to the value."""
+    parts, depth, quote = [""], 0, ""
+    for place, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'" and (not parts[-1].strip() or depth):  # in the middle of words it is an apostrophe
+            quote = character
+        elif character in _OPEN:
+            depth += 1
+        elif character in _CLOSED:
+            depth -= 1
+        elif character == "," and depth <= 0 and not text[place + 1 : place + 2].isspace():
+            parts.append("")
+            continue
+        parts[-1] += character
+    return parts
+
+
+def combinations(axes: Iterable[Axis]) -> list[tuple[str, ...]]:
+    """Returns the overrides of every run. The last axis changes fastest."""
+    return list(product(*(one.overrides for one in axes)))
+
+
+def _numbers(first: int, last: int, text: str) -> list[str]:
+    if not 0 <= last - first < LONGEST_RANGE:
+        raise ConfigError(f"override {shortened(text)!r}: a range goes up, to at most {LONGEST_RANGE} numbers: 0..2 is 0, 1, 2")
+    return [str(number) for number in range(first, last + 1)]
+
+
+def _listed(name: str, text: str, presets: Path | None) -> list[str]:
+    """The lines of a file or of a preset. Empty lines, and those that begin with `#`, are left out."""
+    known = {} if presets is None else {one.stem: one for one in sorted(presets.glob("*.txt"))}
+    path = Path(name).expanduser()
+    path = known[name] if name in known and not path.is_file() else path
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        what = "; ".join(["give a text file with a value in each line", *(f"or @{one}" for one in known)])
+        raise ConfigError(f"override {shortened(text)!r}: cannot read {path}: {reason}; {what}") from None
+    values = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not values:
+        raise ConfigError(f"override {shortened(text)!r}: {path} holds no values; write one in each line")
+    return values

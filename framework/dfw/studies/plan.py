@@ -1,0 +1,88 @@
+"""The plan of a sweep: which runs it has, each under a name of its own. The file `sweep.json` of its folder. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dfw.atomic import write_whole, writing
+from dfw.config.load import find_config
+from dfw.errors import CheckpointError, ConfigError
+from dfw.runs.seal import sealed_json, unsealed_json
+from dfw.studies.axes import Axis, combinations
+
+PLAN = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a sweep: an ordinary `dfw run CONFIG OVERRIDES`."""
+
+    name: str
+    """Of its directory in the sweep's folder."""
+    config: str
+    """The file, or the name of a shipped configuration."""
+    overrides: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The same run alone, as a shell takes it."""
+        return shlex.join(["dfw", "run", self.config, *self.overrides])
+
+
+def planned(configs: Sequence[str], axes: Sequence[Axis]) -> list[Planned]:
+    """Plans every configuration with every combination. Raises ConfigError for a configuration that is not there."""
+    keys = [one.key for one in axes]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ConfigError(f"override {twice[0]}: stands there twice; write all its values in one: {twice[0]}=1,2")
+    changing = [place for place, one in enumerate(axes) if len(one.values) > 1]
+    runs = []
+    for config in dict.fromkeys(configs):
+        path = find_config(config)
+        source = str(path.resolve()) if Path(config).expanduser().is_file() else config
+        for overrides in combinations(axes):
+            told = [overrides[place].partition("=")[2] for place in changing]
+            runs.append(Planned(_name(path.stem, told, source, overrides), source, overrides))
+    return runs
+
+
+def _name(stem: str, values: Iterable[str], config: str, overrides: Sequence[str]) -> str:
+    """Says what differs between the runs, and ends with a digest of all of it, so that no two runs share a directory."""
+    words = [stem, *values]
+    readable = "-".join(re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-.")[:40] for word in words)
+    whole = "\0".join([config, *sorted(overrides)])
+    return f"{readable[:150]}-{hashlib.sha256(whole.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def read_plan(folder: Path) -> list[Planned]:
+    """Reads the plan in a folder; empty where it has none. Raises CheckpointError for one that is damaged."""
+    path = folder / PLAN
+    try:
+        tree = unsealed_json(path.read_bytes())
+        return [Planned(str(one["name"]), str(one["config"]), tuple(one["overrides"])) for one in tree["runs"]]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: damaged, or changed by a person ({error}); its runs are whole: move it away, and give the same sweep again "
+            f"with --out {folder}"
+        ) from None
+
+
+def write_plan(folder: Path, runs: Sequence[Planned]) -> None:
+    """Writes the plan whole. Raises ConfigError where it cannot be written."""
+    with writing(folder / PLAN, ConfigError, otherwise="name a folder with --out that you may write to"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / PLAN, sealed_json({"runs": [asdict(one) for one in runs]}))
+
+
+def extended(before: Sequence[Planned], more: Sequence[Planned]) -> list[Planned]:
+    """Returns the runs of both plans, each once; those of the first keep their order."""
+    return list({one.name: one for one in (*before, *more)}.values())
