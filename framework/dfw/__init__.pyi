@@ -91,9 +91,11 @@ from .interfaces.poses import spherical_position as spherical_position
 from .interfaces.prompter import Prompter as Prompter
 from .interfaces.reference import ReferenceConfig as ReferenceConfig
 from .interfaces.reference import over as over
+from .interfaces.reference import read_aligned as read_aligned
 from .interfaces.reference import read_picture as read_picture
 from .interfaces.reference import read_reference as read_reference
 from .interfaces.reference import resized as resized
+from .interfaces.reference import stretched as stretched
 from .interfaces.renderer import Renderer as Renderer
 from .interfaces.warp_kernels import load_warp as load_warp
 from .plugins.parts import Part as Part

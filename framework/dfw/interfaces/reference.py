@@ -57,22 +57,34 @@ def read_reference(config: ReferenceConfig) -> Tensor:
 
     Raises ConfigError if a file cannot be read, if `share` is given and no object is found, or one of less than SMALLEST pixels.
     """
+    return read_aligned(config)[0]
+
+
+def read_aligned(config: ReferenceConfig, *maps: Tensor) -> list[Tensor]:
+    """Returns the picture as `read_reference` does, and `maps` (H, W, C) of the same view, cut and resized in the same way.
+
+    A map is 0 where it lies outside the picture. Raises as `read_reference`.
+    """
     picture = read_picture(Path(config.image), "image")
+    shape = picture.shape[:2]
     if config.mask is not None:
         mask = read_picture(Path(config.mask), "mask")
-        white = resized(over(mask, mask[..., 3], (0, 0, 0)), *picture.shape[:2]).mean(-1, keepdim=True)
+        white = resized(over(mask, mask[..., 3], (0, 0, 0)), *shape).mean(-1, keepdim=True)
         picture = torch.cat([picture[..., :3], white], -1)
+    together = [picture, *(stretched(one, *shape) for one in maps)]
+    if config.share is None:
+        return together
     where = f"image: {config.image}" if config.mask is None else f"mask: {config.mask}"
-    return picture if config.share is None else framed(picture, config.share, where)
+    around = frame(picture[..., 3], config.share, where)
+    return [F.pad(one.permute(2, 0, 1), around).permute(1, 2, 0) for one in together]
 
 
-def framed(picture: Tensor, share: float, where: str) -> Tensor:
-    """Returns the square of an RGBA picture (H, W, 4) of which the object's larger side takes `share`.
+def frame(mask: Tensor, share: float, where: str) -> tuple[int, int, int, int]:
+    """Returns the square of a picture of which the object's larger side takes `share`: pixels to add left, right, above, below.
 
-    The object is what is at least half opaque. What of the square lies outside the picture is transparent. Raises ConfigError
-    that begins with `where`.
+    A negative number crops. The object is where `mask` (H, W) is at least a half. Raises ConfigError that begins with `where`.
     """
-    solid = picture[..., 3] >= 0.5
+    solid = mask >= 0.5
     if bool(solid.all()):
         raise ConfigError(
             f"{where} shows no background, so the object cannot be told from it; remove the background with any tool, so that it "
@@ -87,8 +99,7 @@ def framed(picture: Tensor, share: float, where: str) -> Tensor:
     side = round(largest / share)
     first, start = round((top + bottom - side) / 2), round((left + right - side) / 2)
     height, width = solid.shape
-    around = (-start, start + side - width, -first, first + side - height)  # a negative number crops
-    return F.pad(picture.permute(2, 0, 1), around).permute(1, 2, 0)
+    return -start, start + side - width, -first, first + side - height
 
 
 def _ends(line: Tensor) -> tuple[int, int]:
@@ -113,13 +124,18 @@ def read_picture(path: Path, where: str) -> Tensor:
 
 
 def resized(picture: Tensor, height: int, width: int) -> Tensor:
-    """Returns a picture (H, W, C) at another size, antialiased when it shrinks."""
+    """Returns a picture (H, W, C) in [0, 1] at another size, antialiased when it shrinks."""
+    return stretched(picture, height, width).clamp(0, 1)
+
+
+def stretched(picture: Tensor, height: int, width: int) -> Tensor:
+    """Returns any numbers (H, W, C) at another size, antialiased when it shrinks."""
     if picture.shape[:2] == (height, width):
         return picture
     planes = picture.permute(2, 0, 1)[None]
     shrink = height < picture.shape[0]
     found = F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False, antialias=shrink)
-    return found[0].permute(1, 2, 0).clamp(0, 1)
+    return found[0].permute(1, 2, 0)
 
 
 def over(picture: Tensor, mask: Tensor, behind: tuple[float, float, float]) -> Tensor:

@@ -24,7 +24,10 @@ from dfw import (
     over,
     read_picture,
     resized,
+    stretched,
 )
+
+from .maps import along_rays, in_world, read_depth, read_normals, shrunk
 
 Channel = Annotated[float, Field(ge=0, le=1)]
 ENDINGS = ("", ".png", ".jpg", ".jpeg", ".webp")
@@ -32,7 +35,10 @@ ENDINGS = ("", ".png", ".jpg", ".jpeg", ".webp")
 
 
 class Dataset(Cameras):
-    """A few of the folder's views in each step, with the targets `colour`, `mask` and `index`."""
+    """A few of the folder's views in each step, with the targets `colour`, `mask` and `index`.
+
+    Where every frame names a `depth_file_path` or a `normal_file_path`, next to its `file_path`, the views have these, too.
+    """
 
     class Config(ComponentConfig):
         """The folder, and how its cameras stand in the scene."""
@@ -49,6 +55,8 @@ class Dataset(Cameras):
         """World units of this scene per unit of the file."""
         background: tuple[Channel, Channel, Channel] = (1.0, 1.0, 1.0)
         """Colour behind transparent pixels in the targets, display-referred RGB."""
+        depth_unit: PositiveFloat = 0.001
+        """Units of the file per number in a depth map: nerfstudio's are in thousandths."""
 
     config: Config
     pose: Tensor
@@ -74,25 +82,52 @@ class Dataset(Cameras):
         colour = [resized(over(one, one[..., 3], config.background), height, config.width) for one in pictures]
         mask = [resized(one[..., 3:], height, config.width)[..., 0] for one in pictures]
         stacked = {"pose": pose, "fov": fov, "colour": torch.stack(colour), "mask": torch.stack(mask)}
+        cameras = CameraBatch(pose, fov, *angles_of(pose[:, :3, 3]), height=height, width=config.width)
+        for name, (key, read) in MAPS.items():
+            if _all_have(frames, key, folder / config.file):
+                maps = [read(folder / str(frame[key]), f"folder: {key}") for frame in frames]
+                fitted = [stretched(one, rows, columns) for one in maps]
+                small = [shrunk(one, whole[..., 3:], height, config.width) for one, whole in zip(fitted, pictures, strict=True)]
+                stacked[name] = _in_the_scene(name, torch.stack(small), cameras, config.scale * config.depth_unit)
         for name, value in stacked.items():
             self.register_buffer(name, value, persistent=False)
 
     @classmethod
     def provides(cls, config: Config) -> frozenset[str]:
-        """Provides colours and masks to compare renders with."""
-        return frozenset({"target-colour", "target-mask"})
+        """Provides colours and masks to compare renders with, and what there are maps of."""
+        path = Path(config.folder) / config.file
+        frames = _read(path)["frames"]
+        maps = {f"target-{name}" for name, (key, _) in MAPS.items() if _all_have(frames, key, path)}
+        return frozenset({"target-colour", "target-mask"} | maps)
 
     def sample(self, progress: Progress, generator: torch.Generator) -> Views:
         """`batch_size` views, or all of them where there are fewer."""
         index = torch.randperm(len(self.pose), generator=generator, device=generator.device)[: self.config.batch_size]
         pose, (height, width) = self.pose[index], self.mask.shape[1:]
         cameras = CameraBatch(pose, self.fov[index], *angles_of(pose[:, :3, 3]), height=height, width=width)
-        return Views(cameras, {"colour": self.colour[index], "mask": self.mask[index], "index": index})
+        targets = {name: value[index] for name, value in self.named_buffers() if name not in ("pose", "fov")}
+        return Views(cameras, targets | {"index": index})
 
     def orbit(self) -> Orbit:
         """The cameras' mean distance and field of view, and their lowest elevation."""
         _, elevation, distance = angles_of(self.pose[:, :3, 3])
         return Orbit(float(distance.mean()), float(self.fov.mean()), lowest=float(elevation.min()))
+
+
+MAPS = {"depth": ("depth_file_path", read_depth), "normal": ("normal_file_path", read_normals)}
+"""Target -> the key of a frame that names its map, and how it is read."""
+
+
+def _all_have(frames: list[Any], key: str, path: Path) -> bool:
+    """Returns whether every frame has a key. Raises ConfigError where only some have."""
+    having = sum(isinstance(frame, dict) and bool(frame.get(key)) for frame in frames)
+    if 0 < having < len(frames):
+        raise ConfigError(f"folder: {path}: {having} of {len(frames)} frames have a {key}; give it to all of them, or to none")
+    return having > 0
+
+
+def _in_the_scene(name: str, maps: Tensor, cameras: CameraBatch, unit: float) -> Tensor:
+    return along_rays(maps[..., 0] * unit, cameras) if name == "depth" else in_world(maps, cameras)
 
 
 def _read(path: Path) -> dict[str, Any]:
