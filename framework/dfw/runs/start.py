@@ -16,7 +16,7 @@ from dfw.config.paths import exists, shown
 from dfw.config.settings import StartSettings
 from dfw.errors import CheckpointError, ConfigError
 from dfw.interfaces.component import name_of
-from dfw.interfaces.geometry import Geometry
+from dfw.interfaces.geometry import Geometry, Surface
 from dfw.plugins.registry import registry
 from dfw.runs.checkpoint import load_optimizers
 from dfw.runs.directory import RunDirectory
@@ -58,6 +58,7 @@ class Start:
         scene = self.scene(trainer.device)
         with scene.showing():
             if "geometry" in self.settings.take:
+                _check_not_empty(scene.geometry)
                 trainer.geometry.start_from(scene.geometry)
             if "renderer" in self.settings.take:
                 _take_renderer(trainer, scene)
@@ -94,6 +95,15 @@ def find_start(settings: StartSettings | None, stages: Mapping[str, Path], prove
     except CheckpointError as error:
         raise ConfigError(f"{provenance.prefix(('start', 'run'))}{error}") from error
     return Start(settings, source, compose(load_config(directory.resolved), registry()), checkpoint)
+
+
+def _check_not_empty(source: Geometry) -> None:
+    """Raises ConfigError for triangles that have vanished in the source's last step, which no later step of it could tell."""
+    if isinstance(source, Surface) and not len(source.surface().faces):
+        raise ConfigError(
+            f"{name_of(source)} has no surface to start from: its last step left no triangles; run it again with lower learning "
+            "rates, or start from another run"
+        )
 
 
 def _take_renderer(trainer: Trainer, scene: Scene) -> None:

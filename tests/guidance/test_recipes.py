@@ -1,4 +1,4 @@
-"""The recipes for Stable Diffusion: their numbers, and every stage of each on a small model of the same class."""
+"""The recipes of several stages, and those for Stable Diffusion: their numbers, and every stage of each at a tiny size."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from dfw.runs.stages import run_stages
 from dfw_renderers.physical import harmonics
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+KIND = "dreamfw/stable-diffusion"
+PROMPT = "a red car"  # of words that the tiny model and the shipped one know
 
 
 def composed(name: str) -> dict[str, Composition]:
@@ -153,18 +155,18 @@ def shrunk(tree: Any, key: str = "") -> Any:
     return small[key] if key in small and isinstance(tree, int) else tree
 
 
-def sd_runs() -> list[str]:
-    """The shipped configurations on Stable Diffusion 1.x or 2.x, of one run or of several stages."""
+def recipes() -> list[str]:
+    """The shipped configurations of several stages, and all on Stable Diffusion 1.x or 2.x."""
     runs = {name: [one.config for one in load_stages(name, NEEDS.get(name, ())).values()] for name in shipped_names()}
     models = {
-        name: {(one.guidance.type, one.guidance.options.get("model")) for one in all_ if one.guidance}
-        for name, all_ in runs.items()
+        name: {(one.guidance.type, one.guidance.options.get("model")) for one in found if one.guidance}
+        for name, found in runs.items()
     }
-    kind = "dreamfw/stable-diffusion"
-    return [name for name, used in models.items() if used and all(one == kind and model != "embedded" for one, model in used)]
+    large = {name for name, used in models.items() if used and all(one == KIND and model != "embedded" for one, model in used)}
+    return sorted(large | {name for name, found in runs.items() if len(found) > 1})
 
 
-@pytest.mark.parametrize("name", sd_runs())
+@pytest.mark.parametrize("name", recipes())
 def test_every_stage_takes_two_steps_on_a_small_model_of_the_same_class(
     name: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,9 +174,10 @@ def test_every_stage_takes_two_steps_on_a_small_model_of_the_same_class(
     monkeypatch.chdir(tmp_path)
     trimesh.creation.box((1, 0.8, 0.6)).export("teapot.glb")
     stages = {}
-    for stage, loaded in load_stages(name, [*NEEDS.get(name, ()), "prompt=a red car", "device=cpu", "precision=fp32"]).items():
+    for stage, loaded in load_stages(name, [*NEEDS.get(name, ()), f"prompt={PROMPT}", "device=cpu", "precision=fp32"]).items():
         tree = shrunk(read_yaml(to_yaml(loaded.config))[0])
-        tree["guidance"] |= {"model": str(tiny)}
+        if tree["guidance"]["model"] != "embedded":
+            tree["guidance"] |= {"model": str(tiny)}
         tree["cameras"] |= {"width": 16, "batch_size": 1}
         stages[stage] = compose(load_config(tree))
     result = run_stages(stages, listeners=[]) if list(stages) != [""] else run(stages[""].config, listeners=[])
