@@ -8,7 +8,7 @@ import pytest
 from command_line import fresh_plugins, run_dfw
 from hostile_site import one_error
 
-ELSEWHERE = 'For any other prompt: dfw run dreamfusion-sd prompt="..." (needs a GPU with 6 GB, downloads 2.6 GB once)'
+ELSEWHERE = "(about an hour on a CPU, downloads 1.8 GB once), or dreamfusion-sd on a GPU with 6 GB"
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def test_every_verb_refuses_a_prompt_that_the_model_cannot_read(verb: list[str],
         "error: override 'prompt=a dragon': prompt: this model does not know 'dragon'. It makes a cube, "
     )
     assert one_error(err).endswith(ELSEWHERE)
-    assert len(err) < 560
+    assert len(err) < 600
 
 
 @pytest.mark.parametrize(

@@ -128,3 +128,16 @@ def test_timesteps_in_a_configuration():
         SDS.Config.model_validate({"timesteps": {"from": 1.2, "to": 0.1}})
     with pytest.raises(ValueError, match="uniform"):
         SDS.Config.model_validate({"timesteps": "unifrom"})
+
+
+def test_a_list_is_drawn_from_evenly_within_the_range() -> None:
+    schedule, now = prior().schedule, Progress(0, 10)
+    drawn = choose_timesteps((249, 499, 749, 999), 20, 750, 30_000, schedule, now, generator())
+    values, counts = drawn.unique(return_counts=True)
+    assert values.tolist() == [249, 499, 749]
+    assert (counts / 30_000 - 1 / 3).abs().max() < 5 * math.sqrt(2 / 9 / 30_000)
+    with pytest.raises(ConfigError, match="none of 249, 999 lies in 300 to 900, the range of t_min and t_max"):
+        choose_timesteps((249, 999), 300, 900, 1, schedule, now, generator())
+    assert SDS.Config(timesteps=[249, 499]).timesteps == (249, 499)
+    with pytest.raises(ValueError, match="timesteps"):
+        SDS.Config(timesteps=[-1])

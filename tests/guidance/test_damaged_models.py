@@ -246,18 +246,11 @@ def test_settings_out_of_bounds_are_refused(name: str, changes: dict[str, object
     assert message in refusal(folder)
 
 
-LCM = "its guidance scale, as a latent consistency model does"
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8}, "a class or an image embedding"),
         ({"num_class_embeds": 4}, "asks for a class (num_class_embeds=4)"),
-        (
-            {"time_cond_proj_dim": 16},
-            LCM,
-        ),
         ({"addition_embed_type": "text_image", "cross_attention_dim": 8}, "(addition_embed_type=text_image)"),
         ({"encoder_hid_dim_type": "image_proj", "encoder_hid_dim": 8}, "(encoder_hid_dim_type=image_proj)"),
         ({"out_channels": 8}, "its U-Net reads 4 channels and predicts 8"),

@@ -227,7 +227,8 @@ def test_unknown_words_are_named_with_the_known_ones(tmp_path: Path) -> None:
         "'rad' (did you mean 'red'?)",
         "'box' (the nearest is 'cube')",
         "It makes a car, cube in red, blue and other plain colours",
-        'dfw run dreamfusion-sd prompt="..."',
+        'dfw run dreamfusion-laptop prompt="..."',
+        "or dreamfusion-sd on a GPU",
     ):
         assert part in message
     assert "'front'" not in message

@@ -40,7 +40,8 @@ class DistillationConfig(ComponentConfig):
     """Upper end of the timesteps, as a fraction; a ramp such as {from: 0.98, to: 0.5} anneals it."""
     timesteps: Timesteps = "uniform"
     """uniform, stratified (one view in each of batch_size parts of the range), dreamtime (its non-increasing table), or a ramp
-    that is the timestep itself, as a fraction, e.g. {from: 0.98, to: 0.3, ease: sqrt}; then t_min and t_max are ignored."""
+    that is the timestep itself, as a fraction, e.g. {from: 0.98, to: 0.3, ease: sqrt}; then t_min and t_max are ignored. A list
+    of timesteps, not fractions, for a model that was distilled at a few: [249, 499, 749, 999]."""
     weighting: Weighting = "sigma2"
     """w(t): sigma2 (DreamFusion), one, alpha-sigma2, sigma-over-alpha, alpha-over-sigma, sigma; or a formula in alpha and sigma,
     e.g. "sigma**2 * sqrt(alpha)"."""

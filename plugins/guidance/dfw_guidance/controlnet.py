@@ -104,11 +104,4 @@ class ControlNet(StableDiffusion):
                 conditioning_scale=self.config.control_scale,
                 return_dict=False,
             )
-            output: Tensor = self.unet(
-                noisy.to(dtype),
-                timestep,
-                encoder_hidden_states=text,
-                down_block_additional_residuals=down,
-                mid_block_additional_residual=middle,
-            ).sample
-        return output.to(noisy.dtype)
+        return self._ask(noisy, timestep, text, down_block_additional_residuals=down, mid_block_additional_residual=middle)

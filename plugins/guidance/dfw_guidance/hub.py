@@ -107,7 +107,8 @@ def _checked(folder: Path, layout: Layout, variant: str | None, family: str, fie
         pipeline = read_index(folder).get("_class_name", "")
         owner = GUIDANCE_OF.get(pipeline, family)
         if owner != family:
-            raise GuidanceError(f"{where} is a {pipeline}; write guidance.type={owner}")
+            remedy = f"; write guidance.type={owner}" if field == "guidance.model" else f", and this wants a {layout.name}"
+            raise GuidanceError(f"{where} is a {pipeline}{remedy}")
         missing, damaged = layout.missing(folder, variant), layout.damaged(folder, variant)
     except (ValueError, OSError) as error:
         raise GuidanceError(f"{where}: {error}") from None

@@ -11,15 +11,13 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from dfw import Conditioning, LocalPath, over, read_picture
 from dfw_guidance.clip_vision import squared
 from dfw_guidance.files import Files
-from dfw_guidance.pretrained import ddpm_schedule
 from dfw_guidance.stable_diffusion import StableDiffusion
-from dfw_guidance.unet import check_width, load_unet
 
 
 class InstructPix2Pix(StableDiffusion):
@@ -42,11 +40,12 @@ class InstructPix2Pix(StableDiffusion):
         """A source picture for all views, square; none: each view's own, from the loss, or no source at all."""
         image_guidance_scale: NonNegativeFloat = 1.5
         """s_I: how near the result stays to the source; 1 is no guidance by the source. The authors use 1.2 to 2."""
-        resolution: PositiveInt | None = None
-        """Side of the images that the model sees, pixels; by default 512. It was trained with 256."""
+        autoencoder: None = None
+        """None: the model reads the source's latents as its own VAE makes them."""
 
     pipeline = "StableDiffusionInstructPix2PixPipeline"
     one_file = False
+    beside = 1
     config: InstructPix2Pix.Config
     source: Tensor | None
 
@@ -56,15 +55,7 @@ class InstructPix2Pix(StableDiffusion):
         return super()._open()
 
     def _load(self, files: Files) -> None:
-        from transformers import CLIPTextModel, CLIPTokenizer
-
-        self.tokenizer = files.tokenizer(CLIPTokenizer, "tokenizer")
-        self.text_encoder = files.network(CLIPTextModel, "text_encoder")
-        self.unet = load_unet(files, beside=1)
-        check_width(self.unet, int(self.text_encoder.config.hidden_size))
-        sizes = int(self.unet.config.out_channels), int(self.unet.config.sample_size)
-        self._load_vae(files, *sizes, resolution=self.config.resolution)
-        self.schedule, self.prediction_type = ddpm_schedule(files.scheduler())
+        super()._load(files)
         shown, source = self._picture, None
         if shown is not None:
             source = self._latents(squared(over(shown, shown[..., 3], (1, 1, 1)), self.resolution))
@@ -102,11 +93,9 @@ class InstructPix2Pix(StableDiffusion):
         if source is not None and weight != 0:
             nothing = self.encode_text([""]).embedding.expand_as(texts[0])
             texts, sources = [*texts, nothing, nothing], [*sources, beside, torch.zeros_like(beside)]
-        count, dtype = len(texts), self.unet.dtype
-        shown = torch.cat([noisy.repeat(count, 1, 1, 1), torch.cat(sources)], 1).to(dtype)
-        with self._own_precision():
-            output: Tensor = self.unet(shown, timestep.repeat(count), encoder_hidden_states=torch.cat(texts).to(dtype)).sample
-        answers = list(output.to(noisy.dtype).chunk(count))
+        count = len(texts)
+        shown = torch.cat([noisy.repeat(count, 1, 1, 1), torch.cat(sources)], 1)
+        answers = list(self._ask(shown, timestep.repeat(count), torch.cat(texts)).chunk(count))
         if count == len(asked):
             return answers
         return [one + weight * (answers[-2] - answers[-1]) for one in answers[: len(asked)]]

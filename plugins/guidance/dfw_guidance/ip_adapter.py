@@ -106,14 +106,8 @@ class IPAdapter(StableDiffusion):
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Returns the U-Net's output (B, C, h, h) in `noisy`'s dtype, for the words and the picture."""
-        dtype = self.unet.dtype
         share = conditioning.extras["picture"].view(-1, *[1] * (self.seen.dim() - 1))
         picture = torch.lerp(self.unseen.expand(len(noisy), *self.unseen.shape[1:]), self.seen, share.to(self.seen))
-        with self._own_precision():
-            output: Tensor = self.unet(
-                noisy.to(dtype),
-                timestep,
-                encoder_hidden_states=conditioning.embedding.to(dtype),
-                added_cond_kwargs={"image_embeds": [picture.to(dtype)]},
-            ).sample
-        return output.to(noisy.dtype)
+        return self._ask(
+            noisy, timestep, conditioning.embedding, added_cond_kwargs={"image_embeds": [picture.to(self.unet.dtype)]}
+        )

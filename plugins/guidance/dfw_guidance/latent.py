@@ -31,7 +31,7 @@ class Latent(Pretrained):
         """
         from diffusers import AutoencoderKL
 
-        self.vae = files.network(AutoencoderKL, "vae")
+        self.vae = self._small_autoencoder() or files.network(AutoencoderKL, "vae")
         factor = int(2 ** (len(self.vae.config.block_out_channels) - 1))
         self.space: Literal["pixel", "latent"] = "latent"
         self.channels, self.resolution = channels, resolution or side * factor
@@ -41,14 +41,20 @@ class Latent(Pretrained):
         if channels != int(self.vae.config.latent_channels):
             raise ValueError(f"its network reads {channels} channels and its VAE makes {self.vae.config.latent_channels}")
 
+    def _small_autoencoder(self) -> Any:
+        """Returns what the configuration puts in the VAE's place, or None."""
+        return None
+
     def encode_image(self, image: Tensor) -> Tensor:
         """Returns the mean of the VAE's posterior, scaled for the network: (B, 3, H, W) in [0, 1] -> (B, C, h, w), same dtype.
 
-        It draws no sample: the posterior of these VAEs is narrow compared with the noise that a loss adds.
+        It draws no sample: the posterior of these VAEs is narrow compared with the noise that a loss adds. A small autoencoder
+        has no posterior, and its latents need no scale.
         """
         scaled, memory = fit_gradient(2 * image - 1, self.vae.dtype)
         with self._own_precision():
-            mean = self.vae.encode(scaled).latent_dist.mean
+            found = self.vae.encode(scaled)
+            mean = found.latents if hasattr(found, "latents") else found.latent_dist.mean
         return (unfit_gradient(mean, image.dtype, memory) - self._shift) * float(self.vae.config.scaling_factor)
 
     def decode_image(self, encoded: Tensor) -> Tensor:

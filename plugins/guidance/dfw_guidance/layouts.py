@@ -190,5 +190,6 @@ ZERO123 = Layout(
 )
 CONTROLNET = Layout("ControlNet", {"": NETWORK}, scheduler=False)
 IP_ADAPTER = Layout("IP-Adapter", {"models/image_encoder": ENCODER}, scheduler=False)
+AUTOENCODER = Layout("small autoencoder", {"": NETWORK}, scheduler=False)
 INDEX = Layout("model", {}, scheduler=False)
 """Only `model_index.json`, which names the pipeline."""

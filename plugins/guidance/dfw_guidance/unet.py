@@ -21,11 +21,11 @@ _TEXT_ALONE = {"encoder_hid_dim_type": "text_proj", "addition_embed_type": "text
 """Values for which the network makes that embedding from the text itself."""
 
 
-def load_unet(files: Files, addition: str | None = None, variance: bool = False, beside: int = 0) -> Any:
+def load_unet(files: Files, addition: str | None = None, variance: bool = False, beside: int = 0, told: bool = False) -> Any:
     """Loads the U-Net of a model.
 
     `addition`: the `addition_embed_type` that the caller serves. `variance`: it may predict one. `beside`: how many pictures it
-    reads next to the noisy one, as further channels.
+    reads next to the noisy one, as further channels. `told`: whether the caller tells it a guidance scale if it asks for one.
 
     Raises ValueError that names what the network asks for if nobody can give it, or if it predicts another number of channels.
     """
@@ -35,6 +35,8 @@ def load_unet(files: Files, addition: str | None = None, variance: bool = False,
     config = unet.config
     for field, what in _ASKS.items():
         value = getattr(config, field)
+        if field == "time_cond_proj_dim" and told:
+            continue
         if field == "addition_embed_type" and addition is not None:
             if value != addition:
                 raise ValueError(f"its U-Net has {field}={value}, and this kind of model has {addition}")

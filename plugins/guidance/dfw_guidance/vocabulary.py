@@ -20,7 +20,10 @@ ALIKE = 0.75  # "mushrom" and "mushroom" are 0.93 alike; "of" and "sofa", or "co
 NAMED = 4
 """Unknown words that a message names."""
 
-ELSEWHERE = 'For any other prompt: dfw run dreamfusion-sd prompt="..." (needs a GPU with 6 GB, downloads 2.6 GB once)'
+ELSEWHERE = (
+    'For any other prompt: dfw run dreamfusion-laptop prompt="..." (about an hour on a CPU, downloads 1.8 GB once), '
+    "or dreamfusion-sd on a GPU with 6 GB"
+)
 """Where a prompt goes that a small model cannot read."""
 
 
