@@ -5,7 +5,11 @@ from __future__ import annotations
 from dfw.config.load import load_stages, shipped_names
 from dfw.config.settings import RunConfig
 
-NEEDS = {"paint": ["start.mesh=teapot.glb", "prompt=a pink teapot"], "zero123-sd": ["image=teddy.png"]}
+NEEDS = {
+    "paint": ["start.mesh=teapot.glb", "prompt=a pink teapot"],
+    "zero123-sd": ["image=teddy.png"],
+    "magic123-sd": ["image=teddy.png", "prompt=a teddy bear"],
+}
 """What a configuration needs next to itself."""
 
 
