@@ -40,3 +40,21 @@ def random_cameras(count: int, generator: torch.Generator) -> dict[str, Tensor]:
     usual, over = uniform(-12.0, 60.0), uniform(60.0, 90.0)
     elevation = torch.where(pick < 0.12, over, usual)
     return {"azimuth": azimuth, "elevation": elevation, "fovy": uniform(39.0, 41.0), "distance": uniform(2.95, 3.05)}
+
+
+BELOW = 0.2
+"""Share of the rings that look up from below. A hollow that opens downwards shows in no other view."""
+
+
+def random_rings(count: int, generator: torch.Generator, below: float = BELOW) -> dict[str, Tensor]:
+    """Draws rings of four orthogonal views, one ring after another: as `random_cameras`, ``count`` views in all.
+
+    The views of a ring share elevation, fovy and distance. A share ``below`` of the rings lies 12 to 50 degrees under the
+    horizon. MVDream (Shi et al. 2024), section 3.1.
+    """
+    first = random_cameras(count // 4, generator)
+    pick, under = torch.rand(2, count // 4, generator=generator)
+    first["elevation"] = torch.where(pick < below, -12.0 - 38.0 * under, first["elevation"])
+    turn = torch.arange(count) % 4 * 90.0
+    ring = {name: values.repeat_interleave(4) for name, values in first.items()}
+    return {**ring, "azimuth": (ring["azimuth"] + turn) % 360.0}

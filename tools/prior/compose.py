@@ -31,20 +31,35 @@ def unit(vectors: Tensor, dim: int = 1) -> Tensor:
     return vectors * (vectors * vectors).sum(dim, keepdim=True).clamp_min(1e-12).rsqrt()
 
 
-def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator) -> Tensor:
-    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near the camera. About 30 % of the images are flat."""
-    count = len(eye)
-    toward = unit(unit(eye) + torch.randn(count, 3, generator=generator))
-    light = toward * (2.0 + torch.rand(count, 1, generator=generator) * 1.5)
+OWN_LIGHTS = 0.3
+"""Share of the scenes of several views in which each view has a light of its own near its camera, as the renderer draws them."""
+
+
+def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator, together: int = 1) -> Tensor:
+    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near the camera. About 30 % of the images are flat.
+
+    The light of ``together`` consecutive views is one, near the first of their cameras, except in ``OWN_LIGHTS`` of the scenes.
+    """
+    count = len(eye) // together
+    toward = unit(unit(eye[::together]) + torch.randn(count, 3, generator=generator)).repeat_interleave(together, 0)
+    if together > 1:
+        near = unit(unit(eye) + torch.randn(len(eye), 3, generator=generator))
+        own = torch.rand(count, 1, generator=generator) < OWN_LIGHTS
+        toward = torch.where(own.repeat_interleave(together, 0), near, toward)
+    drawn = torch.rand(3, count, generator=generator).repeat_interleave(together, 1)
+    light = toward * (2.0 + drawn[0] * 1.5)[:, None]
     beam = unit(light[..., None, None] - position)
-    ambient = 0.1 + 0.4 * torch.rand(count, 1, 1, 1, generator=generator)
-    flat = (torch.rand(count, 1, 1, 1, generator=generator) < 0.3).float()
-    ambient = ambient * (1 - flat) + flat
+    ambient = torch.where(drawn[1] < 0.3, torch.ones(()), 0.1 + 0.4 * drawn[2])[:, None, None, None]
     return ambient + (1 - ambient) * (normal * beam).sum(1, keepdim=True).clamp_min(0)
 
 
-def compose(buffers: Tensor, cameras: dict[str, Tensor], first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:
-    """Returns images ``[B, 3, H, W]`` in [0, 1] of uint8 buffers with main colours ``first`` and ``second`` ``[B, 3]``."""
+def compose(
+    buffers: Tensor, cameras: dict[str, Tensor], first: Tensor, second: Tensor, generator: torch.Generator, together: int = 1
+) -> Tensor:
+    """Returns images ``[B, 3, H, W]`` in [0, 1] of uint8 buffers with main colours ``first`` and ``second`` ``[B, 3]``.
+
+    ``together`` consecutive views are one scene: one light in the world, and one background.
+    """
     layers = buffers.float() * (1 / 255.0)
     cover = layers[:, 5:6]
     normal = unit(layers[:, 6:9] * 2 - 1)
@@ -52,5 +67,6 @@ def compose(buffers: Tensor, cameras: dict[str, Tensor], first: Tensor, second: 
     eye, rotation = eye_frame(cameras["azimuth"], cameras["elevation"], cameras["distance"])
     rays = pixel_rays(rotation, cameras["fovy"], buffers.shape[-1]).permute(0, 3, 1, 2)
     depth = layers[:, 9:10] / cover.clamp_min(1e-3) * 2 + (cameras["distance"] - 1.0)[:, None, None, None]
-    lit = albedo * shading(normal, eye[..., None, None] + rays * depth, eye, generator)
-    return (lit + (1 - cover) * backgrounds(first, buffers.shape[-1], generator)).clamp(0, 1)
+    lit = albedo * shading(normal, eye[..., None, None] + rays * depth, eye, generator, together)
+    behind = backgrounds(first[::together], buffers.shape[-1], generator).repeat_interleave(together, 0)
+    return (lit + (1 - cover) * behind).clamp(0, 1)

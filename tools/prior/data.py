@@ -47,14 +47,19 @@ class Batch:
     view: Tensor
     opposite: list[Words | None]
     """The same captions with the words of the opposite or the mirrored view; None if no picture can tell the two apart."""
+    cameras: dict[str, Tensor]
+    """Angles and distance ``[B]``, as `random_cameras` draws them."""
 
 
 class World:
     """The procedural world: it draws batches from all rounds in a folder. A generator decides everything."""
 
-    def __init__(self, folder: Path, everything: bool = False) -> None:
-        """Loads the rounds in ``folder``. ``everything`` lifts the hold-out, for the judge only."""
-        self.everything = everything
+    def __init__(self, folder: Path, everything: bool = False, together: int = 1, silent: float = 0.05) -> None:
+        """Loads the rounds in ``folder``. ``everything`` lifts the hold-out, for the judge only.
+
+        ``together`` consecutive views are one scene. ``silent`` is the share of captions without view words.
+        """
+        self.everything, self.together, self.silent = everything, together, silent
         self.refresh(folder)
 
     def refresh(self, folder: Path) -> None:
@@ -94,7 +99,9 @@ class World:
         return first, seconds[draw[1] % len(seconds)]
 
     def _words(self, number: int, colours: tuple[int, int], angles: tuple[float, float], roll: list[float]) -> Words:
-        """Writes a caption: 75 % have fine view words, 10 % coarse ones, 5 % none, and 10 % are empty. 8 % name no colour.
+        """Writes a caption: 10 % are empty, ``silent`` of all have no view words, 10 % coarse and the others fine ones.
+
+        8 % name no colour.
 
         85 % of the captions with view words also name the elevation's angle. 60 % of the fine ones among those are mixed from the
         two nearest sectors, as a run with interpolated views writes them.
@@ -103,13 +110,13 @@ class World:
             return Words("", "")
         names = (None, None) if roll[1] < 0.08 else tuple(_NAMES[c] for c in colours)
         azimuth, elevation = angles
-        coarse, angle = roll[0] > 0.9, roll[2] < 0.85
+        coarse, angle, spoken = roll[0] > 0.9, roll[2] < 0.85, roll[0] > 0.10 + self.silent
 
         def text(turn: float) -> str:
-            view = view_words(turn, elevation, coarse, angle) if roll[0] > 0.15 else None
+            view = view_words(turn, elevation, coarse, angle) if spoken else None
             return caption(FORMS[number], names, view)
 
-        if roll[0] > 0.15 and angle and not coarse and roll[4] < 0.6:
+        if spoken and angle and not coarse and roll[4] < 0.6:
             lower, upper, share = neighbours(azimuth)
             return Words(text(lower), text(upper), share)
         only = text(azimuth)
@@ -125,20 +132,22 @@ class World:
         return other if facing and other != self._words(number, colours, angles, roll) else None
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
-        """Draws ``count`` images with captions."""
-        index = self._indices(count, generator)
+        """Draws ``count`` scenes, of ``together`` images with captions each."""
+        scenes, views = self._indices(count, generator), torch.arange(self.together)
+        index = (scenes[:, None] // self.together * self.together + views).flatten()
         numbers = self.data["form"][index].tolist()
-        colours = [self._colours(n, generator) for n in numbers]
+        chosen = [self._colours(n, generator) for n in numbers[:: self.together]]
+        colours = [pair for pair in chosen for _ in views]
         cameras = {k: self.data[k][index] for k in ("azimuth", "elevation", "fovy", "distance")}
         angles = list(zip(cameras["azimuth"].tolist(), cameras["elevation"].tolist(), strict=True))
-        rolls = torch.rand(count, 5, generator=generator).tolist()
+        rolls = torch.rand(count, 5, generator=generator).repeat_interleave(self.together, 0).tolist()
+        jitter = ((torch.rand(2, count, 3, generator=generator) - 0.5) * 0.1).repeat_interleave(self.together, 1)
         table = torch.tensor(colours)
-        jitter = (torch.rand(2, count, 3, generator=generator) - 0.5) * 0.1
         rgb = (_RGB[table.T] + jitter).clamp(0, 1)
-        images = compose(self.data["buffers"][index], cameras, rgb[0], rgb[1], generator)
+        images = compose(self.data["buffers"][index], cameras, rgb[0], rgb[1], generator, self.together)
         drawn = list(zip(numbers, colours, angles, rolls, strict=True))
         words, opposite = [self._words(*one) for one in drawn], [self._opposite(*one) for one in drawn]
         view = torch.tensor([sector(*a) for a in angles])
         form = self.data["form"][index]
         second = torch.where(form < len(KINDS), -1, table[:, 1])
-        return Batch(images, words, form, table[:, 0], second, view, opposite)
+        return Batch(images, words, form, table[:, 0], second, view, opposite, cameras)

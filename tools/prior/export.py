@@ -45,6 +45,11 @@ def export(
         config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     build_tokenizer(part / "tokenizer")  # also in the older pair of files, which every release of transformers reads
     (part / "vocabulary.json").write_text(json.dumps(describe(), indent=1) + "\n", encoding="utf-8")
+    settle(part, folder)
+
+
+def settle(part: Path, folder: Path) -> None:
+    """Writes the checksums of the finished folder ``part``, and gives it the name ``folder``."""
     write_sums(part)
     if folder.exists():
         old = folder.with_name(folder.name + ".old")

@@ -86,16 +86,21 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Latents ``[B, 4, 16, 16]``, their captions, those of the opposite views, and whether these differ ``[B]``."""
+    """Latents ``[B, 4, 16, 16]``, their captions, those of the opposite views, and whether these differ ``[B]``.
+
+    ``form`` ``[B]`` numbers the shape, and ``angles`` ``[B, 2]`` are azimuth and elevation in degrees.
+    """
 
     latents: Tensor
     words: Encoded
     opposite: Encoded
     compared: Tensor
+    form: Tensor
+    angles: Tensor
 
 
 class LatentPool:
-    """A ring of encoded images with their tokens. Every step replaces a few."""
+    """A ring of encoded images with their tokens. Every step replaces a few. The images of a scene stay together."""
 
     def __init__(self, vae: AutoencoderKL, world: World, tokenizer: CLIPTokenizer, plan: UnetPlan, seed: int) -> None:
         self.vae, self.world, self.tokenizer, self.plan = vae, world, tokenizer, plan
@@ -103,6 +108,7 @@ class LatentPool:
         self.latents = torch.zeros(plan.pool, 4, 16, 16, dtype=torch.float16)
         self.words = [Encoded.empty(plan.pool), Encoded.empty(plan.pool)]
         self.compared = torch.zeros(plan.pool, dtype=torch.bool)
+        self.form, self.angles = torch.zeros(plan.pool, dtype=torch.long), torch.zeros(plan.pool, 2)
         self.filled, self.cursor = 0, 0
 
     def restrict(self, kinds: tuple[str, ...]) -> None:
@@ -112,8 +118,9 @@ class LatentPool:
 
     @torch.no_grad()
     def add(self, count: int) -> None:
-        """Encodes ``count`` new images over the oldest entries."""
-        batch = self.world.draw(count, self.generator)
+        """Encodes ``count`` new images, or the whole scenes in them, over the oldest entries."""
+        batch = self.world.draw(max(1, count // self.world.together), self.generator)
+        count = len(batch.images)
         with fast_autocast():
             mean, logvar = self.vae.encode(batch.images * 2 - 1).latent_dist.parameters.float().chunk(2, 1)
         noise = torch.randn(mean.shape, generator=self.generator)
@@ -124,16 +131,19 @@ class LatentPool:
         for kept, words in zip(self.words, (batch.words, others), strict=True):
             kept.put(place, Encoded.of(self.tokenizer, words))
         self.compared[place] = torch.tensor([other is not None for other in batch.opposite])
+        self.form[place] = batch.form
+        self.angles[place] = torch.stack((batch.cameras["azimuth"], batch.cameras["elevation"]), 1)
         self.cursor = (self.cursor + count) % self.plan.pool
         self.filled = min(self.plan.pool, self.filled + count)
 
     def draw(self) -> Drawn:
         """Adds a few new images, then draws a batch of the pool."""
-        size, uses = self.plan.batch, self.plan.uses
+        size, uses, together = self.plan.batch, self.plan.uses, self.world.together
         self.add(min(self.plan.pool, max(1, size // uses if self.filled >= 8 * size else size)))
-        index = torch.randint(self.filled, (self.plan.batch,), generator=self.generator)
+        scenes = torch.randint(self.filled // together, (size // together,), generator=self.generator)
+        index = (scenes[:, None] * together + torch.arange(together)).flatten()
         words, opposite = (kept.at(index) for kept in self.words)
-        return Drawn(self.latents[index].float(), words, opposite, self.compared[index])
+        return Drawn(self.latents[index].float(), words, opposite, self.compared[index], self.form[index], self.angles[index])
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -255,6 +265,7 @@ def train_unet(
     plan: UnetPlan,
     seed: int,
     every: Callable[[State], None] | None = None,
+    loss_of: Callable[[State, Drawn, DDIMScheduler, torch.Generator, float, float], Tensor] = step_loss,
 ) -> None:
     """Trains in place. Calls ``every`` after each step, for checkpoints and snapshots."""
     generator = torch.Generator().manual_seed(seed + state.step)
@@ -272,7 +283,7 @@ def train_unet(
             pool.restrict(wanted)
             drawn = wanted
         contrast = plan.contrast if progress < plan.contrast_until else 0.0
-        loss = step_loss(state, pool.draw(), noise_levels, generator, contrast, plan.margin)
+        loss = loss_of(state, pool.draw(), noise_levels, generator, contrast, plan.margin)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.seconds = average(parameters, time.monotonic() - begin)

@@ -6,8 +6,11 @@ import difflib
 import re
 from pathlib import Path
 
-EMBEDDED = Path(__file__).parent / "embedded"
-"""Folder of the small model that ships with dfw."""
+EMBEDDED = {
+    "stable-diffusion": Path(__file__).parent / "embedded",
+    "mvdream": Path(__file__).parent / "embedded_mvdream",
+}
+"""Guidance -> folder of the small model that ships with dfw."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "sd15": ("stable-diffusion-v1-5/stable-diffusion-v1-5",),
@@ -34,6 +37,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "stable-zero123": ("kxic/stable-zero123", "ashawkey/stable-zero123-diffusers"),
     "instruct-pix2pix": ("timbrooks/instruct-pix2pix",),
     "ip-adapter": ("h94/IP-Adapter",),
+    "mvdream-sd21": ("ashawkey/mvdream-sd2.1-diffusers",),
     "depth": ("lllyasviel/control_v11f1p_sd15_depth",),
     "normals": ("lllyasviel/control_v11p_sd15_normalbae",),
 }
@@ -61,6 +65,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "controlnet": ("depth", "normals"),
     "ip-adapter": ("ip-adapter",),
     "autoencoder": ("taesd",),
+    "mvdream": ("embedded", "mvdream-sd21"),
 }
 """Guidance -> the short names it can load. `controlnet` lists its control networks, `ip-adapter` its adapters; `autoencoder` is
 what can stand for a VAE."""
@@ -126,7 +131,7 @@ def candidates(model: str, family: str = "stable-diffusion") -> tuple[str, ...]:
     """
     known = FAMILIES[family]
     if model in known:
-        return (str(EMBEDDED),) if model == "embedded" else ALIASES[model]
+        return (str(EMBEDDED[family]),) if model == "embedded" else ALIASES[model]
     if is_path(model) or model.count("/") > 1:
         return (str(Path(model).expanduser().absolute()),)
     if model in REMOVED:

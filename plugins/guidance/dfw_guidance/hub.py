@@ -117,7 +117,7 @@ def _checked(folder: Path, layout: Layout, variant: str | None, family: str, fie
             f"{where} lacks {', '.join(missing)}: it is not a complete {layout.name} in diffusers' layout with safetensors "
             f"weights{_hint(layout.variants(folder), variant)}"
         )
-    if folder == EMBEDDED and (changed := changed_files(folder)):
+    if folder in EMBEDDED.values() and (changed := changed_files(folder)):
         raise GuidanceError(
             f"{where}: {', '.join(changed)} is not as it was shipped (its checksum differs); "
             "install dfw again: pip install --force-reinstall --no-deps dreamfw"

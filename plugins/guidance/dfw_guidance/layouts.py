@@ -152,6 +152,7 @@ GUIDANCE_OF = {
     "StableDiffusionInstructPix2PixPipeline": "instruct-pix2pix",
     "Zero1to3StableDiffusionPipeline": "zero123",
     "Zero123Pipeline": "zero123",
+    "MVDreamPipeline": "mvdream",
 }
 """Pipeline named in `model_index.json` -> the guidance that reads it."""
 
@@ -160,6 +161,7 @@ STABLE_DIFFUSION = Layout(
     {"text_encoder": ENCODER, "unet": NETWORK, "vae": NETWORK},
     ("tokenizer",),
 )
+MVDREAM = replace(STABLE_DIFFUSION, name="MVDream")
 STABLE_DIFFUSION_XL = Layout(
     "Stable Diffusion XL",
     {"text_encoder": ENCODER, "text_encoder_2": ENCODER, "unet": NETWORK, "vae": NETWORK},

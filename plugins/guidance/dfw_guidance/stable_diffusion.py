@@ -96,10 +96,13 @@ class StableDiffusion(Latent):
 
         self.tokenizer = files.tokenizer(CLIPTokenizer, "tokenizer")
         self.text_encoder = files.network(CLIPTextModel, "text_encoder")
-        self.unet = load_unet(files, beside=self.beside, told=True)
+        self.unet = self._load_unet(files)
         check_width(self.unet, int(self.text_encoder.config.hidden_size))
         self._load_vae(files, int(self.unet.config.out_channels), int(self.unet.config.sample_size), self.config.resolution)
         self.schedule, self.prediction_type = ddpm_schedule(files.scheduler())
+
+    def _load_unet(self, files: Files) -> Any:
+        return load_unet(files, beside=self.beside, told=True)
 
     def _embed(self, texts: Sequence[str]) -> Conditioning:
         texts = spelled_out(texts, self.tokenizer) if self.tokens else texts

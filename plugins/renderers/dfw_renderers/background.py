@@ -25,11 +25,17 @@ WHITE: Colour = (1.0, 1.0, 1.0)
 class _Mixed(Background):
     """A background that may be replaced by a random colour in some training views."""
 
-    def _mixed(self, colour: Tensor, direction: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-        """`colour`, or in a share `probability` of the training views one drawn uniformly from the RGB cube."""
+    def _mixed(
+        self, colour: Tensor, direction: Tensor, probability: float, shared: bool, generator: torch.Generator | None
+    ) -> Tensor:
+        """`colour`, or in a share `probability` of the training views one drawn uniformly from the RGB cube.
+
+        shared: all views of a step have the same.
+        """
         if not self.training or probability == 0:
             return colour
-        drawn = torch.rand(direction.shape[0], 4, generator=generator, device=direction.device).to(direction.dtype)
+        views = 1 if shared else direction.shape[0]
+        drawn = torch.rand(views, 4, generator=generator, device=direction.device).to(direction.dtype)
         drawn = drawn[:, None, None, :]
         return torch.where(drawn[..., 3:] < probability, drawn[..., :3], colour)
 
@@ -64,6 +70,8 @@ class Random(_Mixed):
 
         probability: Probability = 0.7
         """Share of the training views with a colour drawn uniformly from the RGB cube."""
+        shared: bool = False
+        """Whether all views of a step have one background, as models that see several views at once are used to."""
         colour: Colour = WHITE
         """Colour of all other views, those of evaluation among them."""
 
@@ -76,8 +84,9 @@ class Random(_Mixed):
         self.register_buffer("solid", torch.tensor(config.colour), persistent=False)
 
     def forward(self, direction: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """One colour a view: (B, 1, 1, 3), or (1, 1, 1, 3) where nothing is drawn."""
-        return self._mixed(self.solid.to(direction).view(1, 1, 1, 3), direction, self.config.probability, generator)
+        """One colour a view: (B, 1, 1, 3), or (1, 1, 1, 3) where nothing is drawn or all views share one."""
+        config = self.config
+        return self._mixed(self.solid.to(direction).view(1, 1, 1, 3), direction, config.probability, config.shared, generator)
 
 
 class Checker(Background):
@@ -130,6 +139,8 @@ class Learned(_Mixed):
         """Octaves of sines and cosines of the direction."""
         random_probability: Probability = 0.0
         """Share of the training views with a random colour instead, so that the network cannot paint the object."""
+        shared: bool = False
+        """Whether all views of a step have the same random colour, or all have none."""
 
     config: Config
 
@@ -157,4 +168,5 @@ class Learned(_Mixed):
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = F.linear(x, weight, bias)
             x = torch.sigmoid(x) if index == last else F.relu(x)
-        return self._mixed(x.to(direction.dtype), direction, self.config.random_probability, generator)
+        config = self.config
+        return self._mixed(x.to(direction.dtype), direction, config.random_probability, config.shared, generator)

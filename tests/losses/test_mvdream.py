@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dreamfw_multiview.loss import MVDream
 from torch import Tensor
 
 from dfw import LossInputs, Progress, PromptBatch, Query, RenderOutput, Views, orbit
 from dfw.testing import GaussianScore
+from dfw_losses.mvdream import MVDream
 
 SIDE, VIEWS, SCENES = 4, 4, 3
 
