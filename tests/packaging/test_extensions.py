@@ -24,7 +24,6 @@ NEEDS = {
         ("guidance.folder=targets", "guidance.resolution=16", "renderer.samples=16"),
     ),
     "dreamfw-trackers": ([], ("guidance.resolution=16",)),
-    "dreamfw-multiview": ([], ("cameras.batch_size=4", "renderer.samples=16")),
     "dreamfw-editing": ([("dfw", "run", "dreamfusion", *SHORT, "output=before")], ("start.run={before}",)),
 }
 """Extension -> commands to run before its configurations, in the same folder, and overrides; `{before}`: the run they made."""

@@ -54,6 +54,17 @@ def test_a_random_colour_fills_its_view():
     assert not torch.equal(colour[0], colour[1])
 
 
+def test_a_shared_colour_fills_all_views_of_a_step():
+    background, g = Random(Random.Config(probability=1.0, shared=True)).train(), generator()
+    first, second = (background(views(3), g).expand(3, 4, 4, 3) for _ in range(2))
+    assert (first == first[0, 0, 0]).all()
+    assert not torch.equal(first, second)
+    steps = torch.stack([learned(random_probability=0.5, shared=True).train()(views(3), generator(seed)) for seed in range(40)])
+    plain = (steps == steps[:, :, :1, :1]).flatten(2).all(2)
+    assert (plain.all(1) | ~plain.any(1)).all()
+    assert 8 <= int(plain.all(1).sum()) <= 32
+
+
 def test_evaluation_draws_nothing():
     background, g = Random(Random.Config(probability=1.0, colour=(0.1, 0.2, 0.3))).eval(), generator()
     before = g.get_state()

@@ -20,6 +20,7 @@ from dfw_losses.entropy import Entropy
 from dfw_losses.hifa import HiFA
 from dfw_losses.ism import ISM
 from dfw_losses.laplacian import Laplacian
+from dfw_losses.mvdream import MVDream
 from dfw_losses.nfsd import NFSD
 from dfw_losses.normal_consistency import NormalConsistency
 from dfw_losses.opacity import Opacity
@@ -62,6 +63,31 @@ class TestSDS(LossTests):
 
     def weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         return sigma**2
+
+
+class TestMVDream(LossTests):
+    """On Gaussian data, whose clean estimate has a closed form."""
+
+    component = MVDream
+    options: ClassVar[dict[str, Any]] = {"guidance_scale": 7.5, "rescale": 0.3}
+
+    def expected_gradient(self, inputs: LossInputs) -> Tensor:
+        """(z - x0) / B, with E[z | z_t] = (alpha s^2 z_t + sigma^2 mu) / (alpha^2 s^2 + sigma^2) for the data N(mu, s^2)."""
+        assert inputs.guidance is not None
+        assert inputs.prompt is not None
+        z, schedule = inputs.encoded.detach(), inputs.guidance.schedule
+        t = torch.randint(20, 981, (len(z),), generator=inputs.generator)
+        eps = torch.randn(z.shape, generator=inputs.generator, dtype=z.dtype)
+        alpha, sigma = (values[t].to(z).view(-1, 1, 1, 1) for values in (schedule.alpha, schedule.sigma))
+        noisy, s = alpha * z + sigma * eps, 0.5
+
+        def clean(mean: Tensor) -> Tensor:
+            return (alpha * s**2 * noisy + sigma**2 * mean.to(z).view(-1, 3, 1, 1)) / (alpha**2 * s**2 + sigma**2)
+
+        plain, without = clean(inputs.prompt.positive.embedding), clean(inputs.prompt.negative.embedding)
+        guided = without + 7.5 * (plain - without)
+        factor = torch.stack([one.std() / other.std() for one, other in zip(plain, guided, strict=True)]).view(-1, 1, 1, 1)
+        return (z - (0.3 * factor * guided + 0.7 * guided)) / len(z)
 
 
 class TestOpacity(LossTests):
