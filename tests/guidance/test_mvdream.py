@@ -17,8 +17,8 @@ from torch import Tensor
 
 from dfw import CameraBatch, Conditioning, Guidance, GuidanceError, cameras_at
 from dfw_guidance.across_views import AcrossViews, inflate, poses
+from dfw_guidance.convert import convert
 from dfw_guidance.mvdream import MVDream
-from dfw_guidance.mvdream_weights import convert, main
 from dfw_guidance.stable_diffusion import StableDiffusion
 
 
@@ -137,22 +137,24 @@ def test_the_authors_checkpoint_becomes_a_folder(tmp_path: Path) -> None:
     like |= {"up_block_types": ["CrossAttnUpBlock2D"] * 2, "norm_num_groups": 32, "use_linear_projection": True}
     (base / "unet" / "config.json").write_text(json.dumps({**config, **like}), encoding="utf-8")
     authors = save_checkpoint(tmp_path / "4view.pt")
-    main([str(tmp_path / "4view.pt"), str(base), str(tmp_path / "made")])
+    convert(tmp_path / "4view.pt", tmp_path / "made", base)
     made = mvdream(tmp_path / "made")
     agrees(made, authors)
     assert made.resolution == 64  # latents of 32, and this base's autoencoder halves pictures once
-    with pytest.raises(FileExistsError, match="made exists"):
-        convert(tmp_path / "4view.pt", base, tmp_path / "made")
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_of_another_size_than_its_base_is_refused(tmp_path: Path) -> None:
     base = save_tiny_model(tmp_path / "base")
-    torch.save({"model.diffusion_model.out.2.bias": torch.zeros(4)}, tmp_path / "single.pt")
-    with pytest.raises(SystemExit) as caught:
-        main([str(tmp_path / "single.pt"), str(base), str(tmp_path / "made")])
-    assert caught.value.code == 2
-    assert "reads no poses of cameras: it has no tensor camera_embed.0.weight" in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "base-words", "single.pt"]
+    save_checkpoint(tmp_path / "4view.pt")
+    with pytest.raises(GuidanceError, match=r"does not hold a whole MVDream that was made from .*base \("):
+        convert(tmp_path / "4view.pt", tmp_path / "made", base)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["4view.pt", "base", "base-words"]
+
+
+def test_a_pickle_is_named_with_the_command_that_converts_it(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "4view.pt")
+    with pytest.raises(GuidanceError, match=r"is a pickle.*python -m dfw_guidance\.convert '.*4view\.pt' '.*4view'"):
+        mvdream(tmp_path / "4view.pt")
 
 
 def test_what_cannot_be_used_is_said(folder: Path, model: MVDream, tmp_path: Path) -> None:

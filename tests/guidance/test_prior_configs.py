@@ -16,6 +16,7 @@ from dfw_geometry.nerf import NeRF
 from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.flow import Flow
+from dfw_guidance.mvdream import MVDream
 from dfw_guidance.stable_diffusion import StableDiffusion
 from dfw_guidance.stable_diffusion_xl import StableDiffusionXL
 from dfw_guidance.zero123 import Zero123
@@ -32,6 +33,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ("dreamfusion-controlnet", ControlNet, "sd15"),
         ("textmesh-sd", StableDiffusion, "sd21-base"),
         ("zero123-sd", Zero123, "zero123-xl"),
+        ("mvdream-sd", MVDream, "mvdream-sd21"),
+        ("mvdream", MVDream, "embedded"),
     ],
 )
 def test_a_shipped_configuration_composes(name: str, guidance: type, model: str) -> None:
@@ -71,6 +74,34 @@ def test_deep_floyd_has_the_guidance_scale_and_elevations_of_its_recipe() -> Non
     assert sds.guidance_scale == 21  # type: ignore[attr-defined]
     assert cameras.elevation == (-10, 90)  # type: ignore[attr-defined]
     assert cameras.distance == (1.5, 2.0)  # type: ignore[attr-defined]
+
+
+def test_mvdream_has_the_numbers_of_its_recipe() -> None:
+    """MVDream-threestudio's mvdream-sd21.yaml."""
+    composition = compose(load_config(CONFIGS / "mvdream-sd.yaml", []))
+    config: Any = composition.config
+    loss: Any
+    cameras: Any
+    renderer: Any
+    loss, cameras, renderer = (composition.chosen[path].config for path in (("losses", "mvdream"), ("cameras",), ("renderer",)))
+
+    def at(step: int) -> tuple[float, ...]:
+        schedules = (loss.t_min, loss.t_max, cameras.width, cameras.batch_size)
+        return tuple(value_at(one, Progress(step, config.trainer.steps)) for one in schedules)
+
+    assert [at(step) for step in (0, 4_000, 4_999, 5_000, 8_000)] == [
+        (0.98, 0.98, 64, 8),
+        (pytest.approx(0.5), pytest.approx(0.74), 64, 8),
+        (pytest.approx(0.02 + 0.96 * 3001 / 8000), pytest.approx(0.5 + 0.48 * 3001 / 8000), 64, 8),
+        (pytest.approx(0.38), pytest.approx(0.68), 256, 4),
+        (0.02, 0.5, 256, 4),
+    ]
+    assert (loss.guidance_scale, loss.rescale, loss.weighting, config.trainer.steps) == (50, 0.5, "one", 10_000)
+    assert (cameras.count, cameras.fov, cameras.distance, cameras.relative) == (4, (15, 60), (0.8, 1.0), True)
+    assert cameras.elevation == (0, 30)
+    background: Any = renderer.background.build().config
+    assert (background.random_probability, background.shared) == (0.5, True)
+    assert list(config.losses) == ["mvdream"]
 
 
 def test_zero123_has_the_numbers_of_its_recipe() -> None:

@@ -10,8 +10,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from dfw import GuidanceError
-from dfw_guidance import aliases, hub
-from dfw_guidance.aliases import EMBEDDED
+from dfw_guidance import hub
+from dfw_guidance.aliases import EMBEDDED, SHIPPED
 from dfw_guidance.checksums import SUMS, changed_files, digest, write_sums
 from dfw_guidance.layouts import STABLE_DIFFUSION
 from dfw_guidance.stable_diffusion import StableDiffusion
@@ -53,11 +53,22 @@ def test_texts_latents_and_predictions_are_those_of_the_pipeline(
     torch.testing.assert_close(model.predict(latents, timestep, ours), expected, rtol=0, atol=1e-5)
 
 
-def test_its_checksums_cover_every_file_that_is_read() -> None:
-    assert changed_files(EMBEDDED) == []
-    names = {line.split("  ")[1] for line in (EMBEDDED / SUMS).read_text(encoding="utf-8").splitlines()}
-    files = {path.relative_to(EMBEDDED).as_posix() for path in EMBEDDED.rglob("*") if path.is_file()}
+@pytest.mark.parametrize("folder", SHIPPED.values(), ids=list(SHIPPED))
+def test_checksums_cover_every_file_that_is_read(folder: Path) -> None:
+    assert changed_files(folder) == []
+    names = {line.split("  ")[1] for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()}
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files - names == {SUMS, "README.md"}
+
+
+def test_all_that_ships_is_small_and_the_scene_model_differs_in_its_network_alone() -> None:
+    assert sum(path.stat().st_size for folder in SHIPPED.values() for path in folder.rglob("*") if path.is_file()) <= 48 * 2**20
+    one, other = (
+        {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (EMBEDDED, SHIPPED["mvdream"])
+    )
+    changed = {name for name in one if one[name] != other[name]}
+    assert {name.partition("/")[0] for name in changed} == {"README.md", SUMS, "model_index.json", "unet"}
 
 
 def test_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
@@ -70,8 +81,7 @@ def test_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vocabulary.json", SUMS])
 def test_one_flipped_bit_is_refused_with_the_remedy(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(shutil.copytree(EMBEDDED, tmp_path / "embedded"))
-    for module in (aliases, hub):
-        monkeypatch.setattr(module, "EMBEDDED", folder)
+    monkeypatch.setitem(SHIPPED, "stable-diffusion", folder)
     assert hub.find_model("embedded", STABLE_DIFFUSION) == folder
     data = bytearray((folder / name).read_bytes())
     data[len(data) // 2] ^= 1

@@ -104,9 +104,11 @@ def score(judge: Judge, images: Tensor, group: Sequence[Question]) -> dict[str, 
     return figures
 
 
-def write_card(card: Path, rows: list[dict[str, object]], how: str) -> None:
-    """Replaces the table between the two ``figures`` marks of a model card."""
-    names = ("group", "images", "kind", "colour", "both", "view", "view within 45")
+COLUMNS = ("group", "images", "kind", "colour", "both", "view", "view within 45")
+
+
+def write_card(card: Path, rows: list[dict[str, object]], how: str, names: Sequence[str] = COLUMNS) -> None:
+    """Replaces the table between the two ``figures`` marks of a model card. It has the columns ``names``."""
     lines = [how, "", f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     lines += [f"| {' | '.join(str(row.get(name, '')) for name in names)} |" for row in rows]
     before, rest = card.read_text(encoding="utf-8").split("<!-- figures -->", 1)

@@ -30,7 +30,7 @@ class Orthogonal(Cameras):
         distance: Distances = (2.95, 3.05)
         """From the centre, world units, uniform, one draw a ring."""
         relative: bool = False
-        """Whether `distance` counts in 1/tan(fov/2) world units: at 1 a view is 2 high at the centre, whatever its fov. MVDream."""
+        """Whether `distance` counts in 1/tan(fov/2) units: at 1 a view is 2 high at the centre, whatever its fov. MVDream."""
         fov: Angles = (39.0, 41.0)
         """Vertical field of view, degrees, uniform, one draw a ring."""
         azimuth: Range = (-180.0, 180.0)

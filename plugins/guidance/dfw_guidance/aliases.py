@@ -6,11 +6,11 @@ import difflib
 import re
 from pathlib import Path
 
-EMBEDDED = {
-    "stable-diffusion": Path(__file__).parent / "embedded",
-    "mvdream": Path(__file__).parent / "embedded_mvdream",
-}
-"""Guidance -> folder of the small model that ships with dfw."""
+EMBEDDED = Path(__file__).parent / "embedded"
+"""Folder of the small Stable Diffusion that ships with dfw."""
+
+SHIPPED = {"stable-diffusion": EMBEDDED, "mvdream": EMBEDDED.with_name("embedded_mvdream")}
+"""Guidance -> folder of the model that its name `embedded` stands for."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "sd15": ("stable-diffusion-v1-5/stable-diffusion-v1-5",),
@@ -131,7 +131,7 @@ def candidates(model: str, family: str = "stable-diffusion") -> tuple[str, ...]:
     """
     known = FAMILIES[family]
     if model in known:
-        return (str(EMBEDDED[family]),) if model == "embedded" else ALIASES[model]
+        return (str(SHIPPED[family]),) if model == "embedded" else ALIASES[model]
     if is_path(model) or model.count("/") > 1:
         return (str(Path(model).expanduser().absolute()),)
     if model in REMOVED:

@@ -1,6 +1,7 @@
 """Makes a folder in diffusers' layout, with safetensors alone, from files that dfw does not read: run it once, where they are.
 
 python -m dfw_guidance.convert zero123-xl.ckpt zero123-xl        # an original checkpoint of Zero-1-to-3 or Stable Zero123
+python -m dfw_guidance.convert sd-v2.1-base-4view.pt mvdream     # an original checkpoint of MVDream
 python -m dfw_guidance.convert downloaded-folder safe-folder     # a folder whose weights are pickles (.bin)
 
 A pickle can run code. These are read without running any: only tensors and plain containers are made, and everything else in the
@@ -25,6 +26,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dfw import DfwError, GuidanceError
+from dfw_guidance.hub import find_model
+from dfw_guidance.layouts import STABLE_DIFFUSION
 
 _MADE = {
     ("collections", "OrderedDict"),
@@ -203,8 +206,22 @@ def convert_folder(folder: Path, out: Path) -> None:
             shutil.copyfile(path, place)
 
 
-def convert(source: Path, out: Path) -> None:
-    """Converts a checkpoint or a folder. Raises GuidanceError if it cannot, or if `out` is there."""
+def convert_checkpoint(file: Path, out: Path, base: Path | None) -> None:
+    """Converts a checkpoint of a model that its tensors tell. Raises GuidanceError."""
+    from dfw_guidance.mvdream_weights import CAMERA, convert_mvdream
+
+    table = read_weights(file)
+    if CAMERA in table:
+        convert_mvdream(table, base or find_model("sd21-base", STABLE_DIFFUSION), out)
+    else:
+        convert_zero123(table, out)
+
+
+def convert(source: Path, out: Path, base: Path | None = None) -> None:
+    """Converts a checkpoint or a folder. Raises GuidanceError if it cannot, or if `out` is there.
+
+    base: for MVDream, the folder of the model that it was made from; by default Stable Diffusion 2.1 base, from the hub.
+    """
     if out.exists():
         raise GuidanceError(f"{out} is there already; name a folder that is not")
     if not source.exists():
@@ -215,7 +232,7 @@ def convert(source: Path, out: Path) -> None:
         if source.is_dir():
             convert_folder(source, partly)
         else:
-            convert_zero123(read_weights(source), partly)
+            convert_checkpoint(source, partly, base)
         partly.rename(out)
     finally:
         shutil.rmtree(partly, ignore_errors=True)
@@ -226,10 +243,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dfw_guidance.convert", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", type=Path, help="a checkpoint (.ckpt, .safetensors), or a folder with .bin files")
     parser.add_argument("out", type=Path, help="folder to make")
+    parser.add_argument("--base", type=Path, help="for MVDream: folder of the model that it was made from (default: sd21-base)")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)  # diffusers speaks of what it leaves out of a checkpoint
     try:
-        convert(asked.source, asked.out)
+        convert(asked.source, asked.out, asked.base)
     except DfwError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

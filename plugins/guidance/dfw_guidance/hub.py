@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dfw import DfwError, GuidanceError
-from dfw_guidance.aliases import EMBEDDED, WEIGHTS, candidates, hub_file
+from dfw_guidance.aliases import SHIPPED, WEIGHTS, candidates, hub_file
 from dfw_guidance.checksums import changed_files, fingerprint
 from dfw_guidance.damage import damage
 from dfw_guidance.layouts import GUIDANCE_OF, Layout, read_index
@@ -117,7 +117,7 @@ def _checked(folder: Path, layout: Layout, variant: str | None, family: str, fie
             f"{where} lacks {', '.join(missing)}: it is not a complete {layout.name} in diffusers' layout with safetensors "
             f"weights{_hint(layout.variants(folder), variant)}"
         )
-    if folder in EMBEDDED.values() and (changed := changed_files(folder)):
+    if folder in SHIPPED.values() and (changed := changed_files(folder)):
         raise GuidanceError(
             f"{where}: {', '.join(changed)} is not as it was shipped (its checksum differs); "
             "install dfw again: pip install --force-reinstall --no-deps dreamfw"
@@ -148,7 +148,7 @@ _CLASSES = {
 
 def conversion(path: Path, family: str) -> str:
     """Returns the command that makes a folder of one file, for a message."""
-    if family == "zero123":
+    if family in ("zero123", "mvdream"):
         return f"python -m dfw_guidance.convert '{path}' '{path.with_suffix('')}'"
     kind = _CLASSES.get(family, "StableDiffusionPipeline")
     return (

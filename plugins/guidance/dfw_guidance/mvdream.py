@@ -28,8 +28,8 @@ class MVDream(StableDiffusion):
         family: ClassVar[str] = "mvdream"
 
         model: str = "embedded"
-        """`embedded` (ships with dfw), `mvdream-sd21`, a hub id, or a folder in diffusers' layout.
-        `python -m dfw_guidance.mvdream_weights` makes such a folder of the authors' checkpoint."""
+        """`embedded` (ships with dfw), `mvdream-sd21`, a hub id, or a folder in diffusers' layout. `python -m
+        dfw_guidance.convert` makes such a folder of the authors' checkpoint."""
         views: int = Field(default=4, ge=2)
         """V, how many consecutive views are one scene. Published models saw four."""
 
@@ -58,12 +58,4 @@ class MVDream(StableDiffusion):
             raise GuidanceError(f"guidance.views: {len(noisy)} pictures are not whole scenes of {self.config.views} views")
         if conditioning.cameras is None:
             raise GuidanceError("mvdream needs the cameras of the views, and the conditioning has none")
-        dtype = self.unet.dtype
-        with self._own_precision():
-            output: Tensor = self.unet(
-                noisy.to(dtype),
-                timestep,
-                encoder_hidden_states=conditioning.embedding.to(dtype),
-                class_labels=poses(conditioning.cameras).to(dtype),
-            ).sample
-        return output.to(noisy.dtype)
+        return self._ask(noisy, timestep, conditioning.embedding, class_labels=poses(conditioning.cameras).to(self.unet.dtype))

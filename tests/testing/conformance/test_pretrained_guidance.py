@@ -13,10 +13,8 @@ from tiny_control import save_tiny_controlnet
 from tiny_deep_floyd import save_tiny_deep_floyd
 from tiny_diffusion import save_tiny_model
 from tiny_flow import save_tiny_flux, save_tiny_sd3
-from tiny_pictures import save_tiny_instruct, save_tiny_ip_adapter
-
-
 from tiny_mvdream import save_tiny_mvdream
+from tiny_pictures import save_tiny_instruct, save_tiny_ip_adapter
 from tiny_sdxl import save_tiny_sdxl
 from tiny_zero123 import save_tiny_zero123
 
@@ -27,8 +25,6 @@ from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.flow import Flow
 from dfw_guidance.instruct_pix2pix import InstructPix2Pix
 from dfw_guidance.ip_adapter import IPAdapter
-
-
 from dfw_guidance.mvdream import MVDream
 from dfw_guidance.stable_diffusion_xl import StableDiffusionXL
 from dfw_guidance.zero123 import Zero123
@@ -122,9 +118,6 @@ class TestIPAdapter(SeesPicture):
     def more(self) -> dict[str, Any]:
         adapter = self.folder.with_name("adapter")
         return super().more() | {"adapter": str(adapter if adapter.is_dir() else save_tiny_ip_adapter(adapter))}
-
-
-        return {"image": str(picture), "share": None}
 
 
 class TestMVDream(Tiny):
