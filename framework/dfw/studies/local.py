@@ -27,7 +27,7 @@ class Plugins:
     """What a worker does before its first run: as `--plugin` and `--block` say."""
 
     files: Sequence[Path] = ()
-    blocked: Sequence[str] = ()
+    blocked: tuple[str, ...] = ()
 
 
 @dataclass

@@ -39,7 +39,7 @@ class Outcome:
     """Wall time in this process."""
 
 
-def serve(pipe: Connection, folder: Path, plugin_files: Sequence[Path] = (), blocked: Sequence[str] = ()) -> None:
+def serve(pipe: Connection, folder: Path, plugin_files: Sequence[Path] = (), blocked: tuple[str, ...] = ()) -> None:
     """Makes the runs that come through `pipe` and answers each with its Outcome. Ends when the other side is closed.
 
     A run that a signal ended ends it, too: it has written its checkpoint.
