@@ -160,6 +160,16 @@ def test_check_knows_every_kind(name: str, capsys: pytest.CaptureFixture[str]) -
     assert int(out.splitlines()[-1].split()[0]) >= 14
 
 
+def test_a_name_of_two_kinds_is_checked_as_both_unless_options_are_given(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run_dfw("plugins", "check", "random", capsys=capsys)
+    assert code == 0, out
+    titles = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert titles == ["cameras", "background"]
+    code, _, err = run_dfw("plugins", "check", "random", "--set", "probability=1", capsys=capsys)
+    assert code == 3
+    assert "say which with --kind" in err
+
+
 def test_options_of_a_part_come_from_the_run_that_it_stands_in() -> None:
     run = "prompt: a\ngeometry: {type: nerf}\nrenderer: {background: {type: checker, squares: 5}}\nlosses: {opacity: {}}\n"
     Path("run.yaml").write_text(run.replace("{background", "{type: volume, background"), encoding="utf-8")

@@ -23,7 +23,7 @@ _KIND = max(map(len, KINDS))
 
 @click.command("check", cls=rich_click.RichCommand)
 @click.argument("name", required=False)
-@click.option("--kind", type=click.Choice(list(KINDS)), help="Where NAME is used twice.")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Where NAME is used twice; without it both are checked.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of the component; can be given again.")
 @click.option("--config", metavar="RUN.yaml", help="A run whose options for NAME, and whose other parts, are used.")
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="For guidance: give two that it can tell apart.")
@@ -39,7 +39,7 @@ def check(
     plugin_files: tuple[Path, ...],
     blocked: tuple[str, ...],
 ) -> int:
-    """Run the conformance kit on the component NAME, or look over everything that is installed.
+    """Run the conformance kit on the component NAME, in every kind that has one, or look over everything that is installed.
 
     Exit code 0 when nothing failed, else 2.
     """
@@ -52,8 +52,10 @@ def check(
     from dfw.testing.check import Request, kit_for
     from dfw.testing.run import run_checks
 
-    entry, kit = kit_for(registry(), Request(name, kind, overrides, config, prompts, device))
-    return 2 if _print(f"{entry.kind} {entry.label} ({entry.target})", run_checks(kit))["failed"] else 0
+    several = [] if kind or overrides or config or prompts else registry().kinds_of(name)  # options are one kind's
+    found = [kit_for(registry(), Request(name, one, overrides, config, prompts, device)) for one in several or [kind]]
+    failed = [_print(f"{entry.kind} {entry.label} ({entry.target})", run_checks(kit))["failed"] for entry, kit in found]
+    return 2 if any(failed) else 0
 
 
 def _print(title: str, outcomes: Iterable[Outcome]) -> Counter[str]:
