@@ -58,6 +58,8 @@ class Figures:
     """Whether the GLB's triangles, joined where they meet, close."""
     pieces: int
     """Connected parts of the GLB."""
+    colour: float = float("nan")
+    """Mean absolute difference of the base colours, of 1, where both are seen; NaN where no pixel shows both."""
     crossings: int | None = None
     """Pairs of its triangles that pass through each other; None where libigl, which finds them, is not installed."""
 
@@ -72,6 +74,8 @@ class Seen:
     """(K, S, S, 3), unit length, turned to the viewer; 0 where nothing is."""
     picture: Tensor
     """(K, S, S, 3) in [0, 1]."""
+    albedo: Tensor
+    """(K, S, S, 3) in [0, 1]: the base colour without light; 0 where nothing is."""
 
 
 def cameras(side: int = SIDE) -> CameraBatch:
@@ -86,7 +90,9 @@ def shaded(hit: Tensor, normal: Tensor, albedo: Tensor, direction: Tensor) -> Se
     lit = albedo * (AMBIENT + (1 - AMBIENT) * cosine.abs())
     shown = hit.reshape(-1, 1)
     picture = torch.where(shown, lit, torch.ones_like(lit))
-    return Seen(hit, torch.where(shown, normal, 0).view(*hit.shape, 3), picture.view(*hit.shape, 3))
+    return Seen(
+        hit, *(part.view(*hit.shape, 3) for part in (torch.where(shown, normal, 0), picture, torch.where(shown, albedo, 0)))
+    )
 
 
 @torch.no_grad()
@@ -194,10 +200,12 @@ def measure_asset(glb: Path, truth: SdfScene) -> Figures:
     """Returns the figures of the GLB at `glb`."""
     shape: Any = trimesh.load(glb, force="mesh", process=False)
     views = cameras()
-    found = compare(seen_mesh(shape, views), seen_truth(truth, views))
+    made, true = seen_mesh(shape, views), seen_truth(truth, views)
     joined = trimesh.Trimesh(np.asarray(shape.vertices), np.asarray(shape.faces), process=False)
     joined.merge_vertices(merge_tex=True, merge_norm=True)
-    return Figures(*found, bool(joined.is_watertight), int(joined.body_count), crossings(joined))
+    both = made.hit & true.hit
+    colour = float((made.albedo - true.albedo).abs().mean(-1)[both].mean())
+    return Figures(*compare(made, true), bool(joined.is_watertight), int(joined.body_count), colour, crossings(joined))
 
 
 def crossings(shape: Any) -> int | None:

@@ -245,9 +245,10 @@ def asset_table(scores: list[Score]) -> str:
         "normals, degrees": "normals",
         "edges found": "edges",
         "false edges": "false_edges",
+        "colour": "colour",
     }
     lines = [f"| prompt | seed | {' | '.join(names)} | closed | pieces | crossings |", "|---" * (len(names) + 5) + "|"]
-    shapes = {"psnr": ".1f", "ssim": ".3f", "normals": ".1f", "edges": ".2f", "false_edges": ".2f"}
+    shapes = {"psnr": ".1f", "ssim": ".3f", "normals": ".1f", "edges": ".2f", "false_edges": ".2f", "colour": ".3f"}
 
     def row(name: str, seed: str, group: list[Score]) -> str:
         figures = []

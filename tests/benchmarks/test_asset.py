@@ -106,6 +106,8 @@ def test_a_file_is_read_as_any_reader_would(tmp_path: Path) -> None:
     truth = SdfScene(SdfScene.Config(shape="a red ball"))
     found = measure_asset(tmp_path / "two.glb", truth)
     assert (found.watertight, found.pieces) == (True, 2)
+    true = seen_truth(truth, cameras(64)).albedo.amax((0, 1, 2))
+    assert found.colour == pytest.approx(float((torch.tensor([1.0, 0, 0]) - true).abs().mean()), abs=0.005)
     one.update_faces(np.arange(len(one.faces)) > 0)
     one.export(tmp_path / "open.glb")
     assert not measure_asset(tmp_path / "open.glb", truth).watertight
@@ -123,5 +125,5 @@ def test_triangles_that_pass_through_each_other_are_counted() -> None:
 
 
 def test_what_is_seen_by_nobody_has_no_angle() -> None:
-    nothing = Seen(torch.zeros(1, 16, 16, dtype=torch.bool), torch.zeros(1, 16, 16, 3), torch.ones(1, 16, 16, 3))
+    nothing = Seen(torch.zeros(1, 16, 16, dtype=torch.bool), *(torch.full((1, 16, 16, 3), shade) for shade in (0.0, 1.0, 0.0)))
     assert np.isnan(compare(nothing, nothing)[2:]).all()

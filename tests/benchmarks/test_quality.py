@@ -44,10 +44,10 @@ def test_each_seed_has_its_own_record() -> None:
 
 
 def test_the_means_of_assets_leave_out_what_an_object_does_not_have() -> None:
-    other = replace(score("b", 1, False, 0.5), asset=Figures(22.0, 0.9, 20.0, 0.5, 0.75, False, 3, 4))
+    other = replace(score("b", 1, False, 0.5), asset=Figures(22.0, 0.9, 20.0, 0.5, 0.75, False, 3, 0.1, 4))
     rows = asset_table([score("a", 0, False, 0.5), other]).splitlines()
-    assert rows[2] == "| a | 0 | 20.0 | 0.800 | 10.0 |  | 0.25 | 100% | 1 |  |"
-    assert rows[-1] == "| **all** (2) |  | 21.0 | 0.850 | 15.0 | 0.50 | 0.50 | 50% | 2 | 4 |"
+    assert rows[2] == "| a | 0 | 20.0 | 0.800 | 10.0 |  | 0.25 |  | 100% | 1 |  |"
+    assert rows[-1] == "| **all** (2) |  | 21.0 | 0.850 | 15.0 | 0.50 | 0.50 | 0.100 | 50% | 2 | 4 |"
 
 
 def test_the_shipped_list_of_prompts_is_what_is_judged() -> None:

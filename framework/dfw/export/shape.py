@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dfw.errors import ConfigError, ExportError
-from dfw.export.grid import sample_density
+from dfw.export.grid import sample_density, softened
 from dfw.export.level import choose_level, opacity_through
 from dfw.export.mesh import surface_of, triangles_of
 from dfw.export.texture import surface_albedo
@@ -34,27 +34,30 @@ class Shape:
 
 
 @torch.no_grad()
-def shape_of(source: Geometry, cells: int = 128) -> Shape:
+def shape_of(source: Geometry, cells: int = 128, smoothing: float = 0.0) -> Shape:
     """Returns the surface of `source`, to be called in `Geometry.start_from`. Its triangles are not decimated.
 
     A `Surface` gives its own triangles. Those of a density field come from a grid of `cells` cells along each axis, as in an
     export. The level is the one whose silhouettes agree best with the field's own opacity in eight views. Parts below 1 % of the
-    volume are left out, and voids are filled. Raises ConfigError for a source that is neither, and for one without a surface.
+    volume are left out, and voids are filled. `smoothing`: standard deviation, world units, of a Gaussian over a density field's
+    shape, as of `export.smoothing`. Raises ConfigError for a source that is neither, and for one without a surface.
     """
     try:
         if isinstance(source, Surface):
             return Shape(triangles_of(source), lambda points: source.material(SurfacePoints(points)).albedo)
         if isinstance(source, DensityField):
-            return _isosurface(source, cells)
+            return _isosurface(source, cells, smoothing)
     except ExportError as error:
         raise ConfigError(f"{name_of(source)} has no surface to start from: {error}") from error
     raise ConfigError(f"{name_of(source)} is neither a density field nor a surface; only those have a shape to start from")
 
 
-def _isosurface(source: DensityField, cells: int) -> Shape:
+def _isosurface(source: DensityField, cells: int, smoothing: float) -> Shape:
     grid = sample_density(source, cells)
     cameras = orbit(VIEWS, ELEVATION, DISTANCE * source.radius, FOV, SIDE, SIDE, grid.values.device)
-    level = choose_level(grid, opacity_through(grid, cameras), cameras).level
+    opacity = opacity_through(grid, cameras)
+    level = choose_level(grid, opacity, cameras).level
+    soft = softened(grid, level, smoothing) if smoothing else None
 
     def colour(points: Tensor) -> Tensor:
         normal = source.sample(points, normals=True).normal
@@ -62,4 +65,6 @@ def _isosurface(source: DensityField, cells: int) -> Shape:
         found = surface_albedo(source, points.cpu().numpy(), normal.cpu().numpy(), grid.spacing)
         return torch.as_tensor(found).to(points)
 
-    return Shape(surface_of(grid, source, level), colour)
+    if soft is None:
+        return Shape(surface_of(grid, source, level), colour)
+    return Shape(surface_of(soft, None, choose_level(soft, opacity, cameras).level), colour)
