@@ -35,6 +35,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ("zero123-sd", Zero123, "zero123-xl"),
         ("mvdream-sd", MVDream, "mvdream-sd21"),
         ("mvdream", MVDream, "embedded"),
+        ("dreamfusion-laptop", StableDiffusion, "bk-tiny"),
     ],
 )
 def test_a_shipped_configuration_composes(name: str, guidance: type, model: str) -> None:
@@ -139,3 +140,17 @@ def test_zero123_has_the_numbers_of_its_recipe() -> None:
 def test_a_picture_that_nobody_named_is_asked_for() -> None:
     with pytest.raises(ConfigError, match=r"guidance\.image: no picture is named; write image=PICTURE"):
         compose(load_config(CONFIGS / "zero123-sd.yaml", []))
+
+
+def test_the_laptops_configuration_sees_small_pictures_through_a_small_autoencoder_and_asks_once_a_step() -> None:
+    composition = compose(load_config(CONFIGS / "dreamfusion-laptop.yaml", []))
+    config: Any = composition.config
+    guidance: Any
+    cameras: Any
+    guidance, cameras = (composition.chosen[path].config for path in (("guidance",), ("cameras",)))
+    assert (guidance.autoencoder, guidance.resolution, guidance.precision) == ("taesd", 256, "bf16")
+    assert (cameras.batch_size, config.trainer.accumulate) == (1, 1)
+    full = compose(load_config(CONFIGS / "dreamfusion-sd.yaml", [])).config.losses
+    for name in ("orientation", "opacity"):  # a quarter of the latents, a quarter of the weight
+        ours, theirs = (value_at(losses[name].weight, Progress(9_999, 10_000)) for losses in (config.losses, full))
+        assert ours == pytest.approx(theirs / 4)
