@@ -117,7 +117,7 @@ class Authors(nn.Module):
         self.requires_grad_(False).eval()
 
     def condition(self, picture: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the token (B, 1, D) and the latents (B, 4, h, h) of a picture (1, 3, H, H) in [-1, 1], as LatentDiffusion does."""
+        """Returns token (B, 1, D) and latents (B, 4, h, h) of a picture (1, 3, H, H) in [-1, 1], as LatentDiffusion does."""
         side = CLIP["image_size"]
         sized = (F.interpolate(picture, (side, side), mode="bicubic", align_corners=True) + 1) / 2  # as kornia's resize
         mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("clip", type=Path, help="a checkout of OpenAI's CLIP")
     asked = parser.parse_args()
     sys.path.insert(0, str(asked.zero123))
+    torch.manual_seed(0)  # the authors' constructors take no generator
     with empty_modules():
         authors, worst = Authors(asked.clip), 0.0
     with tempfile.TemporaryDirectory() as place:
