@@ -40,6 +40,8 @@ from .export.axes import to_gltf as to_gltf
 from .export.load import LoadedMesh as LoadedMesh
 from .export.load import load_mesh as load_mesh
 from .export.lookup import bilinear as bilinear
+from .export.mesh_distance import mesh_distance as mesh_distance
+from .export.mesh_distance import points_on as points_on
 from .export.nearest import nearest_on as nearest_on
 from .export.nearest import place_in as place_in
 from .export.shape import Shape as Shape
@@ -72,6 +74,7 @@ from .interfaces.exporter import Exporter as Exporter
 from .interfaces.geometry import DensityField as DensityField
 from .interfaces.geometry import Geometry as Geometry
 from .interfaces.geometry import ImagePlanes as ImagePlanes
+from .interfaces.geometry import LatentField as LatentField
 from .interfaces.geometry import SignedDistance as SignedDistance
 from .interfaces.geometry import Surface as Surface
 from .interfaces.guidance import Adapter as Adapter
@@ -100,6 +103,7 @@ from .interfaces.renderer import Renderer as Renderer
 from .interfaces.warp_kernels import load_warp as load_warp
 from .plugins.parts import Part as Part
 from .plugins.registry import register as register
+from .runs.mesh_source import MeshSource as MeshSource
 from .runs.scene import Picture as Picture
 from .runs.scene import Scene as Scene
 from .runs.trainer import StepRecord as StepRecord

@@ -37,7 +37,7 @@ OFFERED_BY = {
     "depth": "renderer",
     "normals": "renderer",
     "ray-samples": "renderer",
-    "latents": "renderer",
+    "latents": "geometry",
     "noise-prediction": "guidance",
     "text": "guidance",
     "adapter": "guidance",

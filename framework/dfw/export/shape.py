@@ -33,6 +33,11 @@ class Shape:
     """Points (P, 3) on it or near it, on the scene's device -> albedo (P, 3) in [0, 1], as seen from outside."""
 
 
+def solid_of(geometry: Geometry) -> DensityField | Surface | None:
+    """Returns the geometry itself, or the field that it stands for; None for one that has no shape."""
+    return geometry if isinstance(geometry, DensityField | Surface) else geometry.density_field()
+
+
 @torch.no_grad()
 def shape_of(source: Geometry, cells: int = 128, smoothing: float = 0.0) -> Shape:
     """Returns the surface of `source`, to be called in `Geometry.start_from`. Its triangles are not decimated.
@@ -40,13 +45,15 @@ def shape_of(source: Geometry, cells: int = 128, smoothing: float = 0.0) -> Shap
     A `Surface` gives its own triangles. Those of a density field come from a grid of `cells` cells along each axis, as in an
     export. The level is the one whose silhouettes agree best with the field's own opacity in eight views. Parts below 1 % of the
     volume are left out, and voids are filled. `smoothing`: standard deviation, world units, of a Gaussian over a density field's
-    shape, as of `export.smoothing`. Raises ConfigError for a source that is neither, and for one without a surface.
+    shape, as of `export.smoothing`. Of another geometry its `density_field` is taken. Raises ConfigError for a source without
+    one, and for one without a surface.
     """
+    solid = solid_of(source)
     try:
-        if isinstance(source, Surface):
-            return Shape(triangles_of(source), lambda points: source.material(SurfacePoints(points)).albedo)
-        if isinstance(source, DensityField):
-            return _isosurface(source, cells, smoothing)
+        if isinstance(solid, Surface):
+            return Shape(triangles_of(solid), lambda points: solid.material(SurfacePoints(points)).albedo)
+        if solid is not None:
+            return _isosurface(solid, cells, smoothing)
     except ExportError as error:
         raise ConfigError(f"{name_of(source)} has no surface to start from: {error}") from error
     raise ConfigError(f"{name_of(source)} is neither a density field nor a surface; only those have a shape to start from")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfw.errors import ContractError
+from dfw.errors import ConfigError, ContractError
 from dfw.interfaces.component import Component, name_of
 from dfw.interfaces.data import (
     CameraBatch,
@@ -221,6 +221,15 @@ def check_encoded(guidance: Any, image: Tensor, encoded: object) -> None:
     check_tensor(guidance, "encode_image's result", encoded, (len(image), guidance.channels, side, side), "(B, C, h, w)", image)
     if image.requires_grad and torch.is_grad_enabled() and not (isinstance(encoded, Tensor) and encoded.requires_grad):
         raise broken(guidance, f"encode_image's result carries no gradient to the image; {_CUT}")
+
+
+def check_latents(guidance: Any, latents: Tensor) -> None:
+    """Checks that a picture of latents (B, C, h, w) has the guidance's channels. Raises ConfigError."""
+    if latents.shape[1] != guidance.channels:
+        raise ConfigError(
+            f"the scene is made of {latents.shape[1]} latents and {name_of(guidance)} works in {guidance.channels} channels; "
+            "give the geometry as many, or choose another guidance"
+        )
 
 
 def check_prediction(guidance: Component, noisy: Tensor, output: object) -> None:

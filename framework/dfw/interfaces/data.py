@@ -209,6 +209,9 @@ class RaySamples(Record):
 PICTURES = ("colour", "normal", "camera-normal", "normal-mask", "depth", "opacity")
 """What a loss may look at of any render (`of`), besides the names in `RenderOutput.extras`."""
 
+LATENTS = "latents"
+"""The picture, and the feature, that is in the guidance's latent space: (B, H, W, C), unbounded. No encoder looks at it."""
+
 
 @dataclass(frozen=True)
 class RenderOutput(Record):
@@ -227,17 +230,18 @@ class RenderOutput(Record):
     latent: bool = False
     """Whether `colour` is already in the guidance's latent space."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
-    """Other pictures of the scene, each (B, H, W, 1) or (B, H, W, 3): albedo, roughness, a signed distance."""
+    """Other pictures of the scene, each (B, H, W, 1) or (B, H, W, 3): albedo, roughness, a signed distance. `latents` has C."""
 
     def picture(self, of: str, cameras: CameraBatch) -> Tensor:
         """What a loss looks at, (B, H, W, 3) in [0, 1], differentiable.
 
-        `colour`: as it is (latents too). `normal`: (n + 1)/2 of world-space normals, over 1/2. `camera-normal`: as
-        `normal_picture`. `normal-mask`: a latent (B, H, W, 4), world-space normals over 0 and the opacity (Fantasia3D, Chen
-        et al. 2023, section 3.2). `depth`: disparity, as `depth_picture`. `opacity`: three times. Others: a name in `extras`,
-        (B, H, W, 1) three times. Raises ValueError for what this render does not have.
+        `colour`: as it is (latents too). `latents`: (B, H, W, C), of a field of latents, or the colour where that is latents.
+        `normal`: (n + 1)/2 of world-space normals, over 1/2. `camera-normal`: as `normal_picture`. `normal-mask`: a latent
+        (B, H, W, 4), world-space normals over 0 and the opacity (Fantasia3D, Chen et al. 2023, section 3.2). `depth`: disparity, as
+        `depth_picture`. `opacity`: three times. Others: a name in `extras`, (B, H, W, 1) three times. Raises ValueError for what
+        this render does not have.
         """
-        if of == "colour":
+        if of == "colour" or (of == LATENTS and self.latent):
             return self.colour
         if of == "opacity":
             return self.opacity[..., None].expand(*self.opacity.shape, 3)
@@ -252,7 +256,7 @@ class RenderOutput(Record):
         if of not in self.extras:
             raise ValueError(f"the render has no picture named {of!r}; it has {', '.join([*PICTURES, *self.extras])}")
         extra = self.extras[of]
-        return extra.expand(*extra.shape[:-1], 3)
+        return extra if extra.shape[-1] > 1 else extra.expand(*extra.shape[:-1], 3)
 
 
 @dataclass(frozen=True)

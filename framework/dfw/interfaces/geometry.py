@@ -77,6 +77,19 @@ class Geometry(Component, nn.Module, ABC):
         """
         return {}
 
+    def density_field(self) -> DensityField | None:
+        """Returns the scene as a density over space, as it is now, for one that is neither a `DensityField` nor a `Surface`.
+
+        Exports make a mesh of it, and other geometries start from it. It needs no gradients. By default None: no mesh.
+        """
+        return None
+
+    @property
+    def has_shape(self) -> bool:
+        """Whether there is a mesh to make of it: it is a density field or a surface, or says `density_field`."""
+        own = type(self).density_field is not Geometry.density_field
+        return own or isinstance(self, DensityField | Surface)
+
     def resize_rows(self, shapes: Mapping[str, torch.Size]) -> None:
         """Gives parameters and buffers the number of rows that `shapes` says; all other sides stay. For `allocate`."""
         tensors = dict(self.named_parameters()) | dict(self.named_buffers())
@@ -125,6 +138,17 @@ class SignedDistance(DensityField):
     @abstractmethod
     def distance(self, points: Tensor) -> Tensor:
         """The distance at `points` (..., 3) to the surface -> (...), world units, negative inside."""
+
+
+class LatentField(DensityField):
+    """A density field that is made of a guidance's latents: feature `latents`.
+
+    `sample` and `segment` have them in `extras` as `latents` (..., C), unbounded. The albedo is the colour that they stand for.
+    """
+
+    @abstractmethod
+    def latents_of(self, colour: Tensor) -> Tensor:
+        """Returns the latents (..., C) of even pictures of `colour` (..., 3) in [0, 1]: what a background is to the guidance."""
 
 
 class Surface(Geometry):

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from dfw.config.schedules import Progress
 from dfw.errors import ConfigError
-from dfw.interfaces.checks import check_encoded
+from dfw.interfaces.checks import check_encoded, check_latents
 from dfw.interfaces.component import Component
-from dfw.interfaces.data import CameraBatch, PromptBatch, RenderOutput, Views
+from dfw.interfaces.data import LATENTS, CameraBatch, PromptBatch, RenderOutput, Views
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.renderer import Renderer
@@ -78,7 +78,10 @@ class LossInputs:
     @cached_property
     def encoded(self) -> Tensor:
         """The picture in the guidance's space (B, C, h, w), with gradients; encoded once however many losses ask."""
-        if self.latent or self.guidance is None:
+        if self.guidance is None:
+            return self.image
+        if self.latent:
+            check_latents(self.guidance, self.image)
             return self.image
         encoded = self.guidance.encode_image(self.image)
         check_encoded(self.guidance, self.image, encoded)
@@ -86,8 +89,8 @@ class LossInputs:
 
     @property
     def latent(self) -> bool:
-        """Whether the picture is a latent already, which no guidance encodes."""
-        return self.of == "normal-mask" or (self.render.latent and self.of == "colour")
+        """Whether the picture is in the guidance's latent space, so that no guidance encodes it."""
+        return self.of in (LATENTS, "normal-mask") or (self.render.latent and self.of == "colour")
 
     def asking(self, guidance: str) -> LossInputs:
         """The same views as another guidance of the run, by its name in `guidances`, sees them. Raises ConfigError.
@@ -111,6 +114,8 @@ class LossSetup:
     """The run's renderer."""
     generator: torch.Generator
     """The stream of initial values."""
+    resumed: bool = False
+    """Whether a checkpoint is restored next. Then read no file, which may be gone: keep what you made of it in buffers."""
 
 
 class Loss(Component, nn.Module, ABC):

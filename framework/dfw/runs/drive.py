@@ -15,7 +15,7 @@ from dfw.config.schedules import Progress
 from dfw.errors import DivergedError, ExportError
 from dfw.interfaces.events import PhaseBegan, RunEnded, RunStarted, Status, StepEnded
 from dfw.interfaces.exporter import Exporter
-from dfw.interfaces.geometry import DensityField, Geometry, Surface
+from dfw.interfaces.geometry import Geometry
 from dfw.plugins.listeners import Listeners, plugin_files
 from dfw.report import ReportData, write_report
 from dfw.runs.attribution import naming
@@ -204,7 +204,7 @@ class Drive:
             self._make("turntable", turn)
         if type(scene.geometry).export_assets is not Geometry.export_assets:
             self._make("assets", lambda: export_assets(scene, folder))
-        if self.exporters and isinstance(scene.geometry, DensityField | Surface):
+        if self.exporters and scene.geometry.has_shape:
             self._make("mesh", mesh)
 
     def _make(self, output: str, make: Callable[[], dict[str, Path]]) -> None:

@@ -17,9 +17,10 @@ from dfw.export.agreement import rendered_albedo
 from dfw.export.files import STEM
 from dfw.export.pictures import check_turntable, save_grid, save_turntable
 from dfw.export.pipeline import ExportResult, export_mesh
+from dfw.export.shape import solid_of
 from dfw.interfaces.component import name_of
 from dfw.interfaces.exporter import Exporter
-from dfw.interfaces.geometry import DensityField, Geometry, Surface
+from dfw.interfaces.geometry import Geometry, Surface
 from dfw.runs.directory import RunDirectory, stage_directories
 from dfw.runs.scene import Scene
 
@@ -81,14 +82,16 @@ def export_scene(
     """
     if not exporters:
         raise ExportError("export.formats is empty, so there is nothing to write; name a format, e.g. --formats glb")
-    if not isinstance(scene.geometry, DensityField | Surface):
+    with scene.showing():
+        solid = solid_of(scene.geometry)
+    if solid is None:
         raise ExportError(f"{name_of(scene.geometry)} is neither a density field nor a surface; only those become meshes")
     cameras = scene.views(EXPORT_VIEWS, EXPORT_WIDTH)
     render = scene.render(cameras).render
     with scene.showing():
-        albedo = rendered_albedo(scene.geometry, cameras, render) if isinstance(scene.geometry, DensityField) else None
+        albedo = None if isinstance(solid, Surface) else rendered_albedo(solid, cameras, render)
         result = export_mesh(
-            scene.geometry,
+            solid,
             render.opacity,
             cameras,
             settings,

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dfw.config.settings import FACES, RunConfig
-from dfw.interfaces.geometry import DensityField, Surface
 from dfw.runs.outputs import EXPORT_VIEWS, EXPORT_WIDTH, preview_views
 from dfw.runs.scene import Scene
 
@@ -27,7 +26,7 @@ class Remaining:
         settings = config.export
         self._pixels = 0 if scene.flat else settings.turntable_frames * settings.turntable_width**2
         self._mesh = 0.0
-        if exports and isinstance(scene.geometry, DensityField | Surface):
+        if exports and scene.geometry.has_shape:
             self._pixels += EXPORT_VIEWS * EXPORT_WIDTH**2
             self._mesh = SECONDS_PER_TRIANGLE * (settings.faces or FACES)
         self._preview_pixels = preview_views(scene) * config.trainer.preview_width**2

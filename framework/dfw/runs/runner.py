@@ -19,7 +19,6 @@ from dfw.export.formats import exporter_for, is_file
 from dfw.export.pictures import check_turntable
 from dfw.interfaces.events import PhaseBegan
 from dfw.interfaces.exporter import Exporter
-from dfw.interfaces.geometry import DensityField, Surface
 from dfw.plugins.listeners import AT_WORK, Listeners, own_listeners, plugin_files
 from dfw.plugins.registry import registry
 from dfw.runs.attribution import naming
@@ -230,7 +229,7 @@ def export(path: Path, composition: Composition | None = None, out: Path | None 
     folder, stem = (out or unused(directory.export), STEM) if single is None else (single.parent, single.stem)
     with naming([*scene.components, *exporters], lambda: "while it was exported"):
         made = {} if single else export_assets(scene, folder)
-        if made and not (exporters and isinstance(scene.geometry, DensityField | Surface)):
+        if made and not (exporters and scene.geometry.has_shape):
             return made
         return made | export_scene(scene, chosen.config.export, exporters, folder, stem).paths
 

@@ -187,7 +187,8 @@ class Trainer:
         self._check_latents()
         self.prompts = {name: self._prompt_table(name) for name in self.guidances}
         for name, loss in self.losses.items():
-            loss.bind(LossSetup(self._asked(name), self.geometry, self.renderer, self.streams["init"]))
+            setup = LossSetup(self._asked(name), self.geometry, self.renderer, self.streams["init"], prepare is leave)
+            loss.bind(setup)
         self.rehearsal.meet(*self.losses.values())
         trained: list[Geometry | Renderer | Loss] = [self.geometry, self.renderer, *self.losses.values()]
         groups = merge_groups(check_groups(part) for part in trained)

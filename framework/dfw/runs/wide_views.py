@@ -17,7 +17,7 @@ def wide_views(composition: Composition, sides: Mapping[str, int] | None = None)
     of guidances whose resolution, is not known, and of runs that train latents.
     """
     config, seen = composition.config, dict[KeyPath, list[tuple[str, int | None]]]()
-    if "latents" in composition.features(("renderer",)):
+    if "latents" in composition.features(("geometry",)):
         return []
     for name in (path[1] for path in composition.chosen if path[0] == "losses"):
         guidance, views = config.guidance_of(name), config.losses[name].views

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dfw.interfaces.geometry import DensityField, SignedDistance
+from dfw.interfaces.geometry import DensityField, LatentField, SignedDistance
 from dfw.testing.compare import bounds, projected, require_finite, require_same
 from dfw.testing.geometry_any import AnyGeometry
 from dfw.testing.outcomes import Skip, require
@@ -217,6 +217,20 @@ class FieldChecks(AnyGeometry):
         off = float((gradient[:, 0] - rise.norm(dim=-1)).abs().quantile(0.9))
         seen = f"at one point in ten it is off by {off:.3g} or more"
         require(off <= 0.02, "extras' gradient is the length of the distance's gradient", seen, "Take it in world units")
+
+    def test_latents_come_with_samples(self) -> None:
+        """Of a `LatentField`: samples have `latents` in extras, as many as an even picture of one colour has."""
+        field = self._field()
+        if not isinstance(field, LatentField):
+            raise Skip(f"{type(field).__name__} is not a LatentField")
+        promise, remedy = "a LatentField provides the feature latents", "Add 'latents' to the set"
+        require("latents" in type(field).provides(field.config), promise, "provides() leaves it out", remedy)
+        points = self._inside(field, 6).view(2, 3, 3)
+        found, even = field.sample(points).extras.get("latents"), field.latents_of(torch.full_like(points, 0.5))
+        promise = "samples have their latents (..., C) in extras, and latents_of gives as many"
+        seen = f"they are {None if found is None else tuple(found.shape)} and {tuple(even.shape)}"
+        require(found is not None and found.shape == even.shape == (2, 3, even.shape[-1]), promise, seen, "Give both C channels")
+        require_finite({"latents_of": even}, "latents of a colour are finite", "Look for a singular inverse")
 
     # -- helpers -------------------------------------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class AnyRenderer(PictureGradients):
         made = self.fresh().train()
         output: RenderOutput = made(self._scene(), self._cameras(), self.generator())
         offered = type(made).provides(made.config)
-        given = {"normals": output.normal, "ray-samples": output.samples, "latents": True if output.latent else None}
+        given = {"normals": output.normal, "ray-samples": output.samples}
         for feature, value in given.items():
             promise = f"a renderer that provides {feature} gives them in every training step"
             seen = "provides() has it, and the output does not"

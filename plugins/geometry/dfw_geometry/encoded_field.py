@@ -54,12 +54,13 @@ class EncodedField(DensityField):
 
     level_weights: Tensor | None
 
-    def __init__(self, config: Config, shape: NetworkConfig) -> None:
+    def __init__(self, config: Config, shape: NetworkConfig, channels: int = 3) -> None:
+        """shape: the size of the shape's network. channels: outputs of the colour's network, which `_painted` reads."""
         super().__init__()
         self.config = config
         self.encoding = make_encoding(config.encoding)
         self.shape_network = MLP(self.encoding.width, 1, shape.width, shape.layers)
-        self.colour_network = MLP(self.encoding.width, 3, config.colour_network.width, config.colour_network.layers)
+        self.colour_network = MLP(self.encoding.width, channels, config.colour_network.width, config.colour_network.layers)
         self.register_buffer("level_weights", torch.ones(self.encoding.levels) if config.coarse_to_fine else None)
 
     @property
@@ -102,22 +103,26 @@ class EncodedField(DensityField):
         return raw
 
     def _networks(self, points: Tensor, slopes: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Both networks at points (N, 3): the shape's (N,), the albedo (N, 3), and the gradient of the shape's (N, 3).
+        """Both networks at points (N, 3): the shape's (N,), the colour's (N, K), and the gradient of the shape's (N, 3).
 
         The gradient is with respect to the points, and left out unless `slopes` asks for it. Works where grad mode is off, and
         then keeps no graph.
         """
         features = self._encode(points)
-        albedo = torch.sigmoid(self.colour_network(features).to(points.dtype))
+        colour = self.colour_network(features).to(points.dtype)
         if not slopes:
-            return self.shape_network(features)[..., 0].to(points.dtype), albedo, None
+            return self.shape_network(features)[..., 0].to(points.dtype), colour, None
         track = torch.is_grad_enabled()
         with torch.enable_grad():
             features = features if features.requires_grad else features.detach().requires_grad_()
             raw = self.shape_network(features)[..., 0].to(points.dtype)
             (slope,) = torch.autograd.grad(raw.sum(), features, create_graph=track)
         slope = self.encoding.pullback(self._unit(points), slope, self.level_weights) / (2 * self.radius)
-        return (raw, albedo, slope) if track else (raw.detach(), albedo, slope.detach())
+        return (raw, colour, slope) if track else (raw.detach(), colour, slope.detach())
+
+    def _painted(self, colour: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The albedo (..., 3) that the colour network's outputs (..., K) stand for, and what else they say, each (..., C)."""
+        return torch.sigmoid(colour), {}
 
     def _encode(self, points: Tensor) -> Tensor:
         features: Tensor = self.encoding(self._unit(points), self.level_weights)

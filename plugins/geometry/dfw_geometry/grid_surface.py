@@ -21,12 +21,13 @@ from dfw import (
     Surface,
     SurfacePoints,
     Triangles,
+    mesh_distance,
+    points_on,
     shape_of,
 )
 
 from .kept_surface import Extracted, KeptSurface
 from .material_field import MaterialField
-from .mesh_distance import mesh_distance, points_on
 
 log = logging.getLogger("dfw.geometry")
 

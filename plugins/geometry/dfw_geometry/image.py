@@ -55,8 +55,8 @@ class Image(ImagePlanes):
 
     @classmethod
     def provides(cls, config: Config) -> frozenset[str]:
-        """Provides an image plane."""
-        return frozenset({"image"})
+        """Provides an image plane, and latents where it is made of them."""
+        return frozenset({"image", "latents"} if config.space == "latent" else {"image"})
 
     @property
     def latent(self) -> bool:

@@ -66,8 +66,8 @@ class NeRF(EncodedField):
 
     config: Config
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config, config.density_network)
+    def __init__(self, config: Config, channels: int = 3) -> None:
+        super().__init__(config, config.density_network, channels)
 
     @classmethod
     def provides(cls, config: Config) -> frozenset[str]:
@@ -105,14 +105,15 @@ class NeRF(EncodedField):
     def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
         """As `DensityField`. Normals are shorter than 1 only where |grad| is below about 1e-5 of density per unit."""
         flat, shape = points.reshape(-1, 3), points.shape[:-1]
-        raw, albedo, slope = self._networks(flat, normals and self.config.normals == "analytic")
+        raw, colour, slope = self._networks(flat, normals and self.config.normals == "analytic")
         density, gradient = self._density(raw, flat, slope)
         if normals and self.config.normals == "finite-difference":
             gradient = self._difference(flat)
         normal = None
         if gradient is not None:
             normal = (-gradient / (gradient.square().sum(-1, keepdim=True) + 1e-12).sqrt()).reshape(*shape, 3)
-        return FieldSample(density.reshape(shape), albedo.reshape(*shape, 3), normal)
+        albedo, extras = self._painted(colour.reshape(*shape, colour.shape[-1]))
+        return FieldSample(density.reshape(shape), albedo, normal, extras)
 
     def _difference(self, points: Tensor) -> Tensor:
         """Central differences of the density, (N, 3); a neighbour outside the cube is moved onto its face."""

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, model_validator
 from torch import Tensor, nn
 
-from dfw import FieldSample, Geometry, Progress, SignedDistance, shape_of
+from dfw import FieldSample, Geometry, Progress, SignedDistance, mesh_distance, points_on, shape_of
 
 from .encoded_field import EncodedField
 from .fitting import draw_rows, fit
-from .mesh_distance import mesh_distance, points_on
 from .networks import NetworkConfig
 
 _CELLS = 128  # along each axis of the grid that a density field's surface is taken from
@@ -90,7 +89,9 @@ class SDF(EncodedField, SignedDistance):
         def error() -> Tensor:
             rows, painted = (draw_rows(len(those), generator, where) for those in (points, on))
             off = (self.distance(points[rows]) - distance[rows]) / (_NEAR * self.radius)
-            return off.square().mean() + (self._networks(on[painted], False)[1] - albedo[painted]).square().mean()
+            return (
+                off.square().mean() + (self._painted(self._networks(on[painted], False)[1])[0] - albedo[painted]).square().mean()
+            )
 
         fit(self.parameters(), error)
 
@@ -149,15 +150,16 @@ class SDF(EncodedField, SignedDistance):
     ) -> FieldSample:
         """The field at `points` (..., 3), with `density` of f (N,), of its gradient (N, 3) where `slopes`, and of the points."""
         flat, shape = points.reshape(-1, 3), points.shape[:-1]
-        raw, albedo, slope = self._networks(flat, slopes)
+        raw, colour, slope = self._networks(flat, slopes)
+        albedo = self._painted(colour)[0].reshape(*shape, 3)
         start, tilt = self._sphere(flat)
         gradient = None if slope is None else slope + tilt
         found = density(raw + start, gradient, flat).reshape(shape)
         if gradient is None:
-            return FieldSample(found, albedo.reshape(*shape, 3))
+            return FieldSample(found, albedo)
         size = (gradient.square().sum(-1, keepdim=True) + 1e-12).sqrt()
         normal = (gradient / size).reshape(*shape, 3) if normals else None
-        return FieldSample(found, albedo.reshape(*shape, 3), normal, {"gradient": size.reshape(*shape, 1)})
+        return FieldSample(found, albedo, normal, {"gradient": size.reshape(*shape, 1)})
 
     def _sphere(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """|x| - sphere (N,) at points (N, 3), and its gradient (N, 3)."""

@@ -49,7 +49,7 @@ class HiFA(Distillation):
 
     def _image_term(self, query: Query, clean: Tensor) -> Tensor:
         inputs = query.inputs
-        if inputs.render.latent:
+        if inputs.latent:
             raise ConfigError("hifa: this scene is made of latents and has no image to compare; write image_weight: 0")
         with torch.no_grad():
             away = inputs.image - query.guidance.decode_image(clean)

@@ -37,7 +37,7 @@ class TV(Loss):
     def forward(self, inputs: LossInputs) -> Tensor:
         """A scalar >= 0, 0 for a picture of one value and for one of 1 x 1 pixels."""
         picture, matter = inputs.picture, inputs.render.opacity.detach()
-        if inputs.of == "opacity" or inputs.render.latent:
+        if inputs.of == "opacity" or inputs.latent:
             matter = matter.new_ones(picture.shape[:3])
         total, pairs = picture.new_zeros(()), 0
         for axis in (1, 2):

@@ -23,6 +23,7 @@ from dfw import (
     DensityField,
     FieldSample,
     Geometry,
+    LatentField,
     Part,
     Progress,
     Rays,
@@ -88,6 +89,7 @@ class Volume(Renderer):
     """Renders any `DensityField`: equally spaced samples in occupied cells, shaded, composited over a background.
 
     What a field says of its points besides (`FieldSample.extras`) is composited like colour, over 0, into `RenderOutput.extras`.
+    The latents of a `LatentField` are composited over those of the background's colour.
     """
 
     class Config(ComponentConfig):
@@ -180,6 +182,8 @@ class Volume(Renderer):
         widths = [value.shape[-1] for value in found.values()]
         seen = dict(zip(found, torch.split(total[..., 5:], widths, dim=-1) if widths else (), strict=True))
         normals = found.pop(_Own.NORMAL, None), seen.pop(_Own.NORMAL, None)
+        if isinstance(field, LatentField):
+            seen["latents"] = seen["latents"] + (1 - opacity)[..., None] * field.latents_of(behind)
         packed = RaySamples(weight, samples.ray, samples.distance, flat.direction[samples.ray], normals[0], found)
         return RenderOutput(colour, opacity, depth, normals[1], packed, extras=seen)
 

@@ -10,6 +10,7 @@ from dfw import Geometry
 from dfw.testing import GeometryTests
 from dfw_geometry.flexicubes import FlexiCubes
 from dfw_geometry.image import Image
+from dfw_geometry.latent_nerf import LatentNeRF
 from dfw_geometry.mesh import Mesh
 from dfw_geometry.nerf import NeRF
 from dfw_geometry.sdf import SDF
@@ -52,6 +53,11 @@ class TestHashGridDifferences(OfNeRF):
 
 class TestCoarseToFine(OfNeRF):
     options: ClassVar[dict[str, Any]] = {**TestHashGrid.options, "coarse_to_fine": {"start_levels": 1}, "radius": 1.5}
+
+
+class TestLatentNeRF(OfNeRF):
+    component = LatentNeRF
+    options: ClassVar[dict[str, Any]] = TestHashGrid.options
 
 
 class TestDenseGrid(OfNeRF):

@@ -18,6 +18,7 @@ from dfw_losses.diffusion import Diffusion
 from dfw_losses.eikonal import Eikonal
 from dfw_losses.entropy import Entropy
 from dfw_losses.hifa import HiFA
+from dfw_losses.img2img import Img2Img
 from dfw_losses.ism import ISM
 from dfw_losses.laplacian import Laplacian
 from dfw_losses.mvdream import MVDream
@@ -190,6 +191,10 @@ class TestRFDSRev(LossTests):
 
 class TestHiFA(LossTests):
     component = HiFA
+
+
+class TestImg2Img(LossTests):
+    component = Img2Img
 
 
 class TestVSD(LossTests):

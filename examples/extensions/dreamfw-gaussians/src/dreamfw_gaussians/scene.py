@@ -19,6 +19,7 @@ from dfw import ComponentConfig, Geometry
 from .cloud import FEATURE, Cloud
 from .ply import write_ply
 from .projection import rotation_matrices
+from .solid import Solid
 
 DEAD = 0.005
 """A Gaussian of this opacity or less is dead. 3DGS, section 5.2; Kheradmand et al. 2024, section 3.3."""
@@ -139,6 +140,13 @@ class GaussianScene(Geometry):
 
     def export_assets(self, folder: Path) -> dict[str, Path]:
         """The Gaussians that are not dead as gaussians.ply, in the layout that splat viewers open."""
+        return {"gaussians": write_ply(self.living(), folder / "gaussians.ply")}
+
+    def living(self) -> Cloud:
+        """The Gaussians that are not dead."""
         cloud, keep = self.cloud(), ~self.dead()
-        chosen = Cloud(cloud.mean[keep], cloud.scale[keep], cloud.rotation[keep], cloud.opacity[keep], cloud.colour[keep])
-        return {"gaussians": write_ply(chosen, folder / "gaussians.ply")}
+        return Cloud(cloud.mean[keep], cloud.scale[keep], cloud.rotation[keep], cloud.opacity[keep], cloud.colour[keep])
+
+    def density_field(self) -> Solid:
+        """The Gaussians that are not dead as a density, of which exports make a mesh."""
+        return Solid(self.living(), self.config.bound)

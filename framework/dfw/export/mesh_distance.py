@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfw import ConfigError, Mesh, load_warp
+from dfw.errors import ConfigError
+from dfw.interfaces.mesh import Mesh
+from dfw.interfaces.warp_kernels import load_warp
 
 _FAR = 1e6  # world units; nothing is further away
 

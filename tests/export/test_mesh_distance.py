@@ -7,8 +7,7 @@ import pytest
 import torch
 import trimesh
 
-from dfw import ConfigError, Mesh
-from dfw_geometry.mesh_distance import mesh_distance, points_on
+from dfw import ConfigError, Mesh, mesh_distance, points_on
 
 
 def box(faces: slice = slice(None)) -> Mesh:
