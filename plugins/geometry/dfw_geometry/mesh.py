@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
 
 from dfw import (
@@ -47,8 +47,21 @@ class ImageTexture(ComponentConfig):
     type: Literal["image"] = "image"
     size: Annotated[int, Field(ge=16, le=8192)] = 512
     """Texels of a side. Training views should show about one texel in a pixel: texels that no pixel meets stay as they began."""
+    levels: Annotated[int, Field(ge=1, le=10)] = 1
+    """Pictures whose sum is the texture: of `size`, half of it, a quarter and so on. Each moves twice as fast as the next finer
+    one, and the texels as fast as the learning rate says. So large areas take a colour together, and with a small learning rate
+    little of the distillation's noise stays in single texels. 1: texels alone."""
     pbr: bool = False
     """Whether there are roughness, metallic and bump next to the albedo."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> ImageTexture:
+        coarsest = self.size // 2 ** (self.levels - 1)
+        if coarsest < 4:
+            raise ValueError(
+                f"levels: the coarsest of {self.levels} has {coarsest} texels of a side; write fewer, or a larger size"
+            )
+        return self
 
 
 class FieldTexture(MaterialField.Config):
@@ -99,6 +112,8 @@ class Mesh(Surface):
             self.field = MaterialField(config.texture, config.texture.radius)
         else:
             self.texels = nn.Parameter(self._plain(config.texture))
+            channels, sizes = self.texels.shape[-1], (config.texture.size // 2**k for k in range(1, config.texture.levels))
+            self.coarser = nn.ParameterList(nn.Parameter(torch.zeros(side, side, channels)) for side in sizes)
         self._drawn = torch.Generator()
 
     @classmethod
@@ -186,7 +201,9 @@ class Mesh(Surface):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """`geometry.texture`, or a field's `geometry.encoding` and `geometry.network`; `geometry.vertices` if they are free."""
-        made = {"geometry.texture": [self.texels]} if self.field is None else self.field.parameter_groups("geometry")
+        made = (
+            {"geometry.texture": [self.texels, *self.coarser]} if self.field is None else self.field.parameter_groups("geometry")
+        )
         return made | ({"geometry.vertices": [self.vertices]} if isinstance(self.vertices, nn.Parameter) else {})
 
     def surface(self) -> Triangles:
@@ -209,11 +226,18 @@ class Mesh(Surface):
             return found
         face, place = self._place(at)
         uv = torch.einsum("...k,...kc->...c", place, self.uv[self.uv_faces[face]])
-        value = bilinear(self.texels, uv).to(at.position.dtype)
+        value = self._looked_up(uv).to(at.position.dtype)
         albedo = _clamped(value[..., :3], 0.0)
         if value.shape[-1] == 3:
             return Material(albedo)
         return Material(albedo, _clamped(value[..., 3], _SMOOTHEST), _clamped(value[..., 4], 0.0), value[..., 5:])
+
+    def _looked_up(self, uv: Tensor) -> Tensor:
+        """The texture's values (..., C) at `uv` (..., 2): the sum of all levels."""
+        value = bilinear(self.texels, uv)
+        for level, picture in enumerate(self.coarser, start=1):
+            value = value + 2**level * bilinear(picture, uv)
+        return value
 
     def _place(self, at: SurfacePoints) -> tuple[Tensor, Tensor]:
         """The triangle (...) and the place in it (..., 3) of each point."""
