@@ -81,6 +81,27 @@ def test_a_texel_answers_where_it_lies_and_nowhere_else(box: MeshSource) -> None
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+def test_levels_add_up_and_coarser_ones_move_twice_as_fast(box: MeshSource) -> None:
+    """At first the source's colours. Then a step of r in every number moves a colour by r (1 + 2 + 4)."""
+    made = begun(box, texture={"type": "image", "size": 64, "levels": 3})
+    assert [picture.shape[0] for picture in made.parameter_groups()["geometry.texture"]] == [64, 32, 16]
+    torch.testing.assert_close(made.material(SurfacePoints(MIDDLES)).albedo, COLOURS)
+    grey = begun(box, texture={"type": "image", "size": 64, "levels": 3}, colours="grey")
+    with torch.no_grad():
+        for picture in grey.parameters():
+            picture.add_(0.01)
+    found = grey.material(SurfacePoints(MIDDLES)).albedo
+    torch.testing.assert_close(found, torch.full((6, 3), 0.5 + 0.07))
+    found.sum().backward()
+    slopes = [float(picture.grad.sum()) for picture in grey.parameters()]
+    assert slopes == pytest.approx([18, 36, 72])  # 6 points and 3 channels, times 1, 2 and 4
+
+
+def test_more_levels_than_the_picture_has_are_refused() -> None:
+    with pytest.raises(ConfigError, match="the coarsest of 6 has 2 texels of a side; write fewer, or a larger size"):
+        dfw.build("geometry", "mesh", texture={"type": "image", "size": 64, "levels": 6})
+
+
 def test_a_texel_out_of_range_shows_the_border_and_can_come_back(box: MeshSource) -> None:
     made = begun(box, texture={"type": "image", "size": 16, "pbr": True})
     with torch.no_grad():

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dfw.config.load import load_stages, shipped_names
 from dfw.config.settings import RunConfig
 
+TEAPOT = ["start.mesh=teapot.glb", "prompt=a pink teapot"]
+SKETCH = ["losses.shape.mesh=boxes.glb"]
 NEEDS = {
-    "paint": ["start.mesh=teapot.glb", "prompt=a pink teapot"],
+    **{"paint": TEAPOT, "paint-sd": TEAPOT, "sketch-shape": SKETCH, "sketch-shape-sd": SKETCH},
     "zero123-sd": ["image=teddy.png"],
     "magic123-sd": ["image=teddy.png", "prompt=a teddy bear"],
 }
