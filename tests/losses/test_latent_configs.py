@@ -34,7 +34,7 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["latent-nerf", "sketch-shape", "paint"])
 def test_every_stage_runs_and_shows_colours(tmp_path: Path, boxes: Path, name: str, large: bool) -> None:
     given = {"latent-nerf": (), "sketch-shape": (f"losses.shape.mesh={boxes}",), "paint": (f"start.mesh={boxes}",)}[name]
-    model = (f"guidance.model={save_tiny_model(tmp_path / 'model')}",) if large else ()
+    model = (f"guidance.model={save_tiny_model(tmp_path / 'model')}", "prompter=plain") if large else ()  # it reads few words
     field = () if name == "paint" else FIELD
     short = [text for text in SHORT if field or not text.startswith(("renderer.", "export.level"))]
     painted = ("geometry.texture={type: image, size: 64, levels: 3}",) if name == "paint" and large else ()
