@@ -147,7 +147,8 @@ class Mesh(Surface):
             super().start_from(source)
             return
         taken = source if isinstance(source, Surface) else _Shaped(shape_of(source, _CELLS))
-        made = bake_surface(taken, config.texture.size if isinstance(config.texture, ImageTexture) else _CHARTS)
+        image = isinstance(config.texture, ImageTexture)
+        made = bake_surface(taken, config.texture.size) if image else bake_surface(_Bare(taken), _CHARTS)
         self._take_shape(made)
         if isinstance(config.texture, FieldTexture):
             self._check_radius(config.texture.radius)
@@ -251,6 +252,23 @@ class Mesh(Surface):
 
 def _clamped(values: Tensor, low: float) -> Tensor:
     return values + (values.detach().clamp(low, 1) - values.detach())
+
+
+class _Bare(Surface):
+    """A surface without its colours: a field needs only its charts, and a million texels would be asked for in vain."""
+
+    def __init__(self, source: Surface) -> None:
+        super().__init__()
+        self.source = source
+
+    def surface(self) -> Triangles:
+        return self.source.surface()
+
+    def texture_coordinates(self) -> TextureCoordinates | None:
+        return self.source.texture_coordinates()
+
+    def material(self, at: SurfacePoints) -> Material:
+        return Material(torch.full_like(at.position, 0.5))
 
 
 class _Shaped(Surface):
