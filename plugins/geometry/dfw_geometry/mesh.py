@@ -147,8 +147,10 @@ class Mesh(Surface):
             super().start_from(source)
             return
         taken = source if isinstance(source, Surface) else _Shaped(shape_of(source, _CELLS))
-        image = isinstance(config.texture, ImageTexture)
-        made = bake_surface(taken, config.texture.size) if image else bake_surface(_Bare(taken), _CHARTS)
+        if isinstance(config.texture, ImageTexture):
+            made = bake_surface(taken, config.texture.size)
+        else:
+            made = bake_surface(_Bare(taken), _CHARTS)
         self._take_shape(made)
         if isinstance(config.texture, FieldTexture):
             self._check_radius(config.texture.radius)
