@@ -237,9 +237,9 @@ class RenderOutput(Record):
 
         `colour`: as it is (latents too). `latents`: (B, H, W, C), of a field of latents, or the colour where that is latents.
         `normal`: (n + 1)/2 of world-space normals, over 1/2. `camera-normal`: as `normal_picture`. `normal-mask`: a latent
-        (B, H, W, 4), world-space normals over 0 and the opacity (Fantasia3D, Chen et al. 2023, section 3.2). `depth`: disparity, as
-        `depth_picture`. `opacity`: three times. Others: a name in `extras`, (B, H, W, 1) three times. Raises ValueError for what
-        this render does not have.
+        (B, H, W, 4), world-space normals over 0 and the opacity (Fantasia3D, Chen et al. 2023, section 3.2). `depth`: disparity,
+        as `depth_picture`. `opacity`: three times. Others: a name in `extras`, (B, H, W, 1) three times. Raises ValueError for
+        what this render does not have.
         """
         if of == "colour" or (of == LATENTS and self.latent):
             return self.colour
