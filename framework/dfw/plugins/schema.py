@@ -68,7 +68,7 @@ def schema(registry: Registry) -> Schema:
 
 def _or_reference(one: Schema) -> Schema:
     """Returns the schema of a value for which a reference (`${trainer.steps}`) may stand."""
-    said = {key: one[key] for key in ("description", "default") if key in one}
+    said: Schema = {key: one[key] for key in ("description", "default") if key in one}
     return {"if": {"type": "string", "pattern": r"\$\{"}, "else": one, **said}
 
 
