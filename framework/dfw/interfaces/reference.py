@@ -88,7 +88,7 @@ def frame(mask: Tensor, share: float, where: str) -> tuple[int, int, int, int]:
     if bool(solid.all()):
         raise ConfigError(
             f"{where} shows no background, so the object cannot be told from it; remove the background with any tool, so that it "
-            "is transparent, or name a picture that is white where the object is, and black elsewhere: mask"
+            "is transparent, or give a mask, a picture that is white where the object is and black elsewhere"
         )
     if not bool(solid.any()):
         raise ConfigError(f"{where} shows no object, it is transparent or black everywhere; give another picture")
