@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,17 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
 from PIL import Image
 from prior_checks import noise, picture, steps_of, two_steps
+from tiny_additions import save_lora
 from tiny_diffusion import save_tiny_model
 from tiny_pictures import save_tiny_instruct, save_tiny_ip_adapter
+from tiny_zero123 import save_tiny_zero123
 from torch import Tensor
 
-from dfw import Conditioning, ConfigError, GuidanceError
+from dfw import Conditioning, ConfigError, GuidanceError, orbit
+from dfw_guidance.additions import pipeline_of
 from dfw_guidance.instruct_pix2pix import InstructPix2Pix
 from dfw_guidance.ip_adapter import IPAdapter
+from dfw_guidance.zero123 import Zero123
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +33,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny_instruct(folder / "instruct")
     save_tiny_model(folder / "plain")
     save_tiny_ip_adapter(folder / "adapter")
+    save_tiny_zero123(folder / "zero123")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(folder / "image.png")
     return folder
 
@@ -145,6 +151,28 @@ def test_score_distillation_runs_from_yaml(files: Path, tmp_path: Path, kind: st
     }  # fmt: skip
     rows = two_steps(tmp_path, {"type": kind, "image": str(files / "image.png"), "precision": "fp32", **own})
     assert all(row["losses"]["sds"] > 0 and row["grad_norm"] > 0 for row in rows)
+
+
+def seen_from(files: Path, **options: object) -> Zero123:
+    fields = {"model": str(files / "zero123"), "image": str(files / "image.png"), "share": None, "precision": "fp32", **options}
+    return Zero123(Zero123.Config.model_validate(fields))
+
+
+@pytest.mark.parametrize("make", [instruct, adapted, seen_from])
+def test_low_rank_weights_are_merged_as_diffusers_adds_them(files: Path, tmp_path: Path, make: Any) -> None:
+    plain, other = make(files), make(files)
+    parts = dict(plain.named_children())
+    save_lora(pipeline_of(make(files).pipeline, dict(make(files).named_children())), tmp_path, seed=1, encoders=())
+    pipeline_of(plain.pipeline, parts).load_lora_weights(str(tmp_path))
+    merged = make(files, lora=[{"path": str(tmp_path)}])
+    z, t = noise(2, 4, 8, 8), torch.tensor([100, 700])
+    cameras = orbit(2, 0.0, 3.0, 40.0, 16, 16)
+    row = plain.conditional() if make is seen_from else plain.encode_text(["a red car"])
+    text = replace(row.mapped(lambda one: one.expand(2, *one.shape[1:])), cameras=cameras)
+    with torch.no_grad():
+        expected = plain.predict(z, t, text)
+        torch.testing.assert_close(merged.predict(z, t, text), expected, rtol=1e-4, atol=1e-5)
+        assert (other.predict(z, t, text) - expected).abs().max() > 1e-3
 
 
 def test_what_cannot_be_used_is_refused_in_one_sentence(files: Path, tmp_path: Path) -> None:
