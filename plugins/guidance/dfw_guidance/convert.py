@@ -148,11 +148,12 @@ def convert_zero123(
 
     Raises GuidanceError if the checkpoint is another model's, or lacks tensors.
     """
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    import diffusers
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     from dfw_guidance.pose_projection import CCProjection
 
+    library: Any = diffusers  # whose constructors have no types
     if "cc_projection.weight" not in table:
         raise GuidanceError("the checkpoint is not one of Zero-1-to-3: it has no cc_projection")
     weight = table["cc_projection.weight"]
@@ -160,7 +161,7 @@ def convert_zero123(
     projection.load_state_dict({f"projection.{name}": table[f"cc_projection.{name}"].float() for name in ("weight", "bias")})
     with torch.device("meta"):
         encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**clip, hidden_act="quick_gelu"))
-        empty: dict[str, Any] = {"unet": UNet2DConditionModel(**unet), "vae": AutoencoderKL(**vae)}
+        empty = {"unet": library.UNet2DConditionModel(**unet), "vae": library.AutoencoderKL(**vae)}
     head = "cond_stage_model.model.visual."
     seen = clip_vision({name.removeprefix(head): value.float() for name, value in table.items() if name.startswith(head)})
     try:
@@ -180,7 +181,7 @@ def convert_zero123(
         raise GuidanceError(f"the checkpoint does not hold a whole Zero-1-to-3 ({why}); fetch it again") from None
     encoder.save_pretrained(out / "image_encoder")
     projection.save_pretrained(out / "cc_projection")
-    DDIMScheduler(**SCHEDULER).save_pretrained(out / "scheduler")
+    library.DDIMScheduler(**SCHEDULER).save_pretrained(out / "scheduler")
     index = json.dumps({"_class_name": "Zero1to3StableDiffusionPipeline"})
     (out / "model_index.json").write_text(index, encoding="utf-8")
 
