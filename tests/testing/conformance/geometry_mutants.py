@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfw import ComponentConfig, DensityField, FieldSample, SignedDistance
+from dfw import ComponentConfig, DensityField, FieldSample, LatentField, SignedDistance
 
 
 class Twin(DensityField):
@@ -212,6 +212,33 @@ class GradientOfTheDensity(Signed):
         return replace(found, extras={"gradient": 8 * found.density[..., None]}) if normals else found
 
 
+class OfLatents(Twin, LatentField):
+    """Two latents for red and blue; green is the mean of both."""
+
+    @classmethod
+    def provides(cls, config: Any) -> frozenset[str]:
+        return frozenset({"density-field", "latents"})
+
+    def latents_of(self, colour: Tensor) -> Tensor:
+        return colour[..., ::2]
+
+    def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
+        found = super().sample(points, normals)
+        return replace(found, extras={"latents": found.albedo[..., ::2]})
+
+
+class LatentsThatAreNotThere(OfLatents):
+    def sample(self, points: Tensor, normals: bool = False) -> FieldSample:
+        return Twin.sample(self, points, normals)
+
+
+class OtherLatentsBehind(OfLatents):
+    """A background would have three latents, and the field has two."""
+
+    def latents_of(self, colour: Tensor) -> Tensor:
+        return colour
+
+
 MUTANTS: dict[type[Twin], set[str]] = {
     DrawsOnTheCpu: {"test_other_device"},
     NegativeDensity: {"test_density_is_not_negative", "test_rays_meet_what_is_there"},
@@ -232,6 +259,8 @@ MUTANTS: dict[type[Twin], set[str]] = {
     FogForRays: {"test_rays_meet_what_is_there"},
     PositiveInside: {"test_the_distance_makes_the_field"},
     GradientOfTheDensity: {"test_the_distance_makes_the_field"},
+    LatentsThatAreNotThere: {"test_latents_come_with_samples"},
+    OtherLatentsBehind: {"test_latents_come_with_samples"},
     LosesAParameter: {"test_parameter_groups_hold_each_parameter_once"},
     WrongSlope: {"test_gradients_match_differences"},
 }

@@ -82,6 +82,7 @@ def kit_of(component: type[Any]) -> type[ComponentTests[Any]]:
 TWINS = [
     geometry_mutants.Twin,
     geometry_mutants.Signed,
+    geometry_mutants.OfLatents,
     renderer_mutants.Twin,
     renderer_output_mutants.Shown,
     renderer_output_mutants.Tinted,
