@@ -2,7 +2,6 @@
 
 import json
 import re
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,14 @@ from dreamfw_gaussians.geometry import Gaussians
 from dreamfw_gaussians.renderer import Splatting
 from safetensors.torch import load_file
 
+from dfw.cli.main import main
+
 CONFIG = Path(__file__).parents[1] / "configs" / "gaussians.yaml"
 SMALL = [
     *("geometry.capacity=300", "geometry.initial=100", "geometry.relocation.every=3", "geometry.relocation.start=0"),
     *("cameras.width=16", "cameras.batch_size=2", "trainer.steps=12", "trainer.preview_every=12", "trainer.preview_width=16"),
-    *("export.turntable_frames=2", "export.turntable_width=16", "device=cpu"),
+    *("export.turntable_frames=2", "export.turntable_width=16", "export.formats=[glb]", "export.resolution=24"),
+    *("export.texture=64", "export.faces=300", "device=cpu"),
 ]
 RED = [0.8, 0.3, 0.1]
 CLOSED_FORM = [
@@ -41,8 +43,7 @@ def dfw_step_ended(step):
 
 def dfw(*arguments):
     """The command `dfw` in this process: its exit code."""
-    (script,) = entry_points(group="console_scripts", name="dfw")
-    return script.load()([str(argument) for argument in arguments])
+    return main([str(argument) for argument in arguments])
 
 
 def small(folder, *more):
@@ -76,17 +77,35 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch):
     assert load_file(checkpoint(only_run(whole)))["live"] == 173
 
 
-def test_a_run_leaves_turntable_and_splats(tmp_path):
+def test_a_run_leaves_turntable_mesh_and_splats(tmp_path):
     assert dfw(*small(tmp_path, "trainer.steps=2")) == 0
     run = only_run(tmp_path)
-    assert {path.name for path in (run / "export").iterdir()} == {"turntable.webp", "gaussians.ply"}
+    assert {path.name for path in (run / "export").iterdir()} == {"turntable.webp", "gaussians.ply", "object.glb"}
     splats = (run / "export" / "gaussians.ply").read_bytes()
     assert splats.startswith(b"ply\nformat binary_little_endian 1.0\nelement vertex 100\n")
     assert 'href="export/gaussians.ply"' in (run / "report.html").read_text()
     assert dfw("export", run) == 0
     assert (run / "export-2" / "gaussians.ply").read_bytes() == splats
+    assert (run / "export-2" / "object.glb").is_file()
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["components"]["renderer"]["distribution"] == "dreamfw-gaussians"
+
+
+def test_dreamgaussian_makes_a_mesh_of_the_splats_and_repaints_it(tmp_path):
+    """Both stages of the shipped configuration, with the closed-form guidance: the texture comes nearer to its colour."""
+    small = [one for one in SMALL if not one.startswith(("geometry.", "cameras."))]
+    first = [f"stages.splats.{one}" for one in ("geometry.capacity=300", "geometry.initial=200", "cameras.batch_size=2")]
+    first += [f"stages.texture.{one}" for one in ("geometry.texture={type: image, size: 32}", "geometry.colours=grey")]
+    config = CONFIG.with_name("dreamgaussian.yaml")
+    options = [*small, *first, *CLOSED_FORM, "cameras.width=16", "trainer.steps=8", "stages.texture.optimizer.lr=0.05"]
+    assert dfw("run", config, *options, "losses.repaint.guidance_scale=1", f"output={tmp_path}") == 0
+    (run,) = tmp_path.glob("*/*/2-texture")
+    assert (run / "export" / "object.glb").is_file()
+    texels = load_file(run / "checkpoints" / "step-000008" / "geometry.safetensors")["texels"]
+    moved = (texels - 0.5).abs().sum(-1) > 0.01  # texels that no view meets stay grey
+    assert moved.float().mean() > 0.2
+    towards = (texels[moved] - 0.5).mean(0)
+    assert (towards * (torch.tensor(RED) - 0.5) > 0).all()
 
 
 def test_every_pixel_arrives_at_the_mean_of_the_prompt(tmp_path):
