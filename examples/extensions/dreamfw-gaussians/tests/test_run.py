@@ -98,7 +98,7 @@ def test_dreamgaussian_makes_a_mesh_of_the_splats_and_repaints_it(tmp_path):
     first += [f"stages.texture.{one}" for one in ("geometry.texture={type: image, size: 32}", "geometry.colours=grey")]
     config = CONFIG.with_name("dreamgaussian.yaml")
     options = [*small, *first, *CLOSED_FORM, "cameras.width=16", "trainer.steps=8", "stages.texture.optimizer.lr=0.05"]
-    assert dfw("run", config, *options, "losses.repaint.guidance_scale=1", f"output={tmp_path}") == 0
+    assert dfw("run", config, *options, "stages.texture.losses.repaint.guidance_scale=1", f"output={tmp_path}") == 0
     (run,) = tmp_path.glob("*/*/2-texture")
     assert (run / "export" / "object.glb").is_file()
     texels = load_file(run / "checkpoints" / "step-000008" / "geometry.safetensors")["texels"]
