@@ -101,6 +101,7 @@ def test_averaged_weights_take_the_place_of_the_last_ones(tiny: Path, tmp_path: 
     [
         ("cc_projection.weight", r"not one of Zero-1-to-3: it has no cc_projection"),
         ("model.diffusion_model.out.2.bias", r"does not hold a whole Zero-1-to-3 \(.*\); fetch it again"),
+        ("cc_projection.bias", r"does not hold a whole Zero-1-to-3 \('cc_projection\.bias'\)"),
         ("cond_stage_model.model.visual.ln_pre.bias", r"its image encoder lacks 1 tensors, .*pre_layrnorm\.bias"),
     ],
 )
@@ -133,6 +134,60 @@ def test_a_pickle_gives_its_tensors_and_runs_nothing(tmp_path: Path, zipped: boo
     assert torch.equal(found["b"], weights["b"].detach())
     torch.load(tmp_path / "a.ckpt", weights_only=False)
     assert (tmp_path / "made").exists()  # the pickle does run code where it is read as usual
+
+
+class Program(torch.nn.Module):
+    """Writes a file when it is loaded."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        self.place = place
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[str, bool]:
+        return self.place, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]) -> None:
+        self.place, self.training = state[0], state[1]
+        torch.save([torch.ones(1)], state[0])
+
+    def forward(self) -> None:
+        """Does nothing."""
+
+
+def test_a_program_is_refused_and_not_run(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    torch.jit.script(Program(str(made))).save(str(tmp_path / "a.ckpt"))
+    with pytest.raises(GuidanceError, match="it is a TorchScript program, which would run"):
+        read_weights(tmp_path / "a.ckpt")
+    assert not made.exists()
+    torch.jit.load(str(tmp_path / "a.ckpt"))
+    assert made.exists()  # it does run where it is read as usual
+
+
+def test_an_unknown_tensor_of_the_image_encoder_is_named(tiny: Path, tmp_path: Path) -> None:
+    table = original(tiny) | {"cond_stage_model.model.visual.more": torch.ones(1)}
+    with pytest.raises(GuidanceError, match="its image encoder has an unknown tensor 'more'"):
+        convert_zero123(table, tmp_path / "out", **sizes(tiny))
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "said"),
+    [
+        ("bad.safetensors", "out", "does not hold weights"),
+        ("views.pt", "out", r"unet.*No such file or directory; name files that are there"),
+        ("folder", "file/out", r"file.*Not a directory; name files that are there"),
+    ],
+)
+def test_files_that_cannot_be_read_or_written_are_one_sentence(tmp_path: Path, source: str, out: str, said: str) -> None:
+    (tmp_path / "bad.safetensors").write_bytes(b"x" * 20)
+    torch.save({"model.diffusion_model.camera_embed.0.weight": torch.ones(1)}, tmp_path / "views.pt")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "model_index.json").write_text("{}")
+    (tmp_path / "file").touch()
+    with pytest.raises(GuidanceError, match=said):
+        convert(tmp_path / source, tmp_path / out, tmp_path / "base")
 
 
 def test_a_folder_of_pickles_becomes_one_of_safetensors(tmp_path: Path) -> None:

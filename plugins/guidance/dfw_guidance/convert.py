@@ -67,10 +67,13 @@ class _Tensors:
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Returns the tensors of a .safetensors file or of a pickle, by name. Raises GuidanceError if it is neither."""
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
-        found = torch.load(path, map_location="cpu", pickle_module=_Tensors, weights_only=False, mmap=_is_zip(path))
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        zipped = _is_zip(path)
+        if zipped and _is_program(path):
+            raise ValueError("it is a TorchScript program, which would run")
+        found = torch.load(path, map_location="cpu", pickle_module=_Tensors, weights_only=False, mmap=zipped)
     except Exception as error:  # a pickle can hold anything, and fail in any way
         raise GuidanceError(f"{path} does not hold weights ({type(error).__name__}: {error}); fetch it again") from None
     inner = found.get("state_dict", found) if isinstance(found, Mapping) else {}
@@ -83,6 +86,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) == b"PK"
+
+
+def _is_program(path: Path) -> bool:
+    """Returns whether `torch.load` would run TorchScript. It asks torch's own reader: another might see other entries."""
+    return "constants.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records()
 
 
 VISION = {
@@ -99,13 +107,15 @@ LAYERS = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn": "self_attn", "ml
 
 
 def clip_vision(table: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the image encoder of OpenAI's CLIP for transformers' CLIPVisionModelWithProjection."""
+    """Renames the image encoder of OpenAI's CLIP for transformers' CLIPVisionModelWithProjection. Raises ValueError."""
     renamed = {}
     for name, value in table.items():
         if name == "proj":
             renamed["visual_projection.weight"] = value.T
             continue
-        start = next(start for start in VISION if name.startswith(start))
+        start = next((start for start in VISION if name.startswith(start)), None)
+        if start is None:
+            raise ValueError(f"its image encoder has an unknown tensor {name!r}")
         new = VISION[start] + name.removeprefix(start)
         for theirs, ours in LAYERS.items():
             new = re.sub(rf"\.{re.escape(theirs)}\.", f".{ours}.", new)
@@ -158,13 +168,13 @@ def convert_zero123(
         raise GuidanceError("the checkpoint is not one of Zero-1-to-3: it has no cc_projection")
     weight = table["cc_projection.weight"]
     projection = CCProjection(weight.shape[1], weight.shape[0])
-    projection.load_state_dict({f"projection.{name}": table[f"cc_projection.{name}"].float() for name in ("weight", "bias")})
     with torch.device("meta"):
         encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**clip, hidden_act="quick_gelu"))
         empty = {"unet": library.UNet2DConditionModel(**unet), "vae": library.AutoencoderKL(**vae)}
     head = "cond_stage_model.model.visual."
-    seen = clip_vision({name.removeprefix(head): value.float() for name, value in table.items() if name.startswith(head)})
     try:
+        projection.load_state_dict({f"projection.{one}": table[f"cc_projection.{one}"].float() for one in ("weight", "bias")})
+        seen = clip_vision({name.removeprefix(head): value.float() for name, value in table.items() if name.startswith(head)})
         encoder.load_state_dict(seen, strict=False, assign=True)
         lost = [name for name, value in encoder.named_parameters() if value.is_meta]
         if lost:
@@ -235,6 +245,10 @@ def convert(source: Path, out: Path, base: Path | None = None) -> None:
         else:
             convert_checkpoint(source, partly, base)
         partly.rename(out)
+    except OSError as error:
+        raise GuidanceError(
+            f"{error.filename or out}: {error.strerror or error}; name files that are there, and a folder that you may write to"
+        ) from None
     finally:
         shutil.rmtree(partly, ignore_errors=True)
 
