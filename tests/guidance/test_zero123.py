@@ -99,8 +99,12 @@ def test_stable_zero123_knows_the_pictures_own_elevation(files: Path, tmp_path: 
     ):
         found = made.predict(z, t, asked(made.conditional(), [-150], [10], [3]))
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    plain = guidance(files, model=str(tmp_path / "my-Stable-Zero123"), pose="distance")
-    assert (plain.predict(z, t, asked(plain.conditional(), [-150], [10], [3])) - expected).abs().max() > 1e-4
+    shutil.copytree(files / "model", tmp_path / "stable" / "zero123")  # the name of a folder above says nothing
+    for plain in (
+        guidance(files, model=str(tmp_path / "my-Stable-Zero123"), pose="distance"),
+        guidance(files, model=str(tmp_path / "stable" / "zero123")),
+    ):
+        assert (plain.predict(z, t, asked(plain.conditional(), [-150], [10], [3])) - expected).abs().max() > 1e-4
 
 
 def test_the_pose_does_not_know_how_often_it_went_around(files: Path) -> None:

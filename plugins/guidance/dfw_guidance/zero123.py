@@ -44,7 +44,7 @@ class Zero123(Latent):
         """Of the picture's camera from the scene's centre, world units; training cameras at the same distance see it as large."""
         pose: Literal["auto", "distance", "elevation"] = "auto"
         """Fourth number of the pose: the difference in `distance` (Zero-1-to-3), or the picture's `elevation` (Stable Zero123).
-        auto: elevation if the model's name has "stable" in it."""
+        auto: elevation if the model's name, of a path its last part, has "stable" in it."""
 
     pipeline = "StableDiffusionPipeline"
     layout = ZERO123
@@ -111,7 +111,7 @@ class Zero123(Latent):
         config = self.config
         down = torch.deg2rad(config.elevation - cameras.elevation)
         around = torch.deg2rad(cameras.azimuth - config.azimuth)
-        absolute = "stable" in config.model.lower() if config.pose == "auto" else config.pose == "elevation"
+        absolute = "stable" in Path(config.model).name.lower() if config.pose == "auto" else config.pose == "elevation"
         last = torch.deg2rad(90 - torch.full_like(down, config.elevation)) if absolute else cameras.distance - config.distance
         return torch.stack([down, around.sin(), around.cos(), last], dim=-1)
 
