@@ -98,6 +98,10 @@ def test_a_share_frames_the_maps_as_it_frames_the_picture(tmp_path: Path) -> Non
         (lambda path: png(path, np.zeros((4, 4, 3), np.uint8)), "has colours; a depth map is a grey picture or a .npy array"),
         (str, "there is no file"),
         (lambda path: path.write_bytes(b"\x89PNG no") and str(path), "cannot be read"),
+        (
+            lambda path: Image.fromarray(np.full((4, 4), np.inf, np.float32)).save(path, "TIFF") or str(path),
+            "not finite; write 0",
+        ),
     ],
 )
 def test_a_map_that_does_not_serve_is_one_sentence(tmp_path: Path, make: object, said: str) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from dfw import CameraBatch, ConfigError, read_picture, stretched
+
+Numbers = npt.NDArray[np.float32]
 
 
 def read_depth(path: Path, where: str) -> Tensor:
@@ -33,7 +36,7 @@ def read_depth(path: Path, where: str) -> Tensor:
         raise ConfigError(f"{where}: there is no file {path}; give a grey picture or a .npy array") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConfigError(f"{where}: {path} cannot be read ({error}); give a grey picture or a .npy array") from None
-    return torch.from_numpy(numbers.copy())[..., None]
+    return torch.from_numpy(_finite(numbers.copy(), path, where))[..., None]
 
 
 def read_normals(path: Path, where: str) -> Tensor:
@@ -56,9 +59,13 @@ def _array(path: Path, where: str, channels: int) -> Tensor:
     if numbers.ndim != 3 or numbers.shape[-1] != channels or numbers.dtype.kind not in "fiu" or 0 in shape:
         wanted = "(height, width)" if channels == 1 else "(height, width, 3)"
         raise ConfigError(f"{where}: {path} has shape {shape} of {numbers.dtype}; it must be numbers {wanted}")
+    return torch.from_numpy(_finite(numbers.astype(np.float32), path, where))
+
+
+def _finite(numbers: Numbers, path: Path, where: str) -> Numbers:
     if not np.isfinite(numbers).all():
         raise ConfigError(f"{where}: {path} holds numbers that are not finite; write 0 there, outside the mask")
-    return torch.from_numpy(numbers.astype(np.float32))
+    return numbers
 
 
 def shrunk(numbers: Tensor, mask: Tensor, height: int, width: int) -> Tensor:
