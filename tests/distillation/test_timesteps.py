@@ -19,6 +19,7 @@ from dfw.distillation.timesteps import (
     stratified_timesteps,
     timestep_range,
 )
+from dfw.testing.experimental_device import stand_in
 from dfw_losses.sds import SDS
 
 CPU = torch.device("cpu")
@@ -128,6 +129,18 @@ def test_timesteps_in_a_configuration():
         SDS.Config.model_validate({"timesteps": {"from": 1.2, "to": 0.1}})
     with pytest.raises(ValueError, match="uniform"):
         SDS.Config.model_validate({"timesteps": "unifrom"})
+
+
+def test_a_list_is_drawn_from_without_a_wait_for_the_device() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a real second device")
+    with stand_in() as there:
+        schedule = prior().schedule.to(there.device)
+        there.waits.clear()
+        drawn = choose_timesteps((249, 499), 20, 750, 4, schedule, Progress(0, 1), torch.Generator(there.device).manual_seed(0))
+        assert there.waits == []
+        assert drawn.device == there.device
+        assert set(drawn.tolist()) <= {249, 499}
 
 
 def test_a_list_is_drawn_from_evenly_within_the_range() -> None:

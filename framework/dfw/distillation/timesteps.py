@@ -113,7 +113,8 @@ def choose_timesteps(
             raise ConfigError(
                 f"timesteps: none of {', '.join(map(str, how))} lies in {low} to {high}, the range of t_min and t_max"
             )
-        place = torch.randint(len(inside), (batch,), generator=generator, device=generator.device)
-        return torch.tensor(inside, device=generator.device)[place].to(device)
+        place = torch.randint(len(inside), (batch,), generator=generator, device=generator.device).to(device)
+        table = torch.stack([torch.full((), timestep, device=device) for timestep in inside])  # a list to copy would wait
+        return table.index_select(0, place)
     draw = stratified_timesteps if how == "stratified" else sample_timesteps
     return draw(batch, low, high, generator, device)
