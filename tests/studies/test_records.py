@@ -62,7 +62,7 @@ def test_runs_are_filtered_and_sorted(runs: dict[str, Path], capsys: pytest.Capt
     assert paths("--status", "diverged", "--status", "failed") == [runs["bad"]]
     assert paths("--tag", "bad") == []
     assert paths("--sort", "seed")[-1] == runs["red"]
-    assert paths(str(runs["red"])) == [runs["red"]]
+    assert paths(str(runs["red"]), str(runs["red"])) == [runs["red"]]
     code, said, _ = run_dfw("runs", "list", "--prompt", "blue", capsys=capsys)
     assert code == 0
     head, line, total = said.splitlines()
@@ -134,6 +134,41 @@ def test_a_run_at_work_stays_and_so_do_those_named_with_it(runs: dict[str, Path]
         lock.release()
     assert runs["red"].is_dir()
     assert runs["blue"].is_dir()
+
+
+def test_a_run_of_which_one_stage_is_at_work_stays(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    lock = RunLock(runs["staged"] / "2-two")
+    lock.take()
+    try:
+        code, _, said = run_dfw("runs", "rm", "--yes", str(runs["red"]), str(runs["staged"]), capsys=capsys)
+        assert code == 2
+        assert "a process works on it; nothing was removed" in said
+        with pytest.raises(CheckpointError, match="is being continued by"):
+            delete(runs["staged"])
+    finally:
+        lock.release()
+    assert runs["red"].is_dir()
+    assert (runs["staged"] / "2-two").is_dir()
+    delete(runs["staged"])
+    assert not runs["staged"].exists()
+
+
+def test_a_link_to_a_run_stays_and_the_current_folder_can_be_named(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("link").symlink_to(runs["red"])
+    with pytest.raises(CheckpointError, match="is a link, so it is not removed; name the run itself"):
+        delete(Path("link"))
+    assert Path("link").is_dir()
+    monkeypatch.chdir(runs["red"])
+    delete(Path())
+    assert not (tmp_path / runs["red"]).exists()
+
+
+def test_a_folder_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, said = run_dfw("runs", "list", str(tmp_path / "nowhere"), capsys=capsys)
+    assert code == 2
+    assert "nowhere: there is no such folder; name one that holds runs" in said
 
 
 def test_what_is_not_a_run_and_one_stage_of_a_run_stay(runs: dict[str, Path]) -> None:

@@ -44,9 +44,13 @@ def list_runs(
     as_json: bool,
 ) -> None:
     """List the runs in and below FOLDERS; by default below runs/."""
+    from dfw.errors import ConfigError
     from dfw.studies.records import find_runs, record_of
 
-    found = [record_of(path) for path in find_runs(folders or (Path("runs"),))]
+    absent = next((folder for folder in folders if not folder.is_dir()), None)
+    if absent is not None:
+        raise ConfigError(f"{absent}: there is no such folder; name one that holds runs")
+    found = [record_of(path) for path in dict.fromkeys(find_runs(folders or (Path("runs"),)))]
     chosen = [
         one
         for one in found
@@ -55,8 +59,8 @@ def list_runs(
         and (words is None or words.lower() in one.subject.lower())
         and set(tags) <= set(one.tags)
     ]
-    known = [one for one in chosen if getattr(one, sort) is not None]
-    chosen = sorted(known, key=attrgetter(sort, "path")) + [one for one in chosen if one not in known]
+    known, others = ([one for one in chosen if (getattr(one, sort) is None) is lacks] for lacks in (False, True))
+    chosen = sorted(known, key=attrgetter(sort, "path")) + others
     if as_json:
         say(json.dumps([one.facts() for one in chosen], indent=2, ensure_ascii=False))
         return
@@ -135,12 +139,11 @@ def remove_runs(runs: tuple[Path, ...], yes: bool) -> None:
     """Remove RUNS and all their files, after a question. One that a process works on stays, and none is removed then."""
     from dfw.errors import CheckpointError
     from dfw.runs.directory import RunDirectory
-    from dfw.runs.lock import is_locked
-    from dfw.studies.records import delete
+    from dfw.studies.records import delete, is_at_work
 
     for run in runs:
         RunDirectory.find(run)
-        if is_locked(run):
+        if is_at_work(run):
             raise CheckpointError(f"{run}: a process works on it; nothing was removed")
     if not yes:
         _list(runs)

@@ -12,9 +12,9 @@ from typing import Any
 from dfw.atomic import remove, temporary_name, unused, write_text, writing
 from dfw.config.yaml_text import YamlError, read_yaml
 from dfw.errors import CheckpointError, ConfigError
-from dfw.runs.directory import STAGES, RunDirectory
+from dfw.runs.directory import STAGES, RunDirectory, stage_directories
 from dfw.runs.life import STATUS, status_of
-from dfw.runs.lock import RunLock
+from dfw.runs.lock import RunLock, is_locked
 
 log = logging.getLogger("dfw.studies")
 
@@ -122,6 +122,15 @@ def tag(path: Path, add: Sequence[str] = (), drop: Sequence[str] = ()) -> tuple[
     return left
 
 
+def is_at_work(path: Path) -> bool:
+    """Returns whether a process works on the run, or on one of its stages alone."""
+    return any(is_locked(one) for one in _with_stages(path))
+
+
+def _with_stages(path: Path) -> list[Path]:
+    return [path, *stage_directories(path)]
+
+
 def delete(path: Path) -> None:
     """Removes a run and all its files. Raises CheckpointError for one that a process works on, and where it cannot be removed.
 
@@ -129,15 +138,20 @@ def delete(path: Path) -> None:
     """
     if not ((path / STAGES).is_file() or (path / "resolved.yaml").is_file()):
         raise CheckpointError(f"{path}: is not a run, so it is not removed")
-    if (path.absolute().parent / STAGES).is_file():
-        raise CheckpointError(f"{path}: is a stage of {path.absolute().parent}; remove that, or nothing")
-    lock = RunLock(path)
-    lock.take()
+    if path.is_symlink():
+        raise CheckpointError(f"{path}: is a link, so it is not removed; name the run itself, {path.resolve()}")
+    path = path.resolve()
+    if (path.parent / STAGES).is_file():
+        raise CheckpointError(f"{path}: is a stage of {path.parent}; remove that, or nothing")
+    locks = [RunLock(one) for one in _with_stages(path)]
     try:
+        for lock in locks:
+            lock.take()
         with writing(path, CheckpointError, otherwise="only who may write its folder may remove it"):
             gone = path.rename(unused(temporary_name(path)))
     finally:
-        lock.release()
+        for lock in locks:
+            lock.release()
     remove(gone)
     if gone.exists():
         raise CheckpointError(f"{gone}: not all of it could be removed; it was {path.name}")
