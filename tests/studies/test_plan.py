@@ -8,7 +8,7 @@ import pytest
 
 from dfw.errors import CheckpointError, ConfigError
 from dfw.studies.axes import axis
-from dfw.studies.plan import PLAN, extended, planned, read_plan, write_plan
+from dfw.studies.plan import PLAN, begin_plan, extended, planned, read_plan, write_plan
 
 
 def test_names_say_what_differs_and_are_all_different() -> None:
@@ -27,6 +27,20 @@ def test_a_run_keeps_its_name_when_the_sweep_grows_along_an_axis() -> None:
     grown = extended(few, many)
     assert grown[: len(few)] == few
     assert len(grown) == 9
+
+
+def test_a_run_keeps_its_name_when_a_single_value_gets_others() -> None:
+    few = planned(["dreamfusion"], [axis("prompt=a duck"), axis("seed=0..1")])
+    grown = extended(few, planned(["dreamfusion"], [axis("prompt=a duck,a car"), axis("seed=0..1")]))
+    assert grown[:2] == few
+    assert [run.overrides for run in grown[2:]] == [("prompt=a car", "seed=0"), ("prompt=a car", "seed=1")]
+
+
+def test_two_sweeps_that_begin_in_the_same_second_have_a_folder_each(tmp_path: Path) -> None:
+    plans = [planned(["dreamfusion"], [axis(f"seed={seed}")]) for seed in range(2)]
+    folders = [begin_plan(tmp_path / "20260101-120000", plan) for plan in plans]
+    assert folders[0] != folders[1]
+    assert [read_plan(folder) for folder in folders] == plans
 
 
 def test_the_order_of_overrides_makes_no_other_run() -> None:

@@ -39,8 +39,9 @@ def dfw_step_ended(step):
     mark = Path(os.environ["MARK"])
     if step.progress.step == 3 and seeds[-1] == 1 and not mark.exists():
         mark.touch()
-        whom, number = (os.getpid(), signal.SIGKILL) if os.environ["TROUBLE"] == "KILL" else (os.getppid(), signal.SIGTERM)
-        os.kill(whom, number)
+        self, parent = os.getpid(), os.getppid()
+        trouble = {"KILL": (self, signal.SIGKILL), "STOP": (self, signal.SIGTERM), "TERM": (parent, signal.SIGTERM)}
+        os.kill(*trouble[os.environ["TROUBLE"]])
 """
 
 
@@ -179,6 +180,35 @@ def test_a_worker_that_is_killed_is_replaced_and_its_run_goes_on_later(tmp_path:
     assert "3 finished" in done.stdout
     for run in read_plan(Path("s")):
         assert numbers(Path("s") / run.name) == alone(*run.overrides)
+
+
+def test_a_worker_that_is_stopped_takes_no_run_with_it(tmp_path: Path) -> None:
+    Path("trouble.py").write_text(PLUGIN)
+    told = {"TROUBLE": "STOP", "MARK": str(tmp_path / "mark")}
+    done = dfw_sweep("tiny.yaml", "trainer.steps=400", "seed=1..2", "--plugin", "trouble.py", "--out", "s", **told)
+    assert re.search(r"interrupted after .*tiny-1-", done.stdout), done.stderr
+    assert re.search(r"finished after .*tiny-2-", done.stdout)
+
+
+def test_what_another_process_has_ended_meanwhile_stays_as_it_is() -> None:
+    folder = Path("s")
+    good, bad = planned(["tiny.yaml"], [axis("losses.sds.weight=1,1e38")])
+    ended = {good: make(folder, good), bad: make(folder, bad)}
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "run.lock"}
+    for run, outcome in ended.items():
+        again = make(folder, run)
+        assert (again.status, again.diagnosis) == (outcome.status, outcome.diagnosis)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "run.lock"} == before
+    assert make(folder, bad, retry=True).status == "diverged"
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "run.lock"} != before
+
+
+def test_a_sweep_that_cannot_be_written_is_one_sentence() -> None:
+    Path("s").touch()
+    (run,) = planned(["tiny.yaml"], [])
+    outcome = make(Path("s"), run)
+    assert outcome.status == "failed"
+    assert outcome.diagnosis.endswith("Not a directory; only who may write a sweep may go on with it")
 
 
 def test_a_signal_lets_every_run_write_its_checkpoint(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def command(
 
     Several of these processes may work on one sweep at the same time, also on machines that share its folder.
     """
-    from dfw.studies.plan import extended, read_plan, write_plan
+    from dfw.studies.plan import begin_plan, extended, read_plan, write_plan
 
     if (configs is None) == (resume is None):
         raise click.UsageError("give CONFIG[,CONFIG...] and values, e.g. dfw sweep dreamfusion seed=0..2; or --resume SWEEP")
@@ -61,7 +61,7 @@ def command(
         raise click.UsageError("--resume names the sweep's folder already; leave --out away")
     use_plugins(plugin_files, blocked)
     if resume is not None:
-        folder, runs = resume, read_plan(resume)
+        folder, runs, wanted = resume, read_plan(resume), []
         if not runs:
             raise ConfigError(f"{resume}: holds no sweep; give the folder that `dfw sweep` printed when it began")
     else:
@@ -75,9 +75,12 @@ def command(
         _check(todo)
     if dry_run:
         return 0
-    if resume is None:
+    if resume is None and out is None:
+        folder = begin_plan(folder, runs)
+    elif resume is None:
+        runs = extended(read_plan(folder), wanted)  # once more: another process may have added runs meanwhile
         write_plan(folder, runs)
-    return _make(folder, runs, todo, processes, plugin_files, blocked)
+    return _make(folder, runs, todo, retry, processes, plugin_files, blocked)
 
 
 def _planned(configs: str, overrides: Sequence[str]) -> list[Planned]:
@@ -127,6 +130,7 @@ def _make(
     folder: Path,
     runs: Sequence[Planned],
     todo: Sequence[Planned],
+    retry: bool,
     processes: int | None,
     plugin_files: tuple[Path, ...],
     blocked: tuple[str, ...],
@@ -136,7 +140,7 @@ def _make(
     from dfw.studies.states import counted, diagnosis, state
 
     found = gpus()
-    launcher = LocalLauncher(folder, processes or max(1, len(found)), Plugins(plugin_files, blocked), found)
+    launcher = LocalLauncher(folder, processes or max(1, len(found)), Plugins(plugin_files, blocked), found, retry)
     for number, outcome in enumerate(launcher.outcomes(todo), start=1):
         said = f": {outcome.diagnosis}" if outcome.diagnosis else ""
         say(f"[{number}/{len(todo)}] {outcome.status} after {duration_text(outcome.seconds)}  {outcome.run.name}{said}")

@@ -51,6 +51,8 @@ class LocalLauncher:
     plugins: Plugins = field(default_factory=Plugins)
     gpus: Sequence[str] = ()
     """What CUDA_VISIBLE_DEVICES names, one for each worker in turn. Empty: each worker sees what this process does."""
+    retry: bool = False
+    """Whether runs that failed are tried again, also those that another process has tried meanwhile."""
     signal: int | None = field(default=None, init=False)
     """The signal that ended it early."""
     _workers: list[_Worker] = field(default_factory=list, init=False)
@@ -67,7 +69,10 @@ class LocalLauncher:
                 busy = {worker.pipe: worker for worker in self._workers if worker.run is not None}
                 for pipe in wait(list(busy), timeout=0.2):
                     worker = busy[pipe]  # type: ignore[index]
-                    yield self._answer(worker)
+                    outcome = self._answer(worker)
+                    yield outcome
+                    if outcome.status == "interrupted":
+                        worker.process.join()  # it ends after such a run, and takes some time to
                     if self.signal is None and stop.number is None:
                         self._next(self._alive(worker), left)
 
@@ -104,7 +109,9 @@ class LocalLauncher:
     def _begin(self, number: int) -> _Worker:
         ours, theirs = _context.Pipe()
         process = _context.Process(
-            target=serve, args=(theirs, self.folder, self.plugins.files, self.plugins.blocked), name=f"dfw-sweep-{number}"
+            target=serve,
+            args=(theirs, self.folder, self.retry, self.plugins.files, self.plugins.blocked),
+            name=f"dfw-sweep-{number}",
         )
         with _environment(self._surroundings(number)), _held_back():
             process.start()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dfw.atomic import write_whole, writing
+from dfw.atomic import new_folder, write_whole, writing
 from dfw.config.load import find_config
 from dfw.errors import CheckpointError, ConfigError
 from dfw.runs.seal import sealed_json, unsealed_json
@@ -83,6 +83,20 @@ def write_plan(folder: Path, runs: Sequence[Planned]) -> None:
         write_whole(folder / PLAN, sealed_json({"runs": [asdict(one) for one in runs]}))
 
 
+def begin_plan(folder: Path, runs: Sequence[Planned]) -> Path:
+    """Writes the plan in a new folder and returns that: `folder`, or `folder`-2, -3 ... Raises ConfigError."""
+    with writing(folder, ConfigError, otherwise="name a folder with --out that you may write to"):
+        made = new_folder(folder)
+    write_plan(made, runs)
+    return made
+
+
 def extended(before: Sequence[Planned], more: Sequence[Planned]) -> list[Planned]:
-    """Returns the runs of both plans, each once; those of the first keep their order."""
-    return list({one.name: one for one in (*before, *more)}.values())
+    """Returns the runs of both plans, each once; those of the first keep their order, and their names.
+
+    A name says only what differs, so the same run can have another name in a larger plan.
+    """
+    found: dict[tuple[str, ...], Planned] = {}
+    for one in (*before, *more):
+        found.setdefault((one.config, *sorted(one.overrides)), one)
+    return list(found.values())

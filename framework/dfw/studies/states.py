@@ -45,6 +45,11 @@ def state(folder: Path, run: Planned) -> str:
     """Returns `pending`, `running`, or how the run ended (`status_of`)."""
     if is_locked(folder / CLAIMS / run.name):
         return "running"
+    return state_of_files(folder, run)
+
+
+def state_of_files(folder: Path, run: Planned) -> str:
+    """Returns the `state` of a run that no sweep is making, or that this process has claimed."""
     path = directory_of(folder, run)
     if path is None or not has_begun(folder, run):
         return "failed" if refusal(folder, run).is_file() else PENDING
@@ -64,8 +69,12 @@ def diagnosis(folder: Path, run: Planned) -> str:
 
 def to_do(folder: Path, runs: Iterable[Planned], retry: bool = False) -> list[Planned]:
     """Returns the runs that are not finished and that nobody works on. `retry`: those that failed, too."""
-    left = ((run, state(folder, run)) for run in runs)
-    return [run for run, how in left if how not in ("finished", "running") and (retry or how not in FAILED)]
+    return [run for run in runs if is_left(state(folder, run), retry)]
+
+
+def is_left(how: str, retry: bool) -> bool:
+    """Returns whether a run in the state `how` is to be made or continued."""
+    return how not in ("finished", "running") and (retry or how not in FAILED)
 
 
 def counted(states: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ from dfw.runs.directory import STAGES
 from dfw.runs.life import ending
 from dfw.runs.stages import compose_stages, resume_stages, run_stages
 from dfw.studies.plan import Planned
-from dfw.studies.states import claim, directory_of, has_begun, refusal
+from dfw.studies.states import claim, diagnosis, directory_of, has_begun, is_left, refusal, state_of_files
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Outcome:
     """Wall time in this process."""
 
 
-def serve(pipe: Connection, folder: Path, plugin_files: Sequence[Path] = (), blocked: tuple[str, ...] = ()) -> None:
+def serve(pipe: Connection, folder: Path, retry: bool, plugin_files: Sequence[Path], blocked: tuple[str, ...]) -> None:
     """Makes the runs that come through `pipe` and answers each with its Outcome. Ends when the other side is closed.
 
     A run that a signal ended ends it, too: it has written its checkpoint.
@@ -56,7 +56,7 @@ def serve(pipe: Connection, folder: Path, plugin_files: Sequence[Path] = (), blo
             run = pipe.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        outcome = make(folder, run)
+        outcome = make(folder, run, retry)
         pipe.send(outcome)
         if outcome.status == "interrupted":
             return
@@ -71,14 +71,24 @@ def _leave_the_terminal() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def make(folder: Path, run: Planned) -> Outcome:
-    """Makes or continues one run in its directory below `folder`. What goes wrong is in the Outcome."""
+def make(folder: Path, run: Planned, retry: bool = False) -> Outcome:
+    """Makes or continues one run in its directory below `folder`. What goes wrong is in the Outcome.
+
+    One that another process has finished meanwhile stays as it is, and without `retry` so does one that failed there.
+    """
     began = time.monotonic()
     try:
         lock = claim(folder, run)
     except CheckpointError as error:
         return Outcome(run, "taken", str(error))
+    except OSError as error:
+        return Outcome(
+            run, "failed", f"cannot write {error.filename}: {error.strerror}; only who may write a sweep may go on with it"
+        )
     try:
+        how = state_of_files(folder, run)
+        if not is_left(how, retry):
+            return Outcome(run, "taken" if how == "running" else how, diagnosis(folder, run))
         refusal(folder, run).unlink(missing_ok=True)
         status, said = _make(folder, run, Call(run.command, began)), ""
     except KeyboardInterrupt:
