@@ -60,8 +60,9 @@ def command(
     if resume is not None and out is not None:
         raise click.UsageError("--resume names the sweep's folder already; leave --out away")
     use_plugins(plugin_files, blocked)
+    wanted: list[Planned] = []
     if resume is not None:
-        folder, runs, wanted = resume, read_plan(resume), []
+        folder, runs = resume, read_plan(resume)
         if not runs:
             raise ConfigError(f"{resume}: holds no sweep; give the folder that `dfw sweep` printed when it began")
     else:
