@@ -26,7 +26,8 @@ FIELD = ("geometry.encoding={type: hash-grid, levels: 2, features: 2, log2_size:
 @pytest.fixture(scope="module")
 def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sketch") / "boxes.ply"
-    trimesh.util.concatenate([trimesh.creation.box((1.5, 0.6, 0.4)), trimesh.creation.box((0.7, 0.5, 0.9))]).export(path)
+    both = [trimesh.creation.box((1.5, 0.6, 0.4)), trimesh.creation.box((0.7, 0.5, 0.9))]
+    trimesh.util.concatenate(both).export(path)  # type: ignore[no-untyped-call]
     return path
 
 

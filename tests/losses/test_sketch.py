@@ -92,7 +92,7 @@ def test_the_mesh_is_fitted_into_its_ball(box: Path) -> None:
 
 def test_parts_that_overlap_are_one(tmp_path: Path) -> None:
     parts = [trimesh.creation.box((1, 1, 1)).apply_translation((shift, 0, 0)) for shift in (-0.2, 0.2)]
-    trimesh.util.concatenate(parts).export(tmp_path / "two.stl")
+    trimesh.util.concatenate(parts).export(tmp_path / "two.stl")  # type: ignore[no-untyped-call]
     made = bound(tmp_path / "two.stl", Even(1.0))
     assert made._distance(torch.tensor([[0.0, 0.0, 0.0]])).item() < 0
 

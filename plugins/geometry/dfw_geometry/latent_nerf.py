@@ -62,7 +62,7 @@ class LatentNeRF(NeRF, LatentField):
         self.register_buffer("flat", _inverse(colours) if config.flat_latents is None else torch.tensor(config.flat_latents))
 
     @classmethod
-    def provides(cls, config: Config) -> frozenset[str]:
+    def provides(cls, config: NeRF.Config) -> frozenset[str]:
         """Provides density and albedo over space, and latents."""
         return frozenset({"density-field", "latents"})
 
