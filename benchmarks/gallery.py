@@ -4,7 +4,7 @@
     python benchmarks/gallery.py --row magic3d RUN RUN RUN --row textmesh RUN RUN RUN --out docs/images/methods.png
 
 The first shows two views of each run over its prompt. The second shows the exported GLB of each run (of its last stage) from two
-sides, lit from the camera as in `asset.py`. The prompts of the first row stand over its columns. `-` leaves a place empty.
+sides, lit from the camera as in `asset.py`. Prompts stand over the columns. `-` leaves a place empty.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def asset_cell(run: Path) -> Image.Image:
 
 def prompt_of(run: Path) -> str:
     """Returns the prompt of a run or of its first stage."""
-    return str(yaml.safe_load(min(run.glob("**/resolved.yaml"), key=lambda path: len(path.parts)).read_text())["prompt"])
+    found = sorted(run.glob("**/resolved.yaml"), key=lambda path: len(path.parts))
+    if not found:
+        raise SystemExit(f"{run}: holds no resolved.yaml; give the directory of a finished run")
+    return str(yaml.safe_load(found[0].read_text())["prompt"])
 
 
 def methods_sheet(rows: list[list[str]]) -> Image.Image:
@@ -65,14 +68,15 @@ def methods_sheet(rows: list[list[str]]) -> Image.Image:
     columns = max(len(row) - 1 for row in rows)
     sheet = Image.new("RGB", (LABEL + 2 * SIDE * columns, TEXT + SIDE * len(rows)), "white")
     draw = ImageDraw.Draw(sheet)
-    for column, run in enumerate(rows[0][1:]):
+    for column in range(columns):
+        run = next(row[column + 1] for row in rows if len(row) > column + 1 and row[column + 1] != "-")
         draw.text((LABEL + SIDE * (2 * column + 1), TEXT // 2), prompt_of(Path(run)), fill="black", anchor="mm")
     for index, (name, *runs) in enumerate(rows):
         draw.text((4, TEXT + SIDE * index + SIDE // 2), name, fill="black", anchor="lm")
         for column, run in enumerate(runs):
             if run != "-":
                 sheet.paste(asset_cell(Path(run)), (LABEL + 2 * SIDE * column, TEXT + SIDE * index))
-    return sheet
+    return sheet.quantize(256)  # a third of the size
 
 
 def prompts_sheet(results: Path, seed: int, columns: int) -> Image.Image:

@@ -63,18 +63,6 @@ def test_a_density_field_gives_its_surface_and_the_colours_seen_from_outside() -
     assert torch.allclose(shape.colour(ends), torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.2, 0.9]]), atol=1e-5)
 
 
-def test_smoothing_takes_away_bumps_and_keeps_the_ball() -> None:
-    def bumpy(points: torch.Tensor) -> torch.Tensor:
-        wave = torch.cos(40 * points[..., 0]) * torch.cos(40 * points[..., 1]) * torch.cos(40 * points[..., 2])
-        return points.norm(dim=-1) - 0.5 + 0.02 * wave
-
-    field = Ball(bumpy, plain(RED), 100.0, 0.01)
-    rough, smooth = (np.linalg.norm(shape_of(field, 96, deviation).mesh.vertices, axis=1) for deviation in (0.0, 0.04))
-    assert rough.std() > 0.006
-    assert smooth.std() < 0.4 * rough.std()  # a grid of 48 cells in a unit leaves some
-    assert smooth.mean() == pytest.approx(rough.mean(), abs=0.01)
-
-
 def test_small_parts_of_a_field_stay_behind() -> None:
     """A floater of 0.3 % of the ball's volume."""
     field = Ball(union(sphere(0.5), sphere(0.07, (0.8, 0.8, 0.8))), plain(RED), 100.0, 0.0)

@@ -255,18 +255,6 @@ def test_it_starts_from_a_density_field(shape: str) -> None:
     assert float((found - wanted).abs().mean()) < 0.02
 
 
-def test_smoothing_of_the_start_rounds_a_density_field() -> None:
-    """A cube loses its corners."""
-    source = SdfScene(SdfScene.Config(shape="a red cube", density_scale=1000, sharpness=1000))
-    reach = []
-    for deviation in (0.0, 0.1):
-        made = tets(resolution=32, start_smoothing=deviation)
-        with torch.no_grad():
-            made.start_from(source)
-        reach.append(float(np.linalg.norm(mesh_of(made).vertices, axis=1).max()))
-    assert reach[1] < reach[0] - 0.01
-
-
 def test_it_starts_from_a_surface() -> None:
     """A box of 1 x 0.8 x 1.2; its edges are cut by at most a cell."""
     made = tets(resolution=40)

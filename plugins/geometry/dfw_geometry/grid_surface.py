@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
 
 from dfw import (
@@ -48,9 +48,6 @@ class GridConfig(ComponentConfig):
     """Cells along each axis at the start. Triangles are four times as many with twice as many cells."""
     start_axes: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
     """Semi-axes of the ellipsoid that it starts as, along x, y and z, world units; equal for a sphere."""
-    start_smoothing: NonNegativeFloat = 0.0
-    """Standard deviation, world units, of a Gaussian over the shape of a density field that it starts from: smaller bumps
-    and pits go. 0: the field as it is."""
     material: MaterialField.Config = MaterialField.Config()
     """What the surface is made of."""
 
@@ -131,7 +128,7 @@ class GridSurface(Surface):
             self.allocate({name: tensor.shape for name, tensor in state.items()})
             self.load_state_dict(state)
             return
-        shape = shape_of(source, max(self.cells, _COARSEST), self.config.start_smoothing)
+        shape = shape_of(source, max(self.cells, _COARSEST))
         reach, holds = abs(shape.mesh.vertices).max(), self.config.radius - self.cell
         if reach > holds:
             log.warning(
