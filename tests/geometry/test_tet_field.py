@@ -16,6 +16,7 @@ from torch import Tensor
 from dfw import DivergedError, Mesh, Progress, Surface, SurfacePoints
 from dfw.compose import compose
 from dfw.runs.runner import make_trainer
+from dfw.testing.experimental_device import stand_in
 from dfw_geometry.encodings import DenseGridConfig
 from dfw_geometry.hash_grid import HashGridConfig
 from dfw_geometry.material_field import MaterialField
@@ -162,3 +163,13 @@ def test_a_run_moves_the_shape_and_resumes_to_the_same_bits(tmp_path: Path) -> N
     assert isinstance(second.geometry, TetField)
     expected = whole.geometry.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in second.geometry.state_dict().items())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real second device")
+def test_its_own_part_waits_for_the_device_once_for_the_number_of_nodes() -> None:
+    made = field()
+    with stand_in() as there:
+        made.to(there.device).train()
+        there.waits.clear()
+        made.surface()
+        assert [what for what, where in there.waits if "/tet_field.py" in where] == ["aten._unique2.default"]

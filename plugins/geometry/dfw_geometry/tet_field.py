@@ -39,12 +39,14 @@ class TetField(GridSurface):
 
     config: Config
     rest: Tensor
+    axes: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.encoding = make_encoding(config.encoding)
         self.network = MLP(self.encoding.width, 4, config.network.width, config.network.layers)
         self.register_buffer("rest", free_positions(config.resolution, config.radius), persistent=False)
+        self.register_buffer("axes", torch.tensor(config.start_axes), persistent=False)  # a tuple to copy would wait
 
     @property
     def cells(self) -> int:
@@ -104,4 +106,4 @@ class TetField(GridSurface):
     def _at(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The distance (N,) at points (N, 3), world units, and what the offset (N, 3) is made of."""
         raw = self.network(self.encoding((points / self.config.radius + 1) / 2)).to(points.dtype)
-        return ellipsoid_distance(points, points.new_tensor(self.config.start_axes)) + raw[:, 0], raw[:, 1:]
+        return ellipsoid_distance(points, self.axes.to(points)) + raw[:, 0], raw[:, 1:]
