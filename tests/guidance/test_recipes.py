@@ -177,6 +177,7 @@ def test_every_stage_takes_two_steps_on_a_small_model_of_the_same_class(
         if tree["guidance"]["model"] != "embedded":
             tree["guidance"] |= {"model": str(tiny)}
             tree["guidance"].pop("autoencoder", None)  # the small model has its own
+            tree["prompter"] |= {"angles": 1} if "angles" in tree["prompter"] else {}  # and reads ten words at most
         tree["cameras"] |= {"width": 16, "batch_size": 1}
         stages[stage] = compose(load_config(tree))
     result = run_stages(stages, listeners=[]) if list(stages) != [""] else run(stages[""].config, listeners=[])
