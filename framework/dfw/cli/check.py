@@ -52,8 +52,10 @@ def check(
     from dfw.testing.check import Request, kit_for
     from dfw.testing.run import run_checks
 
-    several = [] if kind or overrides or config or prompts else registry().kinds_of(name)  # options are one kind's
-    found = [kit_for(registry(), Request(name, one, overrides, config, prompts, device)) for one in several or [kind]]
+    kinds: list[str | None] = [kind]
+    if not (kind or overrides or config or prompts):  # options are one kind's
+        kinds = [*registry().kinds_of(name)] or [None]
+    found = [kit_for(registry(), Request(name, one, overrides, config, prompts, device)) for one in kinds]
     failed = [_print(f"{entry.kind} {entry.label} ({entry.target})", run_checks(kit))["failed"] for entry, kit in found]
     return 2 if any(failed) else 0
 
