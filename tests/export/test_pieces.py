@@ -77,3 +77,15 @@ def test_the_export_leaves_them_out_and_says_how_many(own: bool, share: float, d
     assert (f"{dropped} small pieces left out" in result.summary()) == bool(dropped)
     found = trimesh.load(result.paths["glb"], force="mesh", process=False)
     assert len(found.faces) == result.faces
+
+
+def test_triangles_that_meet_without_sharing_vertices_are_one_piece() -> None:
+    """A flat-shaded sphere, each triangle with vertices of its own, next to one large triangle: none of it is a crumb."""
+    ball = trimesh.creation.icosphere(3)
+    faces = np.arange(3 * len(ball.faces)).reshape(-1, 3)
+    large = np.array([[0, 0, 5], [9, 0, 5], [0, 9, 5]])
+    vertices = np.concatenate([ball.vertices[ball.faces].reshape(-1, 3), large]).astype(np.float32)
+    whole = Mesh(vertices, np.concatenate([faces, [[len(vertices) - 3, len(vertices) - 2, len(vertices) - 1]]]).astype(np.int32))
+    kept, dropped = without_crumbs(whole, 0.01)
+    assert dropped == 0
+    assert len(kept.faces) == len(whole.faces)

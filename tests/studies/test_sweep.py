@@ -19,7 +19,7 @@ import dfw
 from dfw.runs.drive import MEASURED
 from dfw.runs.life import status_of
 from dfw.studies.axes import axis
-from dfw.studies.plan import planned, read_plan, write_plan
+from dfw.studies.plan import Planned, planned, read_plan, write_plan
 from dfw.studies.states import CLAIMS, claim, directory_of, state
 from dfw.studies.worker import make
 
@@ -234,3 +234,25 @@ def test_two_processes_share_a_sweep_and_no_run_is_made_twice() -> None:
     found = sorted(path.name for path in Path("s").iterdir() if path.is_dir() and path.name != CLAIMS)
     assert found == sorted(run.name for run in read_plan(Path("s")))
     assert all(status_of(Path("s") / name) == "finished" for name in found)
+
+
+def test_relative_paths_mean_the_folder_of_the_plan_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`start.run=old` was written where `old` is. From elsewhere it is the same run, also where another has that name."""
+    first = dfw.run("tiny.yaml", "seed=7", listeners=[], output=str(tmp_path / "made")).directory
+    other = dfw.run("tiny.yaml", "seed=8", listeners=[], output=str(tmp_path / "made")).directory
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here" / "old").symlink_to(first)
+    (tmp_path / "there" / "old").symlink_to(other)
+    monkeypatch.chdir(tmp_path / "here")
+    (run,) = planned([str(tmp_path / "tiny.yaml")], [axis("start.run=old")])
+    write_plan(tmp_path / "s", [run])
+    monkeypatch.chdir(tmp_path / "there")
+    (run,) = read_plan(tmp_path / "s")
+    assert make(tmp_path / "s", run).status == "finished"
+    start = dfw.open(tmp_path / "s" / run.name).manifest["start"]
+    assert str(first.name) in json.dumps(start) or "here" in json.dumps(start)
+    gone = Planned(run.name + "x", run.config, run.overrides, str(tmp_path / "gone"))
+    outcome = make(tmp_path / "s", gone)
+    assert outcome.status == "failed"
+    assert "old" in outcome.diagnosis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,8 @@ class Planned:
     config: str
     """The file, or the name of a shipped configuration."""
     overrides: tuple[str, ...]
+    folder: str
+    """Where the plan was made: relative paths in the overrides are relative to it."""
 
     @property
     def command(self) -> str:
@@ -47,7 +50,7 @@ def planned(configs: Sequence[str], axes: Sequence[Axis]) -> list[Planned]:
         source = str(path.resolve()) if Path(config).expanduser().is_file() else config
         for overrides in combinations(axes):
             told = [overrides[place].partition("=")[2] for place in changing]
-            runs.append(Planned(_name(path.stem, told, source, overrides), source, overrides))
+            runs.append(Planned(_name(path.stem, told, source, overrides), source, overrides, os.getcwd()))
     return runs
 
 
@@ -64,7 +67,7 @@ def read_plan(folder: Path) -> list[Planned]:
     path = folder / PLAN
     try:
         tree = unsealed_json(path.read_bytes())
-        return [Planned(str(one["name"]), str(one["config"]), tuple(one["overrides"])) for one in tree["runs"]]
+        return [Planned(one["name"], one["config"], tuple(one["overrides"]), one["folder"]) for one in tree["runs"]]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -7,9 +7,11 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dfw.atomic import write_text
 from dfw.compose import Composition
@@ -116,4 +118,5 @@ def _make(folder: Path, run: Planned, call: Call) -> str:
 
 def composed(run: Planned) -> dict[str, Composition]:
     """Checks a planned run as `dfw run --dry-run` does. Raises ConfigError, PluginError and PromptError."""
-    return compose_stages(load_stages(run.config, run.overrides))
+    with TemporaryDirectory() as nowhere, chdir(run.folder if os.path.isdir(run.folder) else nowhere):  # no other file by chance
+        return compose_stages(load_stages(run.config, run.overrides))

@@ -89,15 +89,18 @@ def crossed_tetrahedra(inside: Tensor, cells: int) -> Tensor:
     corners, centres = on_all_nodes(inside, cells, False)
     flat = torch.cat([corners.flatten(), centres.flatten()])
     found = []
+    tables = torch.tensor(
+        [[side**2, side, 1] for side in (cells + 1, cells)] + [[1, u, v] for u, v in _FACE], device=inside.device
+    )
     for axis in range(3):
         turn = (axis, (axis + 1) % 3, (axis + 2) % 3)
         corner, centre = corners.permute(turn), centres.permute(turn)
         around = [corner[1:-1, u : u + cells, v : v + cells] for u, v in _FACE]
         nodes = torch.stack([centre[:-1], centre[1:], *around])
-        step, number = (torch.tensor([side**2, side, 1])[list(turn)].to(inside.device) for side in (cells + 1, cells))
+        step, number = torch.stack([tables[:2, one] for one in turn], dim=1)
         place = (nodes.any(0) & ~nodes.all(0)).nonzero()
         low = (place * number).sum(-1) + (cells + 1) ** 3
-        face = [((place + place.new_tensor([1, u, v])) * step).sum(-1) for u, v in _FACE]
+        face = [((place + one) * step).sum(-1) for one in tables[2:]]
         high = low + number[0]
         found += [torch.stack([low, high, face[k], face[(k + 1) % 4]], dim=-1) for k in range(4)]
     candidates = torch.cat(found)
