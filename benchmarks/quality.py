@@ -32,11 +32,10 @@ from torch import Tensor
 from winding import inside
 
 from dfw import CameraBatch, RenderOutput
+from dfw.api import run
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.plugins.registry import registry
-from dfw.runs.directory import RunDirectory
-from dfw.runs.runner import reopen, run
 from dfw_geometry.sdf_scene import SdfScene
 from dfw_geometry.shapes import parse_prompt
 
@@ -163,11 +162,10 @@ def measure(
     judge: Judge, prompt: str, held_out: bool, config: str, overrides: Sequence[str], out: Path, listeners: Sequence[object] = ()
 ) -> tuple[Score, Tensor]:
     """Runs one prompt, with `listeners`. Returns its figures, and its 8 renders (8, 64, 64, 3) for retrieval."""
-    settings = load_config(config, [f"prompt={prompt}", f"output={out / 'runs'}", *overrides])
     started, busy = time.monotonic(), time.process_time()
-    result = run(settings, listeners=listeners)
+    result = run(config, f"prompt={prompt}", f"output={out / 'runs'}", *overrides, listeners=listeners)
     seconds, processor_seconds = time.monotonic() - started, time.process_time() - busy
-    _, scene = reopen(RunDirectory.open(result.directory))
+    scene = result.scene
     made = scene.render(scene.views(VIEWS, 64, ELEVATION))
     cameras, images = made.cameras, made.colours
     truth = SdfScene(SdfScene.Config(shape=prompt))
@@ -175,7 +173,7 @@ def measure(
     view = verdict_of(judge, images).view
     score = Score(
         prompt,
-        settings.seed,
+        result.config.seed,
         held_out,
         iou(result.artifacts["glb"], truth),
         colour_error(images, made.render.opacity, true_render.colour, true_render.opacity),
