@@ -100,7 +100,7 @@ def test_other_cameras_leave_the_options_of_the_old_ones_behind(capsys: pytest.C
     """dreamfusion has options that `orthogonal` does not know in this form, such as a ramp of its width."""
     code, out, err = run_dfw("run", "dreamfusion", "cameras.type=orthogonal", "--dry-run", capsys=capsys)
     assert (code, err) == (0, "")
-    assert "  type: dreamfw/orthogonal\n  count: 4\n  batch_size: 4\n  width: 64.0\n" in out
+    assert "  type: dreamfw/orthogonal\n  count: 4\n  batch_size: 4.0\n  width: 64.0\n" in out
 
 
 def test_a_mistake_in_the_third_stage(capsys: pytest.CaptureFixture[str]):

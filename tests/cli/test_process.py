@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from dfw.cli.process import process
+
 
 def ended(before: str, code: int) -> subprocess.CompletedProcess[str]:
     """Runs `before` in a process of its own, which `dfw.cli.process.end` then ends."""
@@ -42,6 +44,12 @@ def test_the_command_and_the_module_end_alike() -> None:
     assert module.returncode == command.returncode == 2
     assert module.stderr == command.stderr
     assert "did you mean 'dreamfusion'" in module.stderr
+
+
+def test_a_caller_with_arguments_gets_the_exit_code() -> None:
+    """So do tests of packages that load the console script."""
+    assert process(["--version"]) == 0
+    assert process(["run", "dreamfuson"]) == 2
 
 
 def test_the_interpreter_is_not_taken_apart() -> None:

@@ -36,6 +36,6 @@ def test_steps_pictures_and_mesh_are_added_up(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_a_picture_has_neither_turntable_nor_mesh() -> None:
-    left = estimate(flat=True, geometry=None)
+    left = estimate(flat=True, geometry=SimpleNamespace(has_shape=False))
     left.after(0, 0.0)
     assert left.after(1, 1.0) == pytest.approx(98.0)

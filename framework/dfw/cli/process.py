@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from typing import NoReturn
 
 from dfw.cli.main import main
@@ -20,8 +21,13 @@ until a run's first step.
 """
 
 
-def process() -> NoReturn:
-    """Runs the command line of this process and ends the process with its exit code."""
+def process(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line of this process, and ends the process with its exit code.
+
+    Called with `arguments`, as the tests of a package do that load the console script, it runs these and returns the code.
+    """
+    if arguments is not None:
+        return main(arguments)
     gc.set_threshold(FEWER_COLLECTIONS)
     end(main())
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,6 @@ from clouds import camera
 from dreamfw_gaussians.geometry import Gaussians
 from dreamfw_gaussians.renderer import Splatting
 from safetensors.torch import load_file
-
-from dfw.cli.main import main
 
 CONFIG = Path(__file__).parents[1] / "configs" / "gaussians.yaml"
 SMALL = [
@@ -43,7 +42,8 @@ def dfw_step_ended(step):
 
 def dfw(*arguments):
     """The command `dfw` in this process: its exit code."""
-    return main([str(argument) for argument in arguments])
+    (script,) = entry_points(group="console_scripts", name="dfw")
+    return script.load()([str(argument) for argument in arguments])
 
 
 def small(folder, *more):

@@ -7,13 +7,13 @@ import struct
 import time
 from dataclasses import replace
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
 from dfw import RunStarted
-from dfw.cli.main import main
 
 CONFIG = Path(__file__).parents[1] / "tracked.yaml"
 MEDDLER = Path(__file__).with_name("meddler.py")
@@ -25,7 +25,9 @@ heard: list[RunStarted] = []
 
 def dfw(*arguments: str | Path) -> int:
     """The command `dfw` in this process: its exit code."""
-    return main([str(argument) for argument in arguments])
+    (script,) = entry_points(group="console_scripts", name="dfw")
+    code: int = script.load()([str(argument) for argument in arguments])
+    return code
 
 
 def run_once(folder: Path, *options: str | Path, code: int = 0) -> Path:
