@@ -61,6 +61,14 @@ def test_checksums_cover_every_file_that_is_read(folder: Path) -> None:
     assert files - names == {SUMS, "README.md"}
 
 
+@pytest.mark.parametrize("folder", SHIPPED.values(), ids=list(SHIPPED))
+def test_no_file_says_where_it_was_made(folder: Path) -> None:
+    """Diffusers writes into a network's configuration which folder it was loaded from."""
+    texts = [path.read_text(encoding="utf-8") for path in folder.rglob("*.json")]
+    assert texts
+    assert not [text for text in texts if "_name_or_path" in text]
+
+
 def test_all_that_ships_is_small_and_the_scene_model_differs_in_its_network_alone() -> None:
     assert sum(path.stat().st_size for folder in SHIPPED.values() for path in folder.rglob("*") if path.is_file()) <= 48 * 2**20
     one, other = (

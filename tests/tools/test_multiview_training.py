@@ -171,3 +171,4 @@ def test_two_steps_give_a_model_that_the_guidance_loads(ring_world: Path, monkey
     assert record["live"]["0.class_embedding.linear_2.weight"].any()
     made = MVDream(MVDream.Config(model=str(ring_world / "model")))
     assert made.encode_text(["a red car, front view"]).embedding.shape == (1, 16, 128)
+    assert "_name_or_path" not in (ring_world / "model" / "unet" / "config.json").read_text(encoding="utf-8")

@@ -38,18 +38,19 @@ def export(
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(str(part), safe_serialization=True)
-    for config in part.glob("*/config.json"):
-        kept = {key: value for key, value in json.loads(config.read_text(encoding="utf-8")).items() if key != "_name_or_path"}
-        if "dtype" in kept:
-            kept["dtype"] = "float32"  # as diffusers loads the other networks: transformers would load this one in half precision
-        config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     build_tokenizer(part / "tokenizer")  # also in the older pair of files, which every release of transformers reads
     (part / "vocabulary.json").write_text(json.dumps(describe(), indent=1) + "\n", encoding="utf-8")
     settle(part, folder)
 
 
 def settle(part: Path, folder: Path) -> None:
-    """Writes the checksums of the finished folder ``part``, and gives it the name ``folder``."""
+    """Makes the finished folder ``part`` the same on every machine, writes its checksums, and gives it the name ``folder``."""
+    for config in part.glob("*/config.json"):
+        kept = json.loads(config.read_text(encoding="utf-8"))
+        kept.pop("_name_or_path", None)  # where it was loaded from
+        if "dtype" in kept:
+            kept["dtype"] = "float32"  # as diffusers loads the other networks: transformers would load this one in half precision
+        config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     write_sums(part)
     if folder.exists():
         old = folder.with_name(folder.name + ".old")

@@ -20,9 +20,8 @@ def without_crumbs(mesh: Mesh, share: float) -> tuple[Mesh, int]:
     if share == 0:
         return mesh, 0
     faces, corners = mesh.faces.astype(np.int64), mesh.corners.astype(np.float64)
-    place = np.unique(mesh.vertices, axis=0, return_inverse=True)[1].reshape(
-        -1
-    )  # flat-shaded triangles meet, and share no vertex
+    # flat-shaded triangles meet, and share no vertices
+    place = np.unique(mesh.vertices, axis=0, return_inverse=True)[1].reshape(-1)
     met = place[faces]
     links: Any = coo_matrix(
         (np.ones(2 * len(met), np.int8), (np.tile(met[:, 0], 2), met[:, 1:].T.ravel())), (len(mesh.vertices),) * 2
