@@ -113,7 +113,9 @@ def test_the_comparison_of_cameras_is_a_hinge(ring_world: Path, monkeypatch: pyt
     words = CLIPTokenizer.from_pretrained(str(EMBEDDED / "tokenizer"))
     text = CLIPTextModel.from_pretrained(str(EMBEDDED / "text_encoder"), torch_dtype=torch.float32)
     network = multiview.build()
-    torch.nn.init.normal_(network.class_embedding.linear_2.weight, std=1.0, generator=torch.Generator().manual_seed(4))
+    drawn_weights = torch.Generator().manual_seed(4)
+    for parameter in network.class_embedding.parameters():  # its first layer would come from the global stream
+        torch.nn.init.normal_(parameter, std=2.0, generator=drawn_weights)
     multiview.inflate(network, 4)
     state = unet.State.fresh(network, text, unet.UnetPlan())
     captions = ["a chair"] * 4 + ["a chair, front view"] * 4 + [""] * 4 + ["a car"] * 4
