@@ -80,6 +80,9 @@ from .interfaces.geometry import Surface as Surface
 from .interfaces.guidance import Adapter as Adapter
 from .interfaces.guidance import Guidance as Guidance
 from .interfaces.hooks import hookimpl as hookimpl
+from .interfaces.launcher import Launcher as Launcher
+from .interfaces.launcher import RunOutcome as RunOutcome
+from .interfaces.launcher import Sweep as Sweep
 from .interfaces.loss import Loss as Loss
 from .interfaces.loss import LossInputs as LossInputs
 from .interfaces.loss import LossSetup as LossSetup

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_OPEN, _CLOSED = "([{", ")]}"
+
 
 def printable(text: str) -> str:
     """Returns `text` with every character that is not printable, except line ends and tabs, as an escape such as `\\x1b`."""
@@ -23,3 +25,22 @@ def bounded(message: str, lines: int = 12, width: int = 600) -> str:
     given = message.splitlines() or [""]
     kept = [shortened(line, width) for line in given[:lines]]
     return "\n".join([*kept, *([f"... and {len(given) - lines} more"] if len(given) > lines else [])])
+
+
+def separated(text: str) -> list[str]:
+    """Splits at commas. One before a space, in quotes or in brackets belongs to the value."""
+    parts, depth, quote = [""], 0, ""
+    for place, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'" and (not parts[-1].strip() or depth):  # in the middle of words it is an apostrophe
+            quote = character
+        elif character in _OPEN:
+            depth += 1
+        elif character in _CLOSED:
+            depth -= 1
+        elif character == "," and depth <= 0 and not text[place + 1 : place + 2].isspace():
+            parts.append("")
+            continue
+        parts[-1] += character
+    return parts

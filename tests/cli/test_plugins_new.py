@@ -73,7 +73,9 @@ def test_a_new_package_is_complete_tidy_and_says_the_same_names_everywhere(kind:
     assert "from dfw." not in text
     assert "dfw_" not in text.replace("dfw_soft_glow", "")
     config = load_config(folder / "config.yaml")
-    assert "dfw-soft-glow/soft-glow" in types_in(config.model_dump(mode="json"))
+    outside = bool(KINDS[kind].option)  # no run's configuration names such a component
+    assert ("dfw-soft-glow/soft-glow" in types_in(config.model_dump(mode="json"))) != outside
+    assert (f"{KINDS[kind].option.removeprefix('dfw ')}" in (folder / "README.md").read_text()) or not outside
     assert config.plugins == ("dfw-soft-glow>=0.1",)
     leftovers = [path for path in folder.rglob("*") if path.is_file() and ("{{" in path.read_text() or "{%" in path.read_text())]
     assert leftovers == []

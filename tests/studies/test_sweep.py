@@ -69,7 +69,7 @@ def dfw_sweep(*arguments: str, **environment: str) -> subprocess.CompletedProces
 
 
 def test_two_workers_make_every_run_with_the_bits_it_has_alone(tmp_path: Path) -> None:
-    done = dfw_sweep("tiny.yaml", "prompt=a red square,a blue square", "seed=0..1", "--out", "s", "--processes", "2")
+    done = dfw_sweep("tiny.yaml", "prompt=a red square,a blue square", "seed=0..1", "--out", "s", "--on", "local:processes=2")
     assert done.returncode == 0, done.stderr
     assert "4 runs in s: 4 pending" in done.stdout
     assert done.stdout.rstrip().endswith("4 finished")

@@ -29,6 +29,7 @@ def page(kind: Kind) -> str:
     known = registry()
     found = [describe(entry, known.load(entry)) for entry in known.entries(kind.name) if entry.distribution == BUILT_IN]
     head = f"# {PLURAL.get(kind.name, f'{kind.name.capitalize()}s')}\n\n*{kind.answers}* These components come with dfw. "
+    head += f"`{kind.option}` chooses one. " if kind.option else ""
     head += "`dfw plugins info NAME` prints the same for any installed component. "
     head += f"They implement {link_to(kind.interface, '../interfaces/')}.\n\n"
     return head + "\n".join(section(each) for each in found)

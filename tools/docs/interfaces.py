@@ -33,6 +33,7 @@ TITLES = {
     "noise": "Noise",
     "background": "Background",
     "exporter": "Exporter",
+    "launcher": "Launcher",
     "data": "What travels between components",
     "distillation": "Building blocks of objectives",
     "config": "Configurations in Python",

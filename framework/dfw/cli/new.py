@@ -21,11 +21,11 @@ def new(name: str, kind: str, out: Path) -> None:
 
     NAME is the distribution's name, e.g. dfw-glow. Nothing that exists is overwritten.
     """
-    from dfw.scaffold import names_for, write_package
+    from dfw.scaffold import names_for, trial, write_package
 
     files = write_package(name, kind, out)
     names = names_for(name)
     folder = out / names["distribution"]
     for path in files:
         say(f"wrote {path}")
-    say(f"next:  cd {folder} && pip install -e '.[test]' && pytest && dfw run config.yaml")
+    say(f"next:  cd {folder} && pip install -e '.[test]' && pytest && {trial(kind, names)}")

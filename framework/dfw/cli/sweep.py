@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +16,13 @@ import rich_click
 
 from dfw.cli.options import FOLDER, columns, plugin_options, use_plugins
 from dfw.cli.output import say
+from dfw.config.kinds import KINDS
 from dfw.errors import ConfigError, DfwError
 
 if TYPE_CHECKING:
+    from dfw.interfaces.launcher import Launcher
     from dfw.studies.plan import Planned
+    from dfw.studies.worker import Maker
 
 _SEED = re.compile(r"seed=\d{1,9}")
 """Runs that differ in nothing else are checked once."""
@@ -32,7 +36,14 @@ SHOWN = 12
 @click.option("--out", type=FOLDER, help="The sweep's folder; one that holds a sweep gets more runs. Default: a new one.")
 @click.option("--resume", type=FOLDER, metavar="SWEEP", help="Go on with a sweep: what is finished is skipped.")
 @click.option("--retry", is_flag=True, help="Try runs that failed or diverged again.")
-@click.option("--processes", type=click.IntRange(1, 1024), help="Runs at a time. Default: one for each GPU, or one.")
+@click.option(
+    "--on",
+    "where",
+    default=KINDS["launcher"].default.rpartition("/")[2],
+    show_default=True,
+    metavar="LAUNCHER",
+    help="Where runs are made: local:processes=2, or another launcher with its options.",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything and print the plan; make nothing.")
 @plugin_options
 def command(
@@ -41,7 +52,7 @@ def command(
     out: Path | None,
     resume: Path | None,
     retry: bool,
-    processes: int | None,
+    where: str,
     dry_run: bool,
     plugin_files: tuple[Path, ...],
     blocked: tuple[str, ...],
@@ -53,6 +64,7 @@ def command(
 
     Several of these processes may work on one sweep at the same time, also on machines that share its folder.
     """
+    from dfw.studies.launch import launcher
     from dfw.studies.plan import begin_plan, extended, read_plan, write_plan
 
     if (configs is None) == (resume is None):
@@ -60,6 +72,7 @@ def command(
     if resume is not None and out is not None:
         raise click.UsageError("--resume names the sweep's folder already; leave --out away")
     use_plugins(plugin_files, blocked)
+    chosen = launcher(where)
     wanted: list[Planned] = []
     if resume is not None:
         folder, runs = resume, read_plan(resume)
@@ -76,12 +89,15 @@ def command(
         _check(todo)
     if dry_run:
         return 0
+    from dfw.studies.worker import Maker  # imports torch
+
     if resume is None and out is None:
         folder = begin_plan(folder, runs)
     elif resume is None:
         runs = extended(read_plan(folder), wanted)  # once more: another process may have added runs meanwhile
         write_plan(folder, runs)
-    return _make(folder, runs, todo, retry, processes, plugin_files, blocked)
+    maker = Maker(folder.resolve(), retry, tuple(path.resolve() for path in plugin_files), blocked)
+    return _make(folder, runs, todo, chosen, maker)
 
 
 def _planned(configs: str, overrides: Sequence[str]) -> list[Planned]:
@@ -127,34 +143,29 @@ def _check(runs: Sequence[Planned]) -> None:
         raise type(first)("\n".join([*lines[:SHOWN], *more]))
 
 
-def _make(
-    folder: Path,
-    runs: Sequence[Planned],
-    todo: Sequence[Planned],
-    retry: bool,
-    processes: int | None,
-    plugin_files: tuple[Path, ...],
-    blocked: tuple[str, ...],
-) -> int:
+def _make(folder: Path, runs: Sequence[Planned], todo: Sequence[Planned], chosen: Launcher, maker: Maker) -> int:
+    from dfw.interfaces.launcher import Sweep
     from dfw.report.data import duration_text
-    from dfw.studies.local import LocalLauncher, Plugins, gpus
+    from dfw.runs.signals import stopping
+    from dfw.studies.launch import outcomes
     from dfw.studies.states import counted, diagnosis, state
 
-    found = gpus()
-    launcher = LocalLauncher(folder, processes or max(1, len(found)), Plugins(plugin_files, blocked), found, retry)
-    for number, outcome in enumerate(launcher.outcomes(todo), start=1):
-        said = f": {outcome.diagnosis}" if outcome.diagnosis else ""
-        say(f"[{number}/{len(todo)}] {outcome.status} after {duration_text(outcome.seconds)}  {outcome.run.name}{said}")
+    with stopping() as stop:
+        sweep = Sweep(maker.folder, [run.name for run in todo], maker, lambda: stop.number, say)
+        with closing(outcomes(chosen, sweep)) as made:
+            for number, outcome in enumerate(made, start=1):
+                said = f": {outcome.diagnosis}" if outcome.diagnosis else ""
+                say(f"[{number}/{len(todo)}] {outcome.status} after {duration_text(outcome.seconds)}  {outcome.run}{said}")
     states = {run: state(folder, run) for run in runs}
     say(counted(list(states.values())))
     broken = [run for run, how in states.items() if how in ("failed", "diverged", "killed")]
     rows = [(states[run], run.name, diagnosis(folder, run)) for run in broken[:SHOWN]]
-    for line in columns(rows) if rows and launcher.signal is None else ():
+    for line in columns(rows) if rows and stop.number is None else ():
         say(f"  {line}")
     if any(how in ("pending", "interrupted", "killed") for how in states.values()):
         say(f"to go on: dfw sweep --resume {folder}")
     elif broken:
         say(f"to try what failed again: dfw sweep --resume {folder} --retry")
-    if launcher.signal is not None:
-        return 128 + launcher.signal
+    if stop.number is not None:
+        return 128 + stop.number
     return 1 if broken else 0

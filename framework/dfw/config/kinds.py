@@ -1,6 +1,6 @@
 """The kinds of components. One declaration here is all that registry, schema, command line, documentation and kit need.
 
-A kind exists because two published methods had to replace that part. Imports no torch.
+A kind of a run's part exists because two published methods had to replace that part. Imports no torch.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ class Kind:
     """The question that a component of this kind answers, for documentation and help."""
     places: tuple[str, ...] = ()
     """Where it stands in a run's configuration: `field`, or `field.*` for each value of a mapping and each item of a list. A
-    kind without a place stands inside other components (`dfw.Part`)."""
+    kind without a place stands inside other components (`dfw.Part`), or outside of a run (`option`)."""
     default: str = ""
     """Its type where a configuration names none; "*": the key under which it stands."""
     reserved: tuple[str, ...] = ("type",)
     """Field names that the run's configuration keeps for itself."""
+    option: str = ""
+    """What chooses one on the command line, for a kind that stands outside of a run: `dfw sweep --on`."""
 
     @property
     def group(self) -> str:
@@ -71,6 +73,13 @@ KINDS = {
         Kind("noise", "dfw.interfaces.noise:Noise", "Which noise is added to which view?", default="dreamfw/gaussian"),
         Kind("background", "dfw.interfaces.background:Background", "What is behind the scene?", default="dreamfw/random"),
         Kind("exporter", "dfw.interfaces.exporter:Exporter", "How is a mesh written to a file?", ("export.formats.*",)),
+        Kind(
+            "launcher",
+            "dfw.interfaces.launcher:Launcher",
+            "Where are the runs of a sweep made?",
+            default="dreamfw/local",
+            option="dfw sweep --on",
+        ),
     )
 }
 """Name -> kind, in the order of listings."""

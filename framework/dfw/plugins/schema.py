@@ -1,4 +1,4 @@
-"""The JSON Schema of a run's configuration, with the options of every installed component (whose import brings torch)."""
+"""The JSON Schema of a run's configuration, with the options of every component of a run (whose import brings torch)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def schema(registry: Registry) -> Schema:
     for entry, config in configs.items():
         mappings.append(known.setdefault(_key(entry), {}))
         known[_key(entry)] |= _with_reserved(known[_target(references[(config, "validation")])], KINDS[entry.kind], known)
-    for kind in KINDS.values():
+    for kind in (one for one in KINDS.values() if not one.option):
         known[kind.name] = _component(kind, [entry for entry in configs if entry.kind == kind.name], known)
     for kind, place in all_places():
         _put(run, place, kind, [entry for entry in configs if entry.kind == kind.name], known)
@@ -80,6 +80,8 @@ def _typed() -> Schema:
 def _loaded(registry: Registry) -> dict[Entry, type[BaseModel]]:
     configs: dict[Entry, type[BaseModel]] = {}
     for entry in registry.entries():
+        if KINDS[entry.kind].option:  # it stands outside of a run
+            continue
         try:
             config = registry.load(entry).Config
             with plugin_code(f"{entry.kind} {entry.label}: its Config", "cannot be described", ()):

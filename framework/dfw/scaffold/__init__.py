@@ -24,6 +24,7 @@ _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*$")
 _PREFIX = re.compile(r"^(dreamfw|dfw)-(?=.)")
 _LONGEST = 100
 _TAKEN = {*dfw.__all__, *(f"{kind.capitalize()}Tests" for kind in KINDS)}
+_TAKEN |= {"Connection", "Iterator", "Priority"}
 _TAKEN |= {"Any", "Annotated", "ClassVar", "Field", "Literal", "Path", "PositiveFloat", "PositiveInt", "Sequence", "Tensor"}
 _TAKEN |= {"CONFIG", "COLOURS", "Channel", "Colour", "Degrees", "Fog", "GOLDEN", "GROUND", "HORIZON", "SKY", "SURE", "TRIANGLE"}
 """What the templates use themselves."""
@@ -37,6 +38,7 @@ _SUMMARIES = {
     "noise": ("A noise for dfw: opposite pairs.", "losses:\n  sds: {{noise: {{type: {0}}}}}"),
     "background": ("A background for dfw: a sky that is learned.", "renderer: {{background: {{type: {0}}}}}"),
     "exporter": ("An exporter for dfw: the Object File Format.", "export: {{formats: [{0}]}}"),
+    "launcher": ("A launcher for dfw: one process after another, with the lowest priority.", "dfw sweep CONFIG --on {0}"),
 }
 
 
@@ -80,7 +82,14 @@ def write_package(name: str, kind: str, parent: Path) -> list[Path]:
     _require_new(folder)
     qualified = f"{names['distribution']}/{names['component']}"
     summary, usage = (text.format(qualified, names["component"]) for text in _SUMMARIES[kind])
-    values = names | {"kind": kind, "dfw_version": dfw.__version__, "summary": summary, "usage": usage}
+    values = names | {
+        "kind": kind,
+        "trial": trial(kind, names),
+        "outside": bool(KINDS[kind].option),
+        "dfw_version": dfw.__version__,
+        "summary": summary,
+        "usage": usage,
+    }
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     files: dict[Path, str] = {}
     for source in sorted(path for part in ("common", kind) for path in (TEMPLATES / part).rglob("*.j2")):
@@ -89,6 +98,13 @@ def write_package(name: str, kind: str, parent: Path) -> list[Path]:
         files[place] = environment.from_string(source.read_text(encoding="utf-8")).render(values)
     _write(folder, files)
     return [folder / place for place in files]
+
+
+def trial(kind: str, names: dict[str, str]) -> str:
+    """Returns the command that shows what a new package does. `names` are those of `names_for`."""
+    if not KINDS[kind].option:
+        return "dfw run config.yaml"
+    return _SUMMARIES[kind][1].format(f"{names['distribution']}/{names['component']}").replace("CONFIG", "config.yaml")
 
 
 def _require_new(folder: Path) -> None:

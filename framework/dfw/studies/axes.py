@@ -13,11 +13,10 @@ from itertools import product
 from pathlib import Path
 
 from dfw.errors import ConfigError
-from dfw.text import shortened
+from dfw.text import separated, shortened
 
 LONGEST_RANGE = 100_000
 _RANGE = re.compile(r"(-?\d{1,9})\.\.(-?\d{1,9})")
-_OPEN, _CLOSED = "([{", ")]}"
 
 
 @dataclass(frozen=True)
@@ -52,25 +51,6 @@ def axis(text: str, presets: Path | None = None) -> Axis:
     if not all(value.strip() for value in values) and len(values) > 1:
         raise ConfigError(f"override {shortened(text)!r}: one of its values is empty; write it as '' if it is meant")
     return Axis(key.strip(), tuple(dict.fromkeys(values)))
-
-
-def separated(text: str) -> list[str]:
-    """Splits at commas. One before a space, in quotes or in brackets belongs to the value."""
-    parts, depth, quote = [""], 0, ""
-    for place, character in enumerate(text):
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'" and (not parts[-1].strip() or depth):  # in the middle of words it is an apostrophe
-            quote = character
-        elif character in _OPEN:
-            depth += 1
-        elif character in _CLOSED:
-            depth -= 1
-        elif character == "," and depth <= 0 and not text[place + 1 : place + 2].isspace():
-            parts.append("")
-            continue
-        parts[-1] += character
-    return parts
 
 
 def combinations(axes: Iterable[Axis]) -> list[tuple[str, ...]]:

@@ -1,15 +1,13 @@
-"""A worker of a sweep: a process that makes one run after another, so that it imports everything once."""
+"""Makes one run of a sweep, in whatever process a launcher gives it."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
-from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +15,7 @@ from dfw.atomic import write_text
 from dfw.compose import Composition
 from dfw.config.load import load_stages
 from dfw.errors import CheckpointError
+from dfw.interfaces.launcher import RunOutcome
 from dfw.plugins.discovery import block
 from dfw.plugins.listeners import load_plugin_file
 from dfw.plugins.registry import rediscover
@@ -25,56 +24,45 @@ from dfw.runs.call import Call
 from dfw.runs.directory import STAGES
 from dfw.runs.life import ending
 from dfw.runs.stages import compose_stages, resume_stages, run_stages
-from dfw.studies.plan import Planned
+from dfw.studies.plan import Planned, read_plan
 from dfw.studies.states import claim, diagnosis, directory_of, has_begun, is_left, refusal, state_of_files
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How one run ended."""
+class Maker:
+    """Makes runs of the sweep in `folder` by name. It can be pickled, and works on any machine that sees the folder."""
 
-    run: Planned
-    status: str
-    """`finished`, `interrupted`, `diverged`, `failed`, or `taken`: another process works on it."""
-    diagnosis: str = ""
-    seconds: float = 0.0
-    """Wall time in this process."""
+    folder: Path
+    retry: bool = False
+    """Whether runs that failed are tried again, also those that another process has tried meanwhile."""
+    plugin_files: tuple[Path, ...] = ()
+    blocked: tuple[str, ...] = ()
+
+    def __call__(self, name: str) -> RunOutcome:
+        """Makes or continues the run."""
+        _prepare(self.plugin_files, self.blocked)
+        return make(self.folder, _by_name(self.folder)[name], self.retry)
 
 
-def serve(pipe: Connection, folder: Path, retry: bool, plugin_files: Sequence[Path], blocked: tuple[str, ...]) -> None:
-    """Makes the runs that come through `pipe` and answers each with its Outcome. Ends when the other side is closed.
-
-    A run that a signal ended ends it, too: it has written its checkpoint.
-    """
-    _leave_the_terminal()
+@cache
+def _prepare(plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
+    """Does once in a process what `--plugin` and `--block` say."""
     logging.getLogger("dfw").addHandler(logging.NullHandler())  # each run has its run.log; the lines of several would mix
     if blocked:
         block(blocked)
         rediscover()
     for path in plugin_files:
         load_plugin_file(path)
-    while True:
-        try:
-            run = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        outcome = make(folder, run, retry)
-        pipe.send(outcome)
-        if outcome.status == "interrupted":
-            return
 
 
-def _leave_the_terminal() -> None:
-    """Ctrl-C then reaches only the launcher, which sends it on once. One that came meanwhile is dropped: no run has begun."""
-    if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+@cache
+def _by_name(folder: Path) -> dict[str, Planned]:
+    """Returns the runs of a plan, which holds every run before a launcher begins."""
+    return {run.name: run for run in read_plan(folder)}
 
 
-def make(folder: Path, run: Planned, retry: bool = False) -> Outcome:
-    """Makes or continues one run in its directory below `folder`. What goes wrong is in the Outcome.
+def make(folder: Path, run: Planned, retry: bool = False) -> RunOutcome:
+    """Makes or continues one run in its directory below `folder`. What goes wrong is in the outcome.
 
     One that another process has finished meanwhile stays as it is, and without `retry` so does one that failed there.
     """
@@ -82,15 +70,15 @@ def make(folder: Path, run: Planned, retry: bool = False) -> Outcome:
     try:
         lock = claim(folder, run)
     except CheckpointError as error:
-        return Outcome(run, "taken", str(error))
+        return RunOutcome(run.name, "taken", str(error))
     except OSError as error:
-        return Outcome(
-            run, "failed", f"cannot write {error.filename}: {error.strerror}; only who may write a sweep may go on with it"
+        return RunOutcome(
+            run.name, "failed", f"cannot write {error.filename}: {error.strerror}; only who may write a sweep may go on with it"
         )
     try:
         how = state_of_files(folder, run)
         if not is_left(how, retry):
-            return Outcome(run, "taken" if how == "running" else how, diagnosis(folder, run))
+            return RunOutcome(run.name, "taken" if how == "running" else how, diagnosis(folder, run))
         refusal(folder, run).unlink(missing_ok=True)
         status, said = _make(folder, run, Call(run.command, began)), ""
     except KeyboardInterrupt:
@@ -101,7 +89,7 @@ def make(folder: Path, run: Planned, retry: bool = False) -> Outcome:
             write_text(refusal(folder, run), said)
     finally:
         lock.release()
-    return Outcome(run, status, " ".join(said.split()), time.monotonic() - began)
+    return RunOutcome(run.name, status, " ".join(said.split()), time.monotonic() - began)
 
 
 def _make(folder: Path, run: Planned, call: Call) -> str:

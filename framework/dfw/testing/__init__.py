@@ -20,6 +20,7 @@ from dfw.testing.exporter import ExporterTests
 from dfw.testing.gaussian import GaussianScore
 from dfw.testing.geometry import GeometryTests
 from dfw.testing.guidance import GuidanceTests
+from dfw.testing.launcher import LauncherTests
 from dfw.testing.loss import LossTests
 from dfw.testing.noise import NoiseTests
 from dfw.testing.outcomes import Outcome, Skip
@@ -35,6 +36,7 @@ __all__ = [
     "GaussianScore",
     "GeometryTests",
     "GuidanceTests",
+    "LauncherTests",
     "LossTests",
     "NoiseTests",
     "Outcome",

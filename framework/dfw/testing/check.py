@@ -29,6 +29,7 @@ from dfw.testing.configs import undocumented
 from dfw.testing.exporter import ExporterTests
 from dfw.testing.geometry import GeometryTests
 from dfw.testing.guidance import GuidanceTests
+from dfw.testing.launcher import LauncherTests
 from dfw.testing.loss import LossTests
 from dfw.testing.noise import NoiseTests
 from dfw.testing.outcomes import Outcome, outcome_of
@@ -45,6 +46,7 @@ KITS: dict[str, type[ComponentTests[Any]]] = {
     "noise": NoiseTests,
     "background": BackgroundTests,
     "exporter": ExporterTests,
+    "launcher": LauncherTests,
 }
 """Kind -> its kit."""
 

@@ -11,6 +11,7 @@ import cameras_mutants
 import exporter_mutants
 import geometry_mutants
 import guidance_mutants
+import launcher_mutants
 import loss_mutants
 import noise_mutants
 import prompter_mutants
@@ -35,6 +36,7 @@ TWINS: dict[type[Any], str] = {
     noise_mutants.Twin: "mixed",
     background_mutants.Twin: "colour",
     exporter_mutants.Twin: "corners",
+    launcher_mutants.Twin: "clock",
 }
 """Right component -> the method whose result is spoiled."""
 
@@ -230,6 +232,7 @@ _BACKGROUNDS = {
     "test_training_draws_from_its_generator",
 }
 _WORDINGS = {"test_any_turn_of_the_azimuth", "test_batch_invariance"}
+_ENDS = {"test_says_how_each_run_ended"}
 _STATE = {"test_state_dict_restores_behaviour"}
 ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
     one_for_all: {"geometry": {"test_starts_from_its_own_class"}},
@@ -243,6 +246,7 @@ ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
         "noise": _STATE,
         "background": _BACKGROUNDS | _STATE,
         "exporter": exporter_mutants.READ_BACK | {"test_same_bytes_tomorrow"},
+        "launcher": _ENDS,
     },
     not_a_number: {
         "geometry": _FIELDS
@@ -260,6 +264,7 @@ ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
         "prompter": _WORDINGS | {"test_choose", "test_float64"},
         "noise": {"test_mean_and_variance"},
         "background": _BACKGROUNDS | {"test_float64", "test_is_a_colour"},
+        "launcher": _ENDS,
     },
     single_precision: {
         "geometry": {"test_gradients_match_differences"},
@@ -275,6 +280,7 @@ ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
         "noise": {"test_mean_and_variance"},
         "background": {"test_float64"},
         "exporter": exporter_mutants.READ_BACK,
+        "launcher": _ENDS,
     },
     draws_globally: {"loss": {"test_draws_from_its_generator"}},
     forgets_its_age: {
@@ -293,8 +299,10 @@ NOT_OF = {
     "cameras": {single_precision},
     "prompter": {forgets_its_age},
     "exporter": {not_a_number, single_precision, forgets_its_age, leaves_its_table_behind},
+    "launcher": {single_precision, forgets_its_age, leaves_its_table_behind},
 }
-"""Kind -> what cannot be wrong with it: cameras get no numbers, prompters and exporters have no state, files no device."""
+"""Kind -> what cannot be wrong with it: cameras get no numbers, prompters, exporters and launchers have no state, files and runs
+no device."""
 
 MUTANTS = {
     spoil(twin): (checks & CHECKS[twin.kind]) | ALSO.get(spoil, {}).get(twin.kind, set())

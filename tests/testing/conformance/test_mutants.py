@@ -11,6 +11,7 @@ import exporter_mutants
 import geometry_mutants
 import guidance_mutants
 import guidance_prediction_mutants
+import launcher_mutants
 import loss_more_mutants
 import loss_mutants
 import loss_scene_mutants
@@ -104,6 +105,7 @@ TWINS = [
     noise_mutants.Twin,
     background_mutants.Twin,
     exporter_mutants.Twin,
+    launcher_mutants.Twin,
 ]
 MODULES = (
     geometry_mutants,
@@ -122,6 +124,7 @@ MODULES = (
     noise_mutants,
     background_mutants,
     exporter_mutants,
+    launcher_mutants,
     common_mutants,
 )
 MUTANTS = [(kit_of(mutant), mutant, checks) for module in MODULES for mutant, checks in module.MUTANTS.items()]
