@@ -75,7 +75,8 @@ def test_a_new_package_is_complete_tidy_and_says_the_same_names_everywhere(kind:
     config = load_config(folder / "config.yaml")
     outside = bool(KINDS[kind].option)  # no run's configuration names such a component
     assert ("dfw-soft-glow/soft-glow" in types_in(config.model_dump(mode="json"))) != outside
-    assert (f"{KINDS[kind].option.removeprefix('dfw ')}" in (folder / "README.md").read_text()) or not outside
+    readme = (folder / "README.md").read_text()
+    assert all(word in readme for word in ([*KINDS[kind].option.split(), "dfw-soft-glow/soft-glow"] if outside else ["plugins:"]))
     assert config.plugins == ("dfw-soft-glow>=0.1",)
     leftovers = [path for path in folder.rglob("*") if path.is_file() and ("{{" in path.read_text() or "{%" in path.read_text())]
     assert leftovers == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _SEED = re.compile(r"seed=\d{1,9}")
 """Runs that differ in nothing else are checked once."""
+DEFAULT = KINDS["launcher"].default.rpartition("/")[2]
 SHOWN = 12
 """Runs, mistakes and failures that are listed; of more the number is said."""
 
@@ -39,7 +41,7 @@ SHOWN = 12
 @click.option(
     "--on",
     "where",
-    default=KINDS["launcher"].default.rpartition("/")[2],
+    default=DEFAULT,
     show_default=True,
     metavar="LAUNCHER",
     help="Where runs are made: local:processes=2, or another launcher with its options.",
@@ -97,7 +99,7 @@ def command(
         runs = extended(read_plan(folder), wanted)  # once more: another process may have added runs meanwhile
         write_plan(folder, runs)
     maker = Maker(folder.resolve(), retry, tuple(path.resolve() for path in plugin_files), blocked)
-    return _make(folder, runs, todo, chosen, maker)
+    return _make(folder, runs, todo, where, chosen, maker)
 
 
 def _planned(configs: str, overrides: Sequence[str]) -> list[Planned]:
@@ -143,7 +145,7 @@ def _check(runs: Sequence[Planned]) -> None:
         raise type(first)("\n".join([*lines[:SHOWN], *more]))
 
 
-def _make(folder: Path, runs: Sequence[Planned], todo: Sequence[Planned], chosen: Launcher, maker: Maker) -> int:
+def _make(folder: Path, runs: Sequence[Planned], todo: Sequence[Planned], where: str, chosen: Launcher, maker: Maker) -> int:
     from dfw.interfaces.launcher import Sweep
     from dfw.report.data import duration_text
     from dfw.runs.signals import stopping
@@ -157,15 +159,16 @@ def _make(folder: Path, runs: Sequence[Planned], todo: Sequence[Planned], chosen
                 said = f": {outcome.diagnosis}" if outcome.diagnosis else ""
                 say(f"[{number}/{len(todo)}] {outcome.status} after {duration_text(outcome.seconds)}  {outcome.run}{said}")
     states = {run: state(folder, run) for run in runs}
+    on = "" if where == DEFAULT else f" --on {shlex.quote(where)}"
     say(counted(list(states.values())))
     broken = [run for run, how in states.items() if how in ("failed", "diverged", "killed")]
     rows = [(states[run], run.name, diagnosis(folder, run)) for run in broken[:SHOWN]]
     for line in columns(rows) if rows and stop.number is None else ():
         say(f"  {line}")
     if any(how in ("pending", "interrupted", "killed") for how in states.values()):
-        say(f"to go on: dfw sweep --resume {folder}")
+        say(f"to go on: dfw sweep --resume {folder}{on}")
     elif broken:
-        say(f"to try what failed again: dfw sweep --resume {folder} --retry")
+        say(f"to try what failed again: dfw sweep --resume {folder}{on} --retry")
     if stop.number is not None:
         return 128 + stop.number
     return 1 if broken else 0

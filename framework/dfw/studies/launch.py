@@ -12,8 +12,6 @@ from dfw.interfaces.launcher import Launcher, RunOutcome, Sweep
 from dfw.plugins.fence import plugin_code
 from dfw.plugins.words import from_words
 
-DEFAULT = KINDS["launcher"].default
-
 
 def launcher(words: str) -> Launcher:
     """Builds the launcher that `--on` names (`from_words`). Raises ConfigError and PluginError."""
