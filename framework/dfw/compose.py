@@ -125,9 +125,9 @@ class Composition:
         """Returns whether some guidance of the run reads text."""
         return any("text" in self.features(guidance_path(self.config, name)) for name in self.config.models)
 
-    def guidances(self) -> dict[str, Guidance]:
-        """Constructs the guidances, which load their models, by name; a single one is called `guidance`."""
-        return {name: self.guidance(name) for name in self.config.models}
+    def guidances(self, loaded: Mapping[str, Guidance] | None = None) -> dict[str, Guidance]:
+        """Constructs the guidances that are not `loaded`, by name; a single one is called `guidance`."""
+        return {name: (loaded or {}).get(name) or self.guidance(name) for name in self.config.models}
 
     def guidance(self, name: str) -> Guidance:
         """Constructs one guidance."""
@@ -141,10 +141,10 @@ class Composition:
         """Constructs the exporters of the configuration's formats."""
         return [cast(Exporter, part.construct()) for path, part in self.chosen.items() if path[0] == "export"]
 
-    def build(self) -> Parts:
-        """Constructs everything; guidances last, since loading a model takes longest."""
+    def build(self, loaded: Mapping[str, Guidance] | None = None) -> Parts:
+        """Constructs everything that is not `loaded`; guidances last, since loading a model takes longest."""
         geometry, renderer, cameras, losses = self.geometry(), self.renderer(), self.cameras(), self.losses()
-        return Parts(geometry, renderer, cameras, self.prompter(), self.guidances(), losses)
+        return Parts(geometry, renderer, cameras, self.prompter(), self.guidances(loaded), losses)
 
     def resolved(self, defaults: bool = True) -> RunConfig:
         """Returns the configuration with qualified names and every default written out, as `resolved.yaml` holds it.

@@ -115,6 +115,14 @@ class Guidance(Component, nn.Module, ABC):
         """What a perfect network puts out for `clean` (B, C, h, w) under `noise`: the diffusion objective compares with it."""
         return PREDICTIONS[self.prediction_type].output(clean, noise, *self.schedule.at(timestep, clean))
 
+    def renew(self) -> bool:
+        """Forgets what a run has asked, so that the next run of the process need not load the model again.
+
+        Returns whether every answer now has the bits that a newly constructed guidance gives. By default False: the next run
+        constructs its own. Never called after a run whose loss has trained an `adapter`.
+        """
+        return False
+
     def adapter(self, rank: int, generator: torch.Generator) -> Adapter:
         """A new trainable predictor on top of the model: feature `adapter`. It starts as the model itself, for any camera.
 

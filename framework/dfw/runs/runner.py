@@ -27,6 +27,7 @@ from dfw.runs.checkpoint_folder import list_checkpoints
 from dfw.runs.console import ConsoleListener
 from dfw.runs.directory import RunDirectory, earlier_stages
 from dfw.runs.drive import Drive, RunResult
+from dfw.runs.kept_models import build
 from dfw.runs.life import Life
 from dfw.runs.manifest import (
     MANIFEST,
@@ -165,7 +166,7 @@ def _build(
     models = [part for part in composition.parts() if part.entry.kind == "guidance"]
     named = [f"{getattr(part.config, 'model', '')} ({part.entry.qualified})".removeprefix(" ") for part in models]
     heard.phase_began(PhaseBegan(f"loading the diffusion model {' and '.join(named)}" if named else "building the scene"))
-    parts = composition.build()
+    parts = build(composition)
     components = component_facts(composition, [*parts.all(), *exporters])
     if not resumed:
         for sentence in wide_views(composition, {name: model.resolution for name, model in parts.guidances.items()}):

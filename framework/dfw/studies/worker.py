@@ -22,10 +22,14 @@ from dfw.plugins.registry import rediscover
 from dfw.runs import runner
 from dfw.runs.call import Call
 from dfw.runs.directory import STAGES
+from dfw.runs.kept_models import KeptModels
 from dfw.runs.life import ending
 from dfw.runs.stages import compose_stages, resume_stages, run_stages
 from dfw.studies.plan import Planned, read_plan
 from dfw.studies.states import claim, diagnosis, directory_of, has_begun, is_left, refusal, state_of_files
+
+MODELS = KeptModels()
+"""Those of this process, which may make several runs."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def make(folder: Path, run: Planned, retry: bool = False) -> RunOutcome:
         if not is_left(how, retry):
             return RunOutcome(run.name, "taken" if how == "running" else how, diagnosis(folder, run))
         refusal(folder, run).unlink(missing_ok=True)
-        status, said = _make(folder, run, Call(run.command, began)), ""
+        with MODELS.at_hand():
+            status, said = _make(folder, run, Call(run.command, began)), ""
     except KeyboardInterrupt:
         status, said = "interrupted", ""
     except Exception as error:  # a run that crashes does not end the sweep

@@ -145,6 +145,19 @@ class GuidanceTests(PredictionChecks):
         promise = "a frozen model answers in training mode as in evaluation mode"
         require_same(outputs, self.observe(guidance.train()), self.tolerance, promise, remedy)
 
+    def test_renewed_it_is_as_new(self) -> None:
+        """If `renew` returns True, a used guidance gives the bits that a new one gives."""
+        new, used = self.observe(self.fresh()), self.fresh()
+        if "text" in type(used).provides(used.config):
+            for text in reversed(self.prompts):  # one by one, and in another order than a run would
+                used.encode_text([text])
+        self.observe(used)
+        self.exercise(used)
+        if not used.renew():
+            raise Skip("renew() returns False: each run loads the model anew")
+        promise, remedy = "a renewed guidance gives the bits of a new one", "Forget what was asked, or return False"
+        require_same(new, self.observe(used), 0 if self.device == "cpu" else self.tolerance, promise, remedy)
+
     def test_batch_invariance(self) -> None:
         """Each image and text of a batch is answered as if it were alone; each scene, for a model that sees several views."""
         guidance = self._guidance()

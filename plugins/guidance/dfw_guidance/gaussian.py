@@ -145,6 +145,10 @@ class Gaussian(Guidance):
         for name, value in self._exact.items():
             self.register_buffer(name, value.float(), persistent=False)
 
+    def renew(self) -> bool:
+        """Returns True: it remembers nothing."""
+        return True
+
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
         """Returns the probabilities (B, 1, K) of the components: a known prompt's own, or the even mixture of all for "".
 

@@ -271,7 +271,7 @@ class Pretrained(Guidance):
         return super().train(False)
 
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
-        """Returns embeddings (B, L, D), float32, of B texts. Embeds each distinct text once in the model's life.
+        """Returns embeddings (B, L, D), float32, of B texts. Embeds each distinct text once in a run.
 
         Raises PromptError if a text is longer than the model can read, or has words outside the vocabulary that it ships.
         """
@@ -283,6 +283,11 @@ class Pretrained(Guidance):
                 found = self._embed(new)
             self._rows.update({text: found.select(slice(row, row + 1)) for row, text in enumerate(new)})
         return Conditioning.cat([self._rows[text] for text in texts]).to(self.device)
+
+    def renew(self) -> bool:
+        """Forgets the texts: which of them are embedded in one batch can change the last bits."""
+        self._rows.clear()
+        return True
 
     def _own_precision(self) -> torch.autocast:
         """Switches a surrounding autocast off: this component chooses the precision of its frozen weights itself."""

@@ -46,6 +46,9 @@ class Twin(Guidance):
     def side(cls, config: Any) -> int | None:
         return int(config.resolution)
 
+    def renew(self) -> bool:
+        return True
+
     def encode_text(self, texts: Sequence[str]) -> Conditioning:
         rows = [[1.0, 0.0, 0.5, 0.0] if text == "red" else [0.0, 1.0, 0.0, -0.5] for text in texts]
         return Conditioning(torch.tensor(rows, device=self.mix.device)[:, None])
@@ -190,6 +193,15 @@ class KeepsItsWeightsOnTheCpu(Twin):
         return super().predict(noisy, timestep, conditioning) + self.bias.to(noisy.dtype)
 
 
+class KeepsItsTexts(Twin):
+    """What it answers depends on the text that it read first, and `renew` does not forget that."""
+
+    def encode_text(self, texts: Sequence[str]) -> Conditioning:
+        self.first = vars(self).get("first", texts[0])
+        found = super().encode_text(texts)
+        return replace(found, embedding=found.embedding * (1.01 if self.first == "blue" else 1.0))
+
+
 MUTANTS: dict[type[Twin], set[str]] = {
     KeepsItsWeightsOnTheCpu: {"test_other_device"},
     SwappedSchedule: {"test_schedule", "test_predicts_the_noise"},
@@ -213,6 +225,7 @@ MUTANTS: dict[type[Twin], set[str]] = {
     },
     Drops: {"test_frozen", "test_no_global_rng", "test_state_dict_restores_behaviour"},
     CountsItsCalls: {"test_frozen"},
+    KeepsItsTexts: {"test_renewed_it_is_as_new"},
     ForgetsToScaleBack: {"test_decode_inverts_encode"},
     OffByOneScale: {"test_guidance_scale_follows_diffusers"},
     VarianceForDeviation: {"test_noise_round_trip"},
