@@ -59,10 +59,13 @@ class Ray(Launcher):
         stop.parent.mkdir(parents=True, exist_ok=True)
         with self._cluster(ray), _removed(stop):
             task = ray.remote(_work).options(num_cpus=self.config.cpus, num_gpus=self._gpus(ray), max_retries=self.config.retries)
-            runs = {task.remote(sweep.make, name, stop): name for name in sweep.runs}
-            while runs:
-                if sweep.stopped() is not None and not stop.exists():
+            left, runs = list(reversed(sweep.runs)), {}
+            while runs or (left and sweep.stopped() is None):
+                if sweep.stopped() is not None:
                     stop.touch()  # tasks that have not begun end at once, and the others write a checkpoint
+                while left and sweep.stopped() is None and len(runs) < 2 * self._slots(ray):
+                    name = left.pop()
+                    runs[task.remote(sweep.make, name, stop)] = name
                 done, _ = ray.wait(list(runs), timeout=0.5)
                 for one in done:
                     outcome = _answer(ray, one, runs.pop(one))
@@ -85,6 +88,12 @@ class Ray(Launcher):
             yield
         finally:
             ray.shutdown()
+
+    def _slots(self, ray: Any) -> int:
+        """Returns how many tasks the cluster can hold now. As many again wait, so that a cluster that grows by need does so."""
+        there, gpus = ray.cluster_resources(), self._gpus(ray)
+        by_gpu = [there.get("GPU", 0.0) / gpus] if gpus else []
+        return max(1, int(min([there.get("CPU", 0.0) / self.config.cpus, *by_gpu])))
 
     def _gpus(self, ray: Any) -> float:
         return float("GPU" in ray.cluster_resources()) if self.config.gpus is None else self.config.gpus
