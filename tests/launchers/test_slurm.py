@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from dfw.studies.worker import Maker
 
 submitit = pytest.importorskip("submitit", reason="submitit is not installed")
 from dfw_launchers import slurm  # noqa: E402
-from dfw_launchers.slurm import Slurm  # noqa: E402
+from dfw_launchers.slurm import Slurm, Task, outcomes_of  # noqa: E402
 
 PREEMPTS = """
 import os, signal
@@ -117,6 +118,17 @@ def test_a_process_that_dies_costs_its_run_and_none_of_those_behind_it(tmp_path:
     assert said[0].startswith("1 task stands in Slurm's queue (job ")
 
 
+def test_a_task_that_is_queued_again_and_then_dies_is_no_interruption(tmp_path: Path) -> None:
+    """What its first process has said of a signal does not hold for the second."""
+    task = Task("7", ["one", "two"], tmp_path)
+    notes = [("one", "running"), ("one", "finished"), ("two", "running"), ("two", "interrupted"), ("two", "running")]
+    file = outcomes_of(tmp_path, "7")
+    for count, (left, ended) in {3: (["two"], "killed"), 4: (["two"], "interrupted"), 5: (["two"], "killed")}.items():
+        file.write_text("".join(json.dumps({"run": run, "status": status}) + "\n" for run, status in notes[:count]))
+        assert [outcome.run for outcome in task.news()] == (["one"] if count == 3 else [])
+        assert (task.left, task.end("why").status) == (left, ended)
+
+
 def test_jobs_go_on_without_the_process_that_waits_and_another_waits_for_them(tmp_path: Path) -> None:
     """The run waits until its notes find a reader."""
     os.mkfifo(tmp_path / MADE)
@@ -183,7 +195,9 @@ def test_an_array_is_not_longer_than_slurm_allows_and_holds_every_run_once(progr
     assert [len(task.runs) for task in tasks.values()] == [5, 5, 5, 5, 3]
     assert [run for task in tasks.values() for run in task.runs] == runs
     assert list(tasks) == [f"7_{number}" for number in range(5)]
-    assert "gpus-per-node" not in (tmp_path / "script").read_text()
+    script = (tmp_path / "script").read_text()
+    assert "gpus-per-node" not in script
+    assert "--time" not in script
 
 
 def test_a_queue_that_does_not_answer_ends_no_task(programs: Path, tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ class Slurm(Launcher):
         executor = submitit.SlurmExecutor(folder)
         one = self.config
         asked: dict[str, Any] = {"partition": one.partition, "cpus_per_task": one.cpus, "gpus_per_node": one.gpus or None}
+        asked |= {"time": None}  # submitit's own default is five minutes
         asked |= {"setup": list(one.setup) or None, "array_parallelism": one.at_once or 10**6, "signal_delay_s": one.notice}
         more: dict[str, Any] = {"time": one.time, "mem": one.memory, "requeue": True} | one.more
         more = {name: value for name, value in more.items() if value is not None}
@@ -169,6 +170,8 @@ class Slurm(Launcher):
         return {name for name, task in tasks.items() if task.missed > 1}
 
 
+STANDS = ("running", "interrupted")
+"""What a task notes of a run that it has not ended."""
 LOOK = 10.0
 """Seconds between two looks at the queue: Slurm asks programs to be patient."""
 
@@ -184,7 +187,7 @@ class Task:
     left: list[str] = field(init=False)
     """Runs that have no outcome yet, in their order."""
     died: bool = True
-    """Whether its process ended without a word. One that a signal ended has said so."""
+    """Whether its process, if it is gone, ended without a word. One that a signal ended has said so."""
     looked: float = field(default_factory=time.monotonic)
     missed: int = 0
 
@@ -205,7 +208,7 @@ class Task:
         for line in whole.splitlines():
             outcome = RunOutcome(**json.loads(line))
             self.died = outcome.status != "interrupted"
-            if self.died and outcome.run in self.left:
+            if outcome.status not in STANDS and outcome.run in self.left:
                 self.left.remove(outcome.run)
                 yield outcome
 
@@ -248,17 +251,22 @@ def _work(work: Work) -> None:
     signal.signal(signal.SIGUSR2, note)
     signal.signal(signal.SIGTERM, note)  # between runs; a run has its own
     for run in _unanswered(file, work.runs):
+        _write(file, RunOutcome(run, "running"))
         outcome = work.make(run)
-        with open(file, "a", encoding="utf-8") as opened:
-            opened.write(json.dumps(asdict(outcome)) + "\n")
+        _write(file, outcome)
         if outcome.status == "interrupted" or (came and run != work.runs[-1]):
             if signal.SIGUSR2 in came:
                 environment._requeue(0)  # submitit has no public word for it
             sys.exit(1)  # without a result, so that a task that is queued again does its work
 
 
+def _write(file: Path, outcome: RunOutcome) -> None:
+    with open(file, "a", encoding="utf-8") as opened:
+        opened.write(json.dumps(asdict(outcome)) + "\n")
+
+
 def _unanswered(file: Path, runs: Iterable[str]) -> list[str]:
     """Returns the runs of a task that is queued again, without those that it has ended before."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    answered = {one["run"] for one in map(json.loads, lines) if one["status"] != "interrupted"}
+    answered = {one["run"] for one in map(json.loads, lines) if one["status"] not in STANDS}
     return [run for run in runs if run not in answered]
