@@ -22,7 +22,7 @@ from dfw.cli.output import accept_any_text, is_of_output, mute, say
 from dfw.errors import DfwError, PluginError
 from dfw.text import bounded, printable
 
-VERBS = ("run", "sweep", "runs", "render", "export", "sample", "guidance", "config", "plugins", "doctor")
+VERBS = ("run", "sweep", "runs", "view", "render", "export", "sample", "guidance", "config", "plugins", "doctor")
 """Built-in verbs, in the order of the help; each is `dfw.cli.<verb>:command`."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import time
@@ -13,10 +14,12 @@ import rich_click
 
 from dfw.cli.options import FOLDER, plugin_options, stages_from, use_plugins
 from dfw.cli.output import say
+from dfw.cli.view import opened_door, view_options
 from dfw.runs.console import ConsoleListener
 
 if TYPE_CHECKING:
     from dfw.runs.drive import RunResult
+    from dfw.viewer.door import Door
 
 log = logging.getLogger("dfw.cli")
 
@@ -30,12 +33,17 @@ LOADING = "loading torch and the parts of the run"
 @click.argument("overrides", nargs=-1)
 @click.option("--resume", type=FOLDER, metavar="RUN", help="Continue a run from its newest checkpoint.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the resolved configuration, load no model.")
+@click.option("--view", is_flag=True, help="Watch the run in a browser: needs the extra viewer.")
+@view_options
 @plugin_options
 def command(
     config: str | None,
     overrides: tuple[str, ...],
     resume: Path | None,
     dry_run: bool,
+    view: bool,
+    view_port: int | None,
+    view_host: str,
     plugin_files: tuple[Path, ...],
     blocked: tuple[str, ...],
 ) -> int:
@@ -47,8 +55,10 @@ def command(
     """
     began = time.monotonic()
     command = shlex.join(["dfw", *click.get_current_context().obj])
+    door = opened_door(view_host, view_port) if view and not dry_run else None
     if resume is not None:
-        return _resume(resume, (*(() if config is None else (config,)), *overrides), dry_run, (plugin_files, blocked), command)
+        given = (*(() if config is None else (config,)), *overrides)
+        return _resume(resume, given, dry_run, (plugin_files, blocked), command, door)
     if config is None:
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
     use_plugins(plugin_files, blocked)
@@ -61,7 +71,7 @@ def command(
             log.warning("%s", sentence)
         say(stages.staged_yaml(compositions), nl=False)
         return 0
-    heard = [ConsoleListener().saying(LOADING)]
+    heard = _heard(door)
     from dfw.runs import runner
     from dfw.runs.call import Call
 
@@ -71,8 +81,23 @@ def command(
     return _code(runner.run(single.config, single, heard, call=call))
 
 
+def _heard(door: Door | None) -> list[object]:
+    """The listeners of the command line: the console, and a viewer behind the door, which ends with the command."""
+    heard: list[object] = [ConsoleListener().saying(LOADING)]
+    if door is not None:
+        from dfw.viewer.live import LiveViewer
+
+        heard.append(click.get_current_context().with_resource(contextlib.closing(LiveViewer(door))))
+    return heard
+
+
 def _resume(
-    directory: Path, overrides: tuple[str, ...], dry_run: bool, plugins: tuple[tuple[Path, ...], tuple[str, ...]], command: str
+    directory: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    plugins: tuple[tuple[Path, ...], tuple[str, ...]],
+    command: str,
+    door: Door | None,
 ) -> int:
     began = time.monotonic()
     named = [text for text in overrides if "=" not in text]
@@ -85,7 +110,7 @@ def _resume(
 
     RunDirectory.find(directory)
     try:
-        heard = [ConsoleListener().saying(LOADING)]
+        heard = _heard(door)
         from dfw.runs import runner, stages
 
         call = Call(command, began)

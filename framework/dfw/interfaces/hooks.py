@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import click
 
     from dfw.interfaces.events import PhaseBegan, RunEnded, RunStarted, StepEnded
+    from dfw.runs.controls import Controls
     from dfw.runs.scene import Scene
 
 hookspec = pluggy.HookspecMarker("dfw")
@@ -40,10 +41,12 @@ def dfw_step_ended(step: StepEnded) -> None:
 
 
 @hookspec
-def dfw_scene_lent(scene: Scene) -> None:
+def dfw_scene_lent(scene: Scene, controls: Controls) -> None:
     """Called between steps with the scene as it is now: `scene.render(..., milliseconds=20)`. Change nothing of it.
 
-    The run waits, so be quick. A picture costs no random draw, so that the run keeps its bits.
+    The run waits, so be quick, or say so: `with controls.paused()`. A picture costs no random draw, so that the run keeps its
+    bits. `controls` also stops the run, exports the scene, shows the step's cameras and asks the prior. Leave out the arguments
+    that you do not use.
     """
 
 

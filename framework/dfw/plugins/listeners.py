@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import click
 
     from dfw.interfaces.events import PhaseBegan, RunEnded, RunStarted, StepEnded
+    from dfw.runs.controls import Controls
     from dfw.runs.scene import Scene
 
 log = logging.getLogger("dfw.plugins.listeners")
@@ -237,9 +238,9 @@ class Listeners:
         """Tells everyone that a step is done. Raises DivergedError when a listener asks for the run to stop."""
         self._call("dfw_step_ended", "step", step)
 
-    def lend_scene(self, scene: Scene) -> None:
-        """Lends everyone the scene between two steps."""
-        self._each("dfw_scene_lent", lambda _, call: call(scene=scene))
+    def lend_scene(self, scene: Scene, controls: Controls) -> None:
+        """Lends everyone the scene between two steps, with what they may ask of the run."""
+        self._each("dfw_scene_lent", lambda _, call: call(scene=scene, controls=controls))
 
     def run_ended(self, run: RunEnded) -> None:
         """Tells everyone that a run is over. There is nothing left to stop: DivergedError is a failure like any other."""

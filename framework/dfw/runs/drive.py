@@ -19,6 +19,7 @@ from dfw.interfaces.geometry import Geometry
 from dfw.plugins.listeners import Listeners, plugin_files
 from dfw.report import ReportData, write_report
 from dfw.runs.attribution import naming
+from dfw.runs.controls import Controls
 from dfw.runs.directory import LogFile, RunDirectory
 from dfw.runs.life import Life, ending
 from dfw.runs.manifest import MANIFEST, copy_plugins, described
@@ -129,6 +130,7 @@ class Drive:
         shown: dict[int, Path] = {}
         begun = trainer.step
         left = Remaining(self.config, trainer.scene, bool(self.exporters))
+        controls = Controls(trainer, self.life, left, self.exporters, self.directory)
 
         def due() -> bool:
             """Called before each step: previews and checkpoints between steps; True to stop."""
@@ -138,7 +140,7 @@ class Drive:
             if trainer.step and trainer.step % settings.checkpoint_every == 0 and trainer.step != begun:
                 trainer.flush(on_step)  # so that each row before the checkpoint's step is in the file before it
                 self._save(metrics)
-            self.listeners.lend_scene(trainer.scene)
+            self.listeners.lend_scene(trainer.scene, controls)
             return stop.number is not None
 
         def on_step(record: StepRecord) -> None:

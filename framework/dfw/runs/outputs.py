@@ -129,6 +129,17 @@ def export_assets(scene: Scene, folder: Path) -> dict[str, Path]:
         return {name: move_new(path, folder / path.name) for name, path in written.items()}
 
 
+def export_all(scene: Scene, settings: ExportSettings, exporters: Sequence[Exporter], folder: Path) -> dict[str, Path]:
+    """Writes assets and mesh into `folder`: name -> file; of a geometry that does not become a mesh its assets alone.
+
+    Raises ExportError where there is nothing to write.
+    """
+    made = export_assets(scene, folder)
+    if made and not (exporters and scene.geometry.has_shape):
+        return made
+    return made | export_scene(scene, settings, exporters, folder).paths
+
+
 def stage_links(directory: RunDirectory) -> dict[str, str]:
     """Returns the reports of the other stages of the same run: label -> relative URL. Empty for a run without stages.
 

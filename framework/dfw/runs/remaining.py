@@ -32,6 +32,7 @@ class Remaining:
         self._preview_pixels = preview_views(scene) * config.trainer.preview_width**2
         self._per_pixel = 0.0
         self._first: tuple[int, float] | None = None
+        self._pausing = False
 
     @contextmanager
     def watching_a_preview(self) -> Iterator[None]:
@@ -39,6 +40,20 @@ class Remaining:
         began = time.monotonic()
         yield
         self._per_pixel = (time.monotonic() - began) / self._preview_pixels
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """The time inside is not the steps'. One inside another counts once."""
+        began, outermost = time.monotonic(), not self._pausing
+        self._pausing = True
+        try:
+            yield
+        finally:
+            if outermost:
+                self._pausing = False
+            if outermost and self._first is not None:
+                step, since = self._first
+                self._first = (step, since + time.monotonic() - began)
 
     def after(self, step: int, at: float) -> float:
         """Returns the seconds left after `step`, which ended `at` on `time.monotonic()`."""

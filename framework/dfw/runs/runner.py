@@ -41,7 +41,7 @@ from dfw.runs.manifest import (
     request,
     versions,
 )
-from dfw.runs.outputs import export_assets, export_scene, exporters_of, turntable, turntable_path
+from dfw.runs.outputs import export_all, export_scene, exporters_of, turntable, turntable_path
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.signals import stopping
 from dfw.runs.start import Start, find_start
@@ -229,10 +229,9 @@ def export(path: Path, composition: Composition | None = None, out: Path | None 
     _, scene = reopen(directory)
     folder, stem = (out or unused(directory.export), STEM) if single is None else (single.parent, single.stem)
     with naming([*scene.components, *exporters], lambda: "while it was exported"):
-        made = {} if single else export_assets(scene, folder)
-        if made and not (exporters and scene.geometry.has_shape):
-            return made
-        return made | export_scene(scene, chosen.config.export, exporters, folder, stem).paths
+        if single is not None:
+            return export_scene(scene, chosen.config.export, exporters, folder, stem).paths
+        return export_all(scene, chosen.config.export, exporters, folder)
 
 
 def render(

@@ -18,7 +18,7 @@ from dfw.config.settings import RunConfig
 from dfw.errors import ExportError
 from dfw.export.pictures import save_grid, to_bytes
 from dfw.interfaces.checks import check_render
-from dfw.interfaces.component import Component
+from dfw.interfaces.component import Component, take_numbers
 from dfw.interfaces.data import CameraBatch, Orbit, RenderOutput
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.guidance import Guidance
@@ -34,9 +34,17 @@ SMALLEST = 16
 """Pixels that a render under a time limit is never narrower than."""
 
 
+def forget_numbers(*modules: nn.Module) -> None:
+    """Drops what components have logged while somebody looked at them: it is not of any step."""
+    for module in modules:
+        for one in module.modules():
+            if isinstance(one, Component):
+                take_numbers(one)
+
+
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; training modes come back afterwards."""
+    """Evaluation mode without gradients; training modes come back afterwards. What components log inside is forgotten."""
     modes = [module.training for module in modules]
     for module in modules:
         module.eval()
@@ -46,6 +54,7 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.train(mode)
+        forget_numbers(*modules)
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,8 @@ class Scene:
             wide = look.fov if fov is None else fov
             cameras = cameras_at(one * azimuth, one * up, one * far, one * wide, height or width, width)
         cameras = self._within(cameras.to(self.device), milliseconds)
+        if milliseconds is not None and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # the work of the step before is not the picture's
         started = time.perf_counter()
         with self.showing():
             output: RenderOutput = self.renderer(self.geometry, cameras)

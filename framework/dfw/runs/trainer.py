@@ -23,7 +23,7 @@ from dfw.errors import ConfigError, DivergedError
 from dfw.interfaces.cameras import Cameras
 from dfw.interfaces.checks import check_groups, check_guidance, check_loss, check_render, check_views, check_wishes
 from dfw.interfaces.component import Component, name_of, take_numbers
-from dfw.interfaces.data import RenderOutput, Views
+from dfw.interfaces.data import CameraBatch, RenderOutput, Views
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.loss import Loss, LossInputs, LossSetup
@@ -210,6 +210,8 @@ class Trainer:
         self.identity = digest(to_yaml(config).encode())
         """The run's, which its checkpoints carry."""
         self._pending: list[_Pending] = []
+        self.seen: dict[str, CameraBatch] = {}
+        """The cameras of the last step, by set of views."""
 
     def _check_latents(self) -> None:
         """Raises ConfigError if a loss shows its guidance normals and mask as a latent, and the latents are of another kind."""
@@ -337,6 +339,7 @@ class Trainer:
                 for name in weights:
                     with self.looking(self.losses[name]):
                         self.losses[name].end_step(look.of(name))
+                self.seen = {name: views.cameras for name, views in look.views.items()}
                 look.forget()
         numbers = {key: torch.stack([look.numbers[key] for look in looks]).mean(0) for key in looks[0].numbers}
         return {**numbers, "grad_norm": norm}
