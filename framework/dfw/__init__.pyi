@@ -106,6 +106,8 @@ from .interfaces.renderer import Renderer as Renderer
 from .interfaces.warp_kernels import load_warp as load_warp
 from .plugins.parts import Part as Part
 from .plugins.registry import register as register
+from .runs.controls import Controls as Controls
+from .runs.controls import Guess as Guess
 from .runs.mesh_source import MeshSource as MeshSource
 from .runs.scene import Picture as Picture
 from .runs.scene import Scene as Scene

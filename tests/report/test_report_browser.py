@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from browsers import PATIENCE, browser, until
 from export_fields import Analytic, box, exporters, plain, ring, sphere_opacity
 from PIL import Image
 
@@ -20,34 +18,11 @@ from dfw.export.pipeline import export_mesh
 from dfw.report import ReportData, write_report
 
 pytestmark = pytest.mark.browser
+__all__ = ["browser"]
 
 GREEN = (0.1, 0.8, 0.1)
 PROMPT = "a green box <script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
-ARGUMENTS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 LISTEN = "document.addEventListener('load', (e) => { if (e.target.id === 'viewer') window.viewerLoaded = true; }, true);"
-PATIENCE = 120  # seconds, software rendering on a busy machine
-
-
-def missing(reason: str) -> None:
-    """Skips, or fails where a browser is required."""
-    if os.environ.get("DFW_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"DFW_REQUIRE_BROWSER=1, but {reason}")
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright is not installed (pip install playwright)")
-    program = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-    if program is None:
-        missing("there is no Chromium on the path (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +59,6 @@ def opened(browser, report: Path, width: int = 1000):
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(report.as_uri())
     return page
-
-
-def until(page, condition: str, complaints: list[str] | None = None) -> None:
-    """Waits for a condition in JavaScript. The page's policy forbids Playwright's own way, which evaluates a string."""
-    for _ in range(PATIENCE * 5):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(200)
-    pytest.fail(f"never: {condition}; complaints: {complaints}")
 
 
 def test_the_object_turns_in_the_browser(browser, report: Path) -> None:

@@ -54,7 +54,9 @@ class Page:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def look(self, azimuth: float = 0.0, elevation: float = 15.0, distance: float = 3.0, fov: float = 40.0, **changes: Any) -> None:
+    def look(
+        self, azimuth: float = 0.0, elevation: float = 15.0, distance: float = 3.0, fov: float = 40.0, **changes: Any
+    ) -> None:
         """Moves the camera to `azimuth` and `elevation`, degrees; it looks at the centre. `changes`: fields as they are sent."""
         az, el = math.radians(azimuth), math.radians(elevation)
         position = distance * np.array([math.cos(el) * math.cos(az), math.cos(el) * math.sin(az), math.sin(el)])

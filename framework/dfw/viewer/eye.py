@@ -39,6 +39,8 @@ class Look:
     """Vertical field of view, radians."""
     aspect: float
     """Width of the window, over its height."""
+    longest: int
+    """Pixels of the longer side of the window."""
 
     @classmethod
     def of(cls, wxyz: Sequence[float], position: Sequence[float], fov: float, width: float, height: float) -> Look | None:
@@ -50,10 +52,13 @@ class Look:
         if not (norm > 0.5 and math.hypot(*position) < FAR and 0.02 < fov < 3.1 and width >= 1 and height >= 1):
             return None
         aspect = min(max(width / height, NARROWEST), WIDEST)
-        return cls(tuple(float(one) / norm for one in wxyz), tuple(map(float, position)), float(fov), aspect)
+        return cls(
+            tuple(float(one) / norm for one in wxyz), tuple(map(float, position)), float(fov), aspect, int(max(width, height))
+        )
 
     def cameras(self, side: int, device: torch.device) -> CameraBatch:
-        """One camera whose pictures have `side` pixels on their longer side."""
+        """One camera whose pictures have `side` pixels on their longer side, and no more than the window."""
+        side = min(side, self.longest)
         width, height = (side, round(side / self.aspect)) if self.aspect >= 1 else (round(side * self.aspect), side)
         pose = torch.eye(4)
         pose[:3, :3] = _rotation(self.wxyz) * torch.tensor([1.0, -1.0, -1.0])  # OpenGL's y is up, and its z backward

@@ -101,6 +101,11 @@ class Guests:
     def __len__(self) -> int:
         return len(self._open)
 
+    def renew(self) -> None:
+        """There is another scene: what was shown is of no use."""
+        for guest in self._open.copy().values():
+            guest.shown = None
+
     def draw(self, scene: Scene, kind: str, side: int, pace: Pace) -> tuple[bool, str]:
         """Shows one page a new picture, if one is due and affordable. Returns whether it did, and what was wrong."""
         for guest in sorted(self._open.copy().values(), key=lambda one: one.served):

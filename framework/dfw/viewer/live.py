@@ -92,9 +92,9 @@ class LiveViewer:
         self._lent = time.monotonic()
 
     def _pause(self, scene: Scene, controls: Controls) -> None:
-        self._panel.hold(True)
-        self._panel.tell(state=f"paused at {self._where or 'the start'}")
         with controls.paused():
+            self._panel.hold(True)
+            self._panel.tell(state=f"paused at {self._where or 'the start'}")
             while self._paused and not controls.stopping:
                 if not self._show(scene, controls, Unpaced()):
                     self._wishes.wait(TICK)

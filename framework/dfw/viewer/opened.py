@@ -112,6 +112,7 @@ class OpenedViewer:
         subject = "" if scene is None else f"{scene.config.subject} "
         step = "" if scene is None else f", step {scene.step} of {scene.config.trainer.steps}"
         self._panel.tell(f"{subject}({directory.path.name})", f"{status_of(directory.path) or 'not begun'}{step}", trouble)
+        self._guests.renew()
         if scene is not None:
             start_at(self._server, scene)
 

@@ -26,7 +26,7 @@ class Pace:
         self.credit = min(self.credit + SHARE * max(seconds, 0.0), LARGEST)
 
     def spent(self, seconds: float) -> None:
-        """Something for the viewers took this long. The first picture also loads and compiles: that is paid once, not saved up."""
+        """Something for the viewers took this long. The first time also loads and compiles, which is not saved up for."""
         self.credit -= seconds if self._begun else min(seconds, LARGEST)
         self._begun = self._begun or seconds > 0
 
@@ -45,12 +45,10 @@ class Unpaced(Pace):
 
     STAGES = (MOVING, 10 * MOVING, 1e6)
 
-    def moving(self) -> float | None:
+    def moving(self) -> float:
         """Seconds of a picture while a camera moves."""
         return MOVING
 
-    def resting(self, last: float, whole: bool) -> float | None:
-        """First a quick picture, then a better one, then one of full size; None where that is there."""
-        if whole:
-            return None
-        return next(limit for limit in self.STAGES if limit > 1.5 * last)
+    def resting(self, last: float, whole: bool) -> float:
+        """First a quick picture, then a better one, then one of full size; of a scene that has changed at once that."""
+        return self.STAGES[-1] if whole else next(limit for limit in self.STAGES if limit > 1.5 * last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http import HTTPStatus
@@ -24,12 +25,15 @@ from dfw.viewer.door import Door
 
 LARGEST = 2**16
 """Bytes of a message from a page; those of viser's own page have some hundred."""
+PATIENCE = 10.0
+"""Seconds that the server's thread may take to end, on a busy machine."""
 LONGEST = 200
 """Characters of a text that a page may send: the labels of the panel are shorter."""
 QUIET = {"Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY", "Cache-Control": "no-store"}
 """The address is a secret: no other site learns it, shows the page in a frame, or finds it in a cache."""
 
-log = logging.getLogger("dfw.viewer")
+# A page may be closed while its picture is drawn.
+warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
 
 
 class _Calm(logging.Filter):
@@ -111,6 +115,9 @@ def stop(server: viser.ViserServer) -> None:
     """Ends the server's thread, and closes its door."""
     with contextlib.redirect_stdout(io.StringIO()):  # it says so
         server.stop()
+        thread = server._websock_server._server_thread
+        if thread is not None:
+            thread.join(PATIENCE)
 
 
 @contextlib.contextmanager

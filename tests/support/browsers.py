@@ -1,0 +1,44 @@
+"""A real Chromium for tests, and patience with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+
+ARGUMENTS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+PATIENCE = 120  # seconds, software rendering on a busy machine
+
+
+def missing(reason: str) -> None:
+    """Skips, or fails where a browser is required."""
+    if os.environ.get("DFW_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"DFW_REQUIRE_BROWSER=1, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    """A Chromium that runs as long as the test file."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed (pip install playwright)")
+    program = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    if program is None:
+        missing("there is no Chromium on the path (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+def until(page, condition: str | Callable[[], bool], complaints: list[str] | None = None) -> None:
+    """Waits for a condition, in JavaScript or in Python. The policy of a page may forbid Playwright's own way of waiting."""
+    for _ in range(PATIENCE * 5):
+        if page.evaluate(condition) if isinstance(condition, str) else condition():
+            return
+        page.wait_for_timeout(200)
+    pytest.fail(f"never: {condition}; complaints: {complaints}")
