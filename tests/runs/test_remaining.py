@@ -39,3 +39,16 @@ def test_a_picture_has_neither_turntable_nor_mesh() -> None:
     left = estimate(flat=True, geometry=SimpleNamespace(has_shape=False))
     left.after(0, 0.0)
     assert left.after(1, 1.0) == pytest.approx(98.0)
+
+
+def test_a_pause_is_not_the_pace_of_the_steps_and_one_in_another_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, clock = estimate(flat=True, geometry=SimpleNamespace(has_shape=False)), [0.0]
+    monkeypatch.setattr(remaining.time, "monotonic", lambda: clock[0])
+    with left.pausing():
+        clock[0] = 40.0
+    left.after(0, 50.0)
+    with left.pausing():
+        clock[0] = 60.0
+        with left.pausing():
+            clock[0] = 140.0
+    assert left.after(10, 170.0) == pytest.approx(2.0 * 89)  # 120 s, of which 100 were paused

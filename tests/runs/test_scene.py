@@ -157,3 +157,19 @@ def test_what_components_log_reaches_listeners_and_metrics(tmp_path: Path, monke
     rows = RunDirectory.open(directory).read_metrics()
     assert [row["geometry.largest"] for row in rows] == [one["geometry.largest"] for one in heard.metrics]
     assert "geometry.largest" in (directory / "report.html").read_text()
+
+
+def test_what_components_log_while_they_are_shown_is_not_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from dfw_geometry.image import Image
+
+    plain = Image.image
+
+    def logged(self, batch=None):
+        self.log("trained" if self.training else "shown", 1)
+        return plain(self, batch)
+
+    monkeypatch.setattr(Image, "image", logged)
+    heard = Heard()
+    run(config(PIXELS, tmp_path), listeners=[heard])
+    assert all(one["geometry.trained"] == 1.0 for one in heard.metrics)
+    assert not any("geometry.shown" in one for one in heard.metrics)

@@ -24,6 +24,7 @@ from dfw.runs.drive import MEASURED, RunResult
 from dfw.runs.runner import resume, run
 from dfw.viewer.door import Door
 from dfw.viewer.live import LiveViewer
+from dfw.viewer.panel import STOP
 
 STEPS = 5
 
@@ -49,10 +50,13 @@ def watched() -> Iterator[tuple[LiveViewer, Page]]:
     page = Page(door.address, 48, 48)
     page.look(0)
     until(lambda: len(viewer._guests))
-    yield viewer, page
-    page.close()
-    viewer.close()
-    door.close()
+    try:
+        yield viewer, page
+    finally:
+        viewer._wishes.add(STOP)  # where a test failed in a pause
+        page.close()
+        viewer.close()
+        door.close()
 
 
 def asks(viewer: LiveViewer, page: Page, label: str) -> Callable[[], None]:

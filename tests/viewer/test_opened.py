@@ -40,12 +40,14 @@ def shown(folder: Path) -> Iterator[Page]:
     thread.start()
     page = Page(door.address, 32, 32)
     page.look(40.0, 15.0, 2.5)
-    yield page
-    ended.set()
-    page.close()
-    thread.join(30)
-    viewer.close()
-    door.close()
+    try:
+        yield page
+    finally:
+        ended.set()
+        page.close()
+        thread.join(30)
+        viewer.close()
+        door.close()
 
 
 def away(page: Page, azimuth: float, run: Path) -> float:

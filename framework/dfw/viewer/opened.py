@@ -57,7 +57,7 @@ class OpenedViewer:
         self._wishes = Wishes()
         self._guests = Guests(self._server, self._wishes)
         self._panel = Panel(self._server, self._wishes, trains=False, runs=list(runs))
-        self._tell(trouble)
+        self._show_anew(trouble)
 
     def close(self) -> None:
         """Ends the server."""
@@ -96,7 +96,7 @@ class OpenedViewer:
         return ""
 
     def _follow(self) -> None:
-        """Opens the run again where it has a newer checkpoint."""
+        """Says how the run stands, and opens it again where it has a newer checkpoint."""
         newest = _newest(RunDirectory(self._runs[self._label]))
         if newest != self._seen:
             before = self._scene
@@ -105,22 +105,27 @@ class OpenedViewer:
             except DfwError as error:  # the checkpoint may have been replaced by a newer one meanwhile
                 trouble = one_line(error)
             self._scene = self._scene or before
-            self._tell(trouble)
+            self._show_anew(trouble)
+        self._tell("")
 
     def _tell(self, trouble: str) -> None:
         directory, scene = RunDirectory(self._runs[self._label]), self._scene
         subject = "" if scene is None else f"{scene.config.subject} "
         step = "" if scene is None else f", step {scene.step} of {scene.config.trainer.steps}"
         self._panel.tell(f"{subject}({directory.path.name})", f"{status_of(directory.path) or 'not begun'}{step}", trouble)
+
+    def _show_anew(self, trouble: str) -> None:
+        """After a run was opened."""
+        self._tell(trouble)
         self._guests.renew()
-        if scene is not None:
-            start_at(self._server, scene)
+        if self._scene is not None:
+            start_at(self._server, self._scene)
 
     def _do(self) -> None:
         for wish in self._wishes.take():
             if wish == ask.CHOOSE and self._panel.run != self._label:
                 self._panel.tell(state="opening ...", said=" ")
-                self._tell(self._open(self._panel.run))
+                self._show_anew(self._open(self._panel.run))
             elif wish == ask.EXPORT and self._scene is not None and self._composition is not None:
                 self._panel.tell(said="exporting ...")
                 folder = unused(RunDirectory(self._runs[self._label]).export)
