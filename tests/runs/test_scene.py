@@ -10,7 +10,7 @@ from small_runs import PIXELS, SCENE, config, trained
 
 from dfw import Scene, hookimpl
 from dfw.compose import compose
-from dfw.errors import ExportError
+from dfw.errors import ConfigError, ExportError
 from dfw.runs.directory import RunDirectory
 from dfw.runs.runner import make_trainer, reopen, resume, run
 
@@ -61,6 +61,13 @@ def test_a_run_made_on_a_gpu_opens_where_there_is_none(finished: Path, tmp_path:
     text = (copy / "resolved.yaml").read_text()
     (copy / "resolved.yaml").write_text(text.replace("device: cpu", "device: cuda:7"))
     assert str(reopen(RunDirectory.open(copy))[1].device) == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_device_that_is_none_is_a_sentence(finished: Path):
+    with pytest.raises(ConfigError, match="device: no device is called 'teapot'"):
+        reopen(RunDirectory.open(finished), "teapot")
+    with pytest.raises(ConfigError, match="device: cuda:7 is not there"):
+        reopen(RunDirectory.open(finished), "cuda:7")
 
 
 def test_pictures_that_were_too_slow_become_smaller(finished: Path):

@@ -199,11 +199,14 @@ def _record_changes(directory: RunDirectory, composition: Composition, step: int
 
 
 def reopen(directory: RunDirectory, device: str | None = None) -> tuple[Composition, Scene]:
-    """The composition and the scene of an existing run, at its newest checkpoint. Builds neither losses nor guidance."""
-    config = load_config(directory.resolved)
+    """The composition and the scene of an existing run, at its newest checkpoint. Builds neither losses nor guidance.
+
+    Raises ConfigError for a `device` that is none, or is not there.
+    """
+    config = load_config(directory.resolved, [f"device={device}"] if device else [])
     with _remembering(directory):
         composition = compose(config, registry())
-    return composition, open_scene(directory, composition, pick_device(device or _present(config.device)))
+    return composition, open_scene(directory, composition, pick_device(config.device if device else _present(config.device)))
 
 
 def _present(device: str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dfw.errors import DfwError, one_line
 from dfw.export.pictures import to_bytes
+from dfw.interfaces.data import Orbit
 from dfw.interfaces.events import PhaseBegan, RunEnded, RunStarted, StepEnded
 from dfw.interfaces.hooks import hookimpl
 from dfw.report.data import duration_text
@@ -49,6 +50,7 @@ class LiveViewer:
         self._where = ""
         self._lent = self._refreshed = time.monotonic()
         self._frusta = 0
+        self._look: Orbit | None = None
 
     def close(self) -> None:
         """Ends the server."""
@@ -104,7 +106,9 @@ class LiveViewer:
 
     def _show(self, scene: Scene, controls: Controls, pace: Pace) -> bool:
         """Draws one picture, and the panel twice a second. Returns whether there was something to draw."""
-        self._start_at(scene)
+        if scene.look != self._look:
+            self._look = scene.look
+            start_at(self._server, scene)
         drew, trouble = self._guests.draw(scene, self._panel.kind, self._panel.side, pace)
         now = time.monotonic()
         if now - self._refreshed > REFRESH:
@@ -137,10 +141,6 @@ class LiveViewer:
         self._panel.answer([_side_by_side(guess.seen), _side_by_side(guess.denoised)])
         return "the prior has answered"
 
-    def _start_at(self, scene: Scene) -> None:
-        """The first camera of a page is that of the previews."""
-        start_at(self._server, scene)
-
     def _show_cameras(self, controls: Controls) -> None:
         shown = 0
         for cameras in controls.views.values() if self._panel.frusta else ():
@@ -160,8 +160,7 @@ def start_at(server: web.viser.ViserServer, scene: Scene) -> None:
     view = scene.views(1, 16)
     x, y, z = view.position[0].tolist()
     camera = server.initial_camera
-    if not np.allclose(camera.position, (x, y, z)):
-        camera.position, camera.look_at, camera.fov = (x, y, z), (0.0, 0.0, 0.0), float(view.fov_y.deg2rad())
+    camera.position, camera.look_at, camera.fov = (x, y, z), (0.0, 0.0, 0.0), float(view.fov_y.deg2rad())
 
 
 def _side_by_side(images: Tensor) -> NDArray[np.uint8]:
