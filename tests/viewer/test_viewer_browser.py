@@ -37,7 +37,7 @@ def picture(page) -> np.ndarray:
 
 def field(page, label: str) -> Callable[[], str]:
     """Reads a field of the panel."""
-    return lambda: page.get_by_label(label, exact=True).input_value()
+    return lambda: page.locator(f"xpath=//label[normalize-space()='{label}']/following::input[1]").input_value()
 
 
 def test_a_run_is_watched_turned_paused_and_stopped(browser, tmp_path: Path) -> None:
