@@ -5,8 +5,8 @@
 
 It prints, per prompt and in the mean: volume IoU of the exported mesh with the true shape for each seed, without any alignment;
 mean absolute colour error where both are opaque; R-precision, the share of 8 renders whose own prompt the judge ranks first of
-all 24; and the share of two-faced results. The judge is `benchmarks/judge`. A second table holds the exported GLB against
-the true object in pictures and normals (`asset.py`).
+all 24; and the share of two-faced results. The judge is that of `dfw evaluate` (`dfw_scorers.judge`). A second table holds the
+exported GLB against the true object in pictures and normals (`asset.py`).
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.plugins.registry import registry
 from dfw_geometry.sdf_scene import SdfScene
-from dfw_geometry.shapes import parse_prompt
+from dfw_scorers.judge import answers
+from dfw_scorers.judge.answers import two_faced
+from dfw_scorers.judge.network import Judge, Verdict
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tools" / "prior"), str(ROOT / "benchmarks" / "judge")]
+sys.path.insert(0, str(ROOT / "tools" / "prior"))
 from captions import noun  # noqa: E402
 from heldout import HELD_OUT  # noqa: E402
-from judge import Judge, Verdict  # noqa: E402
 
 SEEN = (
     "a red mushroom", "a blue car", "a yellow duck", "a green tree", "a white mug", "a brown chair", "a purple house",
@@ -135,27 +136,16 @@ def has_front(truth: SdfScene) -> bool:
 
 def verdict_of(judge: Judge, images: Tensor) -> Verdict:
     """Returns the judge's log-probabilities for images (B, H, W, 3) in [0, 1]."""
-    small = torch.nn.functional.interpolate(images.permute(0, 3, 1, 2), (64, 64), mode="area")
     with torch.no_grad():
-        verdict = judge(small)
-    return Verdict(*(logits.log_softmax(-1) for logits in (verdict.kind, verdict.colour, verdict.second, verdict.view)))
+        return answers.verdict_of(judge, images.permute(0, 3, 1, 2))
 
 
 def likelihood(judge: Judge, verdict: Verdict, text: str) -> Tensor:
     """Returns log p(form, colours of `text` | image), (B,)."""
-    scene = parse_prompt(text)
-    score = verdict.kind[:, judge.kinds.index(scene.form.name)] + verdict.colour[:, judge.colours.index(scene.colours[0])]
-    if len(scene.colours) > 1:
-        score = score + verdict.second[:, judge.colours.index(scene.colours[1])]
-    return score
-
-
-def two_faced(view: Tensor, azimuth: Tensor) -> bool:
-    """Returns whether the judge sees a front (three front sectors) in most views from behind (three back sectors)."""
-    front_sector = torch.tensor([7, 0, 1])
-    behind = ((azimuth + 360) % 360 - 180).abs() <= 50
-    sees_front = view.exp()[:, front_sector].sum(-1) > 0.5
-    return float(sees_front[behind].float().mean()) > 0.5
+    meaning = answers.read(text, judge)
+    if meaning is None:
+        raise ValueError(f"{text!r} is not of the judge's world")
+    return answers.likelihood(judge, verdict, meaning)
 
 
 def measure(

@@ -3,6 +3,7 @@ from .api import build as build
 from .api import open as open
 from .api import run as run
 from .api import trainer as trainer
+from .config.lists import prompt_list as prompt_list
 from .config.paths import LocalPath as LocalPath
 from .config.paths import path_or_name as path_or_name
 from .config.schedules import Progress as Progress
@@ -88,6 +89,7 @@ from .interfaces.loss import LossInputs as LossInputs
 from .interfaces.loss import LossSetup as LossSetup
 from .interfaces.mesh import Mesh as Mesh
 from .interfaces.mesh import TexturedMesh as TexturedMesh
+from .interfaces.models import Model as Model
 from .interfaces.noise import Noise as Noise
 from .interfaces.poses import angles_of as angles_of
 from .interfaces.poses import cameras_at as cameras_at
@@ -103,6 +105,9 @@ from .interfaces.reference import read_reference as read_reference
 from .interfaces.reference import resized as resized
 from .interfaces.reference import stretched as stretched
 from .interfaces.renderer import Renderer as Renderer
+from .interfaces.scorer import Score as Score
+from .interfaces.scorer import Scorer as Scorer
+from .interfaces.scorer import Shown as Shown
 from .interfaces.warp_kernels import load_warp as load_warp
 from .plugins.parts import Part as Part
 from .plugins.registry import register as register
@@ -113,6 +118,7 @@ from .runs.scene import Picture as Picture
 from .runs.scene import Scene as Scene
 from .runs.trainer import StepRecord as StepRecord
 from .runs.trainer import Trainer as Trainer
+from .weights.hub import hub_refusal as hub_refusal
 
 __version__: str
 __all__: list[str]

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = ROOT / "plugins" / "guidance" / "dfw_guidance" / "embedded"
-sys.path[:0] = [str(ROOT / "benchmarks" / "judge"), str(ROOT / "tools" / "prior")]
+sys.path.insert(0, str(ROOT / "tools" / "prior"))
 
 
 @pytest.fixture(scope="module")

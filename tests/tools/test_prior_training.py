@@ -117,7 +117,7 @@ def test_kinds_come_one_after_another_only_in_a_training_from_nothing(small_worl
 
 
 def test_the_judge_knows_views_it_was_not_trained_on(small_world: Path) -> None:
-    from judge import Judge
+    from dfw_scorers.judge.network import Judge
 
     batch = World(small_world / "rounds", everything=True).draw(256, torch.Generator().manual_seed(8))
     verdict = Judge.load()(batch.images)
@@ -130,7 +130,8 @@ def test_the_shipped_model_draws_what_it_is_told_and_lists_its_words() -> None:
     import json
 
     import evaluate
-    from judge import Judge
+
+    from dfw_scorers.judge.network import Judge
 
     assert json.loads((EMBEDDED / "vocabulary.json").read_text(encoding="utf-8")) == captions.describe()
     assert sum(path.stat().st_size for path in EMBEDDED.rglob("*") if path.is_file()) <= 16 * 2**20

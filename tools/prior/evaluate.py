@@ -19,9 +19,7 @@ from torch import Tensor
 
 from dfw.export.pictures import save_grid
 from dfw_geometry.shapes import COLOURS, KINDS, SOLIDS, Single, Stack
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "judge"))
-from judge import HERE, Judge
+from dfw_scorers.judge.network import HERE, Judge
 
 
 @dataclass(frozen=True)

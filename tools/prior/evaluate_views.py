@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from buffers import render
 from captions import caption, sector
-from evaluate import HERE, Judge, Question, score, write_card
+from evaluate import Question, score, write_card
 from heldout import HELD_OUT, allowed_colours
 from torch import Tensor
 
@@ -30,6 +30,7 @@ from dfw.runs.prompt_table import PromptTable
 from dfw_geometry.shapes import COLOURS, KINDS, Single
 from dfw_guidance.mvdream import MVDream
 from dfw_guidance.stable_diffusion import StableDiffusion
+from dfw_scorers.judge.network import Judge
 
 VIEWS = 4
 GRID = 48
@@ -136,7 +137,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--sheet", type=Path, help="folder for contact sheets")
     parser.add_argument("--card", type=Path, help="model card whose table of figures to replace")
     args = parser.parse_args(argv)
-    judge, generator = Judge.load(HERE), torch.Generator().manual_seed(args.seed)
+    judge, generator = Judge.load(), torch.Generator().manual_seed(args.seed)
     models: dict[str, Guidance] = {
         "four views together": MVDream(MVDream.Config(model=str(args.model))),
         "each view by itself": StableDiffusion(StableDiffusion.Config()),

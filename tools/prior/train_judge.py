@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from captions import SECTORS
-from data import Batch, World
+from data import FACING, Batch, World
 from precision import fast_autocast
 from rounds import FORMS
 from torch import Tensor
@@ -21,9 +21,7 @@ from torch.nn import functional
 from vae import schedule
 
 from dfw_geometry.shapes import COLOURS, KINDS
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "judge"))
-from judge import Judge
+from dfw_scorers.judge.network import Judge
 
 SHAPELESS = frozenset(kind for kind, shape in KINDS.items() if shape.turned)
 """Kinds that look the same from every azimuth."""
@@ -75,7 +73,8 @@ def main(argv: list[str]) -> None:
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)
     world = World(args.data, everything=True)
-    judge = Judge([form.name for form in FORMS], list(COLOURS), [f"{s} view" for s in (*SECTORS, "overhead")])
+    views = [f"{sector} view" for sector in (*SECTORS, "overhead")]
+    judge = Judge([form.name for form in FORMS], list(COLOURS), views, list(FACING))
     if args.resume:
         judge = Judge.load(args.out).train().requires_grad_(True)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.02)

@@ -22,7 +22,21 @@ from dfw.cli.output import accept_any_text, is_of_output, mute, say
 from dfw.errors import DfwError, PluginError
 from dfw.text import bounded, printable
 
-VERBS = ("run", "sweep", "runs", "view", "render", "export", "sample", "guidance", "config", "plugins", "doctor")
+VERBS = (
+    "run",
+    "sweep",
+    "runs",
+    "evaluate",
+    "view",
+    "render",
+    "export",
+    "sample",
+    "guidance",
+    "models",
+    "config",
+    "plugins",
+    "doctor",
+)
 """Built-in verbs, in the order of the help; each is `dfw.cli.<verb>:command`."""
 
 

@@ -80,6 +80,7 @@ KINDS = {
             default="dreamfw/local",
             option="dfw sweep --on",
         ),
+        Kind("scorer", "dfw.interfaces.scorer:Scorer", "How good is what a run made?", option="dfw evaluate --scorers"),
     )
 }
 """Name -> kind, in the order of listings."""

@@ -64,7 +64,7 @@ class Row:
 
 
 def summarise(results: Iterable[Result], costs: bool = True, confidence: float = 0.95, seed: int = 0) -> list[Row]:
-    """Returns a row for each protocol, method and score, in the order in which they first appear.
+    """Returns a row for each protocol, method and score; figures of a scorer stand together, and costs come last.
 
     results: records (`dfw.evaluation.records`), at most one of each run and protocol. costs: whether rows `cost.*` follow, the
     same in every protocol. confidence: share of the interval. seed: of the bootstrap's draws, anew for each row.
@@ -80,7 +80,9 @@ def summarise(results: Iterable[Result], costs: bool = True, confidence: float =
         _row((protocol, method, scorer, *kinds[scorer]), values, confidence, seed)
         for (protocol, method, scorer), values in found.items()
     ]
-    return sorted(rows, key=lambda row: row.scorer.startswith("cost."))  # a stable sort
+    scorers = list(dict.fromkeys(row.scorer.partition(".")[0] for row in rows if not row.scorer.startswith("cost.")))
+    order = {name: place for place, name in enumerate([*scorers, "cost"])}
+    return sorted(rows, key=lambda row: (row.scorer.startswith("cost."), row.method, order[row.scorer.partition(".")[0]]))
 
 
 def _figures(result: Result, costs: bool) -> Iterator[tuple[str, str, str, float]]:

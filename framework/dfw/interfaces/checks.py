@@ -7,6 +7,7 @@ and version. Shapes: legend in `dfw.interfaces.data`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from dfw.interfaces.data import (
     Wording,
 )
 from dfw.interfaces.predictions import PREDICTIONS
+from dfw.interfaces.scorer import Score, Scorer, Shown
 
 GUIDANCE_FACTS = ("schedule", "space", "resolution", "channels", "latent_resolution")
 """Attributes that every guidance sets in its constructor."""
@@ -279,3 +281,25 @@ _CUT = "a .detach(), .item() or torch.no_grad() on the way cuts it"
 
 def _parameters(component: Any) -> list[Tensor]:
     return list(component.parameters())
+
+
+def check_scores(scorer: Scorer, scores: object, runs: Sequence[Shown]) -> None:
+    """Raises ContractError unless there is a Score for each run, with finite numbers, one for each view, and plain details."""
+    if not isinstance(scores, Sequence) or not all(isinstance(one, Score) for one in scores):
+        raise broken(scorer, f"score gives a list of Score, and gave a {type(scores).__name__}")
+    if len(scores) != len(runs):
+        raise broken(scorer, f"score gives one Score for each run, and gave {len(scores)} for {len(runs)}")
+    for one, run in zip(scores, runs, strict=True):
+        numbers = [*([] if one.value is None else [one.value]), *(one.per_view or ())]
+        numbers += [value for value in one.details.values() if not isinstance(value, str)]
+        wrong = next((value for value in numbers if isinstance(value, bool) or not _is_finite(value)), None)
+        if wrong is not None:
+            raise broken(scorer, f"scores are finite numbers (float), and one is {wrong!r}; give None, and say why in details")
+        if one.per_view is not None and len(one.per_view) != len(run):
+            raise broken(scorer, f"per_view has {len(one.per_view)} numbers for {len(run)} views")
+        if one.value is None and not one.per_view and not any(isinstance(value, str) for value in one.details.values()):
+            raise broken(scorer, "a Score without value and per_view says in details why")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -13,6 +13,8 @@ from dfw.config.settings import ComponentSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dfw.interfaces.models import Model
+
 
 class ComponentConfig(Checked):
     """Base of every component's `Config`: frozen; the docstring under a field becomes its help.
@@ -67,6 +69,11 @@ class Component:
     def provides(cls, config: Any) -> frozenset[str]:
         """Features that this component offers to the others, given its checked `config`."""
         return frozenset()
+
+    @classmethod
+    def models(cls) -> tuple[Model, ...]:
+        """Returns the published or shipped models that its options can name, for `dfw models`. The default is none."""
+        return ()
 
     def facts(self) -> Mapping[str, Any]:
         """Returns what the run's manifest says of this component next to its origin: name -> text, number, list or mapping.

@@ -39,6 +39,10 @@ _SUMMARIES = {
     "background": ("A background for dfw: a sky that is learned.", "renderer: {{background: {{type: {0}}}}}"),
     "exporter": ("An exporter for dfw: the Object File Format.", "export: {{formats: [{0}]}}"),
     "launcher": ("A launcher for dfw: one process after another, with the lowest priority.", "dfw sweep CONFIG --on {0}"),
+    "scorer": (
+        "A scorer for dfw: how even an object's colours are around it.",
+        "dfw run CONFIG && dfw evaluate runs --scorers {0}",
+    ),
 }
 
 

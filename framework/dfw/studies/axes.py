@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from dfw.config.lists import lines_of
 from dfw.errors import ConfigError
 from dfw.text import separated, shortened
 
@@ -65,17 +66,7 @@ def _numbers(first: int, last: int, text: str) -> list[str]:
 
 
 def _listed(name: str, text: str, presets: Path | None) -> list[str]:
-    """The lines of a file or of a preset. Empty lines, and those that begin with `#`, are left out."""
-    known = {} if presets is None else {one.stem: one for one in sorted(presets.glob("*.txt"))}
-    path = Path(name).expanduser()
-    path = known[name] if name in known and not path.is_file() else path
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        what = "; ".join(["give a text file with a value in each line", *(f"or @{one}" for one in known)])
-        raise ConfigError(f"override {shortened(text)!r}: cannot read {path}: {reason}; {what}") from None
-    values = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not values:
-        raise ConfigError(f"override {shortened(text)!r}: {path} holds no values; write one in each line")
-    return values
+        return lines_of(name, presets)
+    except ValueError as error:
+        raise ConfigError(f"override {shortened(text)!r}: {error}") from None

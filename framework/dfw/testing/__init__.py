@@ -27,6 +27,7 @@ from dfw.testing.outcomes import Outcome, Skip
 from dfw.testing.prompter import PrompterTests
 from dfw.testing.renderer import RendererTests
 from dfw.testing.run import run_checks
+from dfw.testing.scorer import ScorerTests
 
 __all__ = [
     "BackgroundTests",
@@ -42,6 +43,7 @@ __all__ = [
     "Outcome",
     "PrompterTests",
     "RendererTests",
+    "ScorerTests",
     "Skip",
     "checks_of",
     "run_checks",

@@ -35,6 +35,7 @@ from dfw.testing.noise import NoiseTests
 from dfw.testing.outcomes import Outcome, outcome_of
 from dfw.testing.prompter import PrompterTests
 from dfw.testing.renderer import RendererTests
+from dfw.testing.scorer import ScorerTests
 
 KITS: dict[str, type[ComponentTests[Any]]] = {
     "geometry": GeometryTests,
@@ -47,6 +48,7 @@ KITS: dict[str, type[ComponentTests[Any]]] = {
     "background": BackgroundTests,
     "exporter": ExporterTests,
     "launcher": LauncherTests,
+    "scorer": ScorerTests,
 }
 """Kind -> its kit."""
 

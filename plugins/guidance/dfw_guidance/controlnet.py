@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, field_validator
 from torch import Tensor
 
-from dfw import CameraBatch, Conditioning, ConfigError, RenderOutput, path_or_name
+from dfw import CameraBatch, Conditioning, ConfigError, Model, RenderOutput, path_or_name
 from dfw_guidance.aliases import FAMILIES, settled
 from dfw_guidance.files import Files
 from dfw_guidance.hub import find_model, model_facts
-from dfw_guidance.layouts import CONTROLNET
+from dfw_guidance.known import models_of
+from dfw_guidance.layouts import CONTROLNET, STABLE_DIFFUSION
 from dfw_guidance.pretrained import loading
 from dfw_guidance.stable_diffusion import StableDiffusion
 
@@ -47,6 +48,11 @@ class ControlNet(StableDiffusion):
 
     config: ControlNet.Config
     controlnet: Any
+
+    @classmethod
+    def models(cls) -> tuple[Model, ...]:
+        """Returns the default model and the control networks."""
+        return (*models_of("stable-diffusion", STABLE_DIFFUSION, "sd15"), *models_of("controlnet", CONTROLNET))
 
     @classmethod
     def requires(cls, config: ControlNet.Config) -> frozenset[str]:

@@ -11,10 +11,12 @@ import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from dfw import Conditioning, GuidanceError, NoiseSchedule
+from dfw import Conditioning, GuidanceError, Model, NoiseSchedule
+from dfw_guidance.aliases import FAMILIES
 from dfw_guidance.files import Files
 from dfw_guidance.flow_networks import FlowNetwork, FluxNetwork, SD3Network
 from dfw_guidance.hub import find_model
+from dfw_guidance.known import models_of
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import INDEX, Layout, read_index
 from dfw_guidance.t5 import T5Config, TransientT5, exists
@@ -48,6 +50,13 @@ class Flow(Latent):
     half_dtype = torch.bfloat16
     prediction_type = "flow"
     config: Flow.Config
+
+    @classmethod
+    def models(cls) -> tuple[Model, ...]:
+        """Returns the models that have short names."""
+        third = [name for name in FAMILIES["flow"] if name.startswith("sd3")]
+        flux = [name for name in FAMILIES["flow"] if name not in third]
+        return (*models_of("flow", SD3Network.layout, *third), *models_of("flow", FluxNetwork.layout, *flux))
 
     def _find(self) -> Path:
         index = read_index(self._folder(INDEX))

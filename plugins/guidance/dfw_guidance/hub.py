@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dfw import DfwError, GuidanceError
+from dfw import DfwError, GuidanceError, hub_refusal
 from dfw_guidance.aliases import SHIPPED, WEIGHTS, candidates, hub_file
 from dfw_guidance.checksums import changed_files, fingerprint
 from dfw_guidance.damage import damage
@@ -45,7 +45,7 @@ def find_model(
         except DfwError:
             raise
         except Exception as error:  # the hub's client also raises its transport's own classes, so no narrower list is complete
-            refused.append(_reason(place, revision, error))
+            refused.append(hub_refusal(place, revision, error))
     local = f"there is no folder {Path(model).absolute()}; " if model in places else ""
     raise GuidanceError(
         f"{field}: cannot get {model!r}: {local}{'; '.join(refused)}. A local folder in diffusers' layout works as well "
@@ -94,7 +94,7 @@ def _downloaded(repository: str, names: Sequence[str], field: str) -> Path:
         except Exception as error:  # as in find_model
             absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
             reason = f"{repository} has no file {name}; write {repository}/FILE.safetensors"
-            refused = reason if absent else _reason(repository, None, error)
+            refused = reason if absent else hub_refusal(repository, None, error)
     raise GuidanceError(f"{field}: there is no file {Path(repository).absolute()}; {refused}")
 
 
@@ -165,31 +165,3 @@ def _hint(variants: list[str], variant: str | None) -> str:
         return "; if it holds pickles (.bin), fetch all of it and run python -m dfw_guidance.convert FOLDER NEW-FOLDER"
     remedy = " or ".join(f"guidance.variant={name or 'null'}" for name in others)
     return f"; its weights are of another variant: write {remedy}"
-
-
-def _reason(repository: str, revision: str | None, error: Exception) -> str:
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    page = f"{constants.ENDPOINT}/{repository}"
-    match error:
-        case GatedRepoError():
-            return f"{repository} is gated: accept its licence at {page}, then `hf auth login` or set HF_TOKEN"
-        case RepositoryNotFoundError():
-            return f"{repository} is not on the hub, or private: check {page}, and `hf auth login` or HF_TOKEN if it is yours"
-        case RevisionNotFoundError():
-            return f"{repository} has no revision {revision!r}: see {page}/tree/main"
-        case LocalEntryNotFoundError() | OfflineModeIsEnabled():
-            why = "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else "the hub cannot be reached"
-            return f"{repository} is not complete in the cache ({constants.HF_HUB_CACHE}) and {why}"
-        case HfHubHTTPError() if error.response is not None and error.response.status_code in (401, 403):
-            return f"{repository} refuses this account: accept its licence at {page}, then `hf auth login` or set HF_TOKEN"
-        case _:
-            return f"{repository}: {type(error).__name__}: {' '.join(str(error).split())}"

@@ -16,13 +16,14 @@ from PIL import Image
 from pydantic import NonNegativeFloat, field_validator
 from torch import Tensor
 
-from dfw import Conditioning, LocalPath, over, path_or_name, read_picture
+from dfw import Conditioning, LocalPath, Model, over, path_or_name, read_picture
 from dfw_guidance.additions import pipeline_of
 from dfw_guidance.aliases import FAMILIES, candidates, settled
 from dfw_guidance.checksums import digest
 from dfw_guidance.files import Files
 from dfw_guidance.hub import find_file, find_model, model_facts
-from dfw_guidance.layouts import IP_ADAPTER
+from dfw_guidance.known import models_of
+from dfw_guidance.layouts import IP_ADAPTER, STABLE_DIFFUSION
 from dfw_guidance.pretrained import loading
 from dfw_guidance.stable_diffusion import StableDiffusion
 
@@ -68,6 +69,13 @@ class IPAdapter(StableDiffusion):
         pixels = (255 * over(shown, shown[..., 3], (1, 1, 1))).round().byte().numpy()
         self._picture = Image.fromarray(np.ascontiguousarray(pixels))
         return super()._open()
+
+    @classmethod
+    def models(cls) -> tuple[Model, ...]:
+        """Returns the default model and the adapter."""
+        (adapter,) = models_of("ip-adapter", IP_ADAPTER)
+        file = str(cls.Config.model_fields["adapter_file"].default)
+        return (*models_of("stable-diffusion", STABLE_DIFFUSION, "sd15"), replace(adapter, files=(*adapter.files, file)))
 
     def _load(self, files: Files) -> None:
         from transformers import CLIPVisionModelWithProjection

@@ -17,7 +17,7 @@ import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from dfw import ComponentConfig, Conditioning, DfwError, Guidance, GuidanceError, NoiseSchedule, path_or_name
+from dfw import ComponentConfig, Conditioning, DfwError, Guidance, GuidanceError, Model, NoiseSchedule, path_or_name
 from dfw_guidance.additions import (
     INVERSION_FILES,
     LORA_FILES,
@@ -34,6 +34,7 @@ from dfw_guidance.checksums import fingerprint
 from dfw_guidance.damage import read_table
 from dfw_guidance.files import Files
 from dfw_guidance.hub import find_file, find_model, model_facts
+from dfw_guidance.known import models_of
 from dfw_guidance.layouts import Layout
 from dfw_guidance.precision import Precision, chosen_precision, name_of_precision
 from dfw_guidance.vocabulary import Vocabulary
@@ -142,6 +143,11 @@ class Pretrained(Guidance):
     def provides(cls, config: Any) -> frozenset[str]:
         """Provides noise prediction and text."""
         return frozenset({"noise-prediction", "text"})
+
+    @classmethod
+    def models(cls) -> tuple[Model, ...]:
+        """Returns the models that have short names."""
+        return models_of(cls.Config.family, cls.layout)  # type: ignore[attr-defined]
 
     pipeline: str
     """Name of diffusers' pipeline for this kind of model, whose loaders read what is added to it."""

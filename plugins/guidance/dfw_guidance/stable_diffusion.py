@@ -10,12 +10,13 @@ import torch
 from pydantic import NonNegativeFloat, PositiveInt, field_validator
 from torch import Tensor
 
-from dfw import Adapter, Conditioning, path_or_name
+from dfw import Adapter, Conditioning, Model, path_or_name
 from dfw_guidance.additions import TextualInversion, spelled_out
 from dfw_guidance.aliases import FAMILIES, settled
 from dfw_guidance.clip import last_hidden
 from dfw_guidance.files import Files
 from dfw_guidance.hub import find_model, model_facts
+from dfw_guidance.known import models_of
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import AUTOENCODER, STABLE_DIFFUSION
 from dfw_guidance.pretrained import PretrainedConfig, ddpm_schedule, loading
@@ -61,6 +62,11 @@ class StableDiffusion(Latent):
     unet: Any
     beside: ClassVar[int] = 0
     """Pictures that the U-Net reads next to the noisy one."""
+
+    @classmethod
+    def models(cls) -> tuple[Model, ...]:
+        """Returns the models that have short names, and the small autoencoder."""
+        return (*super().models(), *models_of("autoencoder", AUTOENCODER))
 
     @classmethod
     def provides(cls, config: Any) -> frozenset[str]:

@@ -16,6 +16,7 @@ import loss_mutants
 import noise_mutants
 import prompter_mutants
 import renderer_mutants
+import scorer_mutants
 import torch
 from pydantic import field_validator
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ TWINS: dict[type[Any], str] = {
     background_mutants.Twin: "colour",
     exporter_mutants.Twin: "corners",
     launcher_mutants.Twin: "clock",
+    scorer_mutants.Twin: "brightness",
 }
 """Right component -> the method whose result is spoiled."""
 
@@ -247,6 +249,7 @@ ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
         "background": _BACKGROUNDS | _STATE,
         "exporter": exporter_mutants.READ_BACK | {"test_same_bytes_tomorrow"},
         "launcher": _ENDS,
+        "scorer": {"test_other_prompts", "test_runs_are_judged_alone"},
     },
     not_a_number: {
         "geometry": _FIELDS
@@ -265,6 +268,7 @@ ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
         "noise": {"test_mean_and_variance"},
         "background": _BACKGROUNDS | {"test_float64", "test_is_a_colour"},
         "launcher": _ENDS,
+        "scorer": {"test_other_prompts", "test_runs_are_judged_alone", "test_scores"},
     },
     single_precision: {
         "geometry": {"test_gradients_match_differences"},
@@ -281,6 +285,7 @@ ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
         "background": {"test_float64"},
         "exporter": exporter_mutants.READ_BACK,
         "launcher": _ENDS,
+        "scorer": {"test_runs_are_judged_alone"},
     },
     draws_globally: {"loss": {"test_draws_from_its_generator"}},
     forgets_its_age: {
@@ -300,9 +305,10 @@ NOT_OF = {
     "prompter": {forgets_its_age},
     "exporter": {not_a_number, single_precision, forgets_its_age, leaves_its_table_behind},
     "launcher": {single_precision, forgets_its_age, leaves_its_table_behind},
+    "scorer": {single_precision, forgets_its_age, leaves_its_table_behind},
 }
 """Kind -> what cannot be wrong with it: cameras get no numbers, prompters, exporters and launchers have no state, files and runs
-no device."""
+no device. Scorers are given bytes on the CPU, and do not train."""
 
 MUTANTS = {
     spoil(twin): (checks & CHECKS[twin.kind]) | ALSO.get(spoil, {}).get(twin.kind, set())

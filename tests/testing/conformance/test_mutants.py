@@ -22,6 +22,7 @@ import renderer_mutants
 import renderer_output_mutants
 import renderer_surface_mutants
 import scene_mutants
+import scorer_mutants
 import tiny_views
 import torch
 import views_mutants
@@ -106,6 +107,9 @@ TWINS = [
     background_mutants.Twin,
     exporter_mutants.Twin,
     launcher_mutants.Twin,
+    scorer_mutants.Twin,
+    scorer_mutants.Together,
+    scorer_mutants.Ranks,
 ]
 MODULES = (
     geometry_mutants,
@@ -125,6 +129,7 @@ MODULES = (
     background_mutants,
     exporter_mutants,
     launcher_mutants,
+    scorer_mutants,
     common_mutants,
 )
 MUTANTS = [(kit_of(mutant), mutant, checks) for module in MODULES for mutant, checks in module.MUTANTS.items()]

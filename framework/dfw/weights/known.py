@@ -1,0 +1,119 @@
+"""The models that installed components name (`Component.models`), and how to get them."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfw.compose import Composition
+from dfw.errors import ConfigError, GuidanceError, PluginError
+from dfw.interfaces.models import Model
+from dfw.plugins.fence import plugin_code
+from dfw.plugins.parts import found_in
+from dfw.plugins.registry import Registry
+from dfw.weights.hub import hub_refusal
+
+log = logging.getLogger("dfw.weights")
+
+CARD = ("README.md", "LICENSE*")
+"""What is fetched besides the files that are read: what the model is, and what may be done with it."""
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model, and the components that name it."""
+
+    model: Model
+    users: tuple[str, ...]
+    """`guidance stable-diffusion`, in the order of listings."""
+
+
+def known_models(registry: Registry) -> list[Known]:
+    """Returns every model that an installed component names, once. Warns of components that cannot be loaded."""
+    found: dict[Model, list[str]] = {}
+    for entry in registry.entries():
+        try:
+            cls = registry.load(entry)
+            with plugin_code(f"{entry.kind} {entry.label}", "cannot say which models it names", ()):
+                models = tuple(cls.models())
+        except PluginError as error:
+            log.warning("%s", error)
+            continue
+        for model in models:
+            found.setdefault(model, []).append(f"{entry.kind} {entry.name}")
+    return [Known(model, tuple(users)) for model, users in found.items()]
+
+
+def named(name: str, known: Iterable[Known]) -> list[Model]:
+    """Returns the models that `name` means: a short name or a repository of one. A hub id that nobody names is a model too."""
+    found = [one.model for one in known if name == one.model.name or name in one.model.places]
+    return found or ([Model(name, (name,))] if _HUB_ID.fullmatch(name) else [])
+
+
+def models_of(composition: Composition) -> list[Model]:
+    """Returns the models that the options of a run's components name."""
+    found: dict[Model, None] = {}
+    for part in composition.parts():
+        words = {text for _, text in found_in(part.config, str)}
+        for model in part.cls.models():
+            if model.name in words or words & set(model.places):
+                found[model] = None
+    return list(found)
+
+
+def cached(model: Model) -> Path | None:
+    """Returns the folder of a model that is on this machine: shipped, or in the hub's cache. None where it is not."""
+    if model.folder is not None:
+        return model.folder if model.folder.is_dir() else None
+    from huggingface_hub import snapshot_download
+
+    for place in model.places:
+        try:
+            folder = Path(snapshot_download(place, allow_patterns=list(model.files), local_files_only=True))
+        except Exception:  # the hub's client raises classes of its transport too, and all of them say that it is not there
+            continue
+        if any(folder.rglob("*.safetensors")):
+            return folder
+    return None
+
+
+def size_of(folder: Path) -> float:
+    """Returns the size of a model's files, gigabytes of 10^9 bytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
+
+
+def licence_of(model: Model, folder: Path | None) -> str:
+    """Returns the licence that the model card in `folder` states, else what the component says; empty if nobody does."""
+    card = None if folder is None else folder / "README.md"
+    if card is not None and card.is_file():
+        head = card.read_text(encoding="utf-8", errors="replace").partition("\n---")[0]
+        found = re.search(r"^license(?:_name)?:[ \t]*(\S+)\s*$", head, re.MULTILINE)
+        if found and head.startswith("---"):
+            return found[1]
+    return model.licence
+
+
+def fetch(model: Model, revision: str | None = None) -> Path:
+    """Downloads what a model lacks, and returns its folder. Raises GuidanceError with one sentence where that cannot be done."""
+    if model.folder is not None:
+        return model.folder
+    if not model.places:
+        raise ConfigError(f"{model.name}: its component names no repository")
+    from huggingface_hub import snapshot_download
+
+    refused: list[str] = []
+    for place in model.places:
+        try:
+            return Path(snapshot_download(place, revision=revision, allow_patterns=[*model.files, *CARD]))
+        except Exception as error:  # as in `cached`
+            refused.append(hub_refusal(place, revision, error))
+    raise GuidanceError(f"cannot fetch {model.name}: {'; '.join(refused)}")
+
+
+def choices(known: Sequence[Known]) -> str:
+    """Returns the short names, for messages."""
+    return ", ".join(dict.fromkeys(one.model.name for one in known))
