@@ -214,7 +214,7 @@ class _Session:
             started = time.monotonic()
             try:
                 one = self._shown(run)
-            except (CheckpointError, ConfigError, DfwError) as error:
+            except DfwError as error:
                 outcomes[run.identity] = Outcome(run.path, "failed", str(error))
                 continue
             for scorer in lacking[run.identity]:
