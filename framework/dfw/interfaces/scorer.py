@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from dfw.interfaces.component import Component
@@ -42,7 +43,7 @@ class Shown(Record):
 
     def pictures(self, count: int = 16) -> Iterator[Tensor]:
         """Gives the views in order, at most `count` at a time: float32 (b, 3, H, W) in [0, 1]."""
-        for part in self.colour.split(count):
+        for part in torch.split(self.colour, count):
             yield part.permute(0, 3, 1, 2).float() / 255
 
 

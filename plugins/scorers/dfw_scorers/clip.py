@@ -38,7 +38,7 @@ class Clip(nn.Module):
 
     def views(self, run: Shown) -> Tensor:
         """Returns the embeddings (B, D) of a run's views, of unit length, on the CPU."""
-        found = [self._embed(images=list(part.numpy()), text=[""])[0] for part in run.colour.split(16)]
+        found = [self._embed(images=list(part.numpy()), text=[""])[0] for part in torch.split(run.colour, 16)]
         return torch.cat(found)
 
     def texts(self, texts: Sequence[str]) -> Tensor:
