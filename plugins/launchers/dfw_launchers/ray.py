@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 import uuid
@@ -77,8 +78,9 @@ class Ray(Launcher):
         """Connects to the cluster, or starts one on this machine. The signal handlers that Ray sets are put back."""
         handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
+            _require_open(self.config.address or "")
             ray.init(address=self.config.address or "local", log_to_driver=False, include_dashboard=None, logging_level="warning")
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"ray.address={self.config.address}: {error}; start a cluster with: ray start --head") from error
         finally:
             if threading.current_thread() is threading.main_thread():
@@ -97,6 +99,13 @@ class Ray(Launcher):
 
     def _gpus(self, ray: Any) -> float:
         return float("GPU" in ray.cluster_resources()) if self.config.gpus is None else self.config.gpus
+
+
+def _require_open(address: str) -> None:
+    """Raises OSError where nothing listens at `host:port`. Ray itself tries again for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10.0).close()
 
 
 def _answer(ray: Any, task: Any, run: str) -> RunOutcome | None:
