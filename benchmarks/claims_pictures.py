@@ -17,7 +17,7 @@ from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.plugins.registry import registry
 from dfw.prior.sample import as_written, ddim
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 from dfw.runs.trainer import StepRecord
 
 PROMPTS = ("a red mushroom", "a yellow duck")

@@ -28,7 +28,7 @@ from step import cost_of, network_call, reached, widths_of
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.config.schedules import Progress
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 
 CONFIG = "dreamfusion-laptop"
 

@@ -36,7 +36,7 @@ from dfw.config.load import load_config
 from dfw.config.settings import RunConfig
 from dfw.interfaces.events import StepEnded
 from dfw.interfaces.hooks import hookimpl
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 
 ROOT = Path(__file__).parents[1]
 CALLS = {"asd": 2, "rfds-rev": 2, "esd": 3, "vsd": 3, "sctd": 4, "ism": 5, "tsm": 6, "sdi": 11}

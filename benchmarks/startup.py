@@ -27,7 +27,7 @@ gc.set_threshold(FEWER_COLLECTIONS)
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.plugins.registry import registry
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 config = load_config("dreamfusion")
 trainer = make_trainer(config, compose(config, registry()).build())
 trainer.train(lambda: trainer.step >= 1, lambda record: None)

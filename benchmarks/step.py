@@ -34,7 +34,7 @@ from dfw.config.schedules import Progress
 from dfw.interfaces.data import PromptBatch
 from dfw.interfaces.guidance import Guidance
 from dfw.plugins.registry import registry
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 from dfw.runs.trainer import StepRecord, Trainer
 
 ROOT = Path(__file__).parents[1]

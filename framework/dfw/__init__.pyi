@@ -67,6 +67,7 @@ from .interfaces.data import TextureCoordinates as TextureCoordinates
 from .interfaces.data import Triangles as Triangles
 from .interfaces.data import Views as Views
 from .interfaces.data import Wording as Wording
+from .interfaces.draws import draw_views as draw_views
 from .interfaces.events import PhaseBegan as PhaseBegan
 from .interfaces.events import RunEnded as RunEnded
 from .interfaces.events import RunStarted as RunStarted

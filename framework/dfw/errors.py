@@ -55,6 +55,12 @@ class DivergedError(DfwError):
     exit_code: ClassVar[int] = 4
 
 
+class ProcessError(DfwError):
+    """Another process of a run on several devices is missing, or does something else than this one. Exit code 1."""
+
+    exit_code: ClassVar[int] = 1
+
+
 _LONGEST = 400  # about three lines of a terminal; some libraries print whole tensors or lists of files
 """Longest message of another library that is shown, in characters."""
 

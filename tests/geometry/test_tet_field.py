@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dfw import DivergedError, Mesh, Progress, Surface, SurfacePoints
 from dfw.compose import compose
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 from dfw.testing.experimental_device import stand_in
 from dfw_geometry.encodings import DenseGridConfig
 from dfw_geometry.hash_grid import HashGridConfig

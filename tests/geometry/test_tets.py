@@ -38,7 +38,8 @@ from dfw import (
 from dfw.compose import compose
 from dfw.plugins.registry import registry
 from dfw.runs.directory import RunDirectory
-from dfw.runs.runner import make_trainer, run
+from dfw.runs.runner import run
+from dfw.runs.start import make_trainer
 from dfw.runs.trainer import StepRecord
 from dfw_geometry.hash_grid import HashGridConfig
 from dfw_geometry.material_field import MaterialField

@@ -18,7 +18,7 @@ from dfw import CameraBatch, Conditioning, ConfigError, Guidance, LossInputs, Pr
 from dfw.compose import compose
 from dfw.config.settings import RunConfig
 from dfw.interfaces.poses import orbit
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 from dfw.runs.trainer import Trainer
 from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.stable_diffusion import StableDiffusion

@@ -10,7 +10,7 @@ from small_runs import PIXELS, config, trained
 from dfw import LossSetup, Progress
 from dfw.compose import compose
 from dfw.errors import ContractError, PluginError
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 from dfw_losses.noise import Fixed, Gaussian
 from dfw_losses.sds import SDS
 

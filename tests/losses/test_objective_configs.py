@@ -10,7 +10,7 @@ import torch
 from dfw import Guidance, Trainer
 from dfw.compose import Composition, Parts, compose
 from dfw.config.load import load_config
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 
 OBJECTIVES = (
     "score", "diffusion", "sjc", "csd", "nfsd", "ism", "sdi", "asd", "bridge", "hifa", "vsd",

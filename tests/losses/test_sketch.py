@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dfw import ComponentConfig, ConfigError, DensityField, FieldSample, LossSetup
 from dfw.compose import compose
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 from dfw_losses.sketch import Sketch
 
 SURE = 0.99

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.plugins.surroundings import settings
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 from dfw.runs.trainer import Trainer
 
 ODD = """

@@ -13,7 +13,8 @@ from dfw import StepEnded, hookimpl
 from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.runs.directory import RunDirectory
-from dfw.runs.runner import make_trainer, resume, run
+from dfw.runs.runner import resume, run
+from dfw.runs.start import make_trainer
 from dfw.runs.trainer import make_accelerator
 from dfw.testing.experimental_device import NAME, StandIn, stand_in
 

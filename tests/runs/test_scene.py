@@ -12,7 +12,8 @@ from dfw import Scene, hookimpl
 from dfw.compose import compose
 from dfw.errors import ConfigError, ExportError
 from dfw.runs.directory import RunDirectory
-from dfw.runs.runner import make_trainer, reopen, resume, run
+from dfw.runs.runner import reopen, resume, run
+from dfw.runs.start import make_trainer
 
 
 @pytest.fixture(scope="module")

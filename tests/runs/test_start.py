@@ -19,8 +19,8 @@ from dfw.errors import CheckpointError, ConfigError
 from dfw.plugins.registry import registry
 from dfw.runs.checkpoint_folder import newest_checkpoint
 from dfw.runs.directory import RunDirectory
-from dfw.runs.runner import export, make_trainer, render, resume, run
-from dfw.runs.start import find_start
+from dfw.runs.runner import export, render, resume, run
+from dfw.runs.start import find_start, make_trainer
 
 
 class Copy(Surface):

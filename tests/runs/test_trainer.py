@@ -18,7 +18,8 @@ from dfw.runs.checkpoint_folder import newest_checkpoint
 from dfw.runs.directory import RunDirectory
 from dfw.runs.drive import MEASURED
 from dfw.runs.outputs import preview
-from dfw.runs.runner import make_trainer, resume, run
+from dfw.runs.runner import resume, run
+from dfw.runs.start import make_trainer
 from dfw.runs.trainer import pick_device
 
 MEAN = [0.8, 0.3, 0.1]

@@ -16,7 +16,7 @@ from dfw import CameraBatch, ComponentConfig, DensityField, FieldSample, Geometr
 from dfw.compose import compose
 from dfw.errors import ConfigError, ContractError, GuidanceError
 from dfw.plugins.registry import registry
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 
 
 class Spy(Loss):

@@ -7,7 +7,7 @@ from typing import Any
 
 from dfw.compose import compose
 from dfw.config.settings import RunConfig
-from dfw.runs.runner import make_trainer
+from dfw.runs.start import make_trainer
 from dfw.runs.trainer import StepRecord, Trainer
 
 MEAN = [0.8, 0.3, 0.1]

@@ -19,7 +19,8 @@ import rich_click
 
 from dfw import __version__
 from dfw.cli.output import accept_any_text, is_of_output, mute, say
-from dfw.errors import DfwError, PluginError
+from dfw.errors import DfwError, PluginError, ProcessError
+from dfw.ranks.alone import follows
 from dfw.text import bounded, printable
 
 VERBS = (

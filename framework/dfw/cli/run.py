@@ -15,6 +15,7 @@ import rich_click
 from dfw.cli.options import FOLDER, plugin_options, stages_from, use_plugins
 from dfw.cli.output import say
 from dfw.cli.view import opened_door, view_options
+from dfw.ranks.alone import follows
 from dfw.runs.console import ConsoleListener
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def command(
     if config is None:
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
     use_plugins(plugin_files, blocked)
+    if follows() and not dry_run:
+        return _follow()
     compositions = stages_from(config, overrides)
     from dfw.runs import stages
     from dfw.runs.wide_views import wide_views
@@ -105,6 +108,8 @@ def _resume(
         what = f"{named[0]!r} is not an override" if named else "--dry-run does not go with it"
         raise click.UsageError(f"--resume continues a run with its own configuration: {what}; write key=value to change it")
     use_plugins(*plugins)
+    if follows():
+        return _follow()
     from dfw.runs.call import Call
     from dfw.runs.directory import STAGES, RunDirectory
 
@@ -121,6 +126,13 @@ def _resume(
         if type(pressed) is KeyboardInterrupt:  # it came before the run handled signals, so nobody has said how to go on
             vars(pressed)["folder"] = directory
         raise
+
+
+def _follow() -> int:
+    """Takes part in the run that another process leads, which shows and writes it."""
+    from dfw.runs.following import follow
+
+    return _code(follow())
 
 
 def _code(result: RunResult) -> int:

@@ -22,6 +22,7 @@ from dfw.compose import Composition
 from dfw.interfaces.component import Component, name_of
 from dfw.plugins.fence import plugin_code
 from dfw.plugins.listeners import PluginFile
+from dfw.ranks.alone import party
 from dfw.runs.call import Call
 
 MANIFEST = "manifest.json"
@@ -45,11 +46,11 @@ def versions() -> dict[str, str]:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Returns what a run's bits depend on besides libraries: device, types of GPU and processor, number of threads."""
+    """Returns what a run's bits depend on besides libraries: device, types of GPU and processor, numbers of threads, processes."""
     found: dict[str, Any] = {"device": str(device)}
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
-    return found | {"processor": processor(), "threads": torch.get_num_threads()}
+    return found | {"processor": processor(), "threads": torch.get_num_threads(), "processes": party().count}
 
 
 @cache
@@ -182,6 +183,12 @@ def changed_machine(recorded: Mapping[str, Any], device: torch.device) -> list[s
         sentences.append(
             f"the run was made with {threads} threads and goes on with {now['threads']}, so sums are added in another order and "
             f"last digits may differ; set OMP_NUM_THREADS={threads} for the same bits"
+        )
+    processes = recorded.get("processes", 1)
+    if processes != now["processes"]:
+        sentences.append(
+            f"the run was made with {processes} processes and goes on with {now['processes']}; the last digits of its numbers may "
+            "differ"
         )
     then, here = recorded.get("versions", {}), versions()
     others = [name for name in (*LIBRARIES[1:], "python") if then.get(name, here[name]) != here[name]]

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from dfw.atomic import unused, write_text, writing
-from dfw.compose import Composition, Parts, compose
+from dfw.compose import Composition, compose
 from dfw.config.load import load_config, to_yaml
 from dfw.config.settings import RunConfig
+from dfw.config.yaml_text import read_yaml
 from dfw.errors import CheckpointError, ConfigError, DfwError, PluginError
 from dfw.export.files import STEM
 from dfw.export.formats import exporter_for, is_file
@@ -21,6 +22,7 @@ from dfw.interfaces.events import PhaseBegan
 from dfw.interfaces.exporter import Exporter
 from dfw.plugins.listeners import AT_WORK, Listeners, own_listeners, plugin_files
 from dfw.plugins.registry import registry
+from dfw.ranks.alone import party
 from dfw.runs.attribution import naming
 from dfw.runs.call import Call
 from dfw.runs.checkpoint_folder import list_checkpoints
@@ -28,6 +30,7 @@ from dfw.runs.console import ConsoleListener
 from dfw.runs.directory import RunDirectory, earlier_stages
 from dfw.runs.drive import Drive, RunResult
 from dfw.runs.kept_models import build
+from dfw.runs.leading import in_all_processes
 from dfw.runs.life import Life
 from dfw.runs.manifest import (
     MANIFEST,
@@ -44,14 +47,15 @@ from dfw.runs.manifest import (
 from dfw.runs.outputs import export_all, export_scene, exporters_of, turntable, turntable_path
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.signals import stopping
-from dfw.runs.start import Start, find_start
+from dfw.runs.start import Start, find_start, make_trainer
 from dfw.runs.times import Times
-from dfw.runs.trainer import Trainer, initialise, leave, pick_device
+from dfw.runs.trainer import Trainer, pick_device
 from dfw.runs.wide_views import wide_views
 
 log = logging.getLogger("dfw.runs")
 
 
+@in_all_processes
 def run(
     config: RunConfig,
     composition: Composition | None = None,
@@ -77,6 +81,7 @@ def run(
             start = find_start(config.start, dict(stages or {}))
             exporters = exporters_of(composition)
             given, resolved = to_yaml(config), to_yaml(composition.resolved())  # options that no file can hold end it here
+            _announce(composition, stages or {})
             trainer, components = _build(config, composition, exporters, start, heard)
             directory = RunDirectory.create(config.output, config.name, config.subject, config.seed, path)
         with Life(directory.path, times, stop) as life:
@@ -89,6 +94,7 @@ def run(
             return Drive(composition, exporters, trainer, directory, life, heard).go(call.command, components)
 
 
+@in_all_processes
 def resume(
     path: Path,
     overrides: Sequence[str] = (),
@@ -124,6 +130,7 @@ def resume(
             resumed = bool(list_checkpoints(directory.checkpoints))
             start = None if resumed else find_start(config.start, dict(stages or earlier_stages(directory.path)))
             checkpoint = directory.newest_checkpoint() if resumed else None
+            _announce(composition, stages or earlier_stages(directory.path), resumed, checkpoint)
             trainer, components = _build(config, composition, exporters, start, heard, resumed)
             if checkpoint is not None:
                 trainer.restore(checkpoint)
@@ -152,6 +159,20 @@ def resume(
 
 KEPT = ("step", "steps", "artifacts", "made", "facts")
 """Keys of status.json that hold until a process that goes on with the run has something newer to say."""
+
+
+def _announce(
+    composition: Composition, stages: Mapping[str, Path], resumed: bool = False, checkpoint: Path | None = None
+) -> None:
+    """Says what the other processes of this run are to train."""
+
+    def orders() -> dict[str, Any]:
+        tree = read_yaml(to_yaml(composition.resolved()))[0]
+        paths = {name: str(path.resolve()) for name, path in stages.items()}
+        at = None if checkpoint is None else str(checkpoint.resolve())
+        return {"config": tree, "stages": paths, "resumed": resumed, "checkpoint": at}
+
+    party().announce(orders)
 
 
 def _build(
@@ -252,13 +273,3 @@ def render(
     count = frames or max(settings.turntable_frames, 1)
     with naming(scene.components, lambda: "while it was rendered"):
         return turntable(scene, wanted, count, width or settings.turntable_width, elevation)
-
-
-def make_trainer(config: RunConfig, parts: Parts, start: Start | None = None, resumed: bool = False) -> Trainer:
-    """A trainer at step 0: with initial values, with what `start` gives, or (`resumed`) before a checkpoint is restored."""
-    with naming(parts.all(), lambda: "while the run was set up"):
-        prepare = leave if resumed else initialise if start is None else start.prepare
-        trainer = Trainer(config, parts, pick_device(config.device), prepare)
-        if start is not None:
-            start.take_optimizer(trainer)
-        return trainer

@@ -17,6 +17,7 @@ from dfw.errors import CheckpointError, ConfigError
 from dfw.plugins.registry import registry
 from dfw.runs.call import Call
 from dfw.runs.directory import STAGES, RunDirectory, new_run_folder, run_path, stage_directories
+from dfw.runs.leading import in_all_processes
 from dfw.runs.life import Life, status_of
 from dfw.runs.prompt_check import check_prompts
 from dfw.runs.signals import stopping
@@ -45,6 +46,7 @@ def staged_yaml(compositions: Mapping[str, Composition]) -> str:
     return write_yaml({"stages": {name: read_yaml(to_yaml(one.resolved()))[0] for name, one in compositions.items()}})
 
 
+@in_all_processes
 def run_stages(
     compositions: Mapping[str, Composition],
     listeners: Sequence[object] | None = None,
@@ -61,6 +63,7 @@ def run_stages(
         return _go_on(life, {name: one.config for name, one in compositions.items()}, listeners, call)
 
 
+@in_all_processes
 def resume_stages(
     root: Path, overrides: Sequence[str] = (), listeners: Sequence[object] | None = None, call: Call | None = None
 ) -> RunResult:

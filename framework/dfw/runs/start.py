@@ -9,20 +9,21 @@ from typing import Any
 
 import torch
 
-from dfw.compose import Composition, compose
+from dfw.compose import Composition, Parts, compose
 from dfw.config.load import load_config
 from dfw.config.origins import Provenance
 from dfw.config.paths import exists, shown
-from dfw.config.settings import StartSettings
+from dfw.config.settings import RunConfig, StartSettings
 from dfw.errors import CheckpointError, ConfigError
 from dfw.interfaces.component import name_of
 from dfw.interfaces.geometry import Geometry, Surface
 from dfw.plugins.registry import registry
+from dfw.runs.attribution import naming
 from dfw.runs.checkpoint import load_optimizers
 from dfw.runs.directory import RunDirectory
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.seal import digest_of
-from dfw.runs.trainer import Trainer, initialise
+from dfw.runs.trainer import Trainer, initialise, leave, pick_device
 from dfw.text import shortened
 
 
@@ -119,3 +120,13 @@ def _mesh_surface(path: Path, settings: StartSettings, device: torch.device) -> 
     from dfw.runs.mesh_source import MeshSource
 
     return MeshSource(path, settings.up, settings.front, settings.radius).to(device).eval()
+
+
+def make_trainer(config: RunConfig, parts: Parts, start: Start | None = None, resumed: bool = False) -> Trainer:
+    """A trainer at step 0: with initial values, with what `start` gives, or (`resumed`) before a checkpoint is restored."""
+    with naming(parts.all(), lambda: "while the run was set up"):
+        prepare = leave if resumed else initialise if start is None else start.prepare
+        trainer = Trainer(config, parts, pick_device(config.device), prepare)
+        if start is not None:
+            start.take_optimizer(trainer)
+        return trainer

@@ -30,6 +30,7 @@ from dfw.interfaces.loss import Loss, LossInputs, LossSetup
 from dfw.interfaces.renderer import Renderer
 from dfw.plugins.fence import end_copy
 from dfw.plugins.parts import found_in
+from dfw.ranks.alone import party
 from dfw.runs.average import Average
 from dfw.runs.checkpoint import load_checkpoint, save_checkpoint
 from dfw.runs.checkpoint_folder import run_of
@@ -88,6 +89,7 @@ class _Pending:
 
 def pick_device(name: str) -> torch.device:
     """`auto` is the first CUDA device, else Apple's, else the CPU. Raises ConfigError for one that is not there."""
+    name = party().placed(name)
     cuda, mps = torch.cuda.device_count() if torch.cuda.is_available() else 0, torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
@@ -105,7 +107,8 @@ def make_accelerator(config: RunConfig, device: torch.device) -> Accelerator:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     precision = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}[config.precision]
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    with party().apart():  # accelerate would connect the processes in its own way
+        return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
 
 
 def schedules_of(config: RunConfig, components: Iterable[Component]) -> dict[str, Ramp]:
@@ -131,7 +134,8 @@ class _Look:
         for name in sets:
             self.views[name] = views = trainer.sample(name, progress)
             with trainer.looking(trainer.renderer), Watch(trainer.renderer, views):
-                render: RenderOutput = trainer.renderer(trainer.geometry, views.cameras, trainer.streams.of("render", name))
+                stream = trainer.streams.of("render", name)
+                render = trainer.party.render(trainer.renderer, trainer.geometry, views.cameras, stream)
             check_render(trainer.renderer, trainer.geometry, views.cameras, render)
             self.renders[name] = render
 
@@ -169,6 +173,7 @@ class Trainer:
         """A trainer at step 0. `prepare` starts a new run: by default it draws the initial values (`initialise`)."""
         self.config = config
         self.device = device
+        self.party = party()
         self.streams = Streams(config.seed, device, parts.cameras)
         self.accelerator = make_accelerator(config, device)
         self.geometry: Geometry = parts.geometry.to(device)
@@ -176,6 +181,7 @@ class Trainer:
         self.cameras: dict[str, Cameras] = {name: one.to(device) for name, one in parts.cameras.items()}
         self.prompter = parts.prompter
         self.guidances: dict[str, Guidance] = {name: one.to(device) for name, one in parts.guidances.items()}
+        self.party.share(self.guidances.values())
         self.losses: dict[str, Loss] = {name: one.to(device) for name, one in parts.losses.items()}
         self.uses = {name: config.losses[name] for name in self.losses}
         self.rehearsal = Rehearsal()
@@ -266,12 +272,17 @@ class Trainer:
 
     def train(self, stop: Callable[[], bool], on_step: Callable[[StepRecord], None]) -> bool:
         """Steps until the end of the run (True) or until `stop()` says so (False); `on_step` gets each step's record."""
-        while self.step < self.config.trainer.steps and not stop():
-            self.take_step()
-            if self.device.type == "cpu" or self.step % FLUSH_EVERY == 0:
-                self.flush(on_step)
+        with self.party.training(self._scene_state, self.step):
+            while self.step < self.config.trainer.steps and not self.party.agree(stop()):
+                self.take_step()
+                if self.device.type == "cpu" or self.step % FLUSH_EVERY == 0:
+                    self.flush(on_step)
         self.flush(on_step)
         return self.step == self.config.trainer.steps
+
+    def _scene_state(self) -> list[Tensor]:
+        """What all processes of a run must have alike."""
+        return [*self.geometry.state_dict().values(), *self.renderer.state_dict().values()]
 
     def __iter__(self) -> Iterator[StepRecord]:
         """Takes the remaining steps, and gives each one's record when it is done."""
@@ -290,7 +301,8 @@ class Trainer:
             streams = self.streams.state()
             self.rehearsal.before()
             self.streams.load_state(streams)
-        numbers = self._train_step(progress)
+        with self.party.in_step():
+            numbers = self._train_step(progress)
         if self.step == 0:
             self.rehearsal.after()
         end_copy(self._process, "a component of this run")
@@ -330,6 +342,7 @@ class Trainer:
                     self.accelerator.backward(total / batches if batches > 1 else total)
         with self.clock("optimizer"):
             set_learning_rates(self.optimizer, self.config.optimizer, progress)
+            self.party.average(self.parameters)
             norm = self._clip()
             self.prepared.step()
             self._end_step(progress)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from dfw import Background, ComponentConfig
+from dfw import Background, ComponentConfig, draw_views
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Channel = Annotated[float, Field(ge=0, le=1)]
@@ -34,8 +34,8 @@ class _Mixed(Background):
         """
         if not self.training or probability == 0:
             return colour
-        views = 1 if shared else direction.shape[0]
-        drawn = torch.rand(views, 4, generator=generator, device=direction.device).to(direction.dtype)
+        views, axis = (1, None) if shared else (direction.shape[0], 0)
+        drawn = draw_views(torch.rand, (views, 4), generator, direction.device, axis).to(direction.dtype)
         drawn = drawn[:, None, None, :]
         return torch.where(drawn[..., 3:] < probability, drawn[..., :3], colour)
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field, FiniteFloat, NonNegativeFloat, PositiveFloat, field_validator, model_validator
 from torch import Tensor
 
-from dfw import ComponentConfig, Progress, Schedule, value_at
+from dfw import ComponentConfig, Progress, Schedule, draw_views, value_at
 
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 
@@ -130,7 +130,7 @@ def normal_colours(normal: Tensor) -> Tensor:
 
 def draw_light(camera: Tensor, config: LightConfig, generator: torch.Generator | None) -> Tensor:
     """Draws positions (B, 3) near the cameras (B, 3): d normalize(camera + N(0, s^2 I)), d uniform. DreamFusion, app. A.2."""
-    noise = torch.randn(camera.shape, generator=generator, device=camera.device).to(camera.dtype)
+    noise = draw_views(torch.randn, camera.shape, generator, camera.device).to(camera.dtype)
     distance = _uniform(config.light_distance, camera, generator)
     return distance[:, None] * F.normalize(camera + config.light_deviation * noise, dim=-1, eps=1e-8)
 
@@ -138,7 +138,7 @@ def draw_light(camera: Tensor, config: LightConfig, generator: torch.Generator |
 def draw_lighting(camera: Tensor, config: LightConfig, progress: Progress, generator: torch.Generator | None) -> Lighting:
     """Draws lights of B training views with cameras at `camera` (B, 3), and which views are lit or textureless."""
     position = draw_light(camera, config, generator)
-    chance = torch.rand(2, camera.shape[0], generator=generator, device=camera.device)
+    chance = draw_views(torch.rand, (2, camera.shape[0]), generator, camera.device, axis=1)
     lit = (chance[0] < value_at(config.probability, progress)).to(camera.dtype)
     bare = (chance[1] < value_at(config.textureless, progress)).to(camera.dtype)
     ambient, diffuse = _uniform(config.ambient, camera, generator), _uniform(config.diffuse, camera, generator)
@@ -164,5 +164,5 @@ def lighting_of(
 
 def _uniform(bounds: tuple[float, float], like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draws U(low, high) once for each row of `like` (B, ...): (B,)."""
-    drawn = torch.rand(like.shape[0], generator=generator, device=like.device).to(like.dtype)
+    drawn = draw_views(torch.rand, like.shape[:1], generator, like.device).to(like.dtype)
     return bounds[0] + (bounds[1] - bounds[0]) * drawn

@@ -30,6 +30,7 @@ from dfw import (
     RaySamples,
     Renderer,
     RenderOutput,
+    draw_views,
 )
 
 from . import compositing, marching
@@ -194,7 +195,7 @@ class Volume(Renderer):
         view = torch.arange(views, device=origin.device).repeat_interleave(origin.shape[0] // views)
         offset = torch.full_like(origin[:, 0], 0.5)
         if self.training:
-            offset = torch.rand(offset.shape, generator=generator, device=offset.device).to(offset)
+            offset = draw_views(torch.rand, offset.shape, generator, offset.device).to(offset)
         return _Rays(origin, direction, view, offset)
 
     def _style(self, camera: Tensor, generator: torch.Generator | None) -> _Style:
