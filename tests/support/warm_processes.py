@@ -5,11 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from processes import die_at
+
+THEN = "then"
+"""Between two commands that one process does in turn, as long as they end with 0; these have no spaces in their arguments."""
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["dfw.cli.run", "dfw.runs.runner", "dfw_guidance.gaussian", "torch._dynamo"])
@@ -32,7 +36,9 @@ def _work(arguments: Sequence[str], folder: Path, log: Path, environment: Mappin
     torch.set_num_threads(1)
     if "DIE_AT" in environment:
         die_at(int(environment["DIE_AT"]), folder / "runs")()
-    code = main(list(arguments))
+    code, commands = 0, " ".join(arguments).split(f" {THEN} ") if THEN in arguments else []
+    for command in [one.split() for one in commands] or [list(arguments)]:
+        code = code or main(command)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -46,6 +52,7 @@ class Dfw:
 
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         self._log = folder / f"log-{len(list(folder.glob('log-*')))}"
+        self._log.touch()
         self._process = _context.Process(target=_work, args=(arguments, folder, self._log, environment))
         self._process.start()
 
@@ -62,6 +69,14 @@ class Dfw:
 
     def wait(self) -> int:
         """The exit code; minus the signal's number for a process that a signal killed."""
-        self._process.join(120)
+        self._process.join(300)
         assert self._process.exitcode is not None, f"it does not end: {self.said}"
         return self._process.exitcode
+
+
+def together(folder: Path, count: int, *arguments: str, **environment: str) -> list[Dfw]:
+    """Begins the `count` processes of a run on several devices, as torchrun does. The first leads."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
+    return [Dfw(folder, *arguments, **place, **environment, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)]

@@ -2,6 +2,7 @@
 
 Exit codes: 0 done, 1 crash, 2 usage or configuration, 3 plugin or model missing or broken, 4 diverged, 130 interrupted (143 by
 SIGTERM, 129 by SIGHUP). No torch until a verb needs it. `DFW_TRACEBACK=1` shows where an error comes from.
+A process that follows another one (`dfw.ranks`) prints nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import rich_click
 from dfw import __version__
 from dfw.cli.output import accept_any_text, is_of_output, mute, say
 from dfw.errors import DfwError, PluginError, ProcessError
-from dfw.ranks.alone import follows
+from dfw.ranks.environment import follows
 from dfw.text import bounded, printable
 
 VERBS = (
@@ -87,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line `arguments` (the process's own by default) and returns the exit code."""
     # Before torch loads: OpenMP threads that spin while they wait make a step ten times slower on a machine with other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if follows():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch warns of each connection that ends
     accept_any_text()
     handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -119,10 +122,12 @@ def _run(arguments: list[str]) -> int:
         pressed = error.__context__ or error  # click makes an Abort of what a signal raised
         notes = getattr(pressed, "__notes__", [])
         run = getattr(pressed, "folder", None)  # of dfw.runs.signals.Interrupted, and of dfw.cli.run
-        say(" ".join(["interrupted", *notes[:1]]) + (f"; to continue: dfw run --resume {run}" if run else ""), err=True)
+        if not follows():
+            say(" ".join(["interrupted", *notes[:1]]) + (f"; to continue: dfw run --resume {run}" if run else ""), err=True)
         return 128 + getattr(pressed, "number", 2)
     except click.ClickException as error:
-        _plain(error, arguments).show()
+        if not follows():
+            _plain(error, arguments).show()
         return error.exit_code
     except Exception as error:
         if is_of_output(error):
@@ -147,6 +152,8 @@ def _tell(error: Exception) -> int:
     """Prints what went wrong: one sentence, or the traceback of a crash of dfw itself. Returns the exit code."""
     unreadable = _unreadable_package(error)
     known = PluginError(unreadable) if unreadable else error
+    if follows() and isinstance(known, DfwError) and not isinstance(known, ProcessError):
+        return known.exit_code  # the process that leads has met the same, and says it
     if not isinstance(known, DfwError) or os.environ.get("DFW_TRACEBACK", "0") not in ("", "0"):
         traceback.print_exception(error)
     if not isinstance(known, DfwError):

@@ -16,6 +16,7 @@ from dfw.cli.options import FOLDER, plugin_options, stages_from, use_plugins
 from dfw.cli.output import say
 from dfw.cli.view import opened_door, view_options
 from dfw.ranks.alone import follows
+from dfw.ranks.environment import follows
 from dfw.runs.console import ConsoleListener
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ def command(
     if config is None:
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
     use_plugins(plugin_files, blocked)
+    compositions = stages_from(config, overrides)
     if follows() and not dry_run:
         return _follow()
-    compositions = stages_from(config, overrides)
     from dfw.runs import stages
     from dfw.runs.wide_views import wide_views
 
@@ -108,12 +109,12 @@ def _resume(
         what = f"{named[0]!r} is not an override" if named else "--dry-run does not go with it"
         raise click.UsageError(f"--resume continues a run with its own configuration: {what}; write key=value to change it")
     use_plugins(*plugins)
-    if follows():
-        return _follow()
     from dfw.runs.call import Call
     from dfw.runs.directory import STAGES, RunDirectory
 
     RunDirectory.find(directory)
+    if follows():
+        return _follow()
     try:
         heard = _heard(door)
         from dfw.runs import runner, stages

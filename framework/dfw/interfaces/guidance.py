@@ -84,7 +84,11 @@ class Guidance(Component, nn.Module, ABC):
 
     @abstractmethod
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
-        """The network's own output (B, C, h, w), as `prediction_type` says, for `noisy` at integer `timestep` (B,) in [0, T)."""
+        """The network's own output (B, C, h, w), as `prediction_type` says, for `noisy` at integer `timestep` (B,) in [0, T).
+
+        A row depends on its own inputs alone, or on those of its scene where the network `sees` several views: a run on several
+        devices asks each of them for some of the rows. The same holds for `encode_image` and `decode_image`.
+        """
 
     def control_image(self, render: RenderOutput, cameras: CameraBatch) -> Tensor | None:
         """A picture (B, 3, H, W) in [0, 1] of the rendered shape, for models that are conditioned on one; None for all others.

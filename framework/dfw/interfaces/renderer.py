@@ -35,7 +35,10 @@ class Renderer(Component, nn.Module, ABC):
         """Renders B views of H x W.
 
         In training mode (`self.training`) draws (stratified offsets, lights, background colours) come from `generator`; in
-        evaluation mode nothing is drawn and the light is the camera's.
+        evaluation mode nothing is drawn and the light is the camera's. Draw with `draw_views`, so that a run on several devices
+        can share the views out: `cameras` are then some of the step's. A renderer that draws otherwise gets all of them on every
+        device, which is as right and not as fast. What it keeps from one step to the next must not depend on the views; change
+        that in `begin_step` and `end_step`.
         """
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

@@ -1,9 +1,7 @@
-"""What a run asks of the processes that it has: here of one, which is all there is in most runs. Imports no torch."""
+"""What a run asks of its processes, answered by one, which is all that most runs have."""
 
 from __future__ import annotations
 
-import functools
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     from dfw.interfaces.geometry import Geometry
     from dfw.interfaces.guidance import Guidance
     from dfw.interfaces.renderer import Renderer
-    from dfw.ranks.party import Party
 
 
 class Alone:
@@ -66,32 +63,3 @@ class Alone:
 
 
 ALONE = Alone()
-RANK, COUNT, LOCAL = "RANK", "WORLD_SIZE", "LOCAL_RANK"
-"""Variables that torchrun sets for each process."""
-
-
-def rank_and_count() -> tuple[int, int]:
-    """Returns which process of a run this is, and how many there are: 0 and 1 unless torchrun says otherwise."""
-    given = [os.environ.get(name, "") for name in (RANK, COUNT)]
-    if not all(text.isdecimal() for text in given) or int(given[1]) < 2:
-        return 0, 1
-    return int(given[0]), int(given[1])
-
-
-def follows() -> bool:
-    """Returns whether another process leads this one."""
-    return rank_and_count()[0] > 0
-
-
-def party() -> Alone:
-    """Returns the processes of this process's runs."""
-    return ALONE if rank_and_count()[1] == 1 else together()
-
-
-@functools.cache
-def together() -> Party:
-    """Returns the processes that torchrun started. There must be several."""
-    from dfw.ranks.party import Party
-
-    return Party(*rank_and_count())
-

@@ -27,7 +27,7 @@ class Connection:
         self, store: dist.Store, rank: int, count: int, device: torch.device, lost: Callable[[Exception], Exception]
     ) -> None:
         self.rank, self.count, self._lost = rank, count, lost
-        self._device = device
+        self._broken = False
         with self._noticing():
             dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=PATIENCE)
             self._tensors = dist.new_group(backend="nccl", timeout=TENSORS) if device.type == "cuda" else None
@@ -37,11 +37,13 @@ class Connection:
         try:
             yield
         except RuntimeError as error:  # gloo's and NCCL's
+            self._broken = True
             raise self._lost(error) from error
 
     def close(self) -> None:
         """Ends the connection; processes that still wait for this one notice it."""
-        dist.destroy_process_group()
+        if not (self._broken and self._tensors):  # NCCL would wait for what the lost process never sends; this process ends
+            dist.destroy_process_group()
 
     def tell(self, message: Any) -> list[Any]:
         """Gives `message`, something small, to all, and returns every process's."""

@@ -26,7 +26,8 @@ from dfw.interfaces.data import CameraBatch, RenderOutput
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.renderer import Renderer
-from dfw.ranks.alone import COUNT, LOCAL, RANK, Alone
+from dfw.ranks.alone import Alone
+from dfw.ranks.environment import COUNT, LOCAL, RANK
 from dfw.ranks.group import Connection
 from dfw.ranks.sharing import Sharing, share_guidance
 
@@ -34,6 +35,7 @@ log = logging.getLogger("dfw.ranks")
 
 POLL = 0.05  # seconds between looks into the store; a signal is handled between two
 FAREWELL = 5.0  # seconds that processes wait for each other's last word
+LISTENING = 60.0  # seconds that the leader has to notice that another has failed: it may be in a preview
 FINDING = timedelta(minutes=10)  # until the processes have found the store: a second machine may start late
 GO_ON = "go on with the same command and --resume RUN"
 
@@ -126,18 +128,21 @@ class Party(Alone):
             yield self._read(self._call, "orders", self._orders)
 
     def _fail(self, error: BaseException) -> None:
-        """Says why this process ends, and waits a little for the leader to take notice."""
+        """Says why this process ends."""
         text = str(error) if isinstance(error, DfwError) else one_line(error)
         trace = "".join(traceback.format_exception(error))
         with _gone_store():
             self._say({"kind": type(error).__name__, "text": text, "trace": trace}, self._call, "failed", self.rank)
 
-    def linger(self) -> None:
-        """Waits a little for the leader to say how the run ends, before torchrun sees this process end."""
-        until = time.monotonic() + 2 * FAREWELL
+    def heard(self) -> bool:
+        """Waits for the leader to say how the run ends, after this process has failed. Returns whether it did."""
+        until = time.monotonic() + LISTENING
         with _gone_store():
-            while time.monotonic() < until and not self._said(self._call, "over"):
+            while time.monotonic() < until:
+                if self._said(self._call, "over"):
+                    return True
                 time.sleep(POLL)
+        return False
 
     # All of them.
 
@@ -177,7 +182,9 @@ class Party(Alone):
             return known
         except dist.DistError:
             missing = [0]
-        return self._gone(missing) if missing else ProcessError(f"the processes of this run lost touch: {one_line(error)}; {GO_ON}")
+        if missing:
+            return self._gone(missing)
+        return ProcessError(f"the processes of this run lost touch: {one_line(error)}; {GO_ON}")
 
     def _gone(self, missing: list[int]) -> ProcessError:
         who = " and ".join(map(str, missing))
@@ -201,12 +208,12 @@ class Party(Alone):
             self._compare(step, tensors)
             yield
             self._connection.tell(None)  # nobody hangs up while another still hears
-        except BaseException as error:
-            if not isinstance(error, Dismissed | ProcessError):
-                self._fail(error)
+        except BaseException as error:  # one that follows says it in `following`, when it is known whose error it is
+            if self._leads and not isinstance(error, ProcessError):
+                self._say(None, self._call, "over")  # at once: the leader still writes how the run ended
             raise
         finally:
-            connection, self._connection, self._sharing = self._connection, None, None
+            connection, self._connection, self._sharing = self._connected(), None, None
             connection.close()
 
     def _compare(self, step: int, tensors: list[Tensor]) -> None:
@@ -268,7 +275,7 @@ class Party(Alone):
         grads = [one.grad for one in trained if one.grad is not None]
         self._connection.sum(grads)
         for grad in grads:
-            grad /= self.count
+            grad.div_(self.count)
 
     # This process.
 

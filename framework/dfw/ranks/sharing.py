@@ -99,13 +99,13 @@ class Sharing:
         if self.inside or not whole or whole % block:
             return work(*given)
         rows = Rows.of(whole, block, ours.rank, ours.count)
-        names = [] if module is None or not torch.is_grad_enabled() else [n for n, p in module.named_parameters() if p.requires_grad]
+        trains = module is not None and torch.is_grad_enabled()
+        parameters = {name: one for name, one in module.named_parameters() if one.requires_grad} if trains else {}
         with self.own_rows():
             mine = [_mapped(one, lambda tensor: entering(tensor, ours, rows, block)) for one in given]
-            if module is None or not names:
+            if module is None or not parameters:
                 return gathered(work(*mine), ours, rows.counts)
-            parameters = dict(module.named_parameters())
-            used = dict(zip(names, shared_parameters(ours, [parameters[name] for name in names]), strict=True))
+            used = dict(zip(parameters, shared_parameters(ours, [*parameters.values()]), strict=True))
             found: Tensor = functional_call(module, used, tuple(mine))
             return gathered(found, ours, rows.counts)
 
@@ -130,8 +130,8 @@ def _unchanged(renderer: Renderer, *modules: nn.Module) -> Iterator[None]:
     for name, buffer, version in before:
         if version_of(buffer) != version:
             raise PluginError(
-                f"{name_of(renderer)} changes {name!r} while it renders, which would differ between the processes of a run, since "
-                "each renders other views; change it in begin_step or end_step, or run one process"
+                f"{name_of(renderer)} changes {name!r} while it renders, which would differ between the processes of a run, "
+                "since each renders other views; change it in begin_step or end_step, or run one process"
             )
 
 

@@ -13,8 +13,8 @@ from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.errors import ProcessError
 from dfw.plugins.registry import registry
-from dfw.ranks.alone import together
 from dfw.ranks.party import Dismissed
+from dfw.ranks.processes import together
 from dfw.runs.attribution import naming
 from dfw.runs.drive import RunResult
 from dfw.runs.signals import stopping
@@ -23,9 +23,9 @@ from dfw.runs.trainer import StepRecord, Trainer
 
 
 def follow() -> RunResult:
-    """Trains what the leader announces until it ends. The result says `failed` where this process failed and told the leader.
+    """Trains what the leader announces until it ends, and then says `finished`: only the leader says how a run ended.
 
-    Raises ProcessError where there is no leader any more.
+    It says `failed` where this process failed and the leader did not notice. Raises ProcessError where there is no leader.
     """
     party = together()
     try:
@@ -40,8 +40,7 @@ def follow() -> RunResult:
     except ProcessError:
         raise
     except BaseException:
-        party.linger()
-        return RunResult(Path(), "failed")
+        return RunResult(Path(), "finished" if party.heard() else "failed")
 
 
 def _built(orders: dict[str, Any]) -> Trainer:

@@ -9,7 +9,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec
 
-from dfw.ranks.alone import follows, rank_and_count, together
+from dfw.ranks.environment import follows, rank_and_count
+from dfw.ranks.processes import together
 
 if TYPE_CHECKING:
     from dfw.runs.drive import RunResult

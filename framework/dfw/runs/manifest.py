@@ -22,7 +22,7 @@ from dfw.compose import Composition
 from dfw.interfaces.component import Component, name_of
 from dfw.plugins.fence import plugin_code
 from dfw.plugins.listeners import PluginFile
-from dfw.ranks.alone import party
+from dfw.ranks.processes import party
 from dfw.runs.call import Call
 
 MANIFEST = "manifest.json"
@@ -46,7 +46,7 @@ def versions() -> dict[str, str]:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Returns what a run's bits depend on besides libraries: device, types of GPU and processor, numbers of threads, processes."""
+    """Returns what a run's bits depend on besides libraries: device, GPU, processor, number of threads, of processes."""
     found: dict[str, Any] = {"device": str(device)}
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
@@ -187,8 +187,8 @@ def changed_machine(recorded: Mapping[str, Any], device: torch.device) -> list[s
     processes = recorded.get("processes", 1)
     if processes != now["processes"]:
         sentences.append(
-            f"the run was made with {processes} processes and goes on with {now['processes']}; the last digits of its numbers may "
-            "differ"
+            f"the run was made with {processes} processes and goes on with {now['processes']}; the last digits of its numbers "
+            "may differ"
         )
     then, here = recorded.get("versions", {}), versions()
     others = [name for name in (*LIBRARIES[1:], "python") if then.get(name, here[name]) != here[name]]

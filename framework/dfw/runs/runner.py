@@ -22,7 +22,7 @@ from dfw.interfaces.events import PhaseBegan
 from dfw.interfaces.exporter import Exporter
 from dfw.plugins.listeners import AT_WORK, Listeners, own_listeners, plugin_files
 from dfw.plugins.registry import registry
-from dfw.ranks.alone import party
+from dfw.ranks.processes import party
 from dfw.runs.attribution import naming
 from dfw.runs.call import Call
 from dfw.runs.checkpoint_folder import list_checkpoints

@@ -30,7 +30,7 @@ from dfw.interfaces.loss import Loss, LossInputs, LossSetup
 from dfw.interfaces.renderer import Renderer
 from dfw.plugins.fence import end_copy
 from dfw.plugins.parts import found_in
-from dfw.ranks.alone import party
+from dfw.ranks.processes import party
 from dfw.runs.average import Average
 from dfw.runs.checkpoint import load_checkpoint, save_checkpoint
 from dfw.runs.checkpoint_folder import run_of
