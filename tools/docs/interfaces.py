@@ -47,6 +47,7 @@ TITLES = {
     "api": "Runs in Python",
     "runs": "Scenes in Python",
     "poses": "Camera poses",
+    "draws": "Random numbers of views",
     "mesh": "Meshes",
     "export": "Axes and mesh files",
 }

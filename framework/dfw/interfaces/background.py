@@ -23,6 +23,6 @@ class Background(Component, nn.Module, ABC):
     def forward(self, direction: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Colours in [0, 1], display-referred, that broadcast to (B, H, W, 3), for unit ray directions (B, H, W, 3).
 
-        Directions are in world space. In training mode draws come from `generator`, by `draw_views`, as in a renderer. In evaluation
-        mode nothing is drawn.
+        Directions are in world space. In training mode draws come from `generator`, by `draw_views`, as in a renderer. In
+        evaluation mode nothing is drawn.
         """

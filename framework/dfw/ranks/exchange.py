@@ -98,12 +98,13 @@ class _Parameters(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, group: Group, *parameters: Tensor) -> tuple[Tensor, ...]:
         ctx.group = group
+        ctx.set_materialize_grads(False)  # what is not used has no gradient, and no optimiser steps it
         return tuple(one.view_as(one) for one in parameters)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        summed = [grad.clone() for grad in grads]  # one that nothing asked for comes as zeros
-        ctx.group.sum(summed)
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        summed = [None if grad is None else grad.clone() for grad in grads]
+        ctx.group.sum([one for one in summed if one is not None])
         return None, *summed
 
 

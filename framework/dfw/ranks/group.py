@@ -23,9 +23,7 @@ class Connection:
     `lost` turns the error of a broken connection into the one to raise.
     """
 
-    def __init__(
-        self, store: dist.Store, rank: int, count: int, device: torch.device, lost: Callable[[Exception], Exception]
-    ) -> None:
+    def __init__(self, store: Any, rank: int, count: int, device: torch.device, lost: Callable[[Exception], Exception]) -> None:
         self.rank, self.count, self._lost = rank, count, lost
         self._broken = False
         with self._noticing():
@@ -71,5 +69,5 @@ class Connection:
             flat = torch.cat([one.reshape(-1) for one in same])
             with self._noticing():
                 dist.all_reduce(flat, group=self._tensors)
-            for one, summed in zip(same, flat.split([one.numel() for one in same]), strict=True):
+            for one, summed in zip(same, torch.split(flat, [one.numel() for one in same]), strict=True):
                 one.copy_(summed.view_as(one))

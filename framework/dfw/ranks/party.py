@@ -19,6 +19,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 import dfw.errors
 from dfw.errors import ConfigError, DfwError, ProcessError, one_line
@@ -49,8 +51,7 @@ class Party(Alone):
 
     def __init__(self, rank: int, count: int) -> None:
         self.rank, self.count = rank, count
-        found: Any = next(dist.rendezvous("env://", rank, count, timeout=FINDING))  # type: ignore[no-untyped-call]
-        self._store: dist.Store = found[0]
+        self._store: Any = next(rendezvous("env://", rank, count, timeout=FINDING))[0]
         self._call = self._orders = 0
         self._leads = False
         self._connection: Connection | None = None
@@ -63,7 +64,7 @@ class Party(Alone):
         return "/".join(("dfw", *map(str, names)))
 
     def _said(self, *names: object) -> bool:
-        return self._store.check([self._key(*names)])
+        return bool(self._store.check([self._key(*names)]))
 
     def _read(self, *names: object) -> Any:
         return json.loads(self._store.get(self._key(*names)))
@@ -201,7 +202,7 @@ class Party(Alone):
         self._say(None, self._call, self._orders, "here", self.rank)
         self._wait(lambda: all(self._said(self._call, self._orders, "here", one) for one in self._others()))
         tensors = state()
-        store = dist.PrefixStore(self._key(self._call, self._orders, "connection"), self._store)
+        store = PrefixStore(self._key(self._call, self._orders, "connection"), self._store)
         self._connection = Connection(store, self.rank, self.count, tensors[0].device, self._lost)
         try:
             self._sharing = Sharing(self._connection)

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from dfw.errors import PluginError
 from dfw.interfaces.checks import check_render, version_of
 from dfw.interfaces.component import name_of
-from dfw.interfaces.data import Batch, CameraBatch, Record, RenderOutput
+from dfw.interfaces.data import CameraBatch, Conditioning, Record, RenderOutput
 from dfw.interfaces.draws import Share, sharing
 from dfw.interfaces.geometry import Geometry
 from dfw.interfaces.guidance import Adapter, Guidance
@@ -99,8 +99,9 @@ class Sharing:
         if self.inside or not whole or whole % block:
             return work(*given)
         rows = Rows.of(whole, block, ours.rank, ours.count)
-        trains = module is not None and torch.is_grad_enabled()
-        parameters = {name: one for name, one in module.named_parameters() if one.requires_grad} if trains else {}
+        parameters = {}
+        if module is not None and torch.is_grad_enabled():
+            parameters = {name: one for name, one in module.named_parameters() if one.requires_grad}
         with self.own_rows():
             mine = [_mapped(one, lambda tensor: entering(tensor, ours, rows, block)) for one in given]
             if module is None or not parameters:
@@ -112,7 +113,8 @@ class Sharing:
 
 def _rows_of(given: tuple[Any, ...]) -> int | None:
     """How many rows all tensors and records of `given` have; None where they differ."""
-    counts = {len(one) if not isinstance(one, Tensor) or one.dim() else 0 for one in given if isinstance(one, Tensor | Batch)}
+    counts = {len(one) if one.dim() else 0 for one in given if isinstance(one, Tensor)}
+    counts |= {len(one) for one in given if isinstance(one, CameraBatch | Conditioning)}
     return counts.pop() if len(counts) == 1 else None
 
 
@@ -140,9 +142,9 @@ def share_guidance(guidance: Guidance, current: Callable[[], Sharing | None]) ->
     sees = type(guidance).sees(guidance.config)
 
     def adapter(self: Guidance, rank: int, generator: torch.Generator) -> Adapter:
-        found: Adapter = super(shared, self).adapter(rank, generator)  # type: ignore[misc]
+        found: Adapter = super(shared, self).adapter(rank, generator)
         own = _subclass(found)
-        own.forward = _by_rows(own, "forward", sees, current, trained=True)  # type: ignore[method-assign]
+        own.forward = _by_rows(own, "forward", sees, current, trained=True)
         return found
 
     shared = _subclass(guidance)
