@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dfw.interfaces.data import RaySamples, RenderOutput
+from dfw.interfaces.draws import Share, sharing
 from dfw.interfaces.renderer import Renderer
 from dfw.testing.compare import bounds, require_finite, require_same
 from dfw.testing.outcomes import Skip, require
@@ -130,6 +131,21 @@ class AnyRenderer(PictureGradients):
         joined = {name: torch.cat([view[name] for view in alone]) for name in whole}
         promise = "a view of a batch looks as it does alone"
         require_same(whole, joined, self.tolerance, promise, "Use no statistics over views, and each view's own camera")
+
+    def test_views_are_shared_out(self) -> None:
+        """Several devices that render some of a step's views each see what one device sees, drawn numbers and all."""
+        made, geometry, cameras = self.fresh().train(), self._scene(), self._cameras(3)
+        whole = self._values(made(geometry, cameras, self.generator()))
+        for first, count in ((0, 1), (1, 2)):
+            share = Share(self.generator(), first, count, len(cameras))
+            rows = slice(first, first + count)
+            with sharing(share):
+                part = self._values(made(geometry, cameras.select(rows), share.generator))
+            if share.foreign:
+                raise Skip("the renderer draws without draw_views, so that every device would render all views")
+            promise = "a device's views look as they do among all views of the step"
+            remedy = "Give draw_views the axis that counts views, or None for numbers that all views share"
+            require_same({name: value[rows] for name, value in whole.items()}, part, self.tolerance, promise, remedy)
 
     def test_chunking_changes_nothing(self) -> None:
         """With `chunk` at 37 the picture is the same; for renderers whose Config has a field `chunk`."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfw import CameraBatch, ComponentConfig, DensityField, Geometry, RaySamples, Renderer, RenderOutput
+from dfw import CameraBatch, ComponentConfig, DensityField, Geometry, RaySamples, Renderer, RenderOutput, draw_views
 
 SAMPLES = 64
 
@@ -151,6 +151,15 @@ class DrawsGlobally(Twin):
         return torch.rand(like.shape[:-1])[..., None].to(like) if self.training else 0.5
 
 
+class SharesOneDraw(Twin):
+    """Each device takes the first numbers for its views, whichever they are."""
+
+    def jitter(self, like: Tensor, generator: torch.Generator | None) -> Tensor | float:
+        if not self.training:
+            return 0.5
+        return draw_views(torch.rand, like.shape[:-1], generator, like.device, axis=None)[..., None].to(like)
+
+
 class DrawsInEvaluation(Twin):
     def jitter(self, like: Tensor, generator: torch.Generator | None) -> Tensor | float:
         if generator is None:
@@ -250,6 +259,7 @@ MUTANTS: dict[type[Twin], set[str]] = {
     DetachedDensity: {"test_gradcheck", "test_every_output_carries_a_graph"},
     ExposureOfTheBatch: {"test_batch_invariance"},
     DrawsGlobally: {"test_no_global_rng", "test_training_draws_from_its_generator"},
+    SharesOneDraw: {"test_views_are_shared_out"},
     DrawsInEvaluation: {"test_evaluation_is_repeatable"},
     RemembersTraining: {"test_evaluation_is_repeatable", "test_state_dict_restores_behaviour"},
     WrongSlope: {"test_gradcheck"},
