@@ -15,7 +15,6 @@ import rich_click
 from dfw.cli.options import FOLDER, plugin_options, stages_from, use_plugins
 from dfw.cli.output import say
 from dfw.cli.view import opened_door, view_options
-from dfw.ranks.alone import follows
 from dfw.ranks.environment import follows
 from dfw.runs.console import ConsoleListener
 

@@ -28,6 +28,8 @@ from dfw.ranks.group import Connection
 
 log = logging.getLogger("dfw.ranks")
 
+_SHARED = "_dfw_shared"
+
 
 class Sharing:
     """Shares the work of the steps over the processes of one connection."""
@@ -138,7 +140,12 @@ def _unchanged(renderer: Renderer, *modules: nn.Module) -> Iterator[None]:
 
 
 def share_guidance(guidance: Guidance, current: Callable[[], Sharing | None]) -> None:
-    """Lets `guidance`, and the adapters that it makes, evaluate rows in several processes, where `current` gives a Sharing."""
+    """Lets `guidance`, and the adapters that it makes, evaluate rows in several processes, where `current` gives a Sharing.
+
+    Once is enough: a process may keep a guidance from one run to the next.
+    """
+    if getattr(type(guidance), _SHARED, False):
+        return
     sees = type(guidance).sees(guidance.config)
 
     def adapter(self: Guidance, rank: int, generator: torch.Generator) -> Adapter:
@@ -149,6 +156,7 @@ def share_guidance(guidance: Guidance, current: Callable[[], Sharing | None]) ->
 
     shared = _subclass(guidance)
     shared.adapter = adapter
+    setattr(shared, _SHARED, True)
     for name, block in (("predict", sees), ("encode_image", 1), ("decode_image", 1)):
         setattr(shared, name, _by_rows(shared, name, block, current))
 
