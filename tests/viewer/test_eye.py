@@ -12,8 +12,8 @@ from small_runs import PIXELS, SCENE, config
 from dfw.compose import compose
 from dfw.errors import ExportError
 from dfw.interfaces.poses import cameras_at
-from dfw.runs.runner import make_trainer
 from dfw.runs.scene import Scene
+from dfw.runs.start import make_trainer
 from dfw.viewer.eye import KINDS, Look, quaternion, see
 
 CPU = torch.device("cpu")
