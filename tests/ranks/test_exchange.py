@@ -119,13 +119,15 @@ def test_an_adapter_trains_in_several_processes_as_in_one(tmp_path: Path) -> Non
     def model() -> StableDiffusion:
         return StableDiffusion(StableDiffusion.Config.model_validate({"model": str(folder), "precision": "fp32"}))
 
+    making = threading.Lock()  # peft changes nn.Module itself while it makes one
     stream = torch.Generator().manual_seed(0)
     noisy, timestep = torch.randn(3, 4, 8, 8, generator=stream), torch.tensor([10, 500, 900])
     embedding = torch.randn(3, 12, 8, generator=stream)
 
     def asked(prior: StableDiffusion) -> tuple[Tensor, ...]:
         seen = Conditioning(embedding)
-        adapter = prior.adapter(2, torch.Generator().manual_seed(1))
+        with making:
+            adapter = prior.adapter(2, torch.Generator().manual_seed(1))
         with torch.no_grad():
             for parameter in adapter.parameters():
                 parameter.add_(0.1)
