@@ -75,7 +75,7 @@ class Scorer(Component, ABC):
     ranks: ClassVar[bool] = False
     """Whether scores depend on `Shown.prompts`, those of the other runs."""
     usual: ClassVar[bool] = False
-    """Whether it is used where none is named: for what needs no download and works for every prompt, or says why not."""
+    """Of a built-in one: whether it is used where none is named. It needs no download, and judges every run or says why not."""
 
     @abstractmethod
     def score(self, runs: Sequence[Shown]) -> Sequence[Score]:
