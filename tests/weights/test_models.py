@@ -131,7 +131,7 @@ def test_fetching_without_a_network_is_one_sentence(hub: Path, capsys: pytest.Ca
     code, said, _ = run_dfw("models", "fetch", "embedded", capsys=capsys)
     assert code == 0
     assert str(EMBEDDED) in said
-    code, _, said = run_dfw("models", "fetch", "gaussian-2d", "prompt=a red square", capsys=capsys)
+    code, _, said = run_dfw("models", "fetch", "gaussian-2d", "prompt=a coin", capsys=capsys)
     assert code == 2
     assert "name no model that could be fetched" in said
     code, _, said = run_dfw("models", "fetch", "sd51", capsys=capsys)
