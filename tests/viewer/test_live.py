@@ -194,6 +194,25 @@ def test_a_paused_run_answers_ctrl_c(tmp_path: Path):
     assert [path.name for path in (stopped.directory / "checkpoints").iterdir()] == ["step-000003"]
 
 
+def test_ctrl_c_ends_an_export_and_the_step_s_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    ended: list[bool] = []
+
+    def endless(*_: object) -> dict[str, Path]:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        finally:
+            ended.append(True)
+        return {}
+
+    monkeypatch.setattr("dfw.runs.controls.export_all", endless)
+    with watched() as (viewer, page):
+        stopped = run(config(PIXELS, tmp_path), listeners=[At(3, asks(viewer, page, "Export")), viewer])
+    assert ended == [True]
+    assert (stopped.status, stopped.signal) == ("interrupted", signal.SIGINT)
+    assert [path.name for path in (stopped.directory / "checkpoints").iterdir()] == ["step-000003"]
+
+
 def test_nothing_is_drawn_and_nothing_is_sent_when_nobody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def forbidden(*_: object) -> None:
         raise AssertionError("it worked for nobody")
