@@ -194,6 +194,24 @@ def test_a_paused_run_answers_ctrl_c(tmp_path: Path):
     assert [path.name for path in (stopped.directory / "checkpoints").iterdir()] == ["step-000003"]
 
 
+def test_a_guidance_that_raises_when_it_is_asked_is_a_sentence_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    with watched() as (viewer, page):
+        press = asks(viewer, page, "Ask the prior")
+
+        def ask() -> None:
+            monkeypatch.setattr("dfw_guidance.gaussian.Gaussian.decode_image", broken)
+            press()
+
+        result = run(config(PIXELS, tmp_path), listeners=[At(2, ask), viewer])
+        until(lambda: page.value("Last") == "RuntimeError: out of memory")
+    assert result.status == "finished"
+
+
 def test_ctrl_c_ends_an_export_and_the_step_s_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ended: list[bool] = []
 

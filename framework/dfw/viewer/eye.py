@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from dfw.export.pictures import to_bytes
 from dfw.interfaces.data import CameraBatch
 from dfw.interfaces.poses import angles_of
 from dfw.runs.scene import Scene
+
+Floats = Sequence[float] | NDArray[np.floating[Any]]
 
 KINDS = ("colour", "normal", "depth", "opacity")
 """What can be looked at, of `dfw.interfaces.data.PICTURES`."""
@@ -43,7 +46,7 @@ class Look:
     """Pixels of the longer side of the window."""
 
     @classmethod
-    def of(cls, wxyz: Sequence[float], position: Sequence[float], fov: float, width: float, height: float) -> Look | None:
+    def of(cls, wxyz: Floats, position: Floats, fov: float, width: float, height: float) -> Look | None:
         """A look from what a page sent; None where that is no camera."""
         numbers = [*wxyz, *position, fov, width, height]
         if len(wxyz) != 4 or len(position) != 3 or not all(math.isfinite(one) for one in numbers):

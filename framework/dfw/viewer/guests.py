@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import viser
 
-from dfw.errors import DfwError
+from dfw.errors import DfwError, one_line
 from dfw.runs.scene import Scene
 from dfw.viewer.eye import Look, see
 from dfw.viewer.pace import Pace
@@ -73,6 +73,14 @@ class Wishes:
                 self.wake.wait(seconds)
 
 
+def sentence(error: Exception) -> str:
+    """What the panel says of an error."""
+    if isinstance(error, DfwError):
+        return str(error)
+    log.info("traceback of what the viewer was asked for", exc_info=error)
+    return one_line(error)
+
+
 class Guests:
     """All pages that are open."""
 
@@ -125,8 +133,8 @@ class Guests:
             try:
                 pixels, guest.whole = see(scene, look, kind, side, None if limit > 1e3 else 1000 * limit)
                 guest.client.scene.set_background_image(pixels, format="jpeg", jpeg_quality=QUALITY)
-            except DfwError as error:
-                trouble, guest.whole = str(error), True
+            except Exception as error:  # a plugin's renderer may raise anything: the run and the other pages go on
+                trouble, guest.whole = sentence(error), True
             guest.shown, guest.step, guest.served = wanted, scene.step, time.monotonic()
             guest.cost = guest.served - began
             return True, trouble

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
 import numpy as np
+import viser
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dfw.errors import DfwError, one_line
 from dfw.export.pictures import to_bytes
 from dfw.interfaces.data import Orbit
 from dfw.interfaces.events import PhaseBegan, RunEnded, RunStarted, StepEnded
@@ -22,7 +21,7 @@ from dfw.viewer import server as web
 from dfw.viewer.curves import Curves
 from dfw.viewer.door import Door
 from dfw.viewer.eye import quaternion
-from dfw.viewer.guests import Guests, Wishes
+from dfw.viewer.guests import Guests, Wishes, sentence
 from dfw.viewer.pace import Pace, Unpaced
 from dfw.viewer.panel import Panel
 
@@ -32,8 +31,6 @@ TICK = 0.2
 """Seconds after which a run that is paused looks for signals."""
 FRUSTA = 16
 """Cameras of a step that are shown at most."""
-
-log = logging.getLogger("dfw.viewer")
 
 
 class LiveViewer:
@@ -130,8 +127,8 @@ class LiveViewer:
             else:
                 try:
                     self._panel.tell(said=self._answer(wish, controls))
-                except DfwError as error:
-                    self._panel.tell(said=one_line(error))
+                except Exception as error:  # a plugin's guidance may raise anything: the run goes on
+                    self._panel.tell(said=sentence(error))
 
     def _answer(self, wish: str, controls: Controls) -> str:
         if wish == ask.EXPORT:
@@ -155,7 +152,7 @@ class LiveViewer:
         self._frusta = shown
 
 
-def start_at(server: web.viser.ViserServer, scene: Scene) -> None:
+def start_at(server: viser.ViserServer, scene: Scene) -> None:
     """Has pages begin where previews look from."""
     view = scene.views(1, 16)
     x, y, z = view.position[0].tolist()

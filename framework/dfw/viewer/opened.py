@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from dfw.atomic import unused
 from dfw.compose import Composition
-from dfw.errors import CheckpointError, DfwError, one_line
+from dfw.errors import CheckpointError, DfwError
 from dfw.runs.checkpoint_folder import list_checkpoints
 from dfw.runs.directory import RunDirectory, stage_directories
 from dfw.runs.life import status_of
@@ -21,15 +20,13 @@ from dfw.viewer import panel as ask
 from dfw.viewer import server as web
 from dfw.viewer.curves import Curves
 from dfw.viewer.door import Door
-from dfw.viewer.guests import Guests, Wishes
+from dfw.viewer.guests import Guests, Wishes, sentence
 from dfw.viewer.live import start_at
 from dfw.viewer.pace import Unpaced
 from dfw.viewer.panel import Panel
 
 TICK = 2.0
 """Seconds between two looks for a newer checkpoint."""
-
-log = logging.getLogger("dfw.viewer")
 
 
 def runs_in(folder: Path) -> dict[str, Path]:
@@ -92,7 +89,7 @@ class OpenedViewer:
         except DfwError as error:
             if len(self._runs) == 1:
                 raise
-            return one_line(error)
+            return sentence(error)
         return ""
 
     def _follow(self) -> None:
@@ -103,7 +100,7 @@ class OpenedViewer:
             try:
                 trouble = self._open(self._label)
             except DfwError as error:  # the checkpoint may have been replaced by a newer one meanwhile
-                trouble = one_line(error)
+                trouble = sentence(error)
             self._scene = self._scene or before
             self._show_anew(trouble)
         self._tell("")
@@ -132,8 +129,8 @@ class OpenedViewer:
                 try:
                     made = export_all(self._scene, self._composition.config.export, self._composition.exporters(), folder)
                     self._panel.tell(said=f"wrote {', '.join(f'{path.parent.name}/{path.name}' for path in made.values())}")
-                except DfwError as error:
-                    self._panel.tell(said=one_line(error))
+                except Exception as error:  # a plugin's geometry may raise anything
+                    self._panel.tell(said=sentence(error))
 
 
 def _newest(directory: RunDirectory) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import numpy as np
 import viser
@@ -28,7 +29,7 @@ class Panel:
         self._run = gui.add_text("Run", "", disabled=True)
         self._state = gui.add_text("State", "", disabled=True)
         self._runs = tuple(runs)
-        self._choice = None
+        self._choice: viser.GuiDropdownHandle[str] | None = None
         if len(runs) > 1:
             self._choice = gui.add_dropdown("Show run", self._runs)
             self._choice.on_update(self._asking(lambda: CHOOSE))
@@ -71,13 +72,13 @@ class Panel:
         made.on_click(self._asking(wish))
         return made
 
-    def _asking(self, wish: Callable[[], str]) -> Callable[[object], object]:
+    def _asking(self, wish: Callable[[], str]) -> Callable[[object], Coroutine[Any, Any, None]]:
         async def asked(_: object) -> None:  # a coroutine runs on viser's thread; a function would start threads
             self._wishes.add(wish())
 
         return asked
 
-    def _waking(self) -> Callable[[object], object]:
+    def _waking(self) -> Callable[[object], Coroutine[Any, Any, None]]:
         async def woken(_: object) -> None:
             self._wishes.touch()
 
