@@ -117,7 +117,7 @@ def test_stages_are_runs_of_the_list(tmp_path: Path, folder: Path):
     (tmp_path / "whole" / "stages.yaml").write_text("stages: {}\n")
     for name in ("1-coarse", "2-fine"):
         shutil.copytree(folder / "b-plane", tmp_path / "whole" / name)
-    assert list(runs_in(tmp_path)) == ["whole/1-coarse", "whole/2-fine"]
+    assert list(runs_in(tmp_path)) == ["whole/2-fine", "whole/1-coarse"]
     assert list(runs_in(folder / "a-scene")) == ["a-scene"]
     with pytest.raises(CheckpointError, match="holds no run"):
         runs_in(tmp_path / "nothing")
