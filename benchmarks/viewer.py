@@ -102,6 +102,20 @@ class Bench:
         self.door.close()
 
 
+def report(found: dict[str, list[tuple[float, float]]], bench: Bench, steps: int) -> None:
+    """Prints what is known after a round."""
+    for way in WAYS:
+        wall, worked = ([one[kind] / plain[kind] for one, plain in zip(found[way], found[PLAIN], strict=True)] for kind in (0, 1))
+        pace = 1000 * statistics.median(one[0] for one in found[way]) / steps
+        print(
+            f"{way:<18} {pace:7.1f} ms a step; wall time {statistics.median(wall):.3f} ({min(wall):.3f} to {max(wall):.3f}), "
+            f"processor time {statistics.median(worked):.3f} ({min(worked):.3f} to {max(worked):.3f}) of no viewer"
+        )
+    print(
+        f"{statistics.median(bench.rates):.1f} pictures a second, {statistics.median(bench.sizes or [0])} pixels wide", flush=True
+    )
+
+
 def main(config: str, rounds: int, steps: int) -> None:
     """Measures, and prints."""
     import dfw
@@ -117,16 +131,7 @@ def main(config: str, rounds: int, steps: int) -> None:
                         found[way].append(bench.take(way, steps))
                 else:
                     found[way].append(bench.take(way, steps))
-        for way in WAYS:
-            wall, worked = (
-                [one[kind] / plain[kind] for one, plain in zip(found[way], found[PLAIN], strict=True)] for kind in (0, 1)
-            )
-            pace = 1000 * statistics.median(one[0] for one in found[way]) / steps
-            print(
-                f"{way:<18} {pace:7.1f} ms a step; wall time {statistics.median(wall):.3f} ({min(wall):.3f} to {max(wall):.3f}), "
-                f"processor time {statistics.median(worked):.3f} ({min(worked):.3f} to {max(worked):.3f}) of no viewer"
-            )
-        print(f"{statistics.median(bench.rates):.1f} pictures a second, {statistics.median(bench.sizes or [0])} pixels wide")
+            report(found, bench, steps)
         bench.close()
 
 
