@@ -113,6 +113,19 @@ def test_without_viser_one_sentence_says_what_to_install(arguments, monkeypatch,
     )
 
 
+def test_of_several_processes_only_the_first_listens(monkeypatch: pytest.MonkeyPatch):
+    """torchrun starts them with the same command."""
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("a follower listened")
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("dfw.viewer.door.Door", forbidden)
+    monkeypatch.setattr("dfw.cli.run._follow", lambda: 7)
+    assert main(["run", "playground-2d", "--view"]) == 7
+
+
 def test_neither_help_nor_a_missing_viser_waits_for_torch():
     code = (
         "import sys; sys.modules['viser'] = None\n"

@@ -56,7 +56,7 @@ def command(
     """
     began = time.monotonic()
     command = shlex.join(["dfw", *click.get_current_context().obj])
-    door = opened_door(view_host, view_port) if view and not dry_run else None
+    door = opened_door(view_host, view_port) if view and not dry_run and not follows() else None
     if resume is not None:
         given = (*(() if config is None else (config,)), *overrides)
         return _resume(resume, given, dry_run, (plugin_files, blocked), command, door)
