@@ -11,10 +11,11 @@ import rounds
 import torch
 from buffers import render
 from cameras import eye_frame, pixel_rays, random_cameras
-from compose import backgrounds
+from compose import backgrounds, shading
 from data import Words, World
 from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS, allowed_colours
 
+from dfw.config.load import load_config
 from dfw_cameras.random import Random
 from dfw_geometry.shapes import COLOURS, KINDS, Single, Stack
 from dfw_prompters.directional import Directional, view_index, view_mix, view_texts
@@ -196,3 +197,23 @@ def test_training_cameras_stay_in_their_ranges() -> None:
     defaults = Random.Config()
     for key, (low, high) in (("distance", defaults.distance), ("fovy", defaults.fov)):
         assert low <= float(cameras[key].min()) <= float(cameras[key].max()) <= high
+
+
+def test_the_refining_stage_is_lit_by_the_mean_of_this_world() -> None:
+    """In configs/refine.yaml, for a surface turned 0, 60 and 90 degrees from the viewer; the light stands in the camera."""
+    light = load_config(Path(__file__).parents[2] / "configs" / "refine.yaml").renderer.options["shading"]
+    assert (light["mode"], light["start"], light["probability"], light["textureless"], light["light_deviation"]) == (
+        "lambertian",
+        0,
+        1,
+        0,
+        0,
+    )
+    (ambient, strongest_ambient), (diffuse, strongest_diffuse) = light["ambient"], light["diffuse"]
+    assert (ambient, diffuse) == (strongest_ambient, strongest_diffuse)
+    eye = torch.tensor([[3.0, 0, 0]]).expand(40_000, 3)
+    for degrees in (0.0, 60.0, 90.0):
+        angle = math.radians(degrees)
+        normal = torch.tensor([math.cos(angle), math.sin(angle), 0.0]).expand(40_000, 3)[..., None, None]
+        seen = shading(normal, 0 * normal, eye, torch.Generator().manual_seed(0)).mean()
+        assert ambient + diffuse * math.cos(angle) == pytest.approx(float(seen), abs=0.015)
