@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dfw.config.schedules import Progress
 from dfw.errors import ExportError
 from dfw.export.pictures import save_turntable
 from dfw.report import ReportData, write_report
@@ -220,6 +221,7 @@ def test_a_panel_is_one_file(run: tuple[Path, ReportData], monkeypatch: pytest.M
     shutil.copytree(str(files("dfw.report")), tmp_path / "report")
     (tmp_path / "report" / "panels" / "25-extra.html.j2").write_text("<section><h2>Seed {{ data.seed }} again</h2></section>")
     monkeypatch.setattr(write, "files", lambda _: tmp_path / "report")
+    monkeypatch.setattr(write, "_templates", write._templates.__wrapped__)  # not those that are compiled already
     page = Page(write_report(*run).read_text(encoding="utf-8"))
     assert page.text.index("How it grew") < page.text.index("Seed 7 again") < page.text.index("Where the time went")
 
@@ -233,6 +235,16 @@ def test_a_run_without_anything_still_has_a_report(tmp_path: Path) -> None:
     assert not page.all("svg")
     assert len(page.scripts) == 1
     assert len(text) < 30_000
+
+
+def test_a_run_that_goes_on_says_where_it_is_and_renews_its_page(tmp_path: Path) -> None:
+    data = ReportData("a duck", 0, "running", 3.0, metrics=ROWS, going=Progress(40, 100))
+    page = Page(write_report(tmp_path, data).read_text(encoding="utf-8"))
+    assert "running seed 0 step 40 of 100 3 s" in page.text
+    assert [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "refresh"] == ["10"]
+    over = Page(write_report(tmp_path, ReportData("a duck", 0, "finished", 3.0, metrics=ROWS)).read_text(encoding="utf-8"))
+    assert "finished seed 0 4 steps 3 s" in over.text
+    assert not [meta for meta in over.all("meta") if meta.get("http-equiv") == "refresh"]
 
 
 def test_a_diverged_run_says_why_and_where_the_numbers_end(tmp_path: Path) -> None:

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browsers import PATIENCE, browser, until
+from browsers import PATIENCE, browser, opened, until
 from export_fields import Analytic, box, exporters, plain, ring, sphere_opacity
 from PIL import Image
 
+from dfw.config.schedules import Progress
 from dfw.config.settings import ExportSettings
 from dfw.export.pictures import save_grid, save_turntable
 from dfw.export.pipeline import export_mesh
-from dfw.report import ReportData, write_report
+from dfw.report import ReportData, write, write_report
 
 pytestmark = pytest.mark.browser
 __all__ = ["browser"]
@@ -51,14 +52,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             facts=exported.facts(),
         ),
     )
-
-
-def opened(browser, report: Path, width: int = 1000):
-    """A page of `width` pixels that shows `report`."""
-    page = browser.new_page(viewport={"width": width, "height": 800})
-    page.set_default_timeout(PATIENCE * 1000)
-    page.goto(report.as_uri())
-    return page
 
 
 def test_the_object_turns_in_the_browser(browser, report: Path) -> None:
@@ -121,6 +114,30 @@ def test_the_curves_answer_pointer_and_keys(browser, tmp_path: Path) -> None:
     assert output.inner_text() == "step 0: 1"
     page.mouse.move(0, 0)
     assert output.inner_text() == ""
+    page.close()
+
+
+def test_the_page_of_a_run_that_goes_on_renews_itself_until_it_ends(browser, tmp_path: Path, monkeypatch) -> None:
+    """The reader keeps his place on the page, and what he has unfolded."""
+    monkeypatch.setattr(write, "RENEW", 1)
+    rows = [{"step": step, "loss": 1 / (1 + step), "opacity": step / 30} for step in range(30)]
+
+    def written(status: str, going: Progress | None) -> Path:
+        data = ReportData("a box", 0, status, 5.0, metrics=rows, resolved_config="seed: 0\n" * 90, going=going)
+        return write_report(tmp_path, data)
+
+    page = opened(browser, written("running", Progress(10, 30)))
+    page.locator("summary").first.click()
+    page.evaluate("scrollTo(0, 300)")
+    written("running", Progress(20, 30))
+    until(page, "document.querySelector('.facts').innerText.includes('step 20 of 30')")
+    until(page, "scrollY === 300 && document.querySelector('details').open")
+    written("finished", None)
+    until(page, "document.querySelector('.badge').innerText === 'finished'")
+    until(page, "scrollY === 300 && document.querySelector('details').open")
+    page.evaluate("window.stays = true")
+    page.wait_for_timeout(1500)
+    assert page.evaluate("window.stays") is True
     page.close()
 
 

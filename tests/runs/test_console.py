@@ -48,6 +48,7 @@ def test_lines_tell_prompt_progress_and_files(tmp_path, monkeypatch, forced):
     assert text.count("--resume") == 1
     assert "a [red] mushroom -> runs/x" in text
     assert "previews: runs/x/images" in text
+    assert "report: runs/x/report.html renews itself in a browser" in text
     assert "step 2/2  1 min 15 s left  opacity 0.250  render 75 %" in text
     assert text.count("writing the mesh ...\n") == text.count("writing the texture ...\n") == 1
     assert "finished after 1 min 01 s: start 1 s, steps 1 min 00 s" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -35,10 +36,27 @@ def browser() -> Iterator[object]:
         running.close()
 
 
+def opened(browser, path: Path, width: int = 1000):
+    """A page of `width` pixels that shows the file `path`."""
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(path.as_uri())
+    return page
+
+
 def until(page, condition: str | Callable[[], bool], complaints: list[str] | None = None) -> None:
-    """Waits for a condition, in JavaScript or in Python. The policy of a page may forbid Playwright's own way of waiting."""
+    """Waits for a condition, in JavaScript or in Python, also while the page loads itself again.
+
+    The policy of a page may forbid Playwright's own way of waiting.
+    """
+    from playwright.sync_api import Error
+
     for _ in range(PATIENCE * 5):
-        if page.evaluate(condition) if isinstance(condition, str) else condition():
-            return
+        try:
+            if page.evaluate(condition) if isinstance(condition, str) else condition():
+                return
+        except Error as error:
+            if "navigation" not in str(error) and "null" not in str(error):
+                raise
         page.wait_for_timeout(200)
     pytest.fail(f"never: {condition}; complaints: {complaints}")

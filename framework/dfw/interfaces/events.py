@@ -30,6 +30,7 @@ class RunStarted:
     """A run is about to take its first step, or, resumed, its next one.
 
     `plugins`: distribution -> version, of all whose components take part. `first_step`: where a resumed run goes on, else 0.
+    `sweep`: name of the sweep that the run belongs to, else empty.
     """
 
     directory: Path
@@ -37,6 +38,7 @@ class RunStarted:
     total_steps: int
     plugins: Mapping[str, str] = field(default_factory=dict)
     first_step: int = 0
+    sweep: str = ""
 
     def copy(self) -> RunStarted:
         """An equal event that shares nothing with this one that could be changed."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dfw.config.schedules import Progress
+
 
 @dataclass(frozen=True)
 class ReportData:
@@ -18,7 +20,7 @@ class ReportData:
     seed: int
     """The run's seed."""
     status: str
-    """`finished`, `interrupted`, `diverged` or `failed`."""
+    """`finished`, `interrupted`, `diverged`, `failed` or `running`."""
     seconds: float
     """Wall time of the run, in all its processes."""
     diagnosis: str = ""
@@ -39,6 +41,8 @@ class ReportData:
     """Label -> text about the export."""
     times: Mapping[str, float] = field(default_factory=dict)
     """Part of the run (`start`, `steps`, `previews`, `mesh` ...) -> wall time; together `seconds`."""
+    going: Progress | None = None
+    """Where the run is while it goes on; the page then renews itself."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,24 @@
 "use strict";
+// The page of a run that goes on loads itself again: what is unfolded stays so, and the reader stays where he is.
+const place = `dfw ${location.pathname}`;
+const folds = () => [...document.querySelectorAll("details")].map((one) => [one.querySelector("summary").textContent, one]);
+try {
+  const kept = JSON.parse(sessionStorage.getItem(place));
+  sessionStorage.removeItem(place);
+  if (kept) {
+    for (const [name, one] of folds()) one.open = kept.open.includes(name);
+    history.scrollRestoration = "manual";
+    addEventListener("load", () => scrollTo(0, kept.top));
+  }
+  if (document.querySelector("meta[http-equiv=refresh]")) {
+    addEventListener("pagehide", () => {
+      const open = folds().filter(([, one]) => one.open).map(([name]) => name);
+      sessionStorage.setItem(place, JSON.stringify({ top: scrollY, open }));
+    });
+  }
+} catch {
+  // Some browsers keep nothing for files.
+}
 const viewer = document.querySelector("#viewer");
 if (viewer) {
   viewer.addEventListener("error", () => {

@@ -9,12 +9,14 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from dfw.atomic import write_text, writing
@@ -25,6 +27,7 @@ from dfw.report.data import ReportData, duration_text, thinned, time_split
 log = logging.getLogger("dfw.report")
 
 PICTURES = 24  # previews shown at most, because each one is embedded in the page
+RENEW = 10  # seconds after which the page of a run that goes on loads itself again
 MOVING = {".webp": "image/webp", ".gif": "image/gif", ".mp4": "video/mp4"}
 """Ending of a turntable that the page shows -> its type."""
 PART_NAMES = {"optimizer": "optimiser", "other": "rest of the steps"}
@@ -65,15 +68,7 @@ def render_page(run_directory: Path, data: ReportData) -> str:
     glb, turntable = _existing(data, "glb"), _existing(data, "turntable")
     viewer = _viewer_script() if glb else ""
     script = _resource("page.js")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals |= {
-        "chart_groups": curves.chart_groups,
-        "links_of": _links,
-        "part_names": PART_NAMES,
-        "plot": curves,
-        "tables_of": _tables,
-        "time_split": time_split,
-    }
+    template, panels = _templates()
     shown = {
         "data": data,
         "directory": run_directory,
@@ -81,9 +76,11 @@ def render_page(run_directory: Path, data: ReportData) -> str:
         "turntable": _data_uri(turntable, MOVING[turntable.suffix]) if turntable and turntable.suffix in MOVING else "",
         "pictures": [Picture(step, source) for step, path in thinned(data.previews, PICTURES) if (source := _picture(path))],
     }
-    return environment.from_string(_resource("template.html.j2")).render(
+    return template.render(
         **shown,
-        panels=[Markup(environment.from_string(panel).render(**shown)) for panel in _panels()],
+        panels=[Markup(panel.render(**shown)) for panel in panels],
+        now=datetime.now().astimezone(),
+        renew=RENEW,
         duration=duration_text(data.seconds),
         steps=int(data.metrics[-1]["step"]) + 1 if data.metrics else 0,
         style=Markup(_resource("page.css")),
@@ -93,11 +90,24 @@ def render_page(run_directory: Path, data: ReportData) -> str:
     )
 
 
-def _panels() -> list[str]:
-    """Returns the templates of the panels, in the order of their file names. A new panel is one file in `panels`."""
-    folder = files("dfw.report").joinpath("panels")
-    found = sorted((one for one in folder.iterdir() if one.name.endswith(".j2")), key=lambda one: one.name)
-    return [one.read_text(encoding="utf-8") for one in found]
+@cache
+def _templates() -> tuple[Template, list[Template]]:
+    """Returns the template of the page and those of the panels, in the order of their file names.
+
+    A new panel is one file in `panels`.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals |= {
+        "chart_groups": curves.chart_groups,
+        "links_of": _links,
+        "part_names": PART_NAMES,
+        "plot": curves,
+        "tables_of": _tables,
+        "time_split": time_split,
+    }
+    found = [one for one in files("dfw.report").joinpath("panels").iterdir() if one.name.endswith(".j2")]
+    texts = [one.read_text(encoding="utf-8") for one in sorted(found, key=lambda one: one.name)]
+    return environment.from_string(_resource("template.html.j2")), [environment.from_string(text) for text in texts]
 
 
 def _resource(name: str) -> str:
@@ -127,13 +137,21 @@ def _picture(path: Path) -> str:
     """Returns the picture at `path` as a data: URI, recompressed as WebP. Warns, and returns nothing, if it is damaged."""
     from PIL import Image
 
-    buffer = io.BytesIO()
     try:
-        with Image.open(path) as image:
-            image.convert("RGB").save(buffer, "WEBP", quality=85, method=4)
+        return _compressed(path, path.stat().st_mtime_ns)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         log.warning("%s: cannot be read as a picture (%s); the report goes without it", path, one_line(error))
         return ""
+
+
+@lru_cache(maxsize=2 * PICTURES)
+def _compressed(path: Path, _changed: int) -> str:
+    """Returns a picture as a data: URI. A run that goes on asks for the same ones at each preview."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(path) as image:
+        image.convert("RGB").save(buffer, "WEBP", quality=85, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -20,3 +20,5 @@ class Call:
     """As a shell takes it."""
     began: float = field(default_factory=time.monotonic)
     """When, on `time.monotonic()`."""
+    sweep: str = ""
+    """Name of the sweep that the run belongs to; empty for a run that somebody asked for alone."""

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from dfw.interfaces.events import PhaseBegan, RunEnded, RunStarted, StepEnded
 from dfw.interfaces.hooks import hookimpl
 from dfw.report.data import duration_text
-from dfw.runs.directory import STAGES
+from dfw.runs.directory import STAGES, RunDirectory
 from dfw.text import printable
 
 PARTS = ("render", "guidance", "backward", "optimizer")
@@ -63,11 +63,12 @@ class ConsoleListener:
 
     @hookimpl
     def dfw_run_started(self, run: RunStarted) -> None:
-        """Prints the prompt, the run directory, and where the previews are."""
+        """Prints the prompt, the run directory, and where previews and report are."""
         self._seconds, self._last_line = {}, time.monotonic()
         goes_on = f", goes on at step {run.first_step}" if run.first_step else ""
         self._console.print(printable(f"{run.config.prompt} -> {_shown(run.directory)}{goes_on}"), markup=False)
         self._console.print(f"previews: {_shown(run.directory / 'images')}", markup=False)
+        self._console.print(f"report: {_shown(RunDirectory(run.directory).report)} renews itself in a browser", markup=False)
         if self._on_a_terminal() and run.first_step < run.total_steps:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"), TextColumn("{task.description}"))
             self._bar = Progress(*columns, console=self._console, transient=True)

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dfw.compose import Composition
 from dfw.config.schedules import Progress
-from dfw.errors import DivergedError, ExportError
 from dfw.interfaces.events import PhaseBegan, RunEnded, RunStarted, Status, StepEnded
 from dfw.interfaces.exporter import Exporter
 from dfw.interfaces.geometry import Geometry
@@ -26,6 +25,7 @@ from dfw.runs.manifest import MANIFEST, copy_plugins, described
 from dfw.runs.metrics import MetricsFile
 from dfw.runs.outputs import export_assets, export_scene, preview, stage_links, turntable, turntable_path
 from dfw.runs.remaining import Remaining
+from dfw.runs.running_report import RunningReport
 from dfw.runs.signals import Interrupted
 from dfw.runs.trainer import StepRecord, Trainer
 
@@ -100,21 +100,22 @@ class Drive:
             for sentence in described(components):
                 log.info("%s", sentence)
             heard = {one.name: one.entry.facts() for one in self.listeners.active}
-            plugins = copy_plugins(self.directory.path, plugin_files(), self.directory.read_json(MANIFEST).get("plugins", {}))
+            manifest = self.directory.read_json(MANIFEST)
+            plugins = copy_plugins(self.directory.path, plugin_files(), manifest.get("plugins", {}))
             self.directory.update_json(MANIFEST, {"listeners": heard, "plugins": plugins})
             failure: BaseException | None = None
             try:
-                status = self._work()
+                status = self._work(str(manifest.get("sweep", "")))
             except Interrupted as error:
                 status, failure = "interrupted", error if self.life.stop.insisted else None
             except BaseException as error:  # SystemExit too: the status must be right
                 status, failure = ending(error)[0], error
             return self._end(status, failure)
 
-    def _work(self) -> Status:
+    def _work(self, sweep: str) -> Status:
         config, trainer = self.config, self.trainer
         self.listeners.run_started(
-            RunStarted(self.directory.path, config, config.trainer.steps, self.composition.plugins(), trainer.step)
+            RunStarted(self.directory.path, config, config.trainer.steps, self.composition.plugins(), trainer.step, sweep)
         )
         hint = f"; the traceback is in {self.directory.log}"
         with naming([*trainer.components, *self.exporters], lambda: f"at step {trainer.step}", hint):
@@ -131,12 +132,14 @@ class Drive:
         begun = trainer.step
         left = Remaining(self.config, trainer.scene, bool(self.exporters))
         controls = Controls(trainer, self.life, left, self.exporters, self.directory)
+        report = RunningReport(lambda: self._report("running", self.life.seconds()))
 
         def due() -> bool:
             """Called before each step: previews and checkpoints between steps; True to stop."""
             self.life.check()
             if stop.number is None and trainer.step % settings.preview_every == 0:
                 shown[trainer.step] = self._preview(left)
+                self._renew(report)
             if trainer.step and trainer.step % settings.checkpoint_every == 0 and trainer.step != begun:
                 trainer.flush(on_step)  # so that each row before the checkpoint's step is in the file before it
                 self._save(metrics)
@@ -156,6 +159,8 @@ class Drive:
             )
 
         self.life.times.begin("steps")
+        if self.resumed:
+            self._renew(report)  # it still says how the run stood when it was stopped
         with MetricsFile(self.directory.metrics, self.directory.again, self.directory.identity) as metrics:
             done = trainer.train(due, on_step)
             if trainer.step != begun or not self.resumed:
@@ -163,6 +168,7 @@ class Drive:
             if done:
                 with stop.at_once():
                     self._preview(left)
+                    self._renew(report)
         return done
 
     def _row(self, record: StepRecord) -> dict[str, Any]:
@@ -175,6 +181,10 @@ class Drive:
     def _preview(self, left: Remaining) -> Path:
         with self.life.times("previews"), left.watching_a_preview():
             return preview(self.trainer.scene, self.directory)
+
+    def _renew(self, report: RunningReport) -> None:
+        with self.life.times("report"):
+            report.renew()
 
     def _save(self, metrics: MetricsFile) -> None:
         with self.life.times("checkpoints"):
@@ -228,17 +238,17 @@ class Drive:
         if failure is not None and not isinstance(failure, KeyboardInterrupt):
             log.info("traceback", exc_info=failure)
         times = self.life.seconds()
-        if failure is None or isinstance(failure, DivergedError | ExportError):
-            try:
-                with self.life.stop.at_once() if status == "finished" else nullcontext():
-                    times = self.life.seconds()
+        try:
+            with self.life.stop.at_once() if status == "finished" else nullcontext():
+                times = self.life.seconds()
+                if not self.life.stop.insisted:  # then it is written all the same: the one that is there says `running`
                     self._begin("report")
-                    self.artifacts["report"] = self._report(status, times, diagnosis)
-            except Interrupted as error:
-                status, failure = "interrupted", failure or (error if self.life.stop.insisted else None)
-            except Exception as error:
-                status, diagnosis = (status, diagnosis) if failure else ending(error)
-                failure = failure or error
+                self.artifacts["report"] = self._report(status, times, diagnosis)
+        except Interrupted as error:
+            status, failure = "interrupted", failure or (error if self.life.stop.insisted else None)
+        except Exception as error:
+            status, diagnosis = (status, diagnosis) if failure else ending(error)
+            failure = failure or error
         self.life.end(status, diagnosis, times, step=self.trainer.step, steps=self.config.trainer.steps, **self._said())
         seconds = sum(times.values())
         log.info("%s at step %d after %.1f s %s", status, self.trainer.step, seconds, diagnosis)
@@ -247,7 +257,7 @@ class Drive:
             raise failure
         return RunResult(self.directory.path, status, self.artifacts, seconds, self.life.stop.number)
 
-    def _report(self, status: Status, times: Mapping[str, float], diagnosis: str) -> Path:
+    def _report(self, status: Status | Literal["running"], times: Mapping[str, float], diagnosis: str = "") -> Path:
         directory, config = self.directory, self.config
         data = ReportData(
             prompt=config.subject,
@@ -263,5 +273,6 @@ class Drive:
             resolved_config=directory.read_resolved(),
             manifest=directory.read_json(MANIFEST),
             facts=self.facts,
+            going=Progress(self.trainer.step, config.trainer.steps) if status == "running" else None,
         )
         return write_report(directory.path, data)

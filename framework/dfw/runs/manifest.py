@@ -85,7 +85,7 @@ def request(call: Call, seed: int) -> dict[str, Any]:
     """Returns what was asked for, when, and of which version of dfw."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     found = {"command": call.command, "directory": str(Path.cwd()), "seed": seed, "date": now}
-    return found | ({"commit": commit()} if commit() else {})
+    return found | ({"sweep": call.sweep} if call.sweep else {}) | ({"commit": commit()} if commit() else {})
 
 
 def component_facts(composition: Composition, components: Iterable[Component]) -> dict[str, dict[str, Any]]:

@@ -103,7 +103,7 @@ def _go_on(life: Life, stages: Mapping[str, RunConfig], listeners: Sequence[obje
             result = run(config, None, listeners, life.folder / f"{number}-{name}", done, call)
         if result.status != "finished":
             break
-        call = Call(call.command)
+        call = Call(call.command, sweep=call.sweep)
         done[name] = result.directory
     life.end(result.status)
     return result

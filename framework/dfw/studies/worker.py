@@ -85,7 +85,7 @@ def make(folder: Path, run: Planned, retry: bool = False) -> RunOutcome:
             return RunOutcome(run.name, "taken" if how == "running" else how, diagnosis(folder, run))
         refusal(folder, run).unlink(missing_ok=True)
         with MODELS.at_hand():
-            status, said = _make(folder, run, Call(run.command, began)), ""
+            status, said = _make(folder, run, Call(run.command, began, folder.resolve().name)), ""
     except KeyboardInterrupt:
         status, said = "interrupted", ""
     except Exception as error:  # a run that crashes does not end the sweep
