@@ -96,6 +96,21 @@ def test_what_is_finished_is_skipped_and_a_sweep_can_be_extended(capsys: pytest.
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_knows_its_sweep_also_when_it_is_continued_alone() -> None:
+    folder, heard = Path("s"), []
+
+    class Listener:
+        @dfw.hookimpl
+        def dfw_run_started(self, run: dfw.RunStarted) -> None:
+            heard.append(run.sweep)
+
+    (run,) = planned(["tiny.yaml"], [])
+    assert make(folder, run).status == "finished"
+    dfw.open(folder / run.name).resume("trainer.steps=8", listeners=[Listener()])
+    dfw.run("tiny.yaml", listeners=[Listener()])
+    assert heard == ["s", ""]
+
+
 def test_every_mistake_of_the_whole_plan_is_said_before_anything_is_made(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, said = run_dfw(
         "sweep", "tiny.yaml", "prompt=a red square,a green square", "optimizer.lr=0.1,fast", "--out", "s", capsys=capsys

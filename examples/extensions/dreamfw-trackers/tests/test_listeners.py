@@ -19,14 +19,14 @@ def _fresh() -> None:
 
 def test_without_being_asked_nothing_is_imported_or_written(tmp_path: Path) -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import tracked, pathlib; tracked.run_once(pathlib.Path(sys.argv[2]));"
-    code += "print([name for name in sys.modules if name.split('.')[0] in ('wandb', 'tensorboard')],"
+    code += "print([name for name in sys.modules if name.split('.')[0] in ('wandb', 'tensorboard', 'trackio')],"
     code += "[name for name in sys.modules if name.startswith('dreamfw_trackers')])"
     command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, env={"PATH": "", "DFW_TRACKERS": ""})
     libraries, ours = said.stdout.strip().splitlines()[-1].split("] [")
     assert libraries == "["
     assert "dreamfw_trackers.wandb" in ours  # they were loaded, and asked
-    assert not [path for path in tmp_path.rglob("*") if path.name in ("wandb", "tensorboard")]
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("wandb", "tensorboard", "trackio")]
 
 
 @pytest.mark.parametrize(("tracker", "module"), [("tensorboard", "torch.utils.tensorboard"), ("wandb", "wandb")])
@@ -65,5 +65,5 @@ def test_an_unknown_tracker_is_told_once_with_the_known_ones(
     with caplog.at_level(logging.WARNING, "dfw"):
         tracked.run_once(tmp_path)
     assert [record.getMessage() for record in caplog.records] == [
-        "DFW_TRACKERS: no tracker named 'tensorbord'; known: tensorboard, wandb"
+        "DFW_TRACKERS: no tracker named 'tensorbord'; known: tensorboard, trackio, wandb"
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,17 @@ def test_what_a_killed_process_wrote_beyond_the_checkpoint_is_void(tmp_path: Pat
     again.dfw_run_ended(RunEnded(tmp_path, "finished", 1.0, {}))
     losses = tracked.tensorboard_of(tmp_path).Scalars("loss")
     assert [(event.step, event.value) for event in losses] == [(0, 1), (1, 1), (2, 2), (3, 2), (4, 2), (5, 2)]
+
+
+def test_the_sweep_is_a_column_by_which_runs_are_filtered(tmp_path: Path) -> None:
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    one = tensorboard.TensorBoard()
+    one.dfw_run_started(replace(tracked.started(tmp_path), sweep="guidance"))
+    one.dfw_run_ended(RunEnded(tmp_path, "finished", 1.0, {}))
+    metadata = tracked.tensorboard_of(tmp_path).SummaryMetadata("_hparams_/session_start_info")
+    columns = HParamsPluginData.FromString(metadata.plugin_data.content).session_start_info.hparams
+    assert (columns["sweep"].string_value, columns["prompt"].string_value) == ("guidance", "grey")
 
 
 def test_the_turntable_moves_and_the_mesh_has_its_colours(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,20 @@ def test_a_turntable_of_frames_is_kept_frame_by_frame(tmp_path: Path) -> None:
     saved = {item.path for record in records if record.HasField("files") for item in record.files.files}
     assert {f"export/turntable/{number}.png" for number in range(3)} <= saved
     assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]
+
+
+def test_the_runs_of_a_sweep_are_a_group(tmp_path: Path) -> None:
+    from dreamfw_trackers.wandb import WeightsAndBiases
+
+    from dfw import RunEnded
+
+    for name, sweep in (("one", "guidance"), ("alone", "")):
+        (tmp_path / name).mkdir()
+        one = WeightsAndBiases()
+        one.dfw_run_started(replace(tracked.started(tmp_path / name), sweep=sweep))
+        one.dfw_run_ended(RunEnded(tmp_path / name, "finished", 2.0, {}))
+        (folder,) = folders(tmp_path / name)
+        assert header(folder).run_group == sweep
 
 
 def test_nothing_is_reported_home_unless_the_user_asks(tmp_path: Path) -> None:

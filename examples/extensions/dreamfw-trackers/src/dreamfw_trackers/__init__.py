@@ -1,1 +1,1 @@
-"""Trackers for dfw. Imports neither tracker's library: each loads when a run begins that `DFW_TRACKERS` asks to track with it."""
+"""Trackers for dfw. Imports no tracker's library: each loads when a run begins that `DFW_TRACKERS` asks to track with it."""

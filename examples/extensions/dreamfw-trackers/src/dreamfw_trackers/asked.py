@@ -6,7 +6,7 @@ import logging
 import os
 from functools import cache
 
-KNOWN = ("tensorboard", "wandb")
+KNOWN = ("tensorboard", "trackio", "wandb")
 """The trackers there are."""
 
 log = logging.getLogger("dfw.trackers")

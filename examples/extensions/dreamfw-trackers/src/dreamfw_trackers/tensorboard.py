@@ -41,6 +41,7 @@ class TensorBoard:
         if run.first_step == 0:
             settings = run.config.model_dump_json(indent=2)
             self._writer.add_text("config", "".join(f"    {line}\n" for line in settings.splitlines()))
+            self._writer.file_writer.add_summary(_session(run))
 
     @hookimpl
     def dfw_step_ended(self, step: StepEnded) -> None:
@@ -72,8 +73,17 @@ class TensorBoard:
         writer.close()
 
 
+def _session(run: RunStarted) -> Any:
+    """What the HPARAMS page sorts and filters runs by; TensorBoard has no groups, so the sweep is a column."""
+    from torch.utils.tensorboard.summary import hparams
+
+    columns = {"sweep": run.sweep, "name": run.config.name, "prompt": run.config.prompt, "seed": run.config.seed}
+    _, session, _ = hparams(columns, {"loss": 0.0})
+    return session
+
+
 def scalars(step: StepEnded) -> dict[str, float]:
-    """Tag -> number; a dot in a name becomes a slash, by which both trackers group their charts."""
+    """Tag -> number; a dot in a name becomes a slash, by which the trackers group their charts."""
     loss = {} if step.loss is None else {"loss": step.loss}
     metrics = {name.replace(".", "/"): value for name, value in step.metrics.items()}
     return loss | metrics | {f"seconds/{part}": value for part, value in step.seconds.items()}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfw import hookimpl
 
 from .asked import asked
+from .identity import identity
 from .tensorboard import MOVING, gif, scalars
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class WeightsAndBiases:
 
     @hookimpl
     def dfw_run_started(self, run: RunStarted) -> None:
-        """Starts a run of wandb, or goes on with it: the identity is kept in the run's directory."""
+        """Starts a run of wandb, or goes on with it: the identity is kept in the run's directory. A sweep is a group."""
         self._run = None  # of an earlier run in this process
         if not asked("wandb"):
             return
@@ -42,10 +42,11 @@ class WeightsAndBiases:
         self._run = wandb.init(
             mode=mode,  # type: ignore[arg-type]
             dir=str(run.directory),
-            id=_identity(run.directory),
+            id=identity(run.directory, "wandb"),
             resume=None if mode == "offline" else "allow",
             project=os.environ.get("WANDB_PROJECT", "dfw"),
             name=run.directory.name,
+            group=run.sweep or None,
             config=run.config.model_dump(mode="json"),
             reinit="create_new",
             settings=wandb.Settings(console="off", silent=True, save_code=False, disable_git=True),
@@ -78,15 +79,6 @@ class WeightsAndBiases:
             tracked.save(str(copy / "*" if path.is_dir() else copy), base_path=tracked.dir, policy="now")
         tracked.summary.update({"status": run.status, "seconds": run.seconds})
         tracked.finish(exit_code=0 if run.status == "finished" else 1)
-
-
-def _identity(directory: Path) -> str:
-    """wandb's name for the run, drawn once: a resumed run is the same one."""
-    path = directory / "wandb" / "run-id"
-    if not path.is_file():
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(uuid.uuid4().hex[:16], encoding="utf-8")
-    return path.read_text(encoding="utf-8").strip()
 
 
 def _pictures(paths: tuple[Path, ...]) -> dict[str, Any]:
