@@ -29,6 +29,7 @@ VERBS = (
     "sweep",
     "runs",
     "evaluate",
+    "compare",
     "view",
     "render",
     "export",

@@ -86,7 +86,7 @@ def render_page(run_directory: Path, data: ReportData) -> str:
         style=Markup(_resource("page.css")),
         viewer_script=Markup(viewer),
         page_script=Markup(script),
-        script_hashes=" ".join(_hash(one) for one in (viewer, script) if one),
+        script_hashes=" ".join(script_hash(one) for one in (viewer, script) if one),
     )
 
 
@@ -119,7 +119,7 @@ def _viewer_script() -> str:
     return _resource("viewer/model-viewer-umd.min.js").split("\n//# sourceMappingURL=")[0]
 
 
-def _hash(script: str) -> str:
+def script_hash(script: str) -> str:
     """Returns a Content-Security-Policy source that allows exactly `script`."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 

@@ -64,12 +64,14 @@ class Trackio:
         tracked, self._run = self._run, None
         if tracked is None:
             return
+        import trackio
+
         last = run.directory / "images" / f"step-{self._total:06d}.png"
         ended: dict[str, Any] = {"status": run.status, "seconds": run.seconds}
         with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
             ended |= _picture((last,) if last.is_file() else ()) | _results(run, Path(scratch))
             tracked.log(ended, step=self._total)
-            tracked.finish()
+            trackio.finish()  # of `tracked`, which it also forgets, so that nothing is printed when the process ends
 
 
 def _picture(paths: tuple[Path, ...]) -> dict[str, Any]:

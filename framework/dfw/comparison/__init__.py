@@ -1,0 +1,1 @@
+"""Runs side by side: one page, a contact sheet, a table of figures."""
