@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from command_line import run_dfw
 from copied_runs import HOSTILE, copied_run, entry
 
+from dfw.comparison.entries import entries_of
 from dfw.comparison.page import POINTS, write_page
 from dfw.report.data import Series
 
@@ -78,6 +80,13 @@ def test_each_run_has_a_tile_and_pictures_are_files_that_are_there(compared: Pat
     assert all(tile["data-report"] for tile in tiles if tile["data-status"] in ("finished", "diverged"))
 
 
+def test_a_second_page_takes_the_place_of_the_first(compared: Path, study: Path) -> None:
+    files = sorted(compared.parent.rglob("*"))
+    write_page(compared, entries_of([study]), "again")
+    assert sorted(compared.parent.rglob("*")) == files
+    assert Page(compared).text.startswith("again")
+
+
 def test_text_of_runs_stays_text_and_only_our_script_runs(compared: Path) -> None:
     page = Page(compared)
     assert " ".join(HOSTILE.split()) in page.text
@@ -99,8 +108,6 @@ def test_only_settings_that_differ_are_listed(compared: Path) -> None:
 
 
 def test_a_curve_is_the_means_of_equal_parts(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     values = [float(step) for step in range(10 * POINTS)]
     values[5] = float("nan")
     one = replace(entry("a", "duck"), method="a", series=[Series("loss", list(range(10 * POINTS)), values)])
@@ -114,20 +121,19 @@ def test_a_curve_is_the_means_of_equal_parts(tmp_path: Path) -> None:
 
 def test_what_a_page_holds_grows_little_with_each_run(made: Path, tmp_path: Path) -> None:
     """600 runs make a page of a few megabytes: each adds less than 6 kB, with its curves."""
-    from dfw.comparison.entries import entries_of
-
     copied_run(made, tmp_path / "runs" / "0")
     (one,) = entries_of([tmp_path / "runs"])
     long = [Series(series.name, list(range(500)), [0.123456 * k for k in range(500)]) for series in one.series]
-    from dataclasses import replace
-
     runs = [replace(one, series=long, record=replace(one.record, subject=f"thing {k}")) for k in range(40)]
     sizes = [write_page(tmp_path / "c.html", runs[:count], "x").stat().st_size for count in (20, 40)]
     assert (sizes[1] - sizes[0]) / 20 < 6000
 
 
 def test_mistakes_are_said_in_one_sentence(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.html"
+    other.write_text("mine")
     for arguments, said in (
+        ((str(study), "--out", str(other)), "is there, and is not a comparison, so it is not replaced"),
         ((str(study), "--out", str(tmp_path / "c.pdf")), "a page ends in .html"),
         ((str(study), "--out", str(tmp_path / "c.html"), "--contact-sheet", "s.jpg"), "a contact sheet ends in .png"),
         ((str(study), "--out", str(tmp_path / "c.html"), "--table", "t.doc"), "a table ends in .tex or .csv"),
@@ -139,4 +145,4 @@ def test_mistakes_are_said_in_one_sentence(study: Path, tmp_path: Path, capsys: 
         assert code == 2
         assert said in error
         assert "Traceback" not in error
-    assert not list(tmp_path.iterdir())
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("other.html", "mine")]

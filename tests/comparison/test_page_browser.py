@@ -47,12 +47,12 @@ def test_it_turns_as_one_and_a_click_opens_the_object(browser, page_file: Path) 
     page.locator(".tile[data-status=finished]").first.click()
     until(page, "document.querySelector('#detail').open")
     for _ in range(PATIENCE * 5):
-        if any(frame.url.endswith("#viewer") and frame.evaluate(LOADED) for frame in page.frames[1:]):
+        if any(frame.url.endswith("#result") and frame.evaluate(LOADED) for frame in page.frames[1:]):
             break
         page.wait_for_timeout(200)
     else:
         pytest.fail(f"the object is not shown; complaints: {complaints}")
-    page.locator("#close").click()
+    page.keyboard.press("Escape")
     until(page, "!document.querySelector('#detail').open && document.activeElement.matches('.tile')")
     assert page.evaluate("window.hacked") is None
     assert complaints == []

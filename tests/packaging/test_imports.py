@@ -42,13 +42,14 @@ def command(*arguments: str, code: int = 0) -> str:
         f"import {', '.join(PACKAGES)}",
         "from dfw.config.load import load_config\nload_config('dreamfusion')",
         "from dfw.plugins.listeners import load_listeners\nload_listeners()",
+        "import dfw.comparison.page, dfw.comparison.sheet, dfw.comparison.figures",
         command("--help"),
         command("--version"),
         command("plugins", "list"),
         "from pathlib import Path; from tempfile import mkdtemp\n"
         "from dfw.cli.main import main; assert main(['plugins', 'new', 'dfw-x', '--kind', 'loss', '--out', mkdtemp()]) == 0",
         command("plugins", "check", "--help"),
-        *(command(verb, "--help") for verb in ("run", "render", "export", "sample", "config", "plugins", "doctor")),
+        *(command(verb, "--help") for verb in ("run", "compare", "render", "export", "sample", "config", "plugins", "doctor")),
     ],
 )
 def test_no_torch_before_it_is_needed(code: str):

@@ -73,7 +73,7 @@ const look = (tile) => {
   const view = one("#view");
   view.hidden = one("#whole").hidden = !report;
   if (report) {
-    view.src = `${report}#viewer`;
+    view.src = `${report}#result`; // not the viewer itself, which would take the focus, and Esc would not close the dialog
     one("#whole").href = report;
   } else view.removeAttribute("src");
   if (!detail.open) detail.showModal();

@@ -27,6 +27,8 @@ from dfw.report.write import script_hash
 
 POINTS = 60  # of a curve: a run's steps in so many equal parts, each with its mean, so that 600 curves take about a megabyte
 QUANTITIES = 8  # that can be drawn: those that most runs have
+MARK = "dfw compare"
+"""By which a page is known as one of ours, which may be replaced."""
 VALUES = 6  # different values of a setting that a cell lists
 
 
@@ -67,7 +69,7 @@ class Difference:
 def write_page(path: Path, entries: Sequence[Entry], title: str) -> Path:
     """Writes the page at `path`, and its pictures to the folder NAME_files next to it. Returns the page's path.
 
-    Replaces an older page and its pictures. Raises ConfigError for a file that does not end in .html, or cannot be written.
+    Replaces an older page and its pictures. Raises ConfigError as `check_page`, and for a page that cannot be written.
     """
     check_page(path)
     folder = path.with_name(f"{path.stem}_files")
@@ -79,9 +81,11 @@ def write_page(path: Path, entries: Sequence[Entry], title: str) -> Path:
 
 
 def check_page(path: Path) -> None:
-    """Raises ConfigError for a file that is not a page."""
+    """Raises ConfigError for a file that does not end in .html, and for one that is there and is not a comparison."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out {path}: a page ends in .html")
+    if path.is_file() and MARK.encode() not in path.read_bytes()[:2000]:
+        raise ConfigError(f"--out {path}: is there, and is not a comparison, so it is not replaced; name another file")
 
 
 def render_page(path: Path, entries: Sequence[Entry], pictures: Sequence[Shown | None], title: str) -> str:
@@ -100,6 +104,7 @@ def render_page(path: Path, entries: Sequence[Entry], pictures: Sequence[Shown |
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_resource("page.html.j2")).render(
         title=title,
+        mark=MARK,
         tiles=tiles,
         grid=grid,
         methods=methods,

@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -88,21 +88,23 @@ def _digest(source: Path, turns: bool) -> str:
 def front(entry: Entry) -> Image.Image | None:
     """Returns a run's first frame, or the front of its newest preview, in full size. Warns if a file cannot be read."""
     reads: tuple[tuple[Path | None, Callable[[Path], Image.Image]], ...] = (
-        (entry.turntable, lambda path: _frames(path)[0]),
+        (entry.turntable, lambda path: next(_frames(path))),
         (entry.preview, _front),
     )
     for source, read in reads:
         if source is not None:
             try:
                 return read(source)
-            except _UNREADABLE as error:
+            except (*_UNREADABLE, StopIteration) as error:
                 log.warning("%s: cannot be read as a picture (%s); the comparison goes without it", source, one_line(error))
     return None
 
 
 def _strip(source: Path) -> Image.Image:
     """Returns FRAMES frames of a turntable side by side, at equal angles whatever number it has."""
-    frames = _frames(source)
+    frames = list(_frames(source))
+    if not frames:
+        raise ValueError("it has no frame")
     small: dict[int, Image.Image] = {}
     width, height = WIDTH, max(1, round(WIDTH * frames[0].height / frames[0].width))
     strip = Image.new("RGB", (FRAMES * width, height))
@@ -114,20 +116,21 @@ def _strip(source: Path) -> Image.Image:
     return strip
 
 
-def _frames(source: Path) -> list[Image.Image]:
-    """Returns the frames of a turntable as RGB: of an animation, a film, or a folder of pictures. Raises ValueError for none."""
+def _frames(source: Path) -> Iterator[Image.Image]:
+    """Gives the frames of a turntable as RGB: of an animation, a film, or a folder of pictures."""
     if source.is_dir():
-        found = [Image.open(path).convert("RGB") for path in sorted(source.glob("*.png"))]
+        for path in sorted(source.glob("*.png")):
+            with Image.open(path) as image:
+                yield image.convert("RGB")
     elif source.suffix.lower() == ".mp4":
         av: Any = import_module("av")
         with av.open(str(source)) as container:
-            found = [frame.to_image() for frame in container.decode(video=0)]
+            for frame in container.decode(video=0):
+                yield frame.to_image()
     else:
         with Image.open(source) as image:
-            found = [one.convert("RGB") for one in ImageSequence.Iterator(image)]
-    if not found:
-        raise ValueError("it has no frame")
-    return found
+            for one in ImageSequence.Iterator(image):
+                yield one.convert("RGB")
 
 
 VIEWS, GAP = 4, 2  # of a preview: front, left, back and right, with pixels between them
