@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from in_browser import PATIENCE, opened, until
+from browsers import PATIENCE, browser, opened, until
 
 from dfw.comparison.entries import entries_of
 from dfw.comparison.page import write_page
 
 pytestmark = pytest.mark.browser
+__all__ = ["browser"]
 
 TURNED = "[...document.querySelectorAll('.strip')].map((one) => getComputedStyle(one).objectPosition)"
 VISIBLE = "[...document.querySelectorAll('.tile')].filter((one) => one.checkVisibility()).length"
