@@ -59,6 +59,7 @@ def test_latex_is_escaped_and_the_best_is_bold(tmp_path: Path) -> None:
         r"\bottomrule",
         r"\end{tabular}",
     ]
+    assert write_table(tmp_path / "t.tex", RUNS) == tmp_path / "t-2.tex"  # nothing is lost
     hostile = "a\\input{x}\n$1 & 2% #3 ~^_ <b>"
     text = r"a\textbackslash{}input\{x\} \$1 \& 2\% \#3 \textasciitilde{}\textasciicircum{}\_ \textless{}b\textgreater{}"
     assert escaped(hostile) == text

@@ -20,7 +20,7 @@ def command(folders: tuple[Path, ...], out: Path, sheet: Path | None, table: Pat
     """Compare runs on one page that opens from disk: prompts by methods, turning together.
 
     Each folder is a run, a sweep, or holds runs. Pictures go to a folder next to the page. A second call replaces the page and
-    makes only the pictures that are new.
+    makes only the pictures that are new. A contact sheet or table that exists is kept: the new one gets a number.
     """
     from dfw.comparison.entries import entries_of
     from dfw.comparison.figures import check_table, write_table
@@ -36,8 +36,6 @@ def command(folders: tuple[Path, ...], out: Path, sheet: Path | None, table: Pat
     title = " and ".join(dict.fromkeys(folder.resolve().name for folder in folders)) if len(folders) < 4 else "Comparison"
     say(f"{len(entries)} {'run' if len(entries) == 1 else 'runs'}: {write_page(out, entries, title)}")
     if sheet is not None:
-        write_sheet(sheet, entries)
-        say(f"contact sheet: {sheet}")
+        say(f"contact sheet: {write_sheet(sheet, entries)}")
     if table is not None:
-        write_table(table, entries)
-        say(f"table: {table}")
+        say(f"table: {write_table(table, entries)}")

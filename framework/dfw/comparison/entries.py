@@ -135,12 +135,13 @@ def _planned(folder: Path, path: Path, run: Planned) -> Record:
     try:
         with chdir(run.folder if os.path.isdir(run.folder) else folder):
             config = next(iter(load_stages(run.config, run.overrides).values())).config
-        name, subject, seed = config.name, config.subject, config.seed
+        name, subject, seed = config.name, config.subject, str(config.seed)
     except (DfwError, OSError):  # its file has gone meanwhile; the plan still says what was asked for
         said = dict(one.partition("=")[::2] for one in run.overrides)
         name, subject = Path(run.config).stem, said.get("prompt", "")
-        seed = int(said["seed"]) if said.get("seed", "").isdecimal() else None
-    return Record(path, state(folder, run), name, subject, seed, None, None, 0.0, "", diagnosis(folder, run), ())
+        seed = said.get("seed", "")
+    number = int(seed) if seed.isdecimal() else None
+    return Record(path, state(folder, run), name, subject, number, None, None, 0.0, "", diagnosis(folder, run), ())
 
 
 def with_methods(entries: Sequence[Entry]) -> list[Entry]:

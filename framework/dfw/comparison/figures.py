@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfw.atomic import write_text, writing
+from dfw.atomic import unused, write_text, writing
 from dfw.comparison.entries import Entry
 from dfw.errors import ConfigError
 from dfw.evaluation.summary import Row, as_csv, summarise
@@ -81,8 +81,11 @@ def cell(row: Row | None) -> tuple[str, str]:
     return number(row.mean), "" if row.low is None or row.high is None else f"[{number(row.low)}, {number(row.high)}]"
 
 
-def write_table(path: Path, entries: Sequence[Entry]) -> None:
-    """Writes the table to `path`: LaTeX (.tex, with booktabs) or CSV (.csv). Raises ConfigError for other endings."""
+def write_table(path: Path, entries: Sequence[Entry]) -> Path:
+    """Writes the table: LaTeX (.tex, with booktabs) or CSV (.csv). Returns `path`, or path-2 ... if that exists.
+
+    Raises ConfigError for other endings, and where it cannot be written.
+    """
     check_table(path)
     rows = rows_of(entries)
     text = (
@@ -92,7 +95,9 @@ def write_table(path: Path, entries: Sequence[Entry]) -> None:
     )
     with writing(path, ConfigError, otherwise="name another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        path = unused(path)
         write_text(path, text)
+    return path
 
 
 def check_table(path: Path) -> None:

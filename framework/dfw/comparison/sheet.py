@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dfw.atomic import write_whole, writing
+from dfw.atomic import unused, write_whole, writing
 from dfw.comparison.entries import Entry
 from dfw.comparison.pictures import front
 from dfw.errors import ConfigError
@@ -30,10 +30,10 @@ def check_sheet(path: Path) -> None:
         raise ConfigError(f"--contact-sheet {path}: a contact sheet ends in .png")
 
 
-def write_sheet(path: Path, entries: Sequence[Entry]) -> None:
+def write_sheet(path: Path, entries: Sequence[Entry]) -> Path:
     """Writes the sheet: a row for each prompt, a column for each method and seed. A run without a picture shows its status.
 
-    Raises ConfigError where it cannot be written, or would be larger than LARGEST.
+    Returns `path`, or path-2 ... if that exists. Raises ConfigError where it cannot be written, or would be larger than LARGEST.
     """
     check_sheet(path)
     prompts = list(dict.fromkeys(one.record.subject for one in entries))
@@ -61,7 +61,9 @@ def write_sheet(path: Path, entries: Sequence[Entry]) -> None:
     sheet.save(buffer, "PNG")
     with writing(path, ConfigError, otherwise="name another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        path = unused(path)
         write_whole(path, buffer.getvalue())
+    return path
 
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
