@@ -64,6 +64,7 @@ losses: {sds: {guidance_scale: 1}}
 PLUGIN = """\
 from dfw import ComponentConfig, Loss, register
 from dfw_renderers.volume import Volume
+import sys
 import torch
 
 
@@ -75,6 +76,7 @@ class Alike(Loss):
         self.config = config
 
     def forward(self, inputs):
+        self.log("loaded", float("dfw.ranks.party" in sys.modules))
         colour = inputs.render.colour
         pull = sum(one.square().sum() for one in inputs.geometry.parameters())
         return (colour - colour.mean(0, keepdim=True)).abs().sum() / len(colour) ** 2 + pull
@@ -150,3 +152,11 @@ def test_several_processes_give_what_one_gives(folder: Path, name: str, count: i
     for row, other in zip(rows, same, strict=True):
         for key in ("loss", "opacity", "grad_norm"):
             assert other[key] == pytest.approx(row[key], rel=1e-5), key
+
+
+def test_one_process_loads_nothing_of_this(folder: Path) -> None:
+    """And its manifest says that it was one."""
+    (_, alone, manifest), (_, two, _) = result(folder, 1, "nerf"), result(folder, 2, "nerf")
+    assert manifest["processes"] == 1
+    assert [row["losses.alike.loaded"] for row in alone] == [0, 0]
+    assert [row["losses.alike.loaded"] for row in two] == [1, 1]
