@@ -36,15 +36,14 @@ def list_models(as_json: bool, plugin_files: tuple[Path, ...], blocked: tuple[st
     from dfw.plugins.registry import registry
     from dfw.weights.known import cached, known_models, licence_of, size_of
 
-    rows = []
+    rows: list[dict[str, object]] = []
     for one in known_models(registry()):
         folder, model = cached(one.model), one.model
         here = "" if folder is None else "shipped" if model.folder is not None else "cached"
         size = size_of(folder) if folder is not None else model.gigabytes
-        fact = {"name": model.name, "here": here, "gigabytes": size, "licence": licence_of(model, folder)}
-        rows.append(
-            fact | {"places": list(model.places), "folder": None if folder is None else str(folder), "for": list(one.users)}
-        )
+        row: dict[str, object] = {"name": model.name, "here": here, "gigabytes": size, "licence": licence_of(model, folder)}
+        row |= {"places": list(model.places), "folder": None if folder is None else str(folder), "for": list(one.users)}
+        rows.append(row)
     if as_json:
         say(json.dumps(rows, indent=2, ensure_ascii=False))
         return

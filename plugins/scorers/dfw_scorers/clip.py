@@ -27,7 +27,8 @@ class Clip(nn.Module):
         with loading(model):
             from transformers import CLIPModel, CLIPProcessor
 
-            self.network: Any = CLIPModel.from_pretrained(model, use_safetensors=True).eval().requires_grad_(False)
+            loaded: Any = CLIPModel.from_pretrained(model, use_safetensors=True)
+            self.network: Any = loaded.eval().requires_grad_(False)
             self.processor: Any = CLIPProcessor.from_pretrained(model)
 
     @property

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from dfw import DfwError, GuidanceError
 
@@ -25,11 +28,10 @@ def settled(model: str) -> str:
 @contextmanager
 def loading(model: str) -> Iterator[None]:
     """Turns any failure while a model loads into a GuidanceError that says what to do."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
+    library: Any = import_module("transformers.utils.logging")
+    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    library.set_verbosity(logging.CRITICAL)
+    library.disable_progress_bar()
     try:
         yield
     except DfwError:
@@ -37,9 +39,9 @@ def loading(model: str) -> Iterator[None]:
     except Exception as error:  # the libraries raise anything for files that do not hold what they expect
         raise GuidanceError(f"{model}: {_reason(model, error)}") from error
     finally:
-        logging.set_verbosity(level)
+        library.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            library.enable_progress_bar()
 
 
 def _reason(model: str, error: Exception) -> str:

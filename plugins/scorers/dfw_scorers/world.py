@@ -64,7 +64,7 @@ class Judged(_Judged):
         rivals = [asked, *(one for one in self.listed if one != asked)]
         verdict = self.verdict(run)
         first = (ranked(self.judge, verdict, rivals) == 0).float()
-        details = {**self._shares(asked, verdict, run), "among": f"{len(rivals)} prompts"}
+        details: dict[str, float | str] = {**self._shares(asked, verdict, run), "among": f"{len(rivals)} prompts"}
         return Score(float(first.mean()), tuple(first.tolist()), details)
 
     def _shares(self, asked: Meaning, verdict: Verdict, run: Shown) -> dict[str, float]:
