@@ -8,8 +8,3 @@ from dfw_launchers.local import Local
 
 class TestLocal(LauncherTests):
     component = Local
-
-
-class TestTwoWorkers(LauncherTests):
-    component = Local
-    options = {"processes": 2}  # noqa: RUF012
