@@ -65,7 +65,7 @@ def alone(*overrides: str) -> list[dict[str, object]]:
 def dfw_sweep(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     surroundings = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, "-m", "dfw", "sweep", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings, timeout=400)
 
 
 def test_two_workers_make_every_run_with_the_bits_it_has_alone(tmp_path: Path) -> None:
