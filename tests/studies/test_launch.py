@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Strange(Launcher):
     def __init__(self, config: Any) -> None:
         self.config = config
 
-    def outcomes(self, sweep: Sweep) -> Iterator[RunOutcome]:
+    def outcomes(self, sweep: Sweep) -> Generator[RunOutcome, None, None]:
         yield sweep.make(sweep.runs[0])
         raise RuntimeError("the cluster is gone")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -55,7 +55,7 @@ class Launcher(Component, ABC):
     kind: ClassVar[str] = "launcher"
 
     @abstractmethod
-    def outcomes(self, sweep: Sweep) -> Iterator[RunOutcome]:
+    def outcomes(self, sweep: Sweep) -> Generator[RunOutcome, None, None]:
         """Makes every run of `sweep`, and yields each outcome as soon as it is there.
 
         A process that dies costs its own run alone, whose status is `killed` unless another process makes it after all. Once

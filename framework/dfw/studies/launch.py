@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import cast
 
 from dfw.config.kinds import KINDS
@@ -18,7 +18,7 @@ def launcher(words: str) -> Launcher:
     return cast(Launcher, from_words(KINDS["launcher"], words))
 
 
-def outcomes(chosen: Launcher, sweep: Sweep) -> Iterator[RunOutcome]:
+def outcomes(chosen: Launcher, sweep: Sweep) -> Generator[RunOutcome, None, None]:
     """Yields what a launcher yields. What it raises, except a DfwError, becomes a PluginError that names it."""
     with plugin_code(name_of(chosen), "failed to launch the runs", (DfwError, GeneratorExit)):
         yield from chosen.outcomes(sweep)

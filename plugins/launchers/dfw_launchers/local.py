@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -37,7 +37,7 @@ class Local(Launcher):
     def __init__(self, config: Local.Config) -> None:
         self.config = config
 
-    def outcomes(self, sweep: Sweep) -> Iterator[RunOutcome]:
+    def outcomes(self, sweep: Sweep) -> Generator[RunOutcome, None, None]:
         """Makes the runs in workers."""
         found = gpus()
         workers = _Workers(sweep, min(self.config.processes or max(1, len(found)), len(sweep.runs)), found)
@@ -62,7 +62,7 @@ class _Workers:
         self.told = False
         """Whether the workers have got the signal that ends the sweep."""
 
-    def outcomes(self) -> Iterator[RunOutcome]:
+    def outcomes(self) -> Generator[RunOutcome, None, None]:
         for number in range(self.processes):
             self.workers.append(self._begin(number))
             self._next(self.workers[-1])

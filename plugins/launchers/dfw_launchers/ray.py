@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,7 +50,7 @@ class Ray(Launcher):
         if find_spec("ray") is None:
             raise ConfigError("ray needs the package ray; pip install 'dreamfw[ray]'")
 
-    def outcomes(self, sweep: Sweep) -> Iterator[RunOutcome]:
+    def outcomes(self, sweep: Sweep) -> Generator[RunOutcome, None, None]:
         """Gives every run to the cluster as a task of its own."""
         if not sweep.runs:
             return
@@ -60,7 +60,8 @@ class Ray(Launcher):
         stop.parent.mkdir(parents=True, exist_ok=True)
         with self._cluster(ray), _removed(stop):
             task = ray.remote(_work).options(num_cpus=self.config.cpus, num_gpus=self._gpus(ray), max_retries=self.config.retries)
-            left, runs = list(reversed(sweep.runs)), {}
+            left = list(reversed(sweep.runs))
+            runs: dict[Any, str] = {}
             while runs or (left and sweep.stopped() is None):
                 if sweep.stopped() is not None:
                     stop.touch()  # tasks that have not begun end at once, and the others write a checkpoint

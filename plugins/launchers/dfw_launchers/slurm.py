@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from math import ceil
@@ -64,7 +64,7 @@ class Slurm(Launcher):
             raise ConfigError("slurm needs the package submitit; pip install 'dreamfw[slurm]'")
         self._require_cluster()
 
-    def outcomes(self, sweep: Sweep) -> Iterator[RunOutcome]:
+    def outcomes(self, sweep: Sweep) -> Generator[RunOutcome, None, None]:
         """Submits the runs that no task of this sweep in Slurm's queue has, and waits for all."""
         if not sweep.runs:
             return
@@ -148,7 +148,7 @@ class Slurm(Launcher):
         """Returns the tasks in the queue that an earlier process has submitted for some of `runs`."""
         import submitit
 
-        found = {}
+        found: dict[str, Task] = {}
         for name in sorted(self._queue() or ()) if folder.is_dir() else ():
             if (folder / f"{name}_submitted.pkl").is_file():
                 work: Work = submitit.SlurmJob(folder, name).submission().args[0]
@@ -195,7 +195,7 @@ class Task:
         self.left = list(self.runs)
         self._read = 0
 
-    def news(self) -> Iterator[RunOutcome]:
+    def news(self) -> Generator[RunOutcome, None, None]:
         """Yields the outcomes that the task has written since the last call."""
         file = outcomes_of(self.folder, self.name)
         if not file.is_file():

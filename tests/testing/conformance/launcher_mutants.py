@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ class Twin(Launcher):
     def __init__(self, config: Any) -> None:
         self.config = config
 
-    def outcomes(self, sweep: Sweep) -> Iterator[RunOutcome]:
+    def outcomes(self, sweep: Sweep) -> Generator[RunOutcome, None, None]:
         for name in sweep.runs:
             if self.stops(sweep):
                 return
@@ -78,7 +78,7 @@ class CallsEverythingFinished(Twin):
 
 
 class EndsWithTheFirstThatDies(Twin):
-    def outcomes(self, sweep: Sweep) -> Iterator[RunOutcome]:
+    def outcomes(self, sweep: Sweep) -> Generator[RunOutcome, None, None]:
         for outcome in super().outcomes(sweep):
             yield outcome
             if outcome.status == "killed":
@@ -93,7 +93,7 @@ class HearsNoSignal(Twin):
 class BeginsWithTheFirst(Twin):
     """Without looking whether there is one."""
 
-    def outcomes(self, sweep: Sweep) -> Iterator[RunOutcome]:
+    def outcomes(self, sweep: Sweep) -> Generator[RunOutcome, None, None]:
         assert sweep.runs[0]
         return super().outcomes(sweep)
 
