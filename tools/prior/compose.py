@@ -53,12 +53,12 @@ def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Gene
     return ambient + (1 - ambient) * (normal * beam).sum(1, keepdim=True).clamp_min(0)
 
 
-def compose(
+def lit(
     buffers: Tensor, cameras: dict[str, Tensor], first: Tensor, second: Tensor, generator: torch.Generator, together: int = 1
-) -> Tensor:
-    """Returns images ``[B, 3, H, W]`` in [0, 1] of uint8 buffers with main colours ``first`` and ``second`` ``[B, 3]``.
+) -> tuple[Tensor, Tensor]:
+    """Returns the lit objects ``[B, 3, H, W]``, multiplied by their coverage, and the coverage ``[B, 1, H, W]``, in [0, 1].
 
-    ``together`` consecutive views are one scene: one light in the world, and one background.
+    The uint8 ``buffers`` get the main colours ``first`` and ``second`` ``[B, 3]``. ``together`` is that of `shading`.
     """
     layers = buffers.float() * (1 / 255.0)
     cover = layers[:, 5:6]
@@ -67,6 +67,16 @@ def compose(
     eye, rotation = eye_frame(cameras["azimuth"], cameras["elevation"], cameras["distance"])
     rays = pixel_rays(rotation, cameras["fovy"], buffers.shape[-1]).permute(0, 3, 1, 2)
     depth = layers[:, 9:10] / cover.clamp_min(1e-3) * 2 + (cameras["distance"] - 1.0)[:, None, None, None]
-    lit = albedo * shading(normal, eye[..., None, None] + rays * depth, eye, generator, together)
+    return albedo * shading(normal, eye[..., None, None] + rays * depth, eye, generator, together), cover
+
+
+def compose(
+    buffers: Tensor, cameras: dict[str, Tensor], first: Tensor, second: Tensor, generator: torch.Generator, together: int = 1
+) -> Tensor:
+    """Returns images ``[B, 3, H, W]`` in [0, 1] of what `lit` returns.
+
+    ``together`` consecutive views are one scene: one light in the world, and one background.
+    """
+    shown, cover = lit(buffers, cameras, first, second, generator, together)
     behind = backgrounds(first[::together], buffers.shape[-1], generator).repeat_interleave(together, 0)
-    return (lit + (1 - cover) * behind).clamp(0, 1)
+    return (shown + (1 - cover) * behind).clamp(0, 1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from dfw_geometry.shapes import COLOURS, KINDS, Single
 
 _NAMES = tuple(COLOURS)
-_RGB = torch.tensor(list(COLOURS.values()))
+RGB = torch.tensor(list(COLOURS.values()))
 STACK_SHARE = 0.15
 """Share of training images that show one solid on another."""
 FACING = tuple(kind for kind, shape in KINDS.items() if not shape.turned)
@@ -77,7 +77,8 @@ class World:
         wanted = torch.tensor([isinstance(form, Single) and form.kind in kinds for form in FORMS])
         self.chosen = self.singles[wanted[self.data["form"][self.singles]]]
 
-    def _indices(self, count: int, generator: torch.Generator) -> Tensor:
+    def indices(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draws ``count`` views: their rows in ``data``."""
         if len(self.chosen):
             return self.chosen[torch.randint(len(self.chosen), (count,), generator=generator)]
         stacked = torch.rand(count, generator=generator) < STACK_SHARE
@@ -85,7 +86,7 @@ class World:
         two = self.stacks[torch.randint(len(self.stacks), (count,), generator=generator)]
         return torch.where(stacked, two, one)
 
-    def _colours(self, number: int, generator: torch.Generator) -> tuple[int, int]:
+    def colours(self, number: int, generator: torch.Generator) -> tuple[int, int]:
         """Draws the indices of one image's colours."""
         form = FORMS[number]
         draw = torch.randint(1 << 30, (2,), generator=generator).tolist()
@@ -133,17 +134,17 @@ class World:
 
     def draw(self, count: int, generator: torch.Generator) -> Batch:
         """Draws ``count`` scenes, of ``together`` images with captions each."""
-        scenes, views = self._indices(count, generator), torch.arange(self.together)
+        scenes, views = self.indices(count, generator), torch.arange(self.together)
         index = (scenes[:, None] // self.together * self.together + views).flatten()
         numbers = self.data["form"][index].tolist()
-        chosen = [self._colours(n, generator) for n in numbers[:: self.together]]
+        chosen = [self.colours(n, generator) for n in numbers[:: self.together]]
         colours = [pair for pair in chosen for _ in views]
         cameras = {k: self.data[k][index] for k in ("azimuth", "elevation", "fovy", "distance")}
         angles = list(zip(cameras["azimuth"].tolist(), cameras["elevation"].tolist(), strict=True))
         rolls = torch.rand(count, 5, generator=generator).repeat_interleave(self.together, 0).tolist()
         jitter = ((torch.rand(2, count, 3, generator=generator) - 0.5) * 0.1).repeat_interleave(self.together, 1)
         table = torch.tensor(colours)
-        rgb = (_RGB[table.T] + jitter).clamp(0, 1)
+        rgb = (RGB[table.T] + jitter).clamp(0, 1)
         images = compose(self.data["buffers"][index], cameras, rgb[0], rgb[1], generator, self.together)
         drawn = list(zip(numbers, colours, angles, rolls, strict=True))
         words, opposite = [self._words(*one) for one in drawn], [self._opposite(*one) for one in drawn]

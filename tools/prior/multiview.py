@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +26,7 @@ from rounds import FORMS
 from rounds import main as render_rounds
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
-from unet import Drawn, LatentPool, State, UnetPlan, train_unet
+from unet import Drawn, LatentPool, State, UnetPlan, keeper, train_unet
 
 from dfw import cameras_at
 from dfw_geometry.shapes import Single
@@ -120,13 +119,13 @@ def scene_loss(
     return right.mean() + contrast * (margin + right[chosen] - other).clamp_min(0).sum() / scenes
 
 
-def export(unet: UNet2DConditionModel, folder: Path) -> None:
-    """Writes the model to ``folder`` in diffusers' format, in half precision. Its other parts are those of the shipped one."""
+def export(state: State, folder: Path) -> None:
+    """Writes the averaged model to ``folder`` in diffusers' format, in half precision, with the shipped one's other parts."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(SHIPPED, part, ignore=shutil.ignore_patterns("README.md", "unet", "SHA256SUMS"))
-    copy = UNet2DConditionModel.from_config(unet.config)
-    copy.load_state_dict(unet.state_dict())
+    copy = UNet2DConditionModel.from_config(state.unet.config)
+    copy.load_state_dict(state.slow[0].state_dict())
     copy.half().save_pretrained(str(part / "unet"), safe_serialization=True)
     index = part / "model_index.json"
     index.write_text(index.read_text(encoding="utf-8").replace("StableDiffusionPipeline", PIPELINE), encoding="utf-8")
@@ -173,20 +172,11 @@ def main(argv: list[str]) -> None:
     state = State.fresh(build(), text, plan)
     if args.resume and (args.out / "checkpoint.pt").exists():
         state.load(args.out / "checkpoint.pt")
-    last = time.monotonic()
-
-    def every(state: State) -> None:
-        nonlocal last
-        if time.monotonic() - last > 240:
-            state.save(args.out / "checkpoint.pt")
-            export(state.slow[0], args.out / "model")
-            last = time.monotonic()
-
     seed = args.seed + state.step
     noise_levels = DDIMScheduler.from_pretrained(str(SHIPPED / "scheduler"))
-    train_unet(state, LatentPool(vae, world, tokenizer, plan, seed), noise_levels, plan, seed, every, scene_loss)
-    state.save(args.out / "checkpoint.pt")
-    export(state.slow[0], args.out / "model")
+    keep = keeper(args.out, export)
+    train_unet(state, LatentPool(vae, world, tokenizer, plan, seed), noise_levels, plan, seed, keep, scene_loss)
+    keeper(args.out, export, 0)(state)
 
 
 if __name__ == "__main__":

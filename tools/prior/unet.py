@@ -157,14 +157,15 @@ class State:
     """Everything that a resumed training needs."""
 
     unet: UNet2DConditionModel
-    text: CLIPTextModel
+    text: Any
+    """What makes the conditions: the text encoder, or the `novelview.Eyes` of a model that sees a picture."""
     slow: nn.ModuleList
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
 
     @classmethod
-    def fresh(cls, unet: UNet2DConditionModel, text: CLIPTextModel, plan: UnetPlan) -> State:
+    def fresh(cls, unet: UNet2DConditionModel, text: nn.Module, plan: UnetPlan) -> State:
         """Makes the state before the first step."""
         parameters = [*unet.parameters(), *text.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.01)
@@ -260,14 +261,14 @@ def average(parameters: list[nn.Parameter], seconds: float) -> float:
 
 def train_unet(
     state: State,
-    pool: LatentPool,
+    pool: Any,
     noise_levels: DDIMScheduler,
     plan: UnetPlan,
     seed: int,
     every: Callable[[State], None] | None = None,
-    loss_of: Callable[[State, Drawn, DDIMScheduler, torch.Generator, float, float], Tensor] = step_loss,
+    loss_of: Callable[[State, Any, DDIMScheduler, torch.Generator, float, float], Tensor] = step_loss,
 ) -> None:
-    """Trains in place. Calls ``every`` after each step, for checkpoints and snapshots."""
+    """Trains in place on what ``pool`` draws, a `LatentPool` or one like it. Calls ``every`` after each step, for snapshots."""
     generator = torch.Generator().manual_seed(seed + state.step)
     parameters = [*state.unet.parameters(), *state.text.parameters()]
     # the sequences are so short that plain attention is a quarter faster on a CPU
@@ -296,3 +297,17 @@ def train_unet(
             print(f"unet {state.step} loss {shown:.4f} rate {rate:.1e} {state.seconds:.0f} s", flush=True)
         if every is not None:
             every(state)
+
+
+def keeper(out: Path, export: Callable[[State, Path], None], seconds: float = 240) -> Callable[[State], None]:
+    """Returns what writes ``out/checkpoint.pt`` and ``out/model`` when it is called, if the last time is ``seconds`` ago."""
+    last = time.monotonic()
+
+    def keep(state: State) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            state.save(out / "checkpoint.pt")
+            export(state, out / "model")
+            last = time.monotonic()
+
+    return keep

@@ -22,6 +22,21 @@ from dfw_guidance.pretrained import PretrainedConfig, ddpm_schedule
 from dfw_guidance.unet import load_unet
 
 
+def relative_pose(azimuth: Tensor, elevation: Tensor, own_azimuth: Tensor, own_elevation: Tensor, last: Tensor) -> Tensor:
+    """Returns where cameras stand relative to the picture's, (B, 4): Zero-1-to-3, section 3.2. All angles are (B,), in degrees.
+
+    The numbers are the difference of polar angles (radians, larger further down), sine and cosine of the difference of azimuths,
+    and `last`.
+    """
+    down, around = torch.deg2rad(own_elevation - elevation), torch.deg2rad(azimuth - own_azimuth)
+    return torch.stack([down, around.sin(), around.cos(), last], dim=-1)
+
+
+def polar(elevation: Tensor) -> Tensor:
+    """Returns the polar angle of `elevation`, degrees, in radians: the fourth number of Stable Zero123's poses."""
+    return torch.deg2rad(90 - elevation)
+
+
 class Zero123(Latent):
     """Zero-1-to-3 (Liu et al. 2023), its XL version and Stable Zero123: the noise in a view, given a picture and a relative pose.
 
@@ -35,16 +50,16 @@ class Zero123(Latent):
 
         family: ClassVar[str] = "zero123"
 
-        model: str = "zero123-xl"
-        """`zero123-xl`, `zero123`, `stable-zero123`, a hub id, or a folder in diffusers' layout."""
+        model: str = "embedded"
+        """`embedded` (ships with dfw), `zero123-xl`, `zero123`, `stable-zero123`, a hub id, or a folder in diffusers' layout."""
         share: float | None = Field(default=0.8, gt=0, le=1)
         """Share of a square's side that the object's larger side takes: the picture is cropped or widened to that square, with
-        the object in its middle. 0.8 is near what the models were trained on. None: the picture as it is."""
+        the object in its middle. 0.8 is near what the models were trained on; 0.65 for `embedded`. None: the picture as it is."""
         distance: float = Field(default=3.8, gt=0)
         """Of the picture's camera from the scene's centre, world units; training cameras at the same distance see it as large."""
         pose: Literal["auto", "distance", "elevation"] = "auto"
         """Fourth number of the pose: the difference in `distance` (Zero-1-to-3), or the picture's `elevation` (Stable Zero123).
-        auto: elevation if the model's name, of a path its last part, has "stable" in it."""
+        auto: elevation for `embedded`, and if the model's name, of a path its last part, has "stable" in it."""
 
     pipeline = "StableDiffusionPipeline"
     layout = ZERO123
@@ -102,18 +117,20 @@ class Zero123(Latent):
         return Conditioning(torch.zeros_like(self.embedding), extras={"known": self.embedding.new_zeros(1)})
 
     def relative_pose(self, cameras: CameraBatch) -> Tensor:
-        """Returns where cameras stand relative to the picture's, (B, 4): Zero-1-to-3, section 3.2.
+        """Returns where cameras stand relative to the picture's, (B, 4): `relative_pose` in this module.
 
-        The numbers are the difference of polar angles (radians, larger further down), sine and cosine of the difference of
-        azimuths, and the difference of distances (world units). Stable Zero123 has the picture's own polar angle in place of
-        the last.
+        The last number is the difference of distances (world units), or for Stable Zero123 the picture's own polar angle.
         """
         config = self.config
-        down = torch.deg2rad(config.elevation - cameras.elevation)
-        around = torch.deg2rad(cameras.azimuth - config.azimuth)
-        absolute = "stable" in Path(config.model).name.lower() if config.pose == "auto" else config.pose == "elevation"
-        last = torch.deg2rad(90 - torch.full_like(down, config.elevation)) if absolute else cameras.distance - config.distance
-        return torch.stack([down, around.sin(), around.cos(), last], dim=-1)
+        azimuth, elevation = (torch.full_like(cameras.azimuth, angle) for angle in (config.azimuth, config.elevation))
+        last = polar(elevation) if self._absolute() else cameras.distance - config.distance
+        return relative_pose(cameras.azimuth, cameras.elevation, azimuth, elevation, last)
+
+    def _absolute(self) -> bool:
+        """Whether the fourth number of a pose is the picture's own polar angle."""
+        if self.config.pose == "auto":
+            return self.config.model == "embedded" or "stable" in Path(self.config.model).name.lower()
+        return self.config.pose == "elevation"
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Returns the U-Net's output (B, C, h, h) in `noisy`'s dtype. Raises GuidanceError if there are no cameras."""

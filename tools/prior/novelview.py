@@ -1,0 +1,329 @@
+"""Trains the shipped prior further so that it knows a picture from other sides, as Zero-1-to-3 was made from Stable Diffusion.
+
+The picture's latents stand next to the noisy ones, as four more channels. The U-Net attends to one token in the place of words:
+a linear function of the picture's CLIP embedding and the relative pose. The image encoder is small and is trained along.
+Autoencoder and noise schedule stay as they are. 10 % of the views are predicted without the picture.
+Zero-1-to-3 (Liu et al. 2023), section 3.2; the pose is that of Stable Zero123.
+
+    python tools/prior/novelview.py --out OUT --minutes 75       # the result is OUT/model; --resume continues
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from captions import caption, describe, view_words
+from data import FACING, RGB, World
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from export import settle
+from multiview import SHIPPED
+from pairs import Pairs
+from precision import fast_autocast
+from rounds import FORMS
+from rounds import main as render_rounds
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+from unet import State, UnetPlan, keeper, tokenize, train_unet
+
+from dfw_geometry.shapes import COLOURS, Single
+from dfw_guidance.clip_vision import for_clip
+from dfw_guidance.pose_projection import CCProjection
+from dfw_guidance.zero123 import polar, relative_pose
+
+TARGETS = 2
+"""Other views that are predicted of each picture."""
+LOOKS = 128
+"""Pictures a step while the eyes are trained alone."""
+WITHOUT = 0.1
+"""Share of the views that are predicted without the picture."""
+COMPARED = 0.25
+"""Share of the views that may be compared with a wrong pose."""
+MIRRORED = 0.4
+"""Share of the comparisons with the mirrored pose; the others are with the opposite one."""
+PIPELINE = "Zero1to3StableDiffusionPipeline"
+_FACING = torch.tensor([isinstance(form, Single) and form.kind in FACING for form in FORMS])
+
+
+class Eyes(nn.Module):
+    """What makes the token that the U-Net attends to."""
+
+    def __init__(self, width: int) -> None:
+        """``width`` is that of the token and of the picture's embedding."""
+        super().__init__()
+        config = CLIPVisionConfig(
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=64,
+            patch_size=16,
+            projection_dim=width,
+            hidden_act="quick_gelu",
+        )
+        self.image_encoder = CLIPVisionModelWithProjection(config)
+        with torch.no_grad():  # as large as what is embedded: else patches stay a bag without order for thousands of pictures
+            self.image_encoder.vision_model.embeddings.position_embedding.weight.mul_(25.0)
+        self.cc_projection = CCProjection(width + 4, width)
+
+    def embed(self, shown: Tensor) -> Tensor:
+        """Returns the embeddings ``[S, D]`` of pictures ``[S, 3, H, H]`` in [0, 1]."""
+        found: Tensor = self.image_encoder(for_clip(shown, self.image_encoder.config.image_size)).image_embeds
+        return found
+
+    def token(self, embedding: Tensor, pose: Tensor) -> Tensor:
+        """Returns tokens ``[B, 1, D]`` of embeddings ``[B, D]`` and poses ``[B, 4]``."""
+        found: Tensor = self.cc_projection(torch.cat((embedding, pose.to(embedding)), 1))
+        return found[:, None]
+
+
+def build(folder: Path = SHIPPED) -> UNet2DConditionModel:
+    """Makes the network from the model in ``folder``. It starts with the answers of that model, whatever the picture is."""
+    like = UNet2DConditionModel.from_pretrained(str(folder / "unet"), torch_dtype=torch.float32)
+    unet = UNet2DConditionModel.from_config({**like.config, "in_channels": 2 * like.config.in_channels})
+    weights = like.state_dict()
+    first = weights["conv_in.weight"]
+    weights["conv_in.weight"] = torch.cat((first, torch.zeros_like(first)), 1)
+    unet.load_state_dict(weights)
+    return unet
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch of ``S`` pictures with ``T`` other views each. Angles ``[S, 2]`` and ``[S T, 2]`` are in degrees."""
+
+    shown: Tensor
+    beside: Tensor
+    """The pictures' latents ``[S, 4, h, h]``, not scaled."""
+    latents: Tensor
+    """The other views' latents ``[S T, 4, h, h]``, scaled."""
+    own: Tensor
+    angles: Tensor
+    form: Tensor
+    colours: Tensor
+
+
+class ScenePool:
+    """A ring of pictures with the latents of their other views, like `unet.LatentPool`. Every step replaces a few."""
+
+    def __init__(self, vae: AutoencoderKL, pairs: Pairs, plan: UnetPlan, seed: int) -> None:
+        self.vae, self.pairs, self.plan = vae, pairs, plan
+        self.generator = torch.Generator().manual_seed(seed)
+        self.size, self.batch = plan.pool // pairs.targets, plan.batch // pairs.targets
+        self.kept: dict[str, Tensor] = {}
+        self.filled, self.cursor = 0, 0
+
+    def restrict(self, kinds: tuple[str, ...]) -> None:
+        """Empties the pool and draws only ``kinds``, or everything if empty."""
+        self.pairs.world.only(kinds)
+        self.filled = self.cursor = 0
+
+    @torch.no_grad()
+    def add(self, count: int) -> None:
+        """Encodes ``count`` new pictures and their other views, over the oldest entries."""
+        scenes = self.pairs.draw(count, self.generator)
+        shown = (scenes.shown * 255).round().byte()
+        with fast_autocast():
+            both = torch.cat((shown.float() / 255, scenes.images)) * 2 - 1
+            mean, logvar = self.vae.encode(both).latent_dist.parameters.float().chunk(2, 1)
+        noise = torch.randn(mean[count:].shape, generator=self.generator)
+        latents = (mean[count:] + (0.5 * logvar[count:].clamp(-20, 10)).exp() * noise) * self.vae.config["scaling_factor"]
+        record = {
+            "shown": shown,
+            "beside": mean[:count].half(),
+            "latents": latents.half().view(count, self.pairs.targets, *latents.shape[1:]),
+            "own": scenes.own,
+            "angles": scenes.angles.view(count, self.pairs.targets, 2),
+            "form": scenes.form,
+            "colours": scenes.colours,
+        }
+        place = (torch.arange(count) + self.cursor) % self.size
+        for name, values in record.items():
+            self.kept.setdefault(name, values.new_zeros(self.size, *values.shape[1:]))[place] = values
+        self.cursor = (self.cursor + count) % self.size
+        self.filled = min(self.size, self.filled + count)
+
+    def draw(self, count: int | None = None) -> Seen:
+        """Adds a few new scenes, then draws ``count`` from the pool, or a batch."""
+        self.add(min(self.size, max(1, self.batch // self.plan.uses if self.filled >= 8 * self.batch else self.batch)))
+        rows = torch.randint(self.filled, (count or self.batch,), generator=self.generator)
+        drawn = {name: values[rows] for name, values in self.kept.items()}
+        drawn["shown"] = drawn["shown"].float() / 255
+        drawn["beside"], drawn["latents"] = drawn["beside"].float(), drawn["latents"].float().flatten(0, 1)
+        drawn["angles"] = drawn["angles"].flatten(0, 1)
+        return Seen(**drawn)
+
+
+def poses(own: Tensor, angles: Tensor) -> Tensor:
+    """Returns the poses ``[B, 4]`` of cameras at ``angles`` relative to pictures' at ``own``, both ``[B, 2]``, degrees."""
+    return relative_pose(*angles.T, *own.T, polar(own[:, 1]))
+
+
+def look(eyes: Eyes, pool: ScenePool, text: CLIPTextModel, tokenizer: CLIPTokenizer, steps: int, rate: float = 1e-3) -> None:
+    """Trains the eyes alone for ``steps``: the token is to be what the view's caption says on the average over its words.
+
+    So the U-Net understands the token when its own training begins. Next to that, the embedding must tell the form, the colour,
+    and sine and cosine of the picture's azimuth, each by a linear layer that is not kept.
+    """
+    reader = nn.Linear(eyes.cc_projection.config.out_channel, len(FORMS) + 5)
+    trained = [*eyes.parameters(), *reader.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    shown = 1.0
+    while pool.filled < min(pool.size, 16 * LOOKS):
+        pool.add(min(LOOKS, pool.size))
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, (step + 1) / 50, (steps - step) / (0.5 * steps))
+        drawn = pool.draw(LOOKS)
+        together = len(drawn.angles) // len(drawn.own)
+        names = list(COLOURS)
+        bodies = [
+            (FORMS[number], (names[first], names[second]))
+            for number, (first, second) in zip(drawn.form.tolist(), drawn.colours.tolist(), strict=True)
+        ]
+        captions = [
+            caption(*bodies[row // together], view_words(azimuth, elevation, angle=True))
+            for row, (azimuth, elevation) in enumerate(drawn.angles.tolist())
+        ]
+        with torch.no_grad(), fast_autocast():
+            said = text(tokenize(tokenizer, captions)).last_hidden_state.mean(1).float()
+        with fast_autocast():
+            embedding = eyes.embed(drawn.shown)
+            own = drawn.own.repeat_interleave(together, 0)
+            token = eyes.token(embedding.repeat_interleave(together, 0), poses(own, drawn.angles))[:, 0]
+            form, rgb, side = reader(embedding).float().split((len(FORMS), 3, 2), 1)
+        azimuth = torch.deg2rad(drawn.own[:, 0])
+        turned = torch.stack((azimuth.sin(), azimuth.cos()), 1)
+        word = (token.float() - said).pow(2).mean() / said.var()
+        aside = (_FACING[drawn.form][:, None] * (side - turned).pow(2)).mean()
+        loss = word + F.cross_entropy(form, drawn.form) + 10 * (rgb - RGB[drawn.colours[:, 0]]).pow(2).mean() + 2 * aside
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        shown = 0.98 * shown + 0.02 * float(word.detach())
+        if step % 50 == 49:
+            right = float((form.argmax(1) == drawn.form).float().mean())
+            print(f"eyes {step + 1} token {shown:.4f} form {right:.2f} side {float(aside.detach()):.3f}", flush=True)
+
+
+def view_loss(
+    state: State, drawn: Seen, noise_levels: DDIMScheduler, generator: torch.Generator, contrast: float, margin: float
+) -> Tensor:
+    """Returns the mean squared error of the predicted velocity, plus ``contrast`` times a comparison of poses.
+
+    The comparison is that of `unet.step_loss`: seen from behind or mirrored, a view of a thing that has a front should be
+    predicted worse, by ``margin``, where noise hides the view.
+    """
+    latents, count = drawn.latents, len(drawn.latents)
+    together = count // len(drawn.own)
+    times = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
+    times = (times * noise_levels.config["num_train_timesteps"]).long()
+    noise = torch.randn(latents.shape, generator=generator)
+    noisy = noise_levels.add_noise(latents, noise, times)
+    target = noise_levels.get_velocity(latents, noise, times)
+    known = torch.rand(count, generator=generator) >= WITHOUT
+    facing = _FACING[drawn.form].repeat_interleave(together) & known & (times > 350)
+    rows = torch.nonzero(facing & (torch.rand(count, generator=generator) < COMPARED)).squeeze(1) if contrast else times[:0]
+    each = torch.cat((torch.arange(count), rows))
+    own = drawn.own.repeat_interleave(together, 0)
+    around, elevation = (drawn.angles - own * torch.tensor([1.0, 0.0])).unbind(1)
+    wrong = torch.where(torch.rand(count, generator=generator) < MIRRORED, -around, around + 180.0) + own[:, 0]
+    angles = torch.cat((drawn.angles, torch.stack((wrong, elevation), 1)[rows]))
+    with fast_autocast():
+        embedding = state.text.embed(drawn.shown).repeat_interleave(together, 0)[each]
+        seen = known[each, None, None]
+        token = seen * state.text.token(embedding, poses(own[each], angles))
+        beside = seen[..., None] * drawn.beside.repeat_interleave(together, 0)[each]
+        guess = state.unet(torch.cat((noisy[each], beside), 1), times[each], encoder_hidden_states=token).sample
+    error = (guess.float() - target[each]).pow(2).mean((1, 2, 3))
+    return error[:count].mean() + contrast * (margin + error[rows] - error[count:]).clamp_min(0).sum() / count
+
+
+def export(state: State, folder: Path) -> None:
+    """Writes the averaged model to ``folder`` in diffusers' layout, in half precision, with the shipped one's autoencoder."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    for name in ("vae", "scheduler"):
+        shutil.copytree(SHIPPED / name, part / name)
+    unet = UNet2DConditionModel.from_config(state.unet.config)
+    eyes = Eyes(state.unet.config.cross_attention_dim)
+    unet.load_state_dict(state.slow[0].state_dict())
+    eyes.load_state_dict(state.slow[1].state_dict())
+    parts: dict[str, Any] = {"unet": unet, "image_encoder": eyes.image_encoder, "cc_projection": eyes.cc_projection}
+    for name, network in parts.items():
+        network.half().save_pretrained(str(part / name), safe_serialization=True)
+    index = {
+        "_class_name": PIPELINE,
+        "vae": ["diffusers", "AutoencoderKL"],
+        "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "cc_projection": ["dfw_guidance.pose_projection", "CCProjection"],
+    }
+    (part / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    (part / "vocabulary.json").write_text(json.dumps(describe(), indent=1) + "\n", encoding="utf-8")
+    settle(part, folder)
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and the network")
+    parser.add_argument("--seed", type=int, default=21)
+    parser.add_argument("--rounds", type=int, default=8, help="rounds of rendered views (0: use those in OUT)")
+    parser.add_argument("--views", type=int, default=80, help="views per kind and round")
+    parser.add_argument("--stack-views", type=int, default=24, help="views per pair of solids and round")
+    parser.add_argument("--look", type=int, default=400, help="steps of the eyes alone, before the others")
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--minutes", type=float, default=75, help="time limit of the main part; the rate follows it")
+    parser.add_argument("--rate", type=float, default=6e-4, help="largest learning rate")
+    parser.add_argument("--batch", type=int, default=32, help="other views a step, two for each picture")
+    parser.add_argument("--pool", type=int, default=16384, help="latents kept in memory")
+    parser.add_argument("--resume", action="store_true", help="continue from OUT/checkpoint.pt")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> None:
+    """Renders what is missing, trains, and writes ``OUT/model``."""
+    args = arguments(argv)
+    torch.manual_seed(args.seed)
+    if args.rounds:
+        counts = ["--rounds", str(args.rounds), "--views", str(args.views), "--stack-views", str(args.stack_views)]
+        render_rounds(["--out", str(args.out / "rounds"), "--seed", str(args.seed), "--rings", *counts])
+    world = World(args.out / "rounds")
+    vae = AutoencoderKL.from_pretrained(str(SHIPPED / "vae"), torch_dtype=torch.float32).requires_grad_(False).eval()
+    plan = UnetPlan(
+        steps=args.steps,
+        minutes=args.minutes,
+        rate=args.rate,
+        batch=args.batch,
+        pool=args.pool,
+        curriculum=(),
+        contrast_until=0.25,
+    )
+    unet = build()
+    eyes = Eyes(unet.config.cross_attention_dim)
+    resumed = args.resume and (args.out / "checkpoint.pt").exists()
+    pool = ScenePool(vae, Pairs(world, TARGETS), plan, args.seed)
+    if not resumed:
+        text = CLIPTextModel.from_pretrained(str(SHIPPED / "text_encoder"), torch_dtype=torch.float32).requires_grad_(False)
+        look(eyes, pool, text, CLIPTokenizer.from_pretrained(str(SHIPPED / "tokenizer")), args.look)
+    state = State.fresh(unet, eyes, plan)
+    if resumed:
+        state.load(args.out / "checkpoint.pt")
+    pool.generator.manual_seed(args.seed + state.step)
+    noise_levels = DDIMScheduler.from_pretrained(str(SHIPPED / "scheduler"))
+    train_unet(state, pool, noise_levels, plan, args.seed + state.step, keeper(args.out, export), view_loss)
+    keeper(args.out, export, 0)(state)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
