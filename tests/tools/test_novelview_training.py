@@ -186,7 +186,7 @@ def test_the_loss_knows_the_picture_unless_it_is_left_out(monkeypatch: pytest.Mo
 def test_the_eyes_learn_what_the_captions_say(
     view_world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Token 1 is what the mean over all captions would give. Eyes that learn nothing stay above it."""
+    """An error of 1 is what the mean over all captions would give. Eyes that learn nothing stay above it."""
     import novelview
     import unet
     from diffusers import AutoencoderKL

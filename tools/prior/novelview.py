@@ -1,7 +1,7 @@
 """Trains the shipped prior further so that it knows a picture from other sides, as Zero-1-to-3 was made from Stable Diffusion.
 
-The picture's latents stand next to the noisy ones, as four more channels. The U-Net attends to one token in the place of words:
-a linear function of the picture's CLIP embedding and the relative pose. The image encoder is small and is trained along.
+The picture's latents stand next to the noisy ones, as four more channels. The U-Net attends to tokens in the place of words:
+three layers make them of the picture's CLIP embedding and the relative pose. The image encoder is small and is trained along.
 Autoencoder and noise schedule stay as they are. 10 % of the views are predicted without the picture.
 Zero-1-to-3 (Liu et al. 2023), section 3.2; the pose is that of Stable Zero123.
 
@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from captions import caption, describe, view_words
-from data import FACING, RGB, World
+from captions import caption, describe, neighbours, view_words
+from data import FACING, RGB, Words, World
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from export import settle
+from model import MAX_TOKENS
 from multiview import SHIPPED
 from pairs import Pairs
 from precision import fast_autocast
@@ -31,11 +32,11 @@ from rounds import FORMS
 from rounds import main as render_rounds
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
-from unet import State, UnetPlan, keeper, tokenize, train_unet
+from unet import Encoded, State, UnetPlan, keeper, train_unet
 
 from dfw_geometry.shapes import COLOURS, Single
 from dfw_guidance.clip_vision import for_clip
-from dfw_guidance.pose_projection import CCProjection
+from dfw_guidance.pose_projection import WordsProjection
 from dfw_guidance.zero123 import polar, relative_pose
 
 TARGETS = 2
@@ -53,10 +54,10 @@ _FACING = torch.tensor([isinstance(form, Single) and form.kind in FACING for for
 
 
 class Eyes(nn.Module):
-    """What makes the token that the U-Net attends to."""
+    """What makes the tokens that the U-Net attends to."""
 
     def __init__(self, width: int) -> None:
-        """``width`` is that of the token and of the picture's embedding."""
+        """``width`` is that of the tokens and of the picture's embedding."""
         super().__init__()
         config = CLIPVisionConfig(
             hidden_size=128,
@@ -71,17 +72,17 @@ class Eyes(nn.Module):
         self.image_encoder = CLIPVisionModelWithProjection(config)
         with torch.no_grad():  # as large as what is embedded: else patches stay a bag without order for thousands of pictures
             self.image_encoder.vision_model.embeddings.position_embedding.weight.mul_(25.0)
-        self.cc_projection = CCProjection(width + 4, width)
+        self.cc_projection = WordsProjection(width + 4, width, MAX_TOKENS)
 
     def embed(self, shown: Tensor) -> Tensor:
         """Returns the embeddings ``[S, D]`` of pictures ``[S, 3, H, H]`` in [0, 1]."""
         found: Tensor = self.image_encoder(for_clip(shown, self.image_encoder.config.image_size)).image_embeds
         return found
 
-    def token(self, embedding: Tensor, pose: Tensor) -> Tensor:
-        """Returns tokens ``[B, 1, D]`` of embeddings ``[B, D]`` and poses ``[B, 4]``."""
-        found: Tensor = self.cc_projection(torch.cat((embedding, pose.to(embedding)), 1))
-        return found[:, None]
+    def tokens(self, embedding: Tensor, pose: Tensor) -> Tensor:
+        """Returns tokens ``[B, T, D]`` of embeddings ``[B, D]`` and poses ``[B, 4]``."""
+        found: Tensor = self.cc_projection(torch.cat((embedding, pose.to(embedding)), 1)[:, None])
+        return found
 
 
 def build(folder: Path = SHIPPED) -> UNet2DConditionModel:
@@ -152,7 +153,8 @@ class ScenePool:
 
     def draw(self, count: int | None = None) -> Seen:
         """Adds a few new scenes, then draws ``count`` from the pool, or a batch."""
-        self.add(min(self.size, max(1, self.batch // self.plan.uses if self.filled >= 8 * self.batch else self.batch)))
+        fresh = (count or 0) // 16 or self.batch // self.plan.uses
+        self.add(min(self.size, max(1, fresh if self.filled >= 8 * self.batch else self.batch)))
         rows = torch.randint(self.filled, (count or self.batch,), generator=self.generator)
         drawn = {name: values[rows] for name, values in self.kept.items()}
         drawn["shown"] = drawn["shown"].float() / 255
@@ -166,13 +168,33 @@ def poses(own: Tensor, angles: Tensor) -> Tensor:
     return relative_pose(*angles.T, *own.T, polar(own[:, 1]))
 
 
-def look(eyes: Eyes, pool: ScenePool, text: CLIPTextModel, tokenizer: CLIPTokenizer, steps: int, rate: float = 1e-3) -> None:
-    """Trains the eyes alone for ``steps``: the token is to be what the view's caption says on the average over its words.
+def said(drawn: Seen, tokenizer: CLIPTokenizer) -> Encoded:
+    """Returns the captions of the other views. Between two sectors' centres both are mixed, as a run with words writes them.
 
-    So the U-Net understands the token when its own training begins. Next to that, the embedding must tell the form, the colour,
-    and sine and cosine of the picture's azimuth, each by a linear layer that is not kept.
+    Where no picture tells the azimuth, because the thing has no front, azimuth 0 is that of the picture.
     """
-    reader = nn.Linear(eyes.cc_projection.config.out_channel, len(FORMS) + 5)
+    names, found = list(COLOURS), []
+    together = len(drawn.angles) // len(drawn.own)
+    for row, (azimuth, elevation) in enumerate(drawn.angles.tolist()):
+        scene = row // together
+        number = int(drawn.form[scene])
+        first, second = drawn.colours[scene].tolist()
+        lower, upper, share = neighbours(azimuth if _FACING[number] else azimuth - float(drawn.own[scene, 0]))
+        texts = (
+            caption(FORMS[number], (names[first], names[second]), view_words(side, elevation, angle=True))
+            for side in (lower, upper)
+        )
+        found.append(Words(*texts, share))
+    return Encoded.of(tokenizer, found)
+
+
+def look(eyes: Eyes, pool: ScenePool, text: CLIPTextModel, tokenizer: CLIPTokenizer, steps: int, rate: float = 1e-3) -> None:
+    """Trains the eyes alone for ``steps``: the tokens are to be what the text encoder makes of the view's caption.
+
+    So the U-Net understands them from the beginning. Next to that, the embedding must tell the form, the colour, and sine and
+    cosine of the picture's azimuth, each by a linear layer that is not kept.
+    """
+    reader = nn.Linear(eyes.image_encoder.config.projection_dim, len(FORMS) + 5)
     trained = [*eyes.parameters(), *reader.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     shown = 1.0
@@ -182,28 +204,20 @@ def look(eyes: Eyes, pool: ScenePool, text: CLIPTextModel, tokenizer: CLIPTokeni
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 50, (steps - step) / (0.5 * steps))
         drawn = pool.draw(LOOKS)
-        together = len(drawn.angles) // len(drawn.own)
-        names = list(COLOURS)
-        bodies = [
-            (FORMS[number], (names[first], names[second]))
-            for number, (first, second) in zip(drawn.form.tolist(), drawn.colours.tolist(), strict=True)
-        ]
-        captions = [
-            caption(*bodies[row // together], view_words(azimuth, elevation, angle=True))
-            for row, (azimuth, elevation) in enumerate(drawn.angles.tolist())
-        ]
         with torch.no_grad(), fast_autocast():
-            said = text(tokenize(tokenizer, captions)).last_hidden_state.mean(1).float()
+            words = said(drawn, tokenizer).states(text).float()
         with fast_autocast():
             embedding = eyes.embed(drawn.shown)
+            together = len(drawn.angles) // len(drawn.own)
             own = drawn.own.repeat_interleave(together, 0)
-            token = eyes.token(embedding.repeat_interleave(together, 0), poses(own, drawn.angles))[:, 0]
+            tokens = eyes.tokens(embedding.repeat_interleave(together, 0), poses(own, drawn.angles)).float()
             form, rgb, side = reader(embedding).float().split((len(FORMS), 3, 2), 1)
         azimuth = torch.deg2rad(drawn.own[:, 0])
         turned = torch.stack((azimuth.sin(), azimuth.cos()), 1)
-        word = (token.float() - said).pow(2).mean() / said.var()
+        word = (tokens - words).pow(2).mean() / words.var(0).mean()
         aside = (_FACING[drawn.form][:, None] * (side - turned).pow(2)).mean()
-        loss = word + F.cross_entropy(form, drawn.form) + 10 * (rgb - RGB[drawn.colours[:, 0]]).pow(2).mean() + 2 * aside
+        colour = (rgb - RGB[drawn.colours[:, 0]]).pow(2).mean()
+        loss = 4 * word + F.cross_entropy(form, drawn.form) + 10 * colour + 2 * aside
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -211,7 +225,7 @@ def look(eyes: Eyes, pool: ScenePool, text: CLIPTextModel, tokenizer: CLIPTokeni
         shown = 0.98 * shown + 0.02 * float(word.detach())
         if step % 50 == 49:
             right = float((form.argmax(1) == drawn.form).float().mean())
-            print(f"eyes {step + 1} token {shown:.4f} form {right:.2f} side {float(aside.detach()):.3f}", flush=True)
+            print(f"eyes {step + 1} words {shown:.4f} form {right:.2f} side {float(aside.detach()):.3f}", flush=True)
 
 
 def view_loss(
@@ -240,9 +254,9 @@ def view_loss(
     with fast_autocast():
         embedding = state.text.embed(drawn.shown).repeat_interleave(together, 0)[each]
         seen = known[each, None, None]
-        token = seen * state.text.token(embedding, poses(own[each], angles))
+        tokens = seen * state.text.tokens(embedding, poses(own[each], angles))
         beside = seen[..., None] * drawn.beside.repeat_interleave(together, 0)[each]
-        guess = state.unet(torch.cat((noisy[each], beside), 1), times[each], encoder_hidden_states=token).sample
+        guess = state.unet(torch.cat((noisy[each], beside), 1), times[each], encoder_hidden_states=tokens).sample
     error = (guess.float() - target[each]).pow(2).mean((1, 2, 3))
     return error[:count].mean() + contrast * (margin + error[rows] - error[count:]).clamp_min(0).sum() / count
 
@@ -266,7 +280,7 @@ def export(state: State, folder: Path) -> None:
         "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "scheduler": ["diffusers", "DDIMScheduler"],
-        "cc_projection": ["dfw_guidance.pose_projection", "CCProjection"],
+        "cc_projection": ["dfw_guidance.pose_projection", "WordsProjection"],
     }
     (part / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     (part / "vocabulary.json").write_text(json.dumps(describe(), indent=1) + "\n", encoding="utf-8")

@@ -1,10 +1,14 @@
-"""The layer of Zero-1-to-3 that diffusers does not have, under the two names that the published conversions use."""
+"""What Zero-1-to-3 has and diffusers does not: from a picture's embedding and a relative pose to what the U-Net attends to.
+
+The published conversions have one linear layer, under two names. The model that ships with dfw has a small network.
+"""
 
 from __future__ import annotations
 
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class CCProjection(ModelMixin, ConfigMixin):
@@ -35,5 +39,24 @@ class CLIPCameraProjection(ModelMixin, ConfigMixin):
         return found
 
 
-PROJECTIONS = {"cc_projection": CCProjection, "clip_camera_projection": CLIPCameraProjection}
-"""Sub-folder of a model -> the class in it."""
+class WordsProjection(ModelMixin, ConfigMixin):
+    """Three layers that write as many tokens as a caption has, in the place of its words.
+
+    So a U-Net that understands captions needs not learn anew what a thing and a view are.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, in_channel: int = 132, out_channel: int = 128, tokens: int = 16, hidden: int = 384) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.first, self.second = nn.Linear(in_channel, hidden), nn.Linear(hidden, hidden)
+        self.last = nn.Linear(hidden, tokens * out_channel)
+
+    def forward(self, known: Tensor) -> Tensor:
+        """Maps (B, 1, in_channel) to (B, tokens, out_channel)."""
+        inside = functional.gelu(self.second(functional.gelu(self.first(known))))
+        found: Tensor = self.last(inside).view(len(known), self.config.tokens, self.config.out_channel)
+        return found
+
+
+PROJECTIONS = {"cc_projection": (CCProjection, WordsProjection), "clip_camera_projection": (CLIPCameraProjection,)}
+"""Sub-folder of a model -> the classes that it can hold."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from dfw import CameraBatch, Conditioning, GuidanceError, ReferenceConfig, over, read_reference
 from dfw_guidance.checksums import digest
 from dfw_guidance.clip_vision import for_clip, squared
+from dfw_guidance.damage import read_table
 from dfw_guidance.files import Files
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import ZERO123
@@ -40,9 +41,9 @@ def polar(elevation: Tensor) -> Tensor:
 class Zero123(Latent):
     """Zero-1-to-3 (Liu et al. 2023), its XL version and Stable Zero123: the noise in a view, given a picture and a relative pose.
 
-    The U-Net reads the noisy latents with the picture's latents next to them. It attends to one token: a linear function of the
-    picture's CLIP embedding and the pose. Without a condition latents and token are 0. It reads no text. The picture is encoded
-    once, and CLIP is not kept in memory.
+    The U-Net reads the noisy latents with the picture's latents next to them. It attends to one token, a linear function of the
+    picture's CLIP embedding and the pose. The model that ships has as many tokens as a caption. Without a condition latents and
+    tokens are 0. It reads no text. The picture is encoded once, and CLIP is not kept in memory.
     """
 
     class Config(PretrainedConfig, ReferenceConfig):
@@ -84,13 +85,16 @@ class Zero123(Latent):
         from dfw_guidance.pose_projection import PROJECTIONS
 
         name = next(name for name in PROJECTIONS if (files.folder / name).is_dir())
+        kinds = {kind.__name__: kind for kind in PROJECTIONS[name]}
         self.unet = load_unet(files, beside=1)
-        self.projection = files.network(PROJECTIONS[name], name)
+        written = read_table(files.folder / name / "config.json").get("_class_name")
+        self.projection = files.network(kinds.get(str(written), PROJECTIONS[name][0]), name)
         encoder = files.network(CLIPVisionModelWithProjection, "image_encoder").eval()
         self._load_vae(files, int(self.unet.config.out_channels), int(self.unet.config.sample_size))
         self.schedule, self.prediction_type = ddpm_schedule(files.scheduler())
-        layer = next(self.projection.children())
-        found, width = (layer.in_features, layer.out_features), self.unet.config.cross_attention_dim
+        layers = list(self.projection.children())
+        tokens = getattr(self.projection.config, "tokens", 1)
+        found, width = (layers[0].in_features, layers[-1].out_features // tokens), self.unet.config.cross_attention_dim
         if found != (encoder.config.projection_dim + 4, width):
             raise ValueError(
                 f"its {name} maps {found[0]} numbers to {found[1]}, where image_encoder and pose give "
