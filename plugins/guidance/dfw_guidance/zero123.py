@@ -92,9 +92,9 @@ class Zero123(Latent):
         encoder = files.network(CLIPVisionModelWithProjection, "image_encoder").eval()
         self._load_vae(files, int(self.unet.config.out_channels), int(self.unet.config.sample_size))
         self.schedule, self.prediction_type = ddpm_schedule(files.scheduler())
-        layers = list(self.projection.children())
-        tokens = getattr(self.projection.config, "tokens", 1)
-        found, width = (layers[0].in_features, layers[-1].out_features // tokens), self.unet.config.cross_attention_dim
+        maps, width = self.projection.config, self.unet.config.cross_attention_dim
+        layer = next(self.projection.children())
+        found = (maps.in_channel, maps.out_channel) if "tokens" in maps else (layer.in_features, layer.out_features)
         if found != (encoder.config.projection_dim + 4, width):
             raise ValueError(
                 f"its {name} maps {found[0]} numbers to {found[1]}, where image_encoder and pose give "
