@@ -5,7 +5,7 @@ three layers make them of the picture's CLIP embedding and the relative pose. Th
 Autoencoder and noise schedule stay as they are. 10 % of the views are predicted without the picture.
 Zero-1-to-3 (Liu et al. 2023), section 3.2; the pose is that of Stable Zero123.
 
-    python tools/prior/novelview.py --out OUT --minutes 75       # the result is OUT/model; --resume continues
+    python tools/prior/novelview.py --out OUT --minutes 120      # the result is OUT/model; --resume continues
 """
 
 from __future__ import annotations
@@ -295,9 +295,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=8, help="rounds of rendered views (0: use those in OUT)")
     parser.add_argument("--views", type=int, default=80, help="views per kind and round")
     parser.add_argument("--stack-views", type=int, default=24, help="views per pair of solids and round")
-    parser.add_argument("--look", type=int, default=400, help="steps of the eyes alone, before the others")
+    parser.add_argument("--look", type=int, default=1000, help="steps of the eyes alone, before the others")
     parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--minutes", type=float, default=75, help="time limit of the main part; the rate follows it")
+    parser.add_argument("--minutes", type=float, default=120, help="time limit of the main part; the rate follows it")
     parser.add_argument("--rate", type=float, default=6e-4, help="largest learning rate")
     parser.add_argument("--batch", type=int, default=32, help="other views a step, two for each picture")
     parser.add_argument("--pool", type=int, default=16384, help="latents kept in memory")
