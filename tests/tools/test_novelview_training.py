@@ -183,26 +183,56 @@ def test_the_loss_knows_the_picture_unless_it_is_left_out(monkeypatch: pytest.Mo
     assert found(drawn, 1.0, -10.0) == pytest.approx(plain, rel=1e-6)
 
 
-def test_the_eyes_learn_what_the_captions_say(
-    view_world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An error of 1 is what the mean over all captions would give. Eyes that learn nothing stay above it."""
+def test_the_captions_of_the_views_say_what_a_picture_can_tell() -> None:
+    """A car's view is named by its azimuth, between two sectors by both. A cube's is counted from the picture."""
     import novelview
-    import unet
-    from diffusers import AutoencoderKL
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTokenizer
 
-    monkeypatch.setattr(novelview, "LOOKS", 16)
-    vae = AutoencoderKL.from_pretrained(str(EMBEDDED / "vae"), torch_dtype=torch.float32)
-    text = CLIPTextModel.from_pretrained(str(EMBEDDED / "text_encoder"), torch_dtype=torch.float32)
-    pool = novelview.ScenePool(vae, pairs(view_world), unet.UnetPlan(batch=8, pool=64), 0)
+    words = CLIPTokenizer.from_pretrained(str(EMBEDDED / "tokenizer"))
+    nothing = torch.zeros(2, 1)
+    drawn = novelview.Seen(
+        shown=nothing,
+        beside=nothing,
+        latents=nothing,
+        own=torch.tensor([[100.0, 10.0], [40.0, 20.0]]),
+        angles=torch.tensor([[190.0, 5.0], [100.0, 70.0], [180.0, 30.0], [9.0, 0.0]]),
+        form=torch.tensor([0, 20]),
+        colours=torch.tensor([[0, 0], [2, 0]]),
+    )
+    said = novelview.said(drawn, words)
+    first, second = ([words.decode(row, skip_special_tokens=True) for row in rows] for rows in (said.first, said.second))
+    assert first == [
+        "a red cube , left side view , low angle",
+        "a red cube , front view , overhead angle",
+        "a blue car , back view , medium angle",
+        "a blue car , front view , low angle",
+    ]
+    assert second[3] == "a blue car , front left view , low angle"
+    torch.testing.assert_close(said.share, torch.tensor([0.0, 0.0, 0.0, 0.2]))
+
+
+def test_the_words_read_the_products_of_which_an_angle_is_made() -> None:
+    """With the second layer's gelu in its linear part, the first one can give the sine of a sum of angles."""
+    from dfw_guidance.pose_projection import WordsProjection
+
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        eyes = novelview.Eyes(128)
-        novelview.look(eyes, pool, text, CLIPTokenizer.from_pretrained(str(EMBEDDED / "tokenizer")), 50)
-    line = capsys.readouterr().out.split()
-    assert line[:2] == ["eyes", "50"]
-    assert float(line[3]) < 0.95
+        made = WordsProjection(in_channel=6, out_channel=2, tokens=3, hidden=8)
+    own, around = torch.tensor([0.3, 2.0]), torch.tensor([1.1, -2.5])
+    embedding = torch.stack((own.sin(), own.cos()), 1)
+    pose = torch.stack((torch.tensor([0.1, 0.2]), around.sin(), around.cos(), torch.tensor([1.3, 1.4])), 1)
+    for layer in (made.first, made.second, made.last):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        made.first.weight[0, 7], made.first.weight[0, 8] = 1.0, 1.0  # own cosine times sine, and own sine times cosine
+        for layer, bias in ((made.first, 50.0), (made.second, 0.0)):
+            layer.bias[0] = bias  # gelu leaves large numbers as they are
+        made.second.weight[0, 0], made.last.weight[5, 0] = 1.0, 1.0
+        found = made(torch.cat((embedding, pose), 1)[:, None])
+    assert found.shape == (2, 3, 2)
+    torch.testing.assert_close(found[:, 2, 1] - 50.0, (own + around).sin(), rtol=0, atol=1e-4)
+    assert not found[:, :2].any()
 
 
 def test_two_steps_give_a_model_that_the_guidance_loads(
