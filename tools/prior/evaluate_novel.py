@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from captions import caption, sector
-from evaluate import HERE, Judge, Question, score, write_card
+from evaluate import Question, score, write_card
 from evaluate_views import APART, overlap
 from heldout import HELD_OUT
 from portraits import DISTANCE, FOVY, Portrait
@@ -28,6 +28,7 @@ from dfw.prior.sample import ddim
 from dfw_geometry.shapes import Single
 from dfw_guidance.clip_vision import squared
 from dfw_guidance.zero123 import Zero123
+from dfw_scorers.judge.network import Judge
 
 TURNS = (60.0, 120.0, 180.0, 240.0, 300.0)
 """Azimuths of the views relative to the picture's, degrees."""
@@ -89,7 +90,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--sheet", type=Path, help="folder for contact sheets: picture, then truth above samples")
     parser.add_argument("--card", type=Path, help="model card whose table of figures to replace")
     args = parser.parse_args(argv)
-    judge = Judge.load(HERE)
+    judge = Judge.load()
     rows: list[dict[str, object]] = []
     for name, photographs in (("pictures", False), ("photographs", True)):
         generator = torch.Generator().manual_seed(args.seed)

@@ -55,13 +55,14 @@ class WordsProjection(ModelMixin, ConfigMixin):
         super().__init__()  # type: ignore[no-untyped-call]
         self.first, self.second = nn.Linear(3 * in_channel - 2 * POSE, hidden), nn.Linear(hidden, hidden)
         self.last = nn.Linear(hidden, tokens * out_channel)
+        self.shape = (tokens, out_channel)
 
     def forward(self, known: Tensor) -> Tensor:
         """Maps (B, 1, in_channel) to (B, tokens, out_channel)."""
         embedding, sine, cosine = known[..., :-POSE], known[..., -3:-2], known[..., -2:-1]
         read = torch.cat((known, embedding * sine, embedding * cosine), -1)
         inside = functional.gelu(self.second(functional.gelu(self.first(read))))
-        found: Tensor = self.last(inside).view(len(known), self.config.tokens, self.config.out_channel)
+        found: Tensor = self.last(inside).unflatten(-1, self.shape)[:, 0]
         return found
 
 
