@@ -68,7 +68,7 @@ def test_a_launcher_is_named_in_one_word(words: str, options: dict[str, object])
     ("words", "error", "said"),
     [
         ("locl", PluginError, r"no launcher named 'locl'.*local"),
-        ("local:proceses=2", ConfigError, r"--on: proceses: unknown key, did you mean 'processes'.*dreamfw/local"),
+        ("local:procesess=2", ConfigError, r"--on: procesess: unknown key, did you mean 'processes'.*dreamfw/local"),
         ("local:processes=0", ConfigError, r"--on: processes: .*greater than 0"),
         ("local:2", ConfigError, r"--on 'local:2': write key=value"),
         ("{processes: 2}", ConfigError, r"--on: type: "),
