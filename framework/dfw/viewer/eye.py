@@ -86,8 +86,7 @@ def quaternion(pose: NDArray[np.float64]) -> NDArray[np.float64]:
     """wxyz (4,), in viser's convention, of a camera-to-world pose (4, 4) in OpenGL axes."""
     from viser.transforms import SO3
 
-    found: NDArray[np.float64] = SO3.from_matrix(pose[:3, :3] * np.array([1.0, -1.0, -1.0])).wxyz
-    return found
+    return np.asarray(SO3.from_matrix(pose[:3, :3] * np.array([1.0, -1.0, -1.0])).wxyz, np.float64)
 
 
 def see(scene: Scene, look: Look, kind: str, side: int, milliseconds: float | None) -> tuple[NDArray[np.uint8], bool]:

@@ -128,9 +128,10 @@ def _in_place_of_serve(guarded: Callable[..., Any]) -> Iterator[None]:
         exceptions=websockets.exceptions,
         datastructures=websockets.datastructures,
     )
-    kept = _infra.websockets
-    _infra.websockets = seen  # type: ignore[assignment]
+    infra: Any = _infra
+    kept = infra.websockets
+    infra.websockets = seen
     try:
         yield
     finally:
-        _infra.websockets = kept
+        infra.websockets = kept
