@@ -20,7 +20,7 @@ def test_what_is_spent_stays_below_its_share(step: float, cost: float, moves: bo
         limit = pace.moving() if moves else pace.resting(last, whole=False)
         if limit is not None:
             last = cost * limit
-            pace.spent(last)
+            pace.spent(last, drew=True)
             spent, pictures = spent + last, pictures + 1
     assert spent <= SHARE * trained + cost * LARGEST
     assert pictures > 3
@@ -36,7 +36,8 @@ def test_a_picture_of_a_moving_camera_is_quick_and_one_at_rest_grows():
     assert pace.credit == LARGEST
     assert pace.moving() == MOVING
     assert pace.resting(0.01, whole=False) == LARGEST
-    pace.spent(LARGEST - 0.03)
+    pace.spent(0.0, drew=True)
+    pace.spent(LARGEST - 0.03, drew=True)
     assert pace.resting(0.01, whole=False) is None
     assert pace.resting(0.01, whole=True) == pytest.approx(0.03)
 
@@ -44,10 +45,11 @@ def test_a_picture_of_a_moving_camera_is_quick_and_one_at_rest_grows():
 def test_the_first_picture_which_also_compiles_does_not_hold_up_the_next_for_minutes():
     pace = Pace()
     pace.stepped(1.0)
-    pace.spent(20.0)
-    assert pace.credit == pytest.approx(SHARE - LARGEST)
-    pace.spent(20.0)
-    assert pace.credit == pytest.approx(SHARE - LARGEST - 20.0)
+    pace.spent(1e-5, drew=False)  # somebody came, and nothing was drawn yet
+    pace.spent(20.0, drew=True)
+    assert pace.credit == pytest.approx(SHARE - SMALLEST, abs=1e-4)
+    pace.spent(20.0, drew=True)
+    assert pace.credit == pytest.approx(SHARE - SMALLEST - 20.0, abs=1e-4)
 
 
 def test_without_a_pace_pictures_come_at_once_and_end_at_full_size():

@@ -86,8 +86,8 @@ class LiveViewer:
             self._pause(scene, controls)
         elif self._guests:
             drawing = time.monotonic()
-            self._show(scene, controls, self._pace)
-            self._pace.spent(time.monotonic() - drawing)
+            drew = self._show(scene, controls, self._pace)
+            self._pace.spent(time.monotonic() - drawing, drew)
         self._lent = time.monotonic()
 
     def _pause(self, scene: Scene, controls: Controls) -> None:

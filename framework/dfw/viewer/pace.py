@@ -25,10 +25,10 @@ class Pace:
         """A step took this long."""
         self.credit = min(self.credit + SHARE * max(seconds, 0.0), LARGEST)
 
-    def spent(self, seconds: float) -> None:
-        """Something for the viewers took this long. The first time also loads and compiles, which is not saved up for."""
-        self.credit -= seconds if self._begun else min(seconds, LARGEST)
-        self._begun = self._begun or seconds > 0
+    def spent(self, seconds: float, drew: bool) -> None:
+        """Something for the viewers took this long. The first picture (`drew`) also loads and compiles: nobody waits for that."""
+        self.credit -= seconds if self._begun else min(seconds, SMALLEST)
+        self._begun = self._begun or drew
 
     def moving(self) -> float | None:
         """Seconds that a picture may take now while a camera moves; None: wait."""

@@ -113,7 +113,7 @@ class Panel:
         """Changes what the panel says; an empty text leaves it as it is."""
         for part, text in ((self._run, run), (self._state, state), (self._said, said)):
             if text and part.value != shortened(text, 300):
-                part.value = shortened(text, 300)
+                part.value = shortened(text, 300)  # type: ignore[misc]  # it has a setter, which mypy does not see
 
     def hold(self, paused: bool) -> None:
         """Shows whether the run is paused."""
