@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from warm_processes import Dfw, together
 
+from dfw.cli.main import main
 from dfw.runs.checkpoint_folder import list_checkpoints, newest_checkpoint
 from dfw.runs.life import status_of
 
@@ -31,16 +32,19 @@ import signal
 
 from dfw import Loss, register
 
-WHERE, WHAT = os.environ.get("TROUBLE", ":").split(":")
+WHERE, WHAT, *EARLY = os.environ.get("TROUBLE", ":").split(":")
+HERE = os.environ.get("RANK", "0") == WHERE
 
 
 class Trouble(Loss):
     def __init__(self, config):
         super().__init__()
         self.config = config
+        if HERE and EARLY:
+            os.kill(os.getpid(), getattr(signal, WHAT))
 
     def forward(self, inputs):
-        if os.environ.get("RANK", "0") == WHERE and inputs.progress.step == 4:
+        if HERE and inputs.progress.step == 4:
             if WHAT == "raise":
                 raise ValueError("the disk is full of eels")
             os.kill(os.getpid(), getattr(signal, WHAT))
@@ -121,6 +125,27 @@ def test_a_signal_to_one_process_interrupts_the_run(tmp_path: Path, where: str, 
     assert follower.said == ""
     assert (status()["status"], status()["step"]) == ("interrupted", 5)
     assert newest_checkpoint(only_run() / "checkpoints").name == "step-000005"
+
+
+def test_a_signal_to_a_process_that_is_built_interrupts_the_run(tmp_path: Path) -> None:
+    """The leader is built already, and waits for it."""
+    leader, follower = together(tmp_path, 2, *COMMAND, TROUBLE="1:SIGTERM:early")
+    assert (leader.wait(), follower.wait()) == (130, 0), leader.said
+    assert "Traceback" not in leader.said
+    assert status()["status"] == "interrupted"
+
+
+def test_processes_that_cannot_find_each_other_and_what_a_follower_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    assert main([*COMMAND, "--dry-run"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main([*COMMAND]) == 1
+    assert "WORLD_SIZE=2 says that this is one of several processes; they do not find each other" in capsys.readouterr().err
+    assert not Path("runs").exists()
 
 
 def test_a_run_that_diverges_and_one_that_cannot_begin_end_all(tmp_path: Path) -> None:

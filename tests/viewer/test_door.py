@@ -113,6 +113,12 @@ def test_without_viser_one_sentence_says_what_to_install(arguments, monkeypatch,
     )
 
 
+@pytest.mark.parametrize("option", [("--view-port", "0"), ("--view-host", "127.0.0.1")])
+def test_where_to_listen_without_view_is_a_mistake(option, capsys):
+    assert main(["run", "dreamfusion", "--dry-run", *option]) == 2
+    assert "write --view too" in capsys.readouterr().err
+
+
 def test_of_several_processes_only_the_first_listens(monkeypatch: pytest.MonkeyPatch):
     """torchrun starts them with the same command."""
 

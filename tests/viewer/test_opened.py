@@ -112,6 +112,20 @@ def test_a_run_that_cannot_be_opened_is_a_sentence(folder: Path, tmp_path: Path,
         until(lambda: page.pictures)
 
 
+def test_a_run_whose_scene_raises_anything_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    with shown(folder) as page:
+        until(lambda: page.pictures)
+        monkeypatch.setattr(opened, "reopen", full)
+        page.set("Show run", "b-plane")
+        until(lambda: page.value("Last") == "RuntimeError: out of memory")
+        monkeypatch.undo()
+        page.set("Show run", "a-scene")
+        until(lambda: (page.value("Run") or "").endswith("(a-scene)"))
+
+
 def test_stages_are_runs_of_the_list(tmp_path: Path, folder: Path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole" / "stages.yaml").write_text("stages: {}\n")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 import rich_click
+from click.core import ParameterSource
 
 from dfw.cli.options import FOLDER, plugin_options, stages_from, use_plugins
 from dfw.cli.output import say
@@ -55,7 +56,11 @@ def command(
     With --resume give no CONFIG; OVERRIDES then change what the run goes on with: trainer.steps=1000 makes it longer.
     """
     began = time.monotonic()
-    command = shlex.join(["dfw", *click.get_current_context().obj])
+    context = click.get_current_context()
+    command = shlex.join(["dfw", *context.obj])
+    sources = [context.get_parameter_source(name) for name in ("view_port", "view_host")]
+    if not view and ParameterSource.COMMANDLINE in sources:
+        raise click.UsageError("--view-port and --view-host say where the viewer listens; write --view too")
     door = opened_door(view_host, view_port) if view and not dry_run and not follows() else None
     if resume is not None:
         given = (*(() if config is None else (config,)), *overrides)
@@ -64,8 +69,8 @@ def command(
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
     use_plugins(plugin_files, blocked)
     compositions = stages_from(config, overrides)
-    if follows() and not dry_run:
-        return _follow()
+    if follows():
+        return 0 if dry_run else _follow()
     from dfw.runs import stages
     from dfw.runs.wide_views import wide_views
 

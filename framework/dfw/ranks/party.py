@@ -46,17 +46,28 @@ class Dismissed(Exception):
     """The leader has ended, and said why to whom it concerns."""
 
 
+class Signalled(KeyboardInterrupt):
+    """A signal has ended another process."""
+
+
 class Party(Alone):
     """One of the several processes of a run."""
 
     def __init__(self, rank: int, count: int) -> None:
+        """Finds the others. Raises ProcessError where that fails."""
         self.rank, self.count = rank, count
-        self._store: Any = next(rendezvous("env://", rank, count, timeout=FINDING))[0]
+        try:
+            self._store: Any = next(rendezvous("env://", rank, count, timeout=FINDING))[0]
+        except (ValueError, dist.DistError) as error:
+            raise ProcessError(
+                f"{COUNT}={count} says that this is one of several processes; they do not find each other: {one_line(error)}; "
+                f"start them with torchrun, or unset {COUNT}"
+            ) from error
         self._call = self._orders = 0
         self._leads = False
         self._connection: Connection | None = None
         self._sharing: Sharing | None = None
-        self._in_step = False
+        self._in_step = self._ended = False
 
     # The store: what is said there stays, so that who comes later finds it.
 
@@ -112,15 +123,21 @@ class Party(Alone):
         Raises Dismissed when the leader has ended, and ProcessError if it ended without a word.
         """
         self._call, self._orders = self._call + 1, 0
+        failed = False
         try:
             yield self._all_orders()
         except BaseException as error:
-            if not isinstance(error, Dismissed | ProcessError):
+            failed = not isinstance(error, Dismissed | ProcessError)
+            if failed:
                 self._fail(error)
             raise
         finally:
-            with _gone_store():
-                self._say(None, self._call, "bye", self.rank)
+            if not failed:  # one that has failed still listens (`heard`)
+                self._part()
+
+    def _part(self) -> None:
+        with _gone_store():
+            self._say(None, self._call, "bye", self.rank)
 
     def _all_orders(self) -> Iterator[dict[str, Any]]:
         while True:
@@ -133,17 +150,19 @@ class Party(Alone):
         text = str(error) if isinstance(error, DfwError) else one_line(error)
         trace = "".join(traceback.format_exception(error))
         with _gone_store():
-            self._say({"kind": type(error).__name__, "text": text, "trace": trace}, self._call, "failed", self.rank)
+            said = {"kind": type(error).__name__, "text": text, "trace": trace}
+            self._say(said | {"interrupted": isinstance(error, KeyboardInterrupt)}, self._call, "failed", self.rank)
 
     def heard(self) -> bool:
         """Waits for the leader to say how the run ends, after this process has failed. Returns whether it did."""
         until = time.monotonic() + LISTENING
+        over = False
         with _gone_store():
-            while time.monotonic() < until:
-                if self._said(self._call, "over"):
-                    return True
+            while not over and time.monotonic() < until:
                 time.sleep(POLL)
-        return False
+                over = self._said(self._call, "over")
+        self._part()
+        return over
 
     # All of them.
 
@@ -166,6 +185,8 @@ class Party(Alone):
                     raise Dismissed  # the leader says it
                 said = self._read(self._call, "failed", one)
                 log.info("process %d of %d: %s", one, self.count, said["trace"])
+                if said["interrupted"]:
+                    raise Signalled
                 kind = getattr(dfw.errors, said["kind"], ProcessError)
                 raise kind(f"process {one} of {self.count}: {said['text']}")
 
@@ -200,7 +221,14 @@ class Party(Alone):
             yield  # a trainer of its own, which nobody announced
             return
         self._say(None, self._call, self._orders, "here", self.rank)
-        self._wait(lambda: all(self._said(self._call, self._orders, "here", one) for one in self._others()))
+        self._ended = False
+        try:
+            self._wait(lambda: all(self._said(self._call, self._orders, "here", one) for one in self._others()))
+        except Signalled:
+            self._ended = True
+        if self._ended:
+            yield  # no step is taken (`agree`), and the run ends as by a signal to this process
+            return
         tensors = state()
         store = PrefixStore(self._key(self._call, self._orders, "connection"), self._store)
         self._connection = Connection(store, self.rank, self.count, tensors[0].device, self._lost)
@@ -233,7 +261,7 @@ class Party(Alone):
 
     def agree(self, stop: bool) -> bool:
         """Whether any process says `stop`."""
-        return stop if self._connection is None else any(self._connection.tell(stop))
+        return stop or self._ended if self._connection is None else any(self._connection.tell(stop))
 
     # What is shared.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dfw.atomic import unused
 from dfw.config.schedules import Progress
 from dfw.errors import ConfigError
 from dfw.interfaces.data import CameraBatch, Views
@@ -82,9 +83,9 @@ class Controls:
     def export(self) -> dict[str, Path]:
         """Writes mesh and assets of the scene as it is now into a new folder of the run: name -> file.
 
-        A signal ends it, and then the run. Raises ExportError as at the end of the run.
+        A signal ends it, and then the run; nothing is returned. Raises ExportError as at the end of the run.
         """
-        folder = self._directory.path / f"export-step-{self._trainer.step:06d}"
+        folder = unused(self._directory.path / f"export-step-{self._trainer.step:06d}")
         made: dict[str, Path] = {}
         try:
             with self._life.times("mesh"), self._left.pausing(), self._life.stop.at_once():

@@ -133,7 +133,8 @@ class LiveViewer:
     def _answer(self, wish: str, controls: Controls) -> str:
         if wish == ask.EXPORT:
             self._panel.tell(said="exporting ...")
-            return f"wrote {', '.join(f'{path.parent.name}/{path.name}' for path in controls.export().values())}"
+            made = [f"{path.parent.name}/{path.name}" for path in controls.export().values()]
+            return f"wrote {', '.join(made)}" if made else "the export was ended"
         guess = controls.ask(*self._panel.question)
         self._panel.answer([_side_by_side(guess.seen), _side_by_side(guess.denoised)])
         return "the prior has answered"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dfw.atomic import unused
 from dfw.compose import Composition
-from dfw.errors import CheckpointError, DfwError
+from dfw.errors import CheckpointError
 from dfw.runs.checkpoint_folder import list_checkpoints
 from dfw.runs.directory import RunDirectory, stage_directories
 from dfw.runs.life import status_of
@@ -20,7 +20,7 @@ from dfw.viewer import panel as ask
 from dfw.viewer import server as web
 from dfw.viewer.curves import Curves
 from dfw.viewer.door import Door
-from dfw.viewer.guests import Guests, Wishes, sentence
+from dfw.viewer.guests import STILL, Guests, Wishes, sentence
 from dfw.viewer.live import start_at
 from dfw.viewer.pace import Unpaced
 from dfw.viewer.panel import Panel
@@ -44,7 +44,7 @@ class OpenedViewer:
     """Shows one run of several at a time."""
 
     def __init__(self, door: Door, runs: dict[str, Path], device: str | None = None) -> None:
-        """`runs`: as `runs_in` gives them. Opens the first one. Raises DfwError if that cannot be opened and is the only one."""
+        """`runs`: as `runs_in` gives them. Opens the first one. Raises what is wrong with that if it is the only one."""
         self._runs, self._device = runs, device
         self._composition: Composition | None = None
         self._scene: Scene | None = None
@@ -74,7 +74,8 @@ class OpenedViewer:
                 looked = time.monotonic()
                 self._follow()
             if not drew:
-                self._wishes.wait(TICK)
+                # A camera that has come to rest gets a better picture.
+                self._wishes.wait(min(STILL, TICK) if self._guests else TICK)
 
     def _open(self, label: str) -> str:
         """Opens a run. Returns what is wrong with it, unless it is the only one: then that is raised."""
@@ -86,7 +87,7 @@ class OpenedViewer:
             self._curves = Curves()
             for row in directory.read_metrics():
                 self._curves.add_row(row)
-        except DfwError as error:
+        except Exception as error:  # a plugin's geometry may raise anything: the list stays usable
             if len(self._runs) == 1:
                 raise
             return sentence(error)
@@ -99,7 +100,7 @@ class OpenedViewer:
             before = self._scene
             try:
                 trouble = self._open(self._label)
-            except DfwError as error:  # the checkpoint may have been replaced by a newer one meanwhile
+            except Exception as error:  # the checkpoint may have been replaced by a newer one meanwhile
                 trouble = sentence(error)
             self._scene = self._scene or before
             self._show_anew(trouble)

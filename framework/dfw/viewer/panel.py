@@ -126,7 +126,9 @@ class Panel:
         names = tuple(curves.names) or (LOSS,)
         if self._name.options != names:
             self._name.options = names
-        self._plot.data = curves.points(self._name.value)
+        points = curves.points(self._name.value)
+        if not all(map(np.array_equal, points, self._plot.data)):  # viser sends it to every page
+            self._plot.data = points
 
     def answer(self, pictures: Sequence[NDArray[np.uint8]]) -> None:
         """Shows what the prior sees, and what it believes."""
