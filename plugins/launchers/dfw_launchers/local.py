@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -76,7 +77,7 @@ class _Workers:
                 if outcome.status == "interrupted":
                     worker.process.join()  # it ends after such a run, and takes some time to
                 if self.sweep.stopped() is None:
-                    self._next(self._alive(worker))
+                    self._next(self._alive(worker) if self.left else worker)
 
     def _next(self, worker: _Worker) -> None:
         """Gives a worker something to do; it ends where nothing is left."""
@@ -153,27 +154,30 @@ def _answer(worker: _Worker) -> RunOutcome:
 def _serve(pipe: Connection, make: Callable[[str], RunOutcome]) -> None:
     """Makes the runs that come through `pipe` and answers each with its outcome. Ends when the other side is closed.
 
-    A run that a signal ended ends it, too: it has written its checkpoint.
+    A run that a signal ended ends it, too: it has written its checkpoint, or it has not begun.
     """
-    _leave_the_terminal()
+    stopped = _leave_the_terminal()
     while True:
         try:
             run = pipe.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        outcome = make(run)
+        outcome = RunOutcome(run, "interrupted") if stopped else make(run)
         pipe.send(outcome)
         if outcome.status == "interrupted":
             return
 
 
-def _leave_the_terminal() -> None:
-    """Ctrl-C then reaches only the launcher, which sends it on once. One that came meanwhile is dropped: no run has begun."""
+def _leave_the_terminal() -> bool:
+    """Ctrl-C then reaches only the launcher, which sends it on once. Returns whether one came while the process began."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        except KeyboardInterrupt:
+            return True
+    return False
 
 
 @contextmanager
@@ -197,6 +201,7 @@ def _held_back() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # before: the first process starts it, and it lets signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
