@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from copied_runs import entry
+from copied_runs import copied_run, entry
+from evaluation_records import result
 
-from dfw.comparison.entries import different, entries_of, with_methods
+from dfw.comparison.entries import entries_of
 from dfw.errors import ConfigError
+from dfw.evaluation.records import write_result
+from dfw.studies.methods import _flat, different, methods_of
+from dfw.studies.records import record_of
 
 
 def test_each_run_of_a_sweep_is_there_with_how_it_stands(study: Path) -> None:
@@ -39,7 +43,7 @@ def test_a_column_says_what_differs_between_runs_of_one_prompt_and_seed() -> Non
         entry("c", "duck", losses__x__weight="1", losses__y__weight="2"),
         entry("c", "duck", losses__x__weight="2", losses__y__weight="1"),
     ]
-    assert [run.method for run in with_methods(runs)] == [
+    assert methods_of([(run.record, run.settings) for run in runs]) == [
         *("a scale=7.5", "a scale=30", "a scale=7.5", "a scale=7.5", "b"),
         *(f"c losses.x.weight={x}, losses.y.weight={y}" for x, y in ((1, 1), (1, 2), (2, 1))),
     ]
@@ -48,7 +52,7 @@ def test_a_column_says_what_differs_between_runs_of_one_prompt_and_seed() -> Non
 def test_columns_have_names_of_their_own() -> None:
     many = [entry("a", "duck", one="1", two="1", three="1", four=value) for value in ("1", "2")]
     many += [entry("a", "duck", one="2", two="2", three="2", four="1")]
-    labels = [run.method for run in with_methods(many)]
+    labels = methods_of([(run.record, run.settings) for run in many])
     assert len(set(labels)) == 3
 
 
@@ -59,9 +63,20 @@ def test_settings_that_differ_are_those_that_are_not_the_same_in_all() -> None:
     assert different([first, first]) == []
 
 
-def test_a_ramp_is_one_setting(study: Path) -> None:
-    from dfw.comparison.entries import _flat
+def test_scores_of_an_earlier_step_are_not_compared(made: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = copied_run(made, tmp_path / "run")
+    step = record_of(run).step
+    record = result("a", "duck", 0, 0.5)
+    write_result(run, record | {"run": record["run"] | {"step": step}})
+    (one,) = entries_of([run])
+    assert [found["scores"]["kind"]["value"] for found in one.results] == [0.5]
+    write_result(run, record | {"run": record["run"] | {"step": 1}})
+    (one,) = entries_of([run])
+    assert not one.results
+    assert f"its views16 scores are of step 1, and it went on to step {step}; evaluate it again" in caplog.text
 
+
+def test_a_ramp_is_one_setting() -> None:
     tree = {"a": {"b": {"from": 10, "to": 3.5, "start": 0}, "c": None, "d": [1, True]}, "e": {}}
     assert dict(_flat(tree)) == {"a.b": "{from: 10, to: 3.5, start: 0}", "a.c": "null", "a.d": "[1, true]", "e": "{}"}
 

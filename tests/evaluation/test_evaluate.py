@@ -163,6 +163,28 @@ def test_seeds_are_given_together_and_prompts_to_those_that_rank(runs: dict[str,
     assert Brightness.seen[-2][0][2] == ("a red square",)
 
 
+def test_repetitions_of_a_run_are_each_said(runs: dict[str, Path], asked: list[Asked]) -> None:
+    """They have one configuration, and so one identity."""
+    shutil.copytree(runs["red"], runs["red"].with_name("twin"))
+    both = [runs["red"], runs["red"].with_name("twin")]
+    for state in ("judged", "kept"):
+        found = judged(both, choose(registry(), ["spread"]))
+        assert {name: one.state for name, one in found.items()} == {"red": state, "twin": state}
+
+
+def test_values_of_an_option_are_not_seeds_of_one_method(
+    runs: dict[str, Path], asked: list[Asked], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = dfw.run(SMALL | {"seed": 3}, "optimizer.lr=0.02", output=str(tmp_path / "other"), listeners=[]).directory
+    paths = [runs["red"], runs["again"], other]
+    found = judged(paths, choose(registry(), ["spread"]))
+    names = [f"{dfw.open(other).config.name} lr={lr}" for lr in ("0.01", "0.02")]
+    assert [one.method for one in found.values()] == [names[0], names[0], names[1]]
+    assert sorted(len(group) for group in Brightness.seen) == [1, 2]
+    _, said, _ = run_dfw("evaluate", *map(str, paths), "--width", str(WIDTH), "--scorers", "silhouette", capsys=capsys)
+    assert all(name in said for name in names)
+
+
 def test_what_is_not_finished_is_listed_and_left_alone(runs: dict[str, Path], asked: list[Asked], tmp_path: Path) -> None:
     flat = dfw.run(PIXELS | {"output": str(tmp_path / "flat")}, listeners=[]).directory
     with pytest.raises(dfw.DivergedError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from small_runs import PIXELS
 import dfw
 from dfw.errors import ConfigError
 from dfw.evaluation.records import cost_of, read_result, read_results, write_result
-from dfw.runs.directory import RunDirectory
+from dfw.runs.directory import STAGES, RunDirectory
+from dfw.runs.seal import sealed_line
 from dfw.studies.records import find_runs
 
 
@@ -65,7 +67,21 @@ def test_a_record_that_cannot_be_written_says_so(run: Path) -> None:
 
 def test_cost_is_what_the_run_wrote_down(run: Path) -> None:
     directory = RunDirectory.open(run)
-    cost = cost_of(directory)
+    cost = cost_of(run)
     assert cost["seconds"] == directory.read_json("status.json")["seconds"]
     assert cost["peak_memory_mb"] == max(row["peak_memory"] for row in directory.read_metrics())
     assert cost["network_calls"] is None
+
+
+def test_the_cost_of_a_run_with_stages_is_that_of_all(run: Path, tmp_path: Path) -> None:
+    """The first stage takes the most memory, and the last one the least time."""
+    for number, peak in enumerate((900.0, 300.0), start=1):
+        stage = tmp_path / f"{number}-stage"
+        shutil.copytree(run, stage, ignore=shutil.ignore_patterns("checkpoints", "*.jsonl"))
+        row = {"step": 1, "peak_memory": peak}
+        (stage / "metrics.jsonl").write_text(sealed_line(row, RunDirectory(stage).identity), encoding="utf-8")
+    root = RunDirectory(tmp_path)
+    root.write_config(STAGES, "stages: {}\n")
+    root.write_json("status.json", {"status": "finished", "seconds": 1234.5})
+    cost = cost_of(tmp_path)
+    assert (cost["seconds"], cost["peak_memory_mb"]) == (1234.5, 900.0)

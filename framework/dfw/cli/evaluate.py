@@ -66,7 +66,7 @@ def command(
     for outcome in evaluate(paths, PROTOCOLS[protocol], asked, width, device, again):
         outcomes.append(outcome)
         say(f"[{len(outcomes)}/{len(paths)}] {_told(outcome)}")
-    results = [one.result for one in outcomes if one.result is not None]
+    results = [{**one.result, "run": {**one.result["run"], "name": one.method}} for one in outcomes if one.result is not None]
     rows = summarise(results)
     for line in columns([HEAD, *map(_cells, rows)]) if rows else ():
         say(line)

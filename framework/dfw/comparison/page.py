@@ -17,13 +17,14 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from dfw.atomic import write_text, writing
-from dfw.comparison.entries import Entry, different
+from dfw.comparison.entries import Entry
 from dfw.comparison.figures import cell, figures_of, rows_of
 from dfw.comparison.pictures import FRAMES, Shown, shown
 from dfw.errors import ConfigError
 from dfw.report.data import Series, duration_text
 from dfw.report.names import LOSSES, STEP, group_of, meaning_of
 from dfw.report.write import script_hash
+from dfw.studies.methods import different
 
 POINTS = 60  # of a curve: a run's steps in so many equal parts, each with its mean, so that 600 curves take about a megabyte
 QUANTITIES = 8  # that can be drawn: those that most runs have

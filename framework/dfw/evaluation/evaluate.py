@@ -35,7 +35,8 @@ from dfw.runs.checkpoint_folder import step_of
 from dfw.runs.directory import RunDirectory
 from dfw.runs.lock import RunLock
 from dfw.runs.runner import reopen
-from dfw.studies.records import find_runs, is_at_work, record_of
+from dfw.studies.methods import methods_of, settings_of
+from dfw.studies.records import Record, find_runs, is_at_work, record_of
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Outcome:
     """Why it was not judged."""
     result: Mapping[str, Any] | None = None
     """Its record."""
+    method: str = ""
+    """Its name, and the settings by which runs of one name, prompt and seed differ."""
 
 
 def choose(registry: Registry, names: Sequence[str], changes: Sequence[str] = ()) -> list[Asked]:
@@ -102,10 +105,10 @@ class _Run:
     path: Path
     place: RunDirectory
     """Of a run with stages, its last stage."""
-    name: str
-    prompt: str
-    seed: int
+    record: Record
     step: int
+    method: str = ""
+    """As `methods_of` says, among the runs that are evaluated together."""
     before: dict[str, Any] = field(default_factory=dict)
     """Its record, if that is of the same scene and size."""
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -113,8 +116,18 @@ class _Run:
     device: str = ""
 
     @property
+    def prompt(self) -> str:
+        """What was asked for."""
+        return self.record.subject
+
+    @property
+    def seed(self) -> int:
+        """The run's; 0 where that is not known."""
+        return self.record.seed or 0
+
+    @property
     def identity(self) -> str:
-        """What tells its scene from others."""
+        """What tells its scene from others. A repetition of the same run has the same."""
         return f"{self.place.identity} {self.step}"
 
 
@@ -158,6 +171,8 @@ def evaluate(
         if known is not None and not again and _is_of(known, found, side):
             found.before, found.scores = known, dict(known["scores"])
         runs.append(found)
+    for run, method in zip(runs, methods_of([(one.record, settings_of(one.place)) for one in runs]), strict=True):
+        run.method = method
     prompts = tuple(dict.fromkeys(run.prompt for run in runs if run.prompt))
     session = _Session(protocol, list(asked), prompts, width, device)
     for group in _groups(runs, any(one.cls.together for one in asked)):
@@ -171,7 +186,7 @@ def _look(path: Path) -> _Run | Outcome:
         return Outcome(path, "running", "a process works on it")
     if record.status != "finished":
         return Outcome(path, record.status or "not begun", record.diagnosis)
-    return _Run(path, place, record.name, record.subject, record.seed or 0, step_of(place.newest_checkpoint()))
+    return _Run(path, place, record, step_of(place.newest_checkpoint()))
 
 
 def _is_of(result: Mapping[str, Any], run: _Run, side: int) -> bool:
@@ -186,7 +201,7 @@ def _groups(runs: Sequence[_Run], together: bool) -> list[list[_Run]]:
         return [[run] for run in runs]
     found: dict[tuple[str, str], list[_Run]] = {}
     for run in runs:
-        found.setdefault((run.name, run.prompt), []).append(run)
+        found.setdefault((run.method, run.prompt), []).append(run)
     return list(found.values())
 
 
@@ -203,37 +218,37 @@ class _Session:
 
     def go(self, group: list[_Run]) -> Iterator[Outcome]:
         """Judges a group, and gives what became of each of its runs."""
-        lacking = {run.identity: self._lacking(run, group) for run in group}
+        lacking = {run.path: self._lacking(run, group) for run in group}
         together = [one for one in self.asked if one.cls.together and any(one in found for found in lacking.values())]
-        views: dict[str, Shown] = {}
-        outcomes: dict[str, Outcome] = {}
+        views: dict[Path, Shown] = {}
+        outcomes: dict[Path, Outcome] = {}
         for run in group:
-            if run.before and not lacking[run.identity] and not together:
-                outcomes[run.identity] = Outcome(run.path, "kept", result=run.before)
+            if run.before and not lacking[run.path] and not together:
+                outcomes[run.path] = Outcome(run.path, "kept", result=run.before, method=run.method)
                 continue
             started = time.monotonic()
             try:
                 one = self._shown(run)
             except DfwError as error:
-                outcomes[run.identity] = Outcome(run.path, "failed", str(error))
+                outcomes[run.path] = Outcome(run.path, "failed", str(error))
                 continue
-            for scorer in lacking[run.identity]:
+            for scorer in lacking[run.path]:
                 if not scorer.cls.together:
                     self._judge(scorer, [run], [one], group)
             run.seconds += time.monotonic() - started
             if together:
-                views[run.identity] = one
+                views[run.path] = one
             else:
-                outcomes[run.identity] = self._store(run, one)
-                yield outcomes[run.identity]
-        shown_runs = [run for run in group if run.identity in views]
+                outcomes[run.path] = self._store(run, one)
+                yield outcomes[run.path]
+        shown_runs = [run for run in group if run.path in views]
         for scorer in together:
             started = time.monotonic()
-            self._judge(scorer, shown_runs, [views[run.identity] for run in shown_runs], group)
+            self._judge(scorer, shown_runs, [views[run.path] for run in shown_runs], group)
             for run in shown_runs:
                 run.seconds += (time.monotonic() - started) / len(shown_runs)
         for run in shown_runs:
-            yield self._store(run, views[run.identity])
+            yield self._store(run, views[run.path])
         yield from (one for one in outcomes.values() if one.state != "judged")
 
     def _lacking(self, run: _Run, group: Sequence[_Run]) -> list[Asked]:
@@ -247,7 +262,7 @@ class _Session:
         run.device = str(scene.device)
         with naming(scene.components, lambda: "while it was shown"):
             views = shown(scene, self.protocol, self.width)
-        return replace(views, prompts=self.prompts, name=run.name, seed=run.seed)
+        return replace(views, prompts=self.prompts, name=run.record.name, seed=run.seed)
 
     def _judge(self, asked: Asked, runs: Sequence[_Run], views: Sequence[Shown], group: Sequence[_Run]) -> None:
         """Adds a scorer's scores to those of the runs."""
@@ -283,7 +298,7 @@ class _Session:
             "run": {
                 "prompt": run.prompt,
                 "seed": run.seed,
-                "name": run.name,
+                "name": run.record.name,
                 "dfw version": __version__,
                 "step": run.step,
                 "identity": run.place.identity,
@@ -291,7 +306,7 @@ class _Session:
             "views": len(views),
             "size": [views.cameras.height, views.cameras.width],
             "scores": run.scores,
-            "cost": cost_of(run.place),
+            "cost": cost_of(run.path),
             "evaluated": {
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": round(run.seconds, 2),
@@ -310,8 +325,8 @@ class _Session:
                 _write_pictures(place_of(run.place.path, self.protocol.name), pictures)
                 write_result(run.place.path, result)
         except DfwError as error:
-            return Outcome(run.path, "failed", str(error), result)
-        return Outcome(run.path, "judged", result=result)
+            return Outcome(run.path, "failed", str(error), result, run.method)
+        return Outcome(run.path, "judged", result=result, method=run.method)
 
 
 def _write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> None:

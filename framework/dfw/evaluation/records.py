@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dfw.atomic import sweep, write_whole, writing
 from dfw.errors import ConfigError
-from dfw.runs.directory import RunDirectory
+from dfw.runs.directory import RunDirectory, stage_directories
 from dfw.runs.life import STATUS
 from dfw.runs.seal import finite, sealed_json, unsealed_json
 
@@ -78,16 +78,20 @@ def write_result(run: Path, result: Result) -> Path:
     return folder / FILE
 
 
-def cost_of(directory: RunDirectory) -> dict[str, float | None]:
-    """Returns what a run took, by its own records: `network_calls`, `seconds`, `peak_memory_mb` (10^6 bytes).
+def cost_of(run: Path) -> dict[str, float | None]:
+    """Returns what a run took, all stages together: `network_calls`, `seconds`, `peak_memory_mb` (10^6 bytes).
 
     None stands for what it did not write down. No version of dfw counts network calls yet.
     """
-    seconds = directory.read_json(STATUS).get("seconds")
-    peaks = [row["peak_memory"] for row in directory.read_metrics() if isinstance(row.get("peak_memory"), int | float)]
-    known = [peak for peak in peaks if math.isfinite(peak)]  # what was not finite comes back as NaN
+    seconds = RunDirectory(run).read_json(STATUS).get("seconds")
     return {
         "network_calls": None,
         "seconds": float(seconds) if isinstance(seconds, int | float) else None,
-        "peak_memory_mb": float(max(known)) if known else None,
+        "peak_memory_mb": peak_of(row for place in stage_directories(run) or [run] for row in RunDirectory(place).read_metrics()),
     }
+
+
+def peak_of(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """Returns the largest memory in rows of metrics, in MB (10^6 bytes). None where none says it."""
+    peaks = [float(row["peak_memory"]) for row in rows if isinstance(row.get("peak_memory"), int | float)]
+    return max(filter(math.isfinite, peaks), default=None)  # what was not finite comes back as NaN

@@ -35,7 +35,7 @@ class Row:
     protocol: str
     """The views."""
     method: str
-    """The runs' name, as their configuration has it."""
+    """What `run.name` of the records says."""
     scorer: str
     """`clip-score`, `judge.kind` for a further figure of a scorer, `cost.seconds` for what the runs took."""
     unit: str
