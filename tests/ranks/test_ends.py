@@ -148,6 +148,14 @@ def test_processes_that_cannot_find_each_other_and_what_a_follower_prints(
     assert not Path("runs").exists()
 
 
+def test_a_sweep_is_not_one_run_of_several_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    assert main(["sweep", "c.yaml", "seed=0..1", "--plugin", "parts.py", "--out", "study"]) == 2
+    assert "start a sweep without it" in capsys.readouterr().err
+    assert not Path("study").exists()
+
+
 def test_a_run_that_diverges_and_one_that_cannot_begin_end_all(tmp_path: Path) -> None:
     diverging = together(tmp_path, 2, *COMMAND, "optimizer.lr=1e300")
     wrong = together(tmp_path, 2, *COMMAND, "guidance.std=-1")

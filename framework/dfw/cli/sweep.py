@@ -19,6 +19,7 @@ from dfw.cli.options import FOLDER, columns, plugin_options, use_plugins
 from dfw.cli.output import say
 from dfw.config.kinds import KINDS
 from dfw.errors import ConfigError, DfwError
+from dfw.ranks.environment import rank_and_count
 
 if TYPE_CHECKING:
     from dfw.interfaces.launcher import Launcher
@@ -73,6 +74,8 @@ def command(
         raise click.UsageError("give CONFIG[,CONFIG...] and values, e.g. dfw sweep dreamfusion seed=0..2; or --resume SWEEP")
     if resume is not None and out is not None:
         raise click.UsageError("--resume names the sweep's folder already; leave --out away")
+    if rank_and_count()[1] > 1:  # its runs would take each other for processes of one run
+        raise click.UsageError("torchrun starts the processes of one run; start a sweep without it, and say where with --on")
     use_plugins(plugin_files, blocked)
     chosen = launcher(where)
     wanted: list[Planned] = []
