@@ -141,11 +141,16 @@ def test_fetching_without_a_network_is_one_sentence(hub: Path, capsys: pytest.Ca
     assert "takes no overrides" in said
 
 
+def test_a_folder_without_weights_does_not_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said, _ = run_dfw("models", "check", str(tmp_path), capsys=capsys)
+    assert (code, said) == (2, f"{tmp_path}: it holds no weights in safetensors\n")
+
+
 def test_whole_models_pass(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said, _ = run_dfw("models", "check", "embedded", "taesd", capsys=capsys)
     assert code == 0
-    assert said.count("files of weights are whole") == 3
-    assert "1 files of weights are whole" in said
+    assert said.count(" whole\n") == 3
+    assert "1 file of weights is whole" in said
     code, _, said = run_dfw("models", "check", "sd15", capsys=capsys)
     assert code == 2
     assert "dfw models fetch sd15" in said

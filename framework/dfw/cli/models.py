@@ -123,10 +123,11 @@ def check_models(names: tuple[str, ...], plugin_files: tuple[Path, ...], blocked
         else:
             places = [folder]
         for place in places:
-            found = list(faults(place))
+            weights = weight_files(place)
+            found = list(faults(place)) if weights else ["it holds no weights in safetensors"]
             wrong = wrong or bool(found)
             for sentence in found:
                 say(f"{place}: {sentence}")
             if not found:
-                say(f"{place}: {len(weight_files(place))} files of weights are whole")
+                say(f"{place}: {len(weights)} {'file of weights is' if len(weights) == 1 else 'files of weights are'} whole")
     return 2 if wrong else 0
