@@ -118,6 +118,26 @@ def test_a_process_that_dies_costs_its_run_and_none_of_those_behind_it(tmp_path:
     assert said[0].startswith("1 task stands in Slurm's queue (job ")
 
 
+def test_what_is_cancelled_before_it_begins_is_not_submitted_again(tmp_path: Path) -> None:
+    """`scancel` of tasks that wait: the queue no longer has them, and they have noted nothing."""
+
+    class Cancelled(Processes):
+        submitted = 0
+
+        def _executor(self, folder: Path) -> Any:
+            def map_array(function: Any, works: Any) -> Any:
+                self.submitted += len(works)
+                return [SimpleNamespace(job_id=f"{self.submitted}_{number}") for number in range(len(works))]
+
+            return SimpleNamespace(map_array=map_array)
+
+    launcher = Cancelled(Slurm.Config(runs_per_task=2))
+    sweep, _ = sweep_of(tmp_path, ["finished-1", "finished-2", "finished-3"], Pretended(tmp_path))
+    outcomes = list(launcher.outcomes(sweep))
+    assert launcher.submitted == 2
+    assert [(outcome.run, outcome.status) for outcome in outcomes] == [("finished-1", "killed"), ("finished-3", "killed")]
+
+
 def test_a_task_that_is_queued_again_and_then_dies_is_no_interruption(tmp_path: Path) -> None:
     """What its first process has said of a signal does not hold for the second."""
     task = Task("7", ["one", "two"], tmp_path)

@@ -84,7 +84,7 @@ class Slurm(Launcher):
             for name, task in list(tasks.items()):
                 yield from task.news()
                 if task.left and name in gone:
-                    rest = task.left[1:] if task.died else []
+                    rest = task.left[1:] if task.begun and task.died else []
                     yield task.end(f"Slurm's job {name} has ended; its log is {folder / name}_0_log.err")
                     tasks |= self._submit(folder, rest, sweep.make)
                 if not task.left or name in gone:
@@ -186,6 +186,8 @@ class Task:
     folder: Path
     left: list[str] = field(init=False)
     """Runs that have no outcome yet, in their order."""
+    begun: bool = False
+    """Whether its process has noted anything. One that has not was cancelled while it waited, or cannot work at all."""
     died: bool = True
     """Whether its process, if it is gone, ended without a word. One that a signal ended has said so."""
     looked: float = field(default_factory=time.monotonic)
@@ -207,6 +209,7 @@ class Task:
         self._read += len(whole)
         for line in whole.splitlines():
             outcome = RunOutcome(**json.loads(line))
+            self.begun = True
             self.died = outcome.status != "interrupted"
             if outcome.status not in STANDS and outcome.run in self.left:
                 self.left.remove(outcome.run)
