@@ -81,6 +81,23 @@ def test_pictures_that_were_too_slow_become_smaller(finished: Path):
     assert scene.render(width=64, milliseconds=1).cameras.width == 64
 
 
+def test_a_picture_in_a_hurry_uses_what_training_remembers(finished: Path, monkeypatch: pytest.MonkeyPatch):
+    _, scene = reopen(RunDirectory.open(finished))
+    exact = scene.render(width=16).colours
+    with torch.no_grad():
+        next(scene.geometry.parameters()).add_(0)  # as after a step: what was seen of the scene is of the one before
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("all of the scene was looked at")
+
+    monkeypatch.setattr("dfw_renderers.occupancy.survey", forbidden)
+    assert (scene.render(width=16, milliseconds=1000).colours - exact).abs().mean() < 0.01
+    assert not scene.renderer.hurried
+    with pytest.raises(AssertionError, match="all of the scene"):
+        scene.render(width=16)
+    assert not scene.renderer.hurried
+
+
 class Viewer:
     """A listener that looks at the scene between steps."""
 

@@ -19,6 +19,9 @@ class Renderer(Component, nn.Module, ABC):
     """Turns a geometry and cameras into images, differentiably."""
 
     kind: ClassVar[str] = "renderer"
+    hurried: bool = False
+    """Whether a picture under a limit of time is made, between two steps. In evaluation mode a renderer may then use what
+    training remembers of the scene (an occupancy grid) where it would otherwise look at all of it anew."""
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draws the initial parameters (a learned background, say) from `generator`, in a new run only."""

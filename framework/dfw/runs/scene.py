@@ -148,7 +148,9 @@ class Scene:
 
         Angles are degrees, `distance` is in world units, and sizes are pixels; what is left out is as in the run's previews.
         `milliseconds`: a limit of time. The picture is made smaller, at most to 16 pixels of width, when the last ones were
-        too slow. Raises ContractError and DivergedError for what cannot be shown.
+        too slow, and the renderer may use what training remembers of the scene (`Renderer.hurried`).
+
+        Raises ContractError and DivergedError for what cannot be shown.
         """
         if cameras is None:
             look = self.look
@@ -160,7 +162,7 @@ class Scene:
         if milliseconds is not None and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # the work of the step before is not the picture's
         started = time.perf_counter()
-        with self.showing():
+        with self.showing(), self._hurried(milliseconds is not None):
             output: RenderOutput = self.renderer(self.geometry, cameras)
             check_render(self.renderer, self.geometry, cameras, output)
             look_at_render(self.renderer, output, self.step)
@@ -169,6 +171,14 @@ class Scene:
             colours = colours.cpu()  # waits for the device, so that the time is the picture's
             self._pixels_per_second = colours[..., 0].numel() / max(time.perf_counter() - started, 1e-6)
         return Picture(cameras, output, colours)
+
+    @contextmanager
+    def _hurried(self, hurried: bool) -> Iterator[None]:
+        before, self.renderer.hurried = self.renderer.hurried, hurried
+        try:
+            yield
+        finally:
+            self.renderer.hurried = before
 
     def _within(self, cameras: CameraBatch, milliseconds: float | None) -> CameraBatch:
         """The cameras with fewer pixels, where the last picture says that they would take longer than `milliseconds`."""

@@ -79,8 +79,8 @@ class LiveViewer:
     @hookimpl
     def dfw_scene_lent(self, scene: Scene, controls: Controls) -> None:
         """Draws for whoever looks, as far as the pace allows, and does what they ask."""
-        began = time.monotonic()
-        self._pace.stepped(began - self._lent)
+        if self._guests:  # nobody saves up for those who come later
+            self._pace.stepped(time.monotonic() - self._lent)
         self._do(scene, controls)
         if self._paused:
             self._pause(scene, controls)

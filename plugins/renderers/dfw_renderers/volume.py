@@ -209,7 +209,9 @@ class Volume(Renderer):
     def _occupancy(self, field: DensityField, like: Tensor) -> Occupancy:
         if not self.config.occupancy.enabled:
             return everywhere(field.radius, like)
-        return self.grid.occupancy(field.radius) if self.training else self._surveyor(field, like)
+        if self.training or self.hurried:  # a survey takes longer than a step, and a watched scene changes in every step
+            return self.grid.occupancy(field.radius)
+        return self._surveyor(field, like)
 
     def _march(self, field: DensityField, rays: _Rays, occupancy: Occupancy) -> Samples:
         native = uses_nerfacc(self.config.backend, rays.origin.device)
