@@ -77,7 +77,7 @@ def run(
         with stop.at_once():
             composition = composition or compose(config, registry())
             config = composition.resolved(defaults=False)  # paths are absolute, so config.yaml means the same from anywhere
-            pick_device(config.device)
+            pick_device(party().placed(config.device))
             start = find_start(config.start, dict(stages or {}))
             exporters = exporters_of(composition)
             given, resolved = to_yaml(config), to_yaml(composition.resolved())  # options that no file can hold end it here
@@ -124,7 +124,7 @@ def resume(
                     f"{path}: already finished its {config.trainer.steps} steps; make it longer with {longer}, or start a new "
                     f"run from it with `dfw run CONFIG start.run={path}`"
                 )
-            pick_device(config.device)
+            pick_device(party().placed(config.device))
             life.begin(**{key: life.before[key] for key in KEPT if key in life.before})
             exporters = exporters_of(composition)
             resumed = bool(list_checkpoints(directory.checkpoints))

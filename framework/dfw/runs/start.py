@@ -18,6 +18,7 @@ from dfw.errors import CheckpointError, ConfigError
 from dfw.interfaces.component import name_of
 from dfw.interfaces.geometry import Geometry, Surface
 from dfw.plugins.registry import registry
+from dfw.ranks.processes import party
 from dfw.runs.attribution import naming
 from dfw.runs.checkpoint import load_optimizers
 from dfw.runs.directory import RunDirectory
@@ -126,7 +127,7 @@ def make_trainer(config: RunConfig, parts: Parts, start: Start | None = None, re
     """A trainer at step 0: with initial values, with what `start` gives, or (`resumed`) before a checkpoint is restored."""
     with naming(parts.all(), lambda: "while the run was set up"):
         prepare = leave if resumed else initialise if start is None else start.prepare
-        trainer = Trainer(config, parts, pick_device(config.device), prepare)
+        trainer = Trainer(config, parts, pick_device(party().placed(config.device)), prepare)
         if start is not None:
             start.take_optimizer(trainer)
         return trainer

@@ -89,7 +89,6 @@ class _Pending:
 
 def pick_device(name: str) -> torch.device:
     """`auto` is the first CUDA device, else Apple's, else the CPU. Raises ConfigError for one that is not there."""
-    name = party().placed(name)
     cuda, mps = torch.cuda.device_count() if torch.cuda.is_available() else 0, torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
