@@ -149,6 +149,16 @@ def test_a_task_that_is_queued_again_and_then_dies_is_no_interruption(tmp_path: 
         assert (task.left, task.end("why").status) == (left, ended)
 
 
+def test_half_a_line_of_a_node_that_died_is_no_outcome(tmp_path: Path) -> None:
+    """What the next process notes is read all the same."""
+    file = outcomes_of(tmp_path, "7")
+    file.write_text('{"run": "one", "sta')
+    slurm._write(file, RunOutcome("two", "finished"))
+    task = Task("7", ["one", "two"], tmp_path)
+    assert [outcome.run for outcome in task.news()] == ["two"]
+    assert task.left == slurm._unanswered(file, ["one", "two"]) == ["one"]
+
+
 def test_jobs_go_on_without_the_process_that_waits_and_another_waits_for_them(tmp_path: Path) -> None:
     """The run waits until its notes find a reader."""
     os.mkfifo(tmp_path / MADE)

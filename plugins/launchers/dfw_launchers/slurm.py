@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from math import ceil
@@ -207,8 +208,8 @@ class Task:
             text = opened.read()
         whole = text[: text.rfind(b"\n") + 1]  # the last line may be half there
         self._read += len(whole)
-        for line in whole.splitlines():
-            outcome = RunOutcome(**json.loads(line))
+        for one in _outcomes(whole):
+            outcome = RunOutcome(**one)
             self.begun = True
             self.died = outcome.status != "interrupted"
             if outcome.status not in STANDS and outcome.run in self.left:
@@ -264,12 +265,20 @@ def _work(work: Work) -> None:
 
 
 def _write(file: Path, outcome: RunOutcome) -> None:
+    """Appends an outcome. An empty line goes before it, since a node that died may have left half a line."""
     with open(file, "a", encoding="utf-8") as opened:
-        opened.write(json.dumps(asdict(outcome)) + "\n")
+        opened.write("\n" + json.dumps(asdict(outcome)) + "\n")
+
+
+def _outcomes(text: bytes) -> Iterator[dict[str, Any]]:
+    """Yields what whole lines say. Of half a line nothing is known, so that its run is made again."""
+    for line in text.splitlines():
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def _unanswered(file: Path, runs: Iterable[str]) -> list[str]:
     """Returns the runs of a task that is queued again, without those that it has ended before."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    answered = {one["run"] for one in map(json.loads, lines) if one["status"] not in STANDS}
+    lines = file.read_bytes() if file.exists() else b""
+    answered = {one["run"] for one in _outcomes(lines) if one["status"] not in STANDS}
     return [run for run in runs if run not in answered]
