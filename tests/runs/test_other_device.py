@@ -29,7 +29,8 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a re
 @pytest.fixture(autouse=True)
 def runs_go_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `device: cuda` would: accelerate alone knows no such device, and without mixed precision has nothing to do on it."""
-    monkeypatch.setattr("dfw.runs.runner.pick_device", lambda name: torch.device(f"{NAME}:0"))
+    for module in ("runner", "start"):
+        monkeypatch.setattr(f"dfw.runs.{module}.pick_device", lambda name: torch.device(f"{NAME}:0"))
     monkeypatch.setattr("dfw.runs.trainer.make_accelerator", lambda config, _: make_accelerator(config, torch.device("cpu")))
 
 

@@ -236,12 +236,13 @@ _BACKGROUNDS = {
 _WORDINGS = {"test_any_turn_of_the_azimuth", "test_batch_invariance"}
 _ENDS = {"test_says_how_each_run_ended"}
 _STATE = {"test_state_dict_restores_behaviour"}
+_RENEWED = {"test_renewed_it_is_as_new"}
 ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
     one_for_all: {"geometry": {"test_starts_from_its_own_class"}},
     flickers: {
         "geometry": _FIELDS | {"test_rays_meet_what_is_there"},
         "renderer": _PICTURES | _STATE | {"test_opaque_thing_has_its_colour"},
-        "guidance": _PREDICTIONS | _STATE | {"test_frozen"},
+        "guidance": _PREDICTIONS | _STATE | _RENEWED | {"test_frozen"},
         "loss": _STATE | {"test_draws_from_its_generator", "test_gradient_is_the_stated_formula", "test_linear_in_its_weight"},
         "cameras": _STATE,
         "prompter": _WORDINGS,
@@ -256,7 +257,7 @@ ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
         | {"test_albedo_is_a_colour", "test_finite", "test_float64", "test_starts_from_its_own_class"}
         | {"test_rays_meet_what_is_there"},
         "renderer": _PICTURES | {"test_ranges", "test_float64"},
-        "guidance": _PREDICTIONS | _CHANGES | {"test_predicts_the_noise", "test_frozen", "test_float64"},
+        "guidance": _PREDICTIONS | _CHANGES | _RENEWED | {"test_predicts_the_noise", "test_frozen", "test_float64"},
         "loss": {"test_draws_from_its_generator", "test_first_and_last_step", "test_scalar"},
         "cameras": {
             "test_angles_are_those_of_the_pose",
@@ -278,7 +279,7 @@ ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
     draws_in_its_constructor: {
         "geometry": {"test_float64"},
         "renderer": {"test_float64", "test_half_transparent_thing_is_composited", "test_opaque_thing_has_its_colour"},
-        "guidance": {"test_float64"},
+        "guidance": {"test_float64"} | _RENEWED,
         "loss": {"test_gradient_is_the_stated_formula"},
         "prompter": {"test_choose_does_not_wait", "test_float64"},
         "noise": {"test_mean_and_variance"},
@@ -291,7 +292,7 @@ ALSO: dict[Callable[[type[Any]], type[Any]], dict[str, set[str]]] = {
     forgets_its_age: {
         "geometry": {"test_starts_from_its_own_class"},
         "renderer": {"test_evaluation_is_repeatable", "test_training_draws_from_its_generator"},
-        "guidance": {"test_frozen"},
+        "guidance": {"test_frozen"} | _RENEWED,
         "cameras": {"test_deterministic"},
         "noise": {"test_deterministic"},
         "background": {"test_draws_only_while_training", "test_training_draws_from_its_generator"},
