@@ -25,7 +25,19 @@ _PREFIX = re.compile(r"^(dreamfw|dfw)-(?=.)")
 _LONGEST = 100
 _TAKEN = {*dfw.__all__, *(f"{kind.capitalize()}Tests" for kind in KINDS)}
 _TAKEN |= {"Callable", "Connection", "Iterator", "Priority"}
-_TAKEN |= {"Any", "Annotated", "ClassVar", "Field", "Generator", "Literal", "Path", "PositiveFloat", "PositiveInt", "Sequence", "Tensor"}
+_TAKEN |= {
+    "Any",
+    "Annotated",
+    "ClassVar",
+    "Field",
+    "Generator",
+    "Literal",
+    "Path",
+    "PositiveFloat",
+    "PositiveInt",
+    "Sequence",
+    "Tensor",
+}
 _TAKEN |= {"CONFIG", "COLOURS", "Channel", "Colour", "Degrees", "Fog", "GOLDEN", "GROUND", "HORIZON", "SKY", "SURE", "TRIANGLE"}
 """What the templates use themselves."""
 _SUMMARIES = {
