@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -164,9 +165,21 @@ def _refused(model: type[BaseModel], error: ValidationError) -> Outcome:
     return Outcome("config", "failed", f"it refuses its own defaults: {sentences}")
 
 
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Inside, nothing is downloaded: a look at what is installed fetches no models."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def _built(cls: type[Any], config: object) -> Outcome:
     try:
-        with plugin_code("its defaults", "do not build it"):
+        with _offline(), plugin_code("its defaults", "do not build it"):
             cls(config)
     except PluginError as error:
         return Outcome("builds", "failed", str(error))
