@@ -1,4 +1,4 @@
-"""Evaluates runs: shows each finished one as a protocol asks, scores it, and writes the record beside it."""
+"""Evaluates runs: shows each finished one as a protocol asks, scores it, and writes the record next to it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Asked:
         return cast(type[Scorer], self.chosen.cls)
 
     def digest(self, others: Sequence[str], prompts: Sequence[str]) -> str:
-        """Says what a score rests on besides the run: class, version, options, and the runs or prompts beside it."""
+        """Says what a score rests on besides the run: class, version, options, and the runs or prompts next to it."""
         told = [self.chosen.entry.qualified, self.chosen.entry.version, self.chosen.written()]
         told += [sorted(others) if self.cls.together else [], sorted(prompts) if self.cls.ranks else []]
         return f"sha256:{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()}"

@@ -81,7 +81,7 @@ class Protocol:
     background: Colour | None
     """What is behind the scene; None: the run's own."""
     keeps: tuple[Literal["rgb", "normal"], ...]
-    """Pictures that stay beside the run."""
+    """Pictures that stay next to the run."""
     layout: str
     """Their files: `{of}` is the picture, `{station}` and `{zoom}` count from 0."""
     pool: Literal["mean", "sphere"]

@@ -1,4 +1,4 @@
-"""What an evaluation leaves beside a run: `evaluation/PROTOCOL/results.json`, sealed as the run's own records. Imports no torch.
+"""What an evaluation leaves next to a run: `evaluation/PROTOCOL/results.json`, sealed as the run's own records. Imports no torch.
 
 A record is plain JSON:
 

@@ -1,4 +1,4 @@
-"""What stands beside the picture. No text of a run goes through Markdown or HTML, which could hold code or name files."""
+"""What stands next to the picture. No text of a run goes through Markdown or HTML, which could hold code or name files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A small classifier of the shipped prior's world: form, colour and view.
 
-`tools/prior/train_judge.py` trains it apart from the prior that it judges, and writes the weights beside this file.
+`tools/prior/train_judge.py` trains it apart from the prior that it judges, and writes the weights next to this file.
 """
 
 from __future__ import annotations
