@@ -205,6 +205,15 @@ def test_what_is_not_finished_is_listed_and_left_alone(runs: dict[str, Path], as
         assert not (path / "evaluation").exists()
 
 
+def test_a_relative_path_names_one_run(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is locked once, and not a second time under its whole name."""
+    monkeypatch.chdir(tmp_path)
+    dfw.register("scorer", "brightness", Brightness)
+    asked = choose(registry(), ["brightness"])
+    (found,) = evaluate([Path("runs/red")], PROTOCOLS["views16"], asked, WIDTH)
+    assert (found.state, found.note) == ("judged", "")
+
+
 def test_a_run_that_is_taken_meanwhile_is_not_written_to(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody goes on with it while it is being scored."""
     lock = RunLock(runs["red"])
@@ -216,7 +225,7 @@ def test_a_run_that_is_taken_meanwhile_is_not_written_to(runs: dict[str, Path], 
 
     dfw.register("scorer", "slow", Slow)
     try:
-        found = judged([runs["red"]], choose(registry(), ["slow"]))["red"]
+        (found,) = evaluate([runs["red"]], PROTOCOLS["views16"], choose(registry(), ["slow"]), WIDTH)
     finally:
         lock.release()
     assert found.state == "failed"

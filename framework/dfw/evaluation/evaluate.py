@@ -221,16 +221,16 @@ class _Session:
         lacking = {run.path: self._lacking(run, group) for run in group}
         together = [one for one in self.asked if one.cls.together and any(one in found for found in lacking.values())]
         views: dict[Path, Shown] = {}
-        outcomes: dict[Path, Outcome] = {}
+        outcomes: list[Outcome] = []
         for run in group:
             if run.before and not lacking[run.path] and not together:
-                outcomes[run.path] = Outcome(run.path, "kept", result=run.before, method=run.method)
+                outcomes.append(Outcome(run.path, "kept", result=run.before, method=run.method))
                 continue
             started = time.monotonic()
             try:
                 one = self._shown(run)
             except DfwError as error:
-                outcomes[run.path] = Outcome(run.path, "failed", str(error))
+                outcomes.append(Outcome(run.path, "failed", str(error)))
                 continue
             for scorer in lacking[run.path]:
                 if not scorer.cls.together:
@@ -239,8 +239,7 @@ class _Session:
             if together:
                 views[run.path] = one
             else:
-                outcomes[run.path] = self._store(run, one)
-                yield outcomes[run.path]
+                yield self._store(run, one)
         shown_runs = [run for run in group if run.path in views]
         for scorer in together:
             started = time.monotonic()
@@ -249,7 +248,7 @@ class _Session:
                 run.seconds += (time.monotonic() - started) / len(shown_runs)
         for run in shown_runs:
             yield self._store(run, views[run.path])
-        yield from (one for one in outcomes.values() if one.state != "judged")
+        yield from outcomes
 
     def _lacking(self, run: _Run, group: Sequence[_Run]) -> list[Asked]:
         return [one for one in self.asked if run.scores.get(one.key, {}).get("asked") != self._digest(one, group)]
@@ -316,7 +315,7 @@ class _Session:
         pictures = {} if run.before else files(views, self.protocol)
         try:
             with ExitStack() as stack:
-                for place in dict.fromkeys((run.path, run.place.path)):
+                for place in dict.fromkeys((run.path.absolute(), run.place.path)):
                     lock = RunLock(place)  # for the moment of writing: while it is held, the run looks as if it were running
                     stack.callback(lock.release)
                     lock.take()
