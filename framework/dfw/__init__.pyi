@@ -98,6 +98,7 @@ from .interfaces.poses import look_at as look_at
 from .interfaces.poses import orbit as orbit
 from .interfaces.poses import spherical_position as spherical_position
 from .interfaces.prompter import Prompter as Prompter
+from .interfaces.reference import PictureConfig as PictureConfig
 from .interfaces.reference import ReferenceConfig as ReferenceConfig
 from .interfaces.reference import over as over
 from .interfaces.reference import read_aligned as read_aligned

@@ -20,10 +20,12 @@ from tiny_zero123 import save_tiny_zero123
 from torch import Tensor
 
 from dfw import Conditioning, ConfigError, GuidanceError, orbit
+from dfw.runs.prompt_table import PromptTable
 from dfw_guidance.additions import pipeline_of
 from dfw_guidance.instruct_pix2pix import InstructPix2Pix
 from dfw_guidance.ip_adapter import IPAdapter
 from dfw_guidance.zero123 import Zero123
+from dfw_prompters.plain import Plain
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +201,23 @@ def test_conditions_of_both_kinds_join_in_batches(files: Path) -> None:
     both = adapted(files).encode_text(["a red car", ""])
     again = Conditioning.cat([both.select(slice(1, 2)), both.select(slice(0, 1))])
     assert again.extras["picture"].tolist() == [0, 1]
+
+
+def test_a_negative_prompt_does_not_see_the_adapters_picture(files: Path) -> None:
+    """As in diffusers' pipeline, which gives that side the picture of nothing whatever its words are."""
+    model = adapted(files)
+    pipeline = StableDiffusionPipeline.from_pretrained(str(files / "plain"), safety_checker=None)
+    file = "ip-adapter_sd15.safetensors"
+    pipeline.load_ip_adapter(
+        str(files / "adapter" / "models"), subfolder="", weight_name=file, image_encoder_folder="image_encoder"
+    )
+    pipeline.set_ip_adapter_scale(0.6)
+    call = {"prompt": "a red car", "negative_prompt": "a blue cube", "guidance_scale": 7.5, "num_inference_steps": 1}
+    ((output, timestep, sample),) = steps_of(
+        pipeline, ip_adapter_image=Image.open(files / "image.png"), output_type="latent", **call
+    )
+    table = PromptTable(model, Plain(Plain.Config()), "a red car", "a blue cube")
+    asked = table.batch(orbit(1, 0, 3, 40, 16, 16))
+    with torch.no_grad():
+        found = model.predict_noise_guided(sample, torch.tensor([int(timestep)]), asked.positive, asked.negative, 7.5)
+    torch.testing.assert_close(found, output, rtol=1e-4, atol=1e-4)

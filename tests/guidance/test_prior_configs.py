@@ -16,6 +16,7 @@ from dfw_geometry.nerf import NeRF
 from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.flow import Flow
+from dfw_guidance.imagedream import ImageDream
 from dfw_guidance.mvdream import MVDream
 from dfw_guidance.stable_diffusion import StableDiffusion
 from dfw_guidance.stable_diffusion_xl import StableDiffusionXL
@@ -35,6 +36,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ("zero123-sd", Zero123, "zero123-xl"),
         ("mvdream-sd", MVDream, "mvdream-sd21"),
         ("mvdream", MVDream, "embedded"),
+        ("imagedream-sd", ImageDream, "imagedream"),
         ("dreamfusion-laptop", StableDiffusion, "bk-tiny"),
     ],
 )
@@ -103,6 +105,20 @@ def test_mvdream_has_the_numbers_of_its_recipe() -> None:
     background: Any = renderer.background.build().config
     assert (background.random_probability, background.shared) == (0.5, True)
     assert list(config.losses) == ["mvdream"]
+
+
+def test_imagedream_has_the_numbers_of_its_recipe() -> None:
+    """The authors' imagedream-sd21-shading.yaml. The picture stands in one place."""
+    composition = compose(load_config(CONFIGS / "imagedream-sd.yaml", ["image=teddy.png"]))
+    loss: Any
+    cameras: Any
+    guidance: Any
+    loss, cameras, guidance = (composition.chosen[path].config for path in (("losses", "mvdream"), ("cameras",), ("guidance",)))
+    assert (loss.guidance_scale, loss.rescale, composition.config.trainer.steps) == (5, 0.2, 12_500)
+    assert (cameras.fov, cameras.distance, cameras.elevation, cameras.count) == ((45, 50), (0.6, 0.75), (0, 5), 4)
+    assert guidance.image.endswith("teddy.png")
+    assert guidance.views == 4
+    assert guidance.pixels
 
 
 def test_zero123_has_the_numbers_of_its_recipe() -> None:

@@ -18,6 +18,7 @@ from dfw.config.kinds import KINDS
 from dfw.config.schedules import Ramp, Schedule, value_at
 from dfw.distillation.clipping import Clip, clip_gradient
 from dfw.distillation.gradient import with_gradient
+from dfw.distillation.inversion import ddim_move
 from dfw.distillation.rules import guided, predict_each
 from dfw.distillation.timesteps import Timesteps, check_fractions, check_range, choose_timesteps, timestep_range
 from dfw.distillation.weighting import Weighting, weight_at
@@ -90,6 +91,14 @@ class Query:
         """eps_hat by classifier-free guidance, with Perp-Neg where the run asks for it, at z_t or at `noisy` and `timestep`."""
         noisy = self.noisy if noisy is None else noisy
         return guided(self.guidance, noisy, self.timestep if timestep is None else timestep, self.prompt, scale)
+
+    def denoised(self, scale: float, steps: int) -> Tensor:
+        """Returns z0 (B, C, h, h): z_t by DDIM with guided predictions, in `steps` network calls at equal distances down to 0."""
+        noisy, at = self.noisy, self.timestep
+        for left in range(steps - 1, 0, -1):
+            after = torch.round(self.timestep * (left / steps)).long()
+            noisy, at = ddim_move(self.guidance, noisy, self.guided(scale, noisy, at), at, after), after
+        return self.guidance.predict_clean(noisy, at, self.guided(scale, noisy, at))
 
     def each(self, texts: Sequence[Conditioning]) -> tuple[Tensor, ...]:
         """eps(z_t; y, t) for each of `texts`, in one network call."""

@@ -66,6 +66,13 @@ class Guidance(Component, nn.Module, ABC):
         """
         raise GuidanceError(f"{name_of(self)} reads no text")
 
+    def encode_negative(self, text: str) -> Conditioning:
+        """Returns what classifier-free guidance moves away from, one row, for a model that provides `text`: the negative prompt.
+
+        A model that is conditioned on more than a text, on a picture say, leaves the rest out here.
+        """
+        return self.encode_text([text])
+
     def conditional(self) -> Conditioning:
         """What a model without `text` is conditioned on besides cameras (a picture, say): one row, repeated for every view."""
         raise GuidanceError(f"{name_of(self)} provides no 'text' and does not say what it is conditioned on; write conditional()")

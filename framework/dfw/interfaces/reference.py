@@ -25,8 +25,8 @@ SMALLEST = 32
 """Pixels that the object's larger side must have: of fewer, no model makes a thing out."""
 
 
-class ReferenceConfig(ComponentConfig):
-    """A picture of the object, and from where it was taken. The background is removed before, by any tool."""
+class PictureConfig(ComponentConfig):
+    """A picture of an object. The background is removed before, by any tool."""
 
     image: LocalPath
     """A PNG, JPEG or WebP file. Its alpha channel says where the object is, unless `mask` does."""
@@ -35,12 +35,6 @@ class ReferenceConfig(ComponentConfig):
     share: float | None = Field(default=None, gt=0, le=1)
     """Share of a square's side that the object's larger side takes: the picture is cropped or widened to that square, with the
     object in its middle. None: the picture as it is."""
-    azimuth: float = 0.0
-    """Of the picture's camera, degrees; 0 sees the object's front."""
-    elevation: float = Field(default=0.0, ge=-90, le=90)
-    """Of the picture's camera, degrees above the horizon."""
-    distance: PositiveFloat = 3.0
-    """Of the picture's camera from the scene's centre, world units."""
     background: tuple[Channel, Channel, Channel] = (1.0, 1.0, 1.0)
     """Colour behind the object, display-referred RGB."""
 
@@ -52,7 +46,18 @@ class ReferenceConfig(ComponentConfig):
         return value
 
 
-def read_reference(config: ReferenceConfig) -> Tensor:
+class ReferenceConfig(PictureConfig):
+    """A picture of the object, and from where it was taken."""
+
+    azimuth: float = 0.0
+    """Of the picture's camera, degrees; 0 sees the object's front."""
+    elevation: float = Field(default=0.0, ge=-90, le=90)
+    """Of the picture's camera, degrees above the horizon."""
+    distance: PositiveFloat = 3.0
+    """Of the picture's camera from the scene's centre, world units."""
+
+
+def read_reference(config: PictureConfig) -> Tensor:
     """Returns the picture (H, W, 4), RGBA, framed as `share` says. Where no mask and no alpha is given, all of it is the object.
 
     Raises ConfigError if a file cannot be read, if `share` is given and no object is found, or one of less than SMALLEST pixels.
@@ -60,7 +65,7 @@ def read_reference(config: ReferenceConfig) -> Tensor:
     return read_aligned(config)[0]
 
 
-def read_aligned(config: ReferenceConfig, *maps: Tensor) -> list[Tensor]:
+def read_aligned(config: PictureConfig, *maps: Tensor) -> list[Tensor]:
     """Returns the picture as `read_reference` does, and `maps` (H, W, C) of the same view, cut and resized in the same way.
 
     A map is 0 where it lies outside the picture. Raises as `read_reference`.

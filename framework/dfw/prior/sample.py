@@ -131,9 +131,10 @@ def prompt_for(composition: Composition, guidance: Guidance, count: int, generat
 @torch.no_grad()
 def as_written(guidance: Guidance, config: RunConfig, count: int) -> PromptBatch:
     """The prompt without words for views, and the negative one: `count` rows each."""
-    both = guidance.encode_text([config.prompt, config.negative_prompt])
-    positive, negative = (both.select(torch.full((count,), row, device=both.embedding.device)) for row in (0, 1))
-    return PromptBatch(positive, negative)
+    guidance.encode_text([config.prompt, config.negative_prompt])  # both in one call, as `PromptTable` does; models keep texts
+    row = torch.zeros(count, dtype=torch.int64, device=guidance.schedule.alpha.device)
+    positive, negative = guidance.encode_text([config.prompt]), guidance.encode_negative(config.negative_prompt)
+    return PromptBatch(positive.select(row), negative.select(row))
 
 
 def open_guidance(composition: Composition, name: str | None = None) -> Guidance:

@@ -71,6 +71,9 @@ class PromptTable:
             return encoded.select(torch.tensor([distinct.index(row) for row in rows], device=encoded.embedding.device))
 
         self._views, self._negative = table(texts), table([negative_prompt])
+        if negative_prompt and type(guidance).encode_negative is not Guidance.encode_negative:
+            self._negative = guidance.encode_negative(negative_prompt)
+            check_condition(guidance, "encode_negative", self._negative)
         self._others = {text: table(rows) for text, rows in written.items()}
 
     def _written(self, text: str, prompt: str, by_view: bool) -> tuple[str, ...]:

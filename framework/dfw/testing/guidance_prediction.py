@@ -101,7 +101,7 @@ class PredictionChecks(ShownToGuidance):
         require(apart > 1e-6, "the prompt changes the prediction", seen, remedy)
 
     def test_no_condition(self) -> None:
-        """`unconditional` is one row, and what the empty text gives; without text `conditional` is one row, too."""
+        """`unconditional` is one row, and what the empty text gives; so are `encode_negative`, and without text `conditional`."""
         guidance = self._guidance()
         with torch.no_grad():
             none = guidance.unconditional()
@@ -109,6 +109,7 @@ class PredictionChecks(ShownToGuidance):
             if not self._reads_text(guidance):
                 _require_one_row("conditional", guidance.conditional())
                 return
+            _require_one_row("encode_negative", guidance.encode_negative(self.prompts[0]))
             empty = self._text(guidance, [""])
         promise, remedy = "the empty text is no condition", "Return the same for encode_text(['']) and unconditional()"
         require_same({"embedding": none.embedding}, {"embedding": empty.embedding}, self.tolerance, promise, remedy)

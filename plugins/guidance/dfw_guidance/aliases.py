@@ -38,6 +38,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "instruct-pix2pix": ("timbrooks/instruct-pix2pix",),
     "ip-adapter": ("h94/IP-Adapter",),
     "mvdream-sd21": ("ashawkey/mvdream-sd2.1-diffusers",),
+    "imagedream": ("ashawkey/imagedream-ipmv-diffusers",),
     "depth": ("lllyasviel/control_v11f1p_sd15_depth",),
     "normals": ("lllyasviel/control_v11p_sd15_normalbae",),
 }
@@ -66,6 +67,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "ip-adapter": ("ip-adapter",),
     "autoencoder": ("taesd",),
     "mvdream": ("embedded", "mvdream-sd21"),
+    "imagedream": ("imagedream",),
 }
 """Guidance -> the short names it can load. `controlnet` lists its control networks, `ip-adapter` its adapters; `autoencoder` is
 what can stand for a VAE."""

@@ -21,6 +21,14 @@ def squared(picture: Tensor, side: int) -> Tensor:
 
 def for_clip(picture: Tensor, side: int) -> Tensor:
     """Returns a picture (B, 3, H, H) as CLIP reads it: of its size and with its statistics. So does Zero-1-to-3's own code."""
-    sized = F.interpolate(picture, size=(side, side), mode="bicubic", align_corners=True)
-    mean, std = (picture.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return _normalised(F.interpolate(picture, size=(side, side), mode="bicubic", align_corners=True))
+
+
+def as_processed(picture: Tensor, side: int) -> Tensor:
+    """Returns the same with each pixel averaged over what it covers, as CLIP's own code and transformers' processor do."""
+    return _normalised(F.interpolate(picture, size=(side, side), mode="bicubic", antialias=True))
+
+
+def _normalised(sized: Tensor) -> Tensor:
+    mean, std = (sized.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
     return (sized - mean) / std

@@ -2,6 +2,7 @@
 
 python -m dfw_guidance.convert zero123-xl.ckpt zero123-xl        # an original checkpoint of Zero-1-to-3 or Stable Zero123
 python -m dfw_guidance.convert sd-v2.1-base-4view.pt mvdream     # an original checkpoint of MVDream
+python -m dfw_guidance.convert sd-v2.1-base-4view-ipmv.pt imagedream    # one of ImageDream
 python -m dfw_guidance.convert downloaded-folder safe-folder     # a folder whose weights are pickles (.bin)
 
 A pickle can run code. These are read without running any: only tensors and plain containers are made, and everything else in the
@@ -27,8 +28,10 @@ from torch import Tensor
 
 from dfw import DfwError, GuidanceError
 from dfw_guidance.hub import find_model
-from dfw_guidance.layouts import STABLE_DIFFUSION
+from dfw_guidance.layouts import IP_ADAPTER, STABLE_DIFFUSION
 
+ENCODER = Path("models", "image_encoder")
+"""Where IP-Adapter's folder has CLIP's image encoder."""
 _MADE = {
     ("collections", "OrderedDict"),
     ("torch._utils", "_rebuild_tensor"),
@@ -217,21 +220,27 @@ def convert_folder(folder: Path, out: Path) -> None:
             shutil.copyfile(path, place)
 
 
-def convert_checkpoint(file: Path, out: Path, base: Path | None) -> None:
+def convert_checkpoint(file: Path, out: Path, base: Path | None, encoder: Path | None) -> None:
     """Converts a checkpoint of a model that its tensors tell. Raises GuidanceError."""
+    from dfw_guidance.imagedream_weights import RESAMPLER, convert_imagedream
     from dfw_guidance.mvdream_weights import CAMERA, convert_mvdream
 
     table = read_weights(file)
     if CAMERA in table:
-        convert_mvdream(table, base or find_model("sd21-base", STABLE_DIFFUSION), out)
+        base = base or find_model("sd21-base", STABLE_DIFFUSION)
+        if any(name.startswith(RESAMPLER) for name in table):
+            convert_imagedream(table, base, encoder or find_model("ip-adapter", IP_ADAPTER, family="ip-adapter") / ENCODER, out)
+        else:
+            convert_mvdream(table, base, out)
     else:
         convert_zero123(table, out)
 
 
-def convert(source: Path, out: Path, base: Path | None = None) -> None:
+def convert(source: Path, out: Path, base: Path | None = None, encoder: Path | None = None) -> None:
     """Converts a checkpoint or a folder. Raises GuidanceError if it cannot, or if `out` is there.
 
-    base: for MVDream, the folder of the model that it was made from; by default Stable Diffusion 2.1 base, from the hub.
+    base: for MVDream and ImageDream, the folder of the model that it was made from; by default Stable Diffusion 2.1 base.
+    encoder: for ImageDream, a folder with CLIP's image encoder, ViT-H/14; by default that of IP-Adapter. Both are on the hub.
     """
     if out.exists():
         raise GuidanceError(f"{out} is there already; name a folder that is not")
@@ -243,7 +252,7 @@ def convert(source: Path, out: Path, base: Path | None = None) -> None:
         if source.is_dir():
             convert_folder(source, partly)
         else:
-            convert_checkpoint(source, partly, base)
+            convert_checkpoint(source, partly, base, encoder)
         partly.rename(out)
     except OSError as error:
         raise GuidanceError(
@@ -258,11 +267,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dfw_guidance.convert", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", type=Path, help="a checkpoint (.ckpt, .safetensors), or a folder with .bin files")
     parser.add_argument("out", type=Path, help="folder to make")
-    parser.add_argument("--base", type=Path, help="for MVDream: folder of the model that it was made from (default: sd21-base)")
+    parser.add_argument(
+        "--base", type=Path, help="for MVDream and ImageDream: folder of the model that it was made from (default: sd21-base)"
+    )
+    parser.add_argument("--encoder", type=Path, help="for ImageDream: folder of CLIP's image encoder (default: IP-Adapter's)")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)  # diffusers speaks of what it leaves out of a checkpoint
     try:
-        convert(asked.source, asked.out, asked.base)
+        convert(asked.source, asked.out, asked.base, asked.encoder)
     except DfwError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -13,7 +13,7 @@ from dfw import DfwError, GuidanceError, hub_refusal
 from dfw_guidance.aliases import SHIPPED, WEIGHTS, candidates, hub_file
 from dfw_guidance.checksums import changed_files, fingerprint
 from dfw_guidance.damage import damage
-from dfw_guidance.layouts import GUIDANCE_OF, Layout, read_index
+from dfw_guidance.layouts import Layout, owner_of, read_index
 
 
 def find_model(
@@ -104,9 +104,9 @@ def _checked(folder: Path, layout: Layout, variant: str | None, family: str, fie
     if not folder.is_dir():
         raise GuidanceError(f"{where} {_no_folder(folder, family)}")
     try:
-        pipeline = read_index(folder).get("_class_name", "")
-        owner = GUIDANCE_OF.get(pipeline, family)
+        owner = owner_of(folder, family)
         if owner != family:
+            pipeline = read_index(folder).get("_class_name")
             remedy = f"; write guidance.type={owner}" if field == "guidance.model" else f", and this wants a {layout.name}"
             raise GuidanceError(f"{where} is a {pipeline}{remedy}")
         missing, damaged = layout.missing(folder, variant), layout.damaged(folder, variant)
@@ -148,7 +148,7 @@ _CLASSES = {
 
 def conversion(path: Path, family: str) -> str:
     """Returns the command that makes a folder of one file, for a message."""
-    if family in ("zero123", "mvdream"):
+    if family in ("zero123", "mvdream", "imagedream"):
         return f"python -m dfw_guidance.convert '{path}' '{path.with_suffix('')}'"
     kind = _CLASSES.get(family, "StableDiffusionPipeline")
     return (

@@ -5,7 +5,6 @@ Legend: B images; C = 4 channels of side h of the latent space.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,18 @@ from dfw_guidance.aliases import FAMILIES, candidates, settled
 from dfw_guidance.checksums import digest
 from dfw_guidance.files import Files
 from dfw_guidance.hub import find_file, find_model, model_facts
+from dfw_guidance.image_prompt import PICTURE, ImagePrompt
 from dfw_guidance.known import models_of
 from dfw_guidance.layouts import IP_ADAPTER, STABLE_DIFFUSION
 from dfw_guidance.pretrained import loading
 from dfw_guidance.stable_diffusion import StableDiffusion
 
 
-class IPAdapter(StableDiffusion):
+class IPAdapter(ImagePrompt):
     """Stable Diffusion that is shown what to make (IP-Adapter, Ye et al. 2023): a second attention looks at a picture.
 
-    The picture goes with every text except the empty one. So classifier-free guidance moves towards words and picture, unless
-    there is a negative prompt, with which both sides see the picture. The image encoder is not kept in memory.
+    The picture goes with every text except the empty one and the negative prompt. So classifier-free guidance moves towards words
+    and picture. The image encoder is not kept in memory.
     """
 
     class Config(StableDiffusion.Config):
@@ -107,14 +107,9 @@ class IPAdapter(StableDiffusion):
         adapter = model_facts(config.adapter, self.adapter_files.folder, weights, None)
         return {**super().facts(), "adapter": adapter, "image": {"path": config.image, "sha256": digest(Path(config.image))}}
 
-    def _embed(self, texts: Sequence[str]) -> Conditioning:
-        found = super()._embed(texts)
-        known = torch.tensor([float(bool(text)) for text in texts], device=found.embedding.device)
-        return replace(found, extras={"picture": known})
-
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Returns the U-Net's output (B, C, h, h) in `noisy`'s dtype, for the words and the picture."""
-        share = conditioning.extras["picture"].view(-1, *[1] * (self.seen.dim() - 1))
+        share = conditioning.extras[PICTURE].view(-1, *[1] * (self.seen.dim() - 1))
         picture = torch.lerp(self.unseen.expand(len(noisy), *self.unseen.shape[1:]), self.seen, share.to(self.seen))
         return self._ask(
             noisy, timestep, conditioning.embedding, added_cond_kwargs={"image_embeds": [picture.to(self.unet.dtype)]}

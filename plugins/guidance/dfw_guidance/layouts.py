@@ -156,12 +156,23 @@ GUIDANCE_OF = {
 }
 """Pipeline named in `model_index.json` -> the guidance that reads it."""
 
+
+def owner_of(folder: Path, family: str) -> str:
+    """Returns the guidance that reads the model in `folder`: `family` where its `model_index.json` does not say."""
+    index = read_index(folder)
+    owner = GUIDANCE_OF.get(str(index.get("_class_name")), family)
+    named = index.get("image_encoder")
+    # published folders of ImageDream name MVDream's pipeline; only the encoder of its picture tells them apart
+    return "imagedream" if owner == "mvdream" and isinstance(named, list) and named[:1] != [None] else owner
+
+
 STABLE_DIFFUSION = Layout(
     "Stable Diffusion",
     {"text_encoder": ENCODER, "unet": NETWORK, "vae": NETWORK},
     ("tokenizer",),
 )
 MVDREAM = replace(STABLE_DIFFUSION, name="MVDream")
+IMAGEDREAM = replace(STABLE_DIFFUSION, name="ImageDream", weights={**STABLE_DIFFUSION.weights, "image_encoder": ENCODER})
 STABLE_DIFFUSION_XL = Layout(
     "Stable Diffusion XL",
     {"text_encoder": ENCODER, "text_encoder_2": ENCODER, "unet": NETWORK, "vae": NETWORK},

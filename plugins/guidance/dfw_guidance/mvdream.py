@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from dfw import Conditioning, GuidanceError
+from dfw import CameraBatch, Conditioning, GuidanceError
 from dfw_guidance.across_views import inflate, poses
 from dfw_guidance.files import Files
 from dfw_guidance.layouts import MVDREAM
@@ -54,8 +54,14 @@ class MVDream(StableDiffusion):
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Returns the U-Net's output (B, C, h, w) in `noisy`'s dtype. B is a multiple of `views`. Raises GuidanceError."""
-        if len(noisy) % self.config.views:
-            raise GuidanceError(f"guidance.views: {len(noisy)} pictures are not whole scenes of {self.config.views} views")
+        pose = poses(self._cameras(noisy, conditioning)).to(self.unet.dtype)
+        return self._ask(noisy, timestep, conditioning.embedding, class_labels=pose)
+
+    def _cameras(self, noisy: Tensor, conditioning: Conditioning) -> CameraBatch:
+        """Returns the views' cameras. Raises GuidanceError if there are none, or if the pictures are not whole scenes."""
+        name, views = self.config.family, self.config.views
+        if len(noisy) % views:
+            raise GuidanceError(f"guidance.views: {len(noisy)} pictures are not whole scenes of {views} views")
         if conditioning.cameras is None:
-            raise GuidanceError("mvdream needs the cameras of the views, and the conditioning has none")
-        return self._ask(noisy, timestep, conditioning.embedding, class_labels=poses(conditioning.cameras).to(self.unet.dtype))
+            raise GuidanceError(f"{name} needs the cameras of the views, and the conditioning has none")
+        return conditioning.cameras

@@ -22,8 +22,9 @@ ORIGINAL = "MultiViewUNetModel"
 PIPELINE = "MVDreamPipeline"
 SIDE = 32
 """Side of the latents that the published models work at: pictures of 256 pixels."""
-_PREFIX = "model.diffusion_model."
-CAMERA = f"{_PREFIX}camera_embed.0.weight"
+PREFIX = "model.diffusion_model."
+"""Start of the names that a U-Net's tensors have in an original checkpoint."""
+CAMERA = f"{PREFIX}camera_embed.0.weight"
 """A tensor that only checkpoints of multi-view models have."""
 _POSES = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": POSE}
 """What diffusers' configuration says of a U-Net that reads poses."""
@@ -32,13 +33,10 @@ _POSES = {"class_embed_type": "projection", "projection_class_embeddings_input_d
 def load_scene_unet(files: Files) -> Any:
     """Loads the U-Net of a multi-view model. Raises ValueError for one that reads no poses of cameras."""
     from diffusers import UNet2DConditionModel
-    from safetensors.torch import load_file
 
     table = read_table(files.folder / "unet" / "config.json")
     if table.get("_class_name") == ORIGINAL:
-        parts = [path for name, path in files.weights(MVDREAM).items() if name.startswith("unet/")]
-        tensors = {_PREFIX + name: value for path in parts for name, value in load_file(path).items()}
-        return from_original(tensors, translated(table))
+        return from_original(original_tensors(files), translated(table))
     wrong = [f"{name} is {table.get(name)}, not {value}" for name, value in _POSES.items() if table.get(name) != value]
     if wrong:
         raise ValueError(
@@ -46,6 +44,14 @@ def load_scene_unet(files: Files) -> Any:
             "guidance.type=stable-diffusion"
         )
     return files.network(UNet2DConditionModel, "unet")
+
+
+def original_tensors(files: Files) -> dict[str, Tensor]:
+    """Reads the tensors of a U-Net that a folder holds under the authors' names, as in their checkpoint."""
+    from safetensors.torch import load_file
+
+    parts = [path for name, path in files.weights(MVDREAM).items() if name.startswith("unet/")]
+    return {PREFIX + name: value for path in parts for name, value in load_file(path).items()}
 
 
 def translated(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,8 +107,13 @@ def convert_mvdream(table: Mapping[str, Tensor], base: Path, out: Path) -> None:
         why = " ".join(str(error).split())
         raise GuidanceError(f"the checkpoint does not hold a whole MVDream that was made from {base} ({why})") from None
     unet.save_pretrained(out / "unet")
+    copy_base(base, out)
+
+
+def copy_base(base: Path, out: Path, **index: Any) -> None:
+    """Copies everything but the U-Net of the model in `base`. `index`: further entries of the model's index."""
     for name in (*MVDREAM.weights, *MVDREAM.tokenizers, "scheduler"):
         if name != "unet":
             shutil.copytree(base / name, out / name)
-    index = {**read_table(base / "model_index.json"), "_class_name": PIPELINE}
-    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    table = {**read_table(base / "model_index.json"), "_class_name": PIPELINE, **index}
+    (out / "model_index.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")

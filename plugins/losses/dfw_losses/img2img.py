@@ -6,7 +6,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from dfw import Distillation, GuidedConfig, LossInputs, Query, Ramp, Schedule, Timesteps, Weighting, ddim_move, with_gradient
+from dfw import Distillation, GuidedConfig, LossInputs, Query, Ramp, Schedule, Timesteps, Weighting, with_gradient
 
 
 class Img2Img(Distillation):
@@ -52,9 +52,4 @@ class Img2Img(Distillation):
 
     def _denoised(self, query: Query) -> Tensor:
         """z0 (B, C, h, w)."""
-        guidance, steps = query.guidance, max(1, round(query.now(self.config.steps)))
-        scale, noisy, at = query.now(self.config.guidance_scale), query.noisy, query.timestep
-        for left in range(steps - 1, 0, -1):
-            after = torch.round(query.timestep * (left / steps)).long()
-            noisy, at = ddim_move(guidance, noisy, query.guided(scale, noisy, at), at, after), after
-        return guidance.predict_clean(noisy, at, query.guided(scale, noisy, at))
+        return query.denoised(query.now(self.config.guidance_scale), max(1, round(query.now(self.config.steps))))

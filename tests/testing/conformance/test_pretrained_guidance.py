@@ -13,7 +13,7 @@ from tiny_control import save_tiny_controlnet
 from tiny_deep_floyd import save_tiny_deep_floyd
 from tiny_diffusion import save_tiny_model
 from tiny_flow import save_tiny_flux, save_tiny_sd3
-from tiny_mvdream import save_tiny_mvdream
+from tiny_mvdream import save_published_imagedream, save_tiny_mvdream
 from tiny_pictures import save_tiny_instruct, save_tiny_ip_adapter
 from tiny_sdxl import save_tiny_sdxl
 from tiny_zero123 import save_tiny_zero123
@@ -23,6 +23,7 @@ from dfw.testing import GuidanceTests
 from dfw_guidance.controlnet import ControlNet
 from dfw_guidance.deep_floyd import DeepFloyd
 from dfw_guidance.flow import Flow
+from dfw_guidance.imagedream import ImageDream
 from dfw_guidance.instruct_pix2pix import InstructPix2Pix
 from dfw_guidance.ip_adapter import IPAdapter
 from dfw_guidance.mvdream import MVDream
@@ -124,3 +125,12 @@ class TestMVDream(Tiny):
     __test__ = True
     views = 4
     kind, save = MVDream, staticmethod(save_tiny_mvdream)
+
+
+class TestImageDream(SeesPicture):
+    __test__ = True
+    views = 4
+    kind, save = ImageDream, staticmethod(lambda folder: save_published_imagedream(folder)[0])
+
+    def more(self) -> dict[str, Any]:
+        return super().more() | {"share": None, "resolution": 16}
