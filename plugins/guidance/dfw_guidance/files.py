@@ -55,7 +55,7 @@ class Files:
             ignore_mismatched_sizes=True,  # only so that they are counted
             **options,
         )
-        _check_tensors(name, network, report)
+        check_tensors(name, network, report)
         return network
 
     def tokenizer(self, kind: Any, part: str) -> Any:
@@ -75,7 +75,7 @@ class Files:
         return read_index(self.folder)
 
 
-def _check_tensors(name: str, network: nn.Module, report: Mapping[str, Any]) -> None:
+def check_tensors(name: str, network: nn.Module, report: Mapping[str, Any]) -> None:
     """Raises ValueError unless a file had every tensor of `network` in its shape, as the library's loading `report` says."""
     lost = sorted(key for key in report["missing_keys"] if not key.endswith(HARMLESS))
     others = sorted(key for key in report["unexpected_keys"] if not key.endswith(HARMLESS))

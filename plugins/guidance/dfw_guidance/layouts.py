@@ -201,6 +201,7 @@ ZERO123 = Layout(
     {"unet": NETWORK, "vae": NETWORK, "image_encoder": ENCODER, "cc_projection": NETWORK},
     instead={"cc_projection": "clip_camera_projection"},
 )
+WONDER3D = Layout("Wonder3D", {"unet": NETWORK, "vae": NETWORK, "image_encoder": ENCODER})
 CONTROLNET = Layout("ControlNet", {"": NETWORK}, scheduler=False)
 IP_ADAPTER = Layout("IP-Adapter", {"models/image_encoder": ENCODER}, scheduler=False)
 AUTOENCODER = Layout("small autoencoder", {"": NETWORK}, scheduler=False)
