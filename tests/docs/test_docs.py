@@ -1,4 +1,4 @@
-"""The documentation says what the code says, and builds without a warning."""
+"""The documentation says what the code says, and every page is in the navigation."""
 
 from __future__ import annotations
 
@@ -37,12 +37,3 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "zensical.toml").read_text(encoding="utf-8")
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert pages == set(re.findall(r'= "([\w/-]+\.md)"', navigation))
-
-
-def test_the_site_builds_without_a_warning() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "zensical", "build", "--strict"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    page = (ROOT / "build" / "docs" / "interfaces" / "guidance" / "index.html").read_text(encoding="utf-8")
-    assert "predict_noise_guided" in page

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+from command_line import run_dfw
 from fresh import ROOT, Fresh
+
+QUICK = (
+    "trainer.preview_width=16",
+    "export.resolution=16",
+    "export.texture=64",
+    "export.faces=200",
+    "export.turntable_frames=2",
+    "export.turntable_width=16",
+)
+SMALLER: dict[str, dict[str, tuple[str, ...]]] = {
+    "short": {
+        "run": ("trainer.steps=2", *QUICK),
+        "sweep": ("trainer.steps=2", "cameras.width=16", *QUICK),
+        "render": ("--frames", "2"),
+    },
+    "longer": {"run": ("trainer.steps=3",)},
+    "small": {"evaluate": ("--width", "32")},
+}
+"""How a block is marked whose commands take long -> verb -> what a test says in their place."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +55,31 @@ class Page:
         """Those of the page, in order. Every fenced block has a marker, so that nothing on the page goes untried."""
         found = re.findall(r"<!-- (\w+)(?:: (\S+))? -->\n```\w+\n(.*?\n)```\n", self.text, re.DOTALL)
         assert len(found) == self.text.count("\n```") / 2 > 5
-        assert {marker for marker, _, _ in found} == {"run", "fails", "file", "shows"}
+        assert {marker for marker, _, _ in found} <= {"run", "fails", "file", "shows"}
         return [Block(*part) for part in found]
+
+    def work_through_here(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Writes the page's files into `place`, the current directory, and runs its `dfw` commands in this process."""
+        said = ""
+        for block in self.blocks():
+            if block.marker == "file":
+                (place / block.argument).write_text(block.text, encoding="utf-8")
+            elif block.marker == "shows":
+                assert_shown(block.text, said)
+            else:
+                said = "".join(self._call(line, block, capsys) for line in block.text.splitlines())
+
+    def _call(self, line: str, block: Block, capsys: pytest.CaptureFixture[str]) -> str:
+        """Runs one command, whose words the shell expands, and returns what it says."""
+        done = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True)
+        program, verb, *words = done.stdout.split("\0")[:-1]
+        assert program == "dfw", line
+        added = SMALLER.get(block.argument, {}).get(verb, ())
+        kept = [word for word in words if word.partition("=")[0] not in {one.partition("=")[0] for one in added}]
+        code, out, err = run_dfw(verb, *kept, *added, capsys=capsys)
+        assert code == (int(block.argument) if block.marker == "fails" else 0), f"{line}\n{out}\n{err}"
+        assert "Traceback" not in out + err
+        return out + err
 
     def work_through(self, fresh: Fresh, folder: Path) -> Path:
         """Writes the page's files and runs its commands in order, from an empty place in `folder`. Returns where they ended."""
@@ -44,8 +89,7 @@ class Page:
             if block.marker == "file":
                 (place / block.argument).write_text(block.text, encoding="utf-8")
             elif block.marker == "shows":
-                for line in block.text.splitlines():
-                    assert " ".join(line.split()) in " ".join(said.split()), said
+                assert_shown(block.text, said)
             else:
                 leave = shlex.quote(f"pwd > {shlex.quote(str(folder / 'place'))}")
                 script = f"set -euo pipefail\ntrap {leave} EXIT\n{block.text}"
@@ -53,3 +97,9 @@ class Page:
                 place, said = Path((folder / "place").read_text().strip()), done.stdout + done.stderr
                 assert "Traceback" not in said
         return place
+
+
+def assert_shown(text: str, said: str) -> None:
+    """Each line of `text` stands in what a command said, however it was wrapped."""
+    for line in text.splitlines():
+        assert " ".join(line.split()) in " ".join(said.split()), said

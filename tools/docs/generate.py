@@ -1,4 +1,4 @@
-"""Makes all generated pages of `docs/`: components, configuration, commands, interfaces; and their entries in the navigation.
+"""Makes all generated pages of `docs/`: components, configuration, commands, interfaces, diagrams; and the navigation's entries.
 
 python tools/docs/generate.py            # write the pages
 python tools/docs/generate.py --check    # exit with 1 if a page is not what the code says
@@ -12,6 +12,7 @@ import sys
 import commands
 import components
 import configuration
+import diagrams
 import interfaces
 from pages import DOCS, Pages, main
 
@@ -21,7 +22,7 @@ NAVIGATION = "../zensical.toml"
 
 def pages() -> dict[str, str]:
     """Returns all generated pages, and the navigation that names them."""
-    made = components.pages() | configuration.pages() | commands.pages() | interfaces.pages()
+    made = components.pages() | configuration.pages() | commands.pages() | interfaces.pages() | diagrams.pages()
     return made | {NAVIGATION: navigation((DOCS / NAVIGATION).read_text(encoding="utf-8"), made)}
 
 

@@ -15,8 +15,9 @@ Pages = Mapping[str, str]
 
 
 def code(text: str) -> str:
-    """Formats `text` as code that may stand in a table: a pipe in backticks would end the cell."""
-    return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>" if text else ""
+    """Formats `text` as code that may stand in a table: a pipe in backticks would end the cell, and `](` makes a link."""
+    escaped = html.escape(text, quote=False).replace("|", "&#124;").replace("](", "]&#40;")
+    return f"<code>{escaped}</code>" if text else ""
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

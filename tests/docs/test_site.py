@@ -1,0 +1,155 @@
+"""The built site: it has no dead link, asks no other machine for anything, and no page complains in a browser."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from browsers import PATIENCE, browser, until
+
+ROOT = Path(__file__).parents[2]
+SITE = ROOT / "build" / "docs"
+__all__ = ["browser"]
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    """The site, built as CONTRIBUTING says. A page with a fault ends the build."""
+    done = subprocess.run([sys.executable, ROOT / "tools" / "docs" / "build.py"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return SITE
+
+
+class Seen(HTMLParser):
+    """What a page links to, what it loads, and what can be linked to on it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.anchors: set[str] = {"", "__top"}
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.anchors |= {given[name] for name in ("id", "name") if name in given}
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        if tag == "link" and given.get("rel") not in ("canonical", "next", "prev"):
+            self.loads.append(given.get("href", ""))
+        self.loads += [given[name] for name in ("src", "poster") if given.get(name)]
+
+
+def target(page: Path, url: str) -> Path:
+    """The file that a relative `url` on `page` names."""
+    path = unquote(urlsplit(url).path)
+    found = (page.parent / path).resolve() if path else page
+    return found / "index.html" if found.is_dir() else found
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Seen]:
+    """Every page, the report and the page for a missing one among them."""
+    return {path: Seen(path) for path in sorted(site.rglob("*.html"))}
+
+
+def test_no_link_is_dead(pages: dict[Path, Seen]) -> None:
+    dead = []
+    for path, seen in pages.items():
+        for url in seen.links + seen.loads:
+            parts = urlsplit(url)
+            if path.name == "404.html" or parts.scheme or parts.netloc:
+                continue  # the page for what is missing has links from the root of the host
+            found = target(path, url)
+            if not found.is_file() or (found in pages and unquote(parts.fragment) not in pages[found].anchors):
+                dead.append(f"{path.relative_to(SITE)}: {url}")
+    assert dead == []
+    assert sum(len(seen.links) for seen in pages.values()) > 3000
+
+
+def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, Seen]) -> None:
+    outside = [
+        (path.name, url) for path, seen in pages.items() for url in seen.loads if urlsplit(url).scheme in ("http", "https")
+    ]
+    assert outside == []
+    styles = "".join(path.read_text(encoding="utf-8") for path in SITE.rglob("*.css"))
+    assert re.findall(r"""(?:url\(|@import )["']?(?:https?:)?//[^)]*""", styles) == []
+
+
+def test_formulas_and_diagrams_are_on_the_page(site: Path) -> None:
+    text = (site / "explanation" / "score-distillation" / "index.html").read_text(encoding="utf-8")
+    assert text.count('display="block"') > 5
+    assert "arithmatex" not in text
+    assert '<svg role="img" aria-label="One step' in text
+    assert all("$$" not in path.read_text(encoding="utf-8") for path in site.rglob("index.html"))
+
+
+def test_the_pages_of_the_repository_name_files_that_are_there() -> None:
+    dead = []
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("examples/**/*.md")]:
+        for url in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+            if not urlsplit(url).scheme and not (path.parent / unquote(urlsplit(url).path)).exists():
+                dead.append(f"{path.relative_to(ROOT)}: {url}")
+    assert dead == []
+
+
+@pytest.fixture
+def address(site: Path) -> Iterator[str]:
+    """Where the site is served."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+KINDS = [
+    "",  # the front page
+    "tutorials/objective/",
+    "explanation/score-distillation/",
+    "flow/",
+    "objectives/",
+    "configuration/",
+    "components/loss/",
+    "interfaces/guidance/",
+    "troubleshooting/",
+    "gallery/",
+]
+"""A page of each kind. The gallery is last: it waits for its viewers."""
+
+
+@pytest.mark.browser
+def test_no_page_complains_in_a_browser(browser, address: str) -> None:
+    page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="dark")
+    page.set_default_timeout(PATIENCE * 1000)
+    requests: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("response", lambda one: complaints.append(f"{one.url}: {one.status}") if one.status >= 400 else None)
+    page.on("console", lambda one: complaints.append(f"{page.url}: {one.text}") if one.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+    for kind in KINDS:
+        page.goto(address + kind)
+        if kind.startswith("explanation"):
+            assert page.evaluate("document.querySelector('math[display=block]').getBoundingClientRect().height") > 20
+            ink = "getComputedStyle(document.querySelector('svg.dfw text')).fill"
+            assert int(re.findall(r"\d+", page.evaluate(ink))[0]) > 150  # light text on the dark page
+    until(page, "[...document.querySelectorAll('model-viewer')].some((one) => one.loaded)", complaints)
+    report = page.frame_locator("iframe").locator("h1")
+    assert report.inner_text() == "a red mushroom"
+    assert complaints == []
+    assert [url for url in requests if not url.startswith((address, "data:", "blob:"))] == []
+    page.close()
