@@ -139,7 +139,7 @@ def test_no_page_complains_in_a_browser(browser, address: str) -> None:
     complaints: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.on("response", lambda one: complaints.append(f"{one.url}: {one.status}") if one.status >= 400 else None)
-    page.on("console", lambda one: complaints.append(f"{page.url}: {one.text}") if one.type in ("error", "warning") else None)
+    page.on("console", lambda one: complaints.append(f"{page.url}: {one.text}") if one.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
     for kind in KINDS:
         page.goto(address + kind)

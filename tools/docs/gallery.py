@@ -22,7 +22,8 @@ OBJECT = (
     'interaction-prompt="none" loading="lazy" style="width: 100%; min-width: 15rem; height: 16rem"></model-viewer>'
 )
 REPORT = (
-    '<iframe src="run/report.html" title="{alt}" style="width: 100%; height: 50rem; border: 1px solid #8888"></iframe>'
+    '<iframe src="run/report.html" title="{alt}" loading="lazy" style="width: 100%; height: 50rem; border: 1px solid #8888">'
+    "</iframe>"
     '<a href="run/report.html">The report as a page of its own</a>'
 )
 
