@@ -23,6 +23,7 @@ from dfw.ranks.environment import rank_and_count
 
 if TYPE_CHECKING:
     from dfw.interfaces.launcher import Launcher
+    from dfw.storage.place import Place
     from dfw.studies.plan import Planned
     from dfw.studies.worker import Maker
 
@@ -37,7 +38,16 @@ SHOWN = 12
 @click.argument("configs", required=False, metavar="CONFIG[,CONFIG...]")
 @click.argument("overrides", nargs=-1)
 @click.option("--out", type=FOLDER, help="The sweep's folder; one that holds a sweep gets more runs. Default: a new one.")
-@click.option("--resume", type=FOLDER, metavar="SWEEP", help="Go on with a sweep: what is finished is skipped.")
+@click.option(
+    "--resume",
+    metavar="SWEEP|URL",
+    help="Go on with a sweep: what is finished is skipped. A URL is that of a store; --out then says where its runs go on.",
+)
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Copy plan and runs there, such as s3://bucket/study: machines that share no folder then work on one sweep.",
+)
 @click.option("--retry", is_flag=True, help="Try runs that failed or diverged again.")
 @click.option(
     "--on",
@@ -53,7 +63,8 @@ def command(
     configs: str | None,
     overrides: tuple[str, ...],
     out: Path | None,
-    resume: Path | None,
+    resume: str | None,
+    store: str | None,
     retry: bool,
     where: str,
     dry_run: bool,
@@ -65,31 +76,30 @@ def command(
     An override with several values makes as many runs: seed=0..2 losses.sds.guidance_scale=7.5,30 prompt=@prompts.txt (a value in
     each line). A comma separates values only where no space follows it.
 
-    Several of these processes may work on one sweep at the same time, also on machines that share its folder.
+    Several of these processes may work on one sweep at the same time, also on machines that share its folder or its store.
     """
+    from dfw.storage.place import Place
     from dfw.studies.launch import launcher
-    from dfw.studies.plan import begin_plan, extended, read_plan, write_plan
+    from dfw.studies.plan import add_to_plan, begin_plan, extended, read_plan, same
+    from dfw.studies.stored import add_to_store, link, stored_plan
 
     if (configs is None) == (resume is None):
         raise click.UsageError("give CONFIG[,CONFIG...] and values, e.g. dfw sweep dreamfusion seed=0..2; or --resume SWEEP")
-    if resume is not None and out is not None:
-        raise click.UsageError("--resume names the sweep's folder already; leave --out away")
     if rank_and_count()[1] > 1:  # its runs would take each other for processes of one run
         raise click.UsageError("torchrun starts the processes of one run; start a sweep without it, and say where with --on")
     use_plugins(plugin_files, blocked)
     chosen = launcher(where)
-    wanted: list[Planned] = []
-    if resume is not None:
-        folder, runs = resume, read_plan(resume)
-        if not runs:
-            raise ConfigError(f"{resume}: holds no sweep; give the folder that `dfw sweep` printed when it began")
-    else:
-        assert configs is not None
-        wanted = _planned(configs, overrides)
-        folder = out or Path("runs", "sweeps", time.strftime("%Y%m%d-%H%M%S"))
-        before = [] if out is None else read_plan(folder)
-        runs = extended(before, wanted)
-    todo = _shown_plan(folder, runs, retry)
+    folder, store = _where(resume, out, store)
+    wanted = [] if configs is None else _planned(configs, overrides)
+    place = Place(store) if store else None
+    before = [] if resume is None and out is None else read_plan(folder)
+    if place is not None:
+        place.require()
+        before = extended(stored_plan(place), before)
+    runs = extended(before, wanted)
+    if not runs:
+        raise ConfigError(f"{resume}: holds no sweep; give the folder that `dfw sweep` printed when it began")
+    todo = _shown_plan(folder, runs, retry, place)
     if todo:
         _check(todo)
     if dry_run:
@@ -98,11 +108,32 @@ def command(
 
     if resume is None and out is None:
         folder = begin_plan(folder, runs)
-    elif resume is None:
-        runs = extended(read_plan(folder), wanted)  # once more: another process may have added runs meanwhile
-        write_plan(folder, runs)
-    maker = Maker(folder.resolve(), retry, tuple(path.resolve() for path in plugin_files), blocked)
-    return _make(folder, runs, todo, where, chosen, maker)
+    if place is not None:
+        link(folder, place.url)
+        runs = add_to_store(place, runs)
+    if resume is None or place is not None:
+        runs = add_to_plan(folder, runs)  # another process may have added runs meanwhile, under other names
+    todo = [run for run in runs if same(run) in set(map(same, todo))]
+    maker = Maker(folder.resolve(), retry, store, tuple(path.resolve() for path in plugin_files), blocked)
+    return _make(folder, runs, todo, where, chosen, maker, place)
+
+
+def _where(resume: str | None, out: Path | None, store: str | None) -> tuple[Path, str]:
+    """Returns the sweep's folder on this machine, and the URL of its store, if it has one."""
+    from dfw.storage.place import checked_url, is_url
+    from dfw.studies.stored import store_of
+
+    if resume is not None and is_url(resume):
+        if store is not None:
+            raise click.UsageError("--resume names the store already; leave --store away")
+        url = checked_url(resume)
+        return out or Path("runs", "sweeps", url.rpartition("/")[2]), url
+    if resume is not None and out is not None:
+        raise click.UsageError("--resume names the sweep's folder already; leave --out away")
+    folder = out or Path("runs", "sweeps", time.strftime("%Y%m%d-%H%M%S"))
+    if resume is not None:
+        folder = FOLDER.convert(resume, None, None)
+    return folder, store or store_of(folder)
 
 
 def _planned(configs: str, overrides: Sequence[str]) -> list[Planned]:
@@ -114,12 +145,15 @@ def _planned(configs: str, overrides: Sequence[str]) -> list[Planned]:
     return planned([one for one in configs.split(",") if one], [axis(text, presets) for text in overrides])
 
 
-def _shown_plan(folder: Path, runs: Sequence[Planned], retry: bool) -> list[Planned]:
+def _shown_plan(folder: Path, runs: Sequence[Planned], retry: bool, place: Place | None) -> list[Planned]:
     """Prints the plan. Returns what is to be done."""
-    from dfw.studies.states import counted, state, to_do
+    from dfw.studies.states import counted, is_left
+    from dfw.studies.stored import states
 
-    todo = to_do(folder, runs, retry)
-    say(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {folder}: {counted([state(folder, run) for run in runs])}")
+    found = states(folder, runs, place)
+    todo = [run for run, how in found.items() if is_left(how, retry)]
+    where = folder if place is None else f"{folder}, copied to {place.url}"
+    say(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {where}: {counted(list(found.values()))}")
     for run in todo[:SHOWN]:
         say(f"  {run.command}")
     if len(todo) > SHOWN:
@@ -148,12 +182,33 @@ def _check(runs: Sequence[Planned]) -> None:
         raise type(first)("\n".join([*lines[:SHOWN], *more]))
 
 
-def _make(folder: Path, runs: Sequence[Planned], todo: Sequence[Planned], where: str, chosen: Launcher, maker: Maker) -> int:
+def _ended(folder: Path, runs: Sequence[Planned], place: Place | None) -> dict[Planned, str]:
+    """How all runs stand. Where the store does not answer, what is finished here is not known to be copied."""
+    from dfw.storage.place import StoreError
+    from dfw.studies.stored import UNCOPIED, states
+
+    try:
+        return states(folder, runs, place)
+    except StoreError as error:
+        say(f"warning: {error}", err=True)
+        return {run: UNCOPIED if how == "finished" else how for run, how in states(folder, runs, None).items()}
+
+
+def _make(
+    folder: Path,
+    runs: Sequence[Planned],
+    todo: Sequence[Planned],
+    where: str,
+    chosen: Launcher,
+    maker: Maker,
+    place: Place | None,
+) -> int:
     from dfw.interfaces.launcher import Sweep
     from dfw.report.data import duration_text
     from dfw.runs.signals import stopping
     from dfw.studies.launch import outcomes
-    from dfw.studies.states import counted, diagnosis, state
+    from dfw.studies.states import counted, diagnosis
+    from dfw.studies.stored import UNCOPIED
 
     with stopping() as stop:
         sweep = Sweep(maker.folder, [run.name for run in todo], maker, lambda: stop.number, say)
@@ -161,14 +216,14 @@ def _make(folder: Path, runs: Sequence[Planned], todo: Sequence[Planned], where:
             for number, outcome in enumerate(made, start=1):
                 said = f": {outcome.diagnosis}" if outcome.diagnosis else ""
                 say(f"[{number}/{len(todo)}] {outcome.status} after {duration_text(outcome.seconds)}  {outcome.run}{said}")
-    states = {run: state(folder, run) for run in runs}
+    ended = _ended(folder, runs, place)
     on = "" if where == DEFAULT else f" --on {shlex.quote(where)}"
-    say(counted(list(states.values())))
-    broken = [run for run, how in states.items() if how in ("failed", "diverged", "killed")]
-    rows = [(states[run], run.name, diagnosis(folder, run)) for run in broken[:SHOWN]]
+    say(counted(list(ended.values())))
+    broken = [run for run, how in ended.items() if how in ("failed", "diverged", "killed", UNCOPIED)]
+    rows = [(ended[run], run.name, diagnosis(folder, run)) for run in broken[:SHOWN]]
     for line in columns(rows) if rows and stop.number is None else ():
         say(f"  {line}")
-    if any(how in ("pending", "interrupted", "killed") for how in states.values()):
+    if any(how in ("pending", "interrupted", "killed", UNCOPIED) for how in ended.values()):
         say(f"to go on: dfw sweep --resume {folder}{on}")
     elif broken:
         say(f"to try what failed again: dfw sweep --resume {folder}{on} --retry")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Self
 
 from dfw.errors import DfwError, DivergedError, one_line
 from dfw.interfaces.events import Status
+from dfw.runs import copies
 from dfw.runs.directory import RunDirectory
 from dfw.runs.lock import RunLock, is_locked
 from dfw.runs.signals import Interrupted, Stop
@@ -61,8 +63,13 @@ class Life:
         self._write("running", "", facts)
 
     def check(self) -> None:
-        """Ends a forked child; raises Interrupted if a signal has asked for it."""
+        """Ends a forked child; raises Interrupted if a signal has asked for it.
+
+        A run that another machine has taken meanwhile ends as if SIGTERM had come.
+        """
         self._lock.check()
+        if copies.lost():
+            self.stop.ask(signal.SIGTERM)
         self.stop.check()
 
     def seconds(self) -> dict[str, float]:
@@ -83,6 +90,7 @@ class Life:
         said = {"status": status, "diagnosis": diagnosis} | asdict(self._lock.holder) | self._facts
         said |= {"seconds": round(whole, 2), "seconds_of_this_process": round(min(here, whole), 2)}
         self._files.write_json(STATUS, said | {"times": {part: round(value, 3) for part, value in times.items()}})
+        copies.written(self.folder)
 
     def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
         try:

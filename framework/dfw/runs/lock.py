@@ -11,6 +11,8 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -26,6 +28,7 @@ log = logging.getLogger("dfw.runs")
 LOCK = "run.lock"
 """File in a run's directory; it stays, because to delete a lock file would let two processes in."""
 TRIES, PAUSE = 20, 0.05  # whoever asks `is_locked` holds the lock for an instant, which must not look like a run
+PATIENCE = 30.0  # seconds: a plan of 10,000 runs is written in one
 UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 """Errors of file systems that cannot lock a file."""
 
@@ -99,6 +102,23 @@ class RunLock:
             os.close(self._file)
             self._file = None
         _held.discard(self)
+
+
+@contextmanager
+def waiting(lock: RunLock) -> Iterator[None]:
+    """Holds `lock` inside. Waits up to `PATIENCE` seconds for another process, which holds it for a moment only."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            lock.take()
+            break
+        except CheckpointError:
+            if time.monotonic() > until:
+                raise
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 _held: set[RunLock] = set()  # not weak: Ctrl-C in the callback of a weak reference is a traceback that nobody can catch

@@ -67,6 +67,11 @@ class Stop:
         if self.number is not None and (self._at_once or self.insisted):
             raise Interrupted(self.number)
 
+    def ask(self, number: int) -> None:
+        """Asks for an end as a first signal does. One that has come before stays the first."""
+        if self.number is None:
+            self.handle(number, None)
+
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """The handler."""
         if self.insisted:

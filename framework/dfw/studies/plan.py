@@ -13,10 +13,13 @@ from pathlib import Path
 from dfw.atomic import new_folder, write_whole, writing
 from dfw.config.load import find_config
 from dfw.errors import CheckpointError, ConfigError
+from dfw.runs.lock import RunLock, waiting
 from dfw.runs.seal import sealed_json, unsealed_json
 from dfw.studies.axes import Axis, combinations
 
 PLAN = "sweep.json"
+PLAN_LOCK = ".plan"
+"""Folder with the lock that a process holds while it changes the plan."""
 
 
 @dataclass(frozen=True)
@@ -66,24 +69,45 @@ def read_plan(folder: Path) -> list[Planned]:
     """Reads the plan in a folder; empty where it has none. Raises CheckpointError for one that is damaged."""
     path = folder / PLAN
     try:
-        tree = unsealed_json(path.read_bytes())
-        return [Planned(one["name"], one["config"], tuple(one["overrides"]), one["folder"]) for one in tree["runs"]]
+        return plan_from(path.read_bytes(), str(path), f" with --out {folder}")
     except FileNotFoundError:
         return []
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def plan_from(data: bytes, where: str, again: str = "") -> list[Planned]:
+    """Reads a plan. `again`: how the same sweep is given again. Raises CheckpointError for one that is damaged."""
+    try:
+        tree = unsealed_json(data)
+        return [Planned(one["name"], one["config"], tuple(one["overrides"]), one["folder"]) for one in tree["runs"]]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: damaged, or changed by a person ({error}); its runs are whole: move it away, and give the same sweep again "
-            f"with --out {folder}"
+            f"{where}: damaged, or changed by a person ({error}); its runs are whole: move it away, and give the same sweep "
+            f"again{again}"
         ) from None
+
+
+def sealed_plan(runs: Sequence[Planned]) -> bytes:
+    """Writes a plan, as `plan_from` reads it."""
+    return sealed_json({"runs": [asdict(one) for one in runs]})
 
 
 def write_plan(folder: Path, runs: Sequence[Planned]) -> None:
     """Writes the plan whole. Raises ConfigError where it cannot be written."""
     with writing(folder / PLAN, ConfigError, otherwise="name a folder with --out that you may write to"):
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / PLAN, sealed_json({"runs": [asdict(one) for one in runs]}))
+        write_whole(folder / PLAN, sealed_plan(runs))
+
+
+def add_to_plan(folder: Path, runs: Sequence[Planned]) -> list[Planned]:
+    """Adds runs to the plan in a folder, and returns all. Several processes may do so at once. Raises as `write_plan`."""
+    with writing(folder / PLAN, ConfigError, otherwise="name a folder with --out that you may write to"):
+        (folder / PLAN_LOCK).mkdir(parents=True, exist_ok=True)
+    with waiting(RunLock(folder / PLAN_LOCK)):
+        both = extended(read_plan(folder), runs)
+        write_plan(folder, both)
+        return both
 
 
 def begin_plan(folder: Path, runs: Sequence[Planned]) -> Path:
@@ -101,5 +125,10 @@ def extended(before: Sequence[Planned], more: Sequence[Planned]) -> list[Planned
     """
     found: dict[tuple[str, ...], Planned] = {}
     for one in (*before, *more):
-        found.setdefault((one.config, *sorted(one.overrides)), one)
+        found.setdefault(same(one), one)
     return list(found.values())
+
+
+def same(run: Planned) -> tuple[str, ...]:
+    """Returns what two plans have alike of the same run."""
+    return (run.config, *sorted(run.overrides))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import count
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, takewhile
 from pathlib import Path
 
 from dfw.runs.directory import STAGES, RunDirectory
@@ -21,13 +21,19 @@ FAILED = ("failed", "diverged")
 
 def directory_of(folder: Path, run: Planned) -> Path | None:
     """Returns the run's newest directory; None where it has none. A second one is there where the first was of no use."""
-    found: Path | None = None
-    for number in count(1):
-        path = folder / (run.name if number == 1 else f"{run.name}-{number}")
-        if not path.is_dir():
-            break
+    found = None
+    for path in takewhile(Path.is_dir, _directories(folder, run)):
         found = path
     return found
+
+
+def next_directory(folder: Path, run: Planned) -> Path:
+    """Returns the run's next directory, which is not there yet."""
+    return next(path for path in _directories(folder, run) if not path.is_dir())
+
+
+def _directories(folder: Path, run: Planned) -> Iterator[Path]:
+    return (folder / (run.name if number == 1 else f"{run.name}-{number}") for number in count(1))
 
 
 def has_begun(folder: Path, run: Planned) -> bool:

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from contextlib import chdir
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,19 +14,34 @@ from tempfile import TemporaryDirectory
 from dfw.atomic import write_text
 from dfw.compose import Composition
 from dfw.config.load import load_stages
-from dfw.errors import CheckpointError
+from dfw.errors import CheckpointError, DfwError
 from dfw.interfaces.launcher import RunOutcome
 from dfw.plugins.discovery import block
 from dfw.plugins.listeners import load_plugin_file
 from dfw.plugins.registry import rediscover
 from dfw.runs import runner
 from dfw.runs.call import Call
+from dfw.runs.copies import copied_by
 from dfw.runs.directory import STAGES
 from dfw.runs.kept_models import KeptModels
 from dfw.runs.life import ending
 from dfw.runs.stages import compose_stages, resume_stages, run_stages
+from dfw.storage.claim import Claim, Taken
+from dfw.storage.mirror import Mirror, bring
+from dfw.storage.place import Place
 from dfw.studies.plan import Planned, read_plan
-from dfw.studies.states import claim, diagnosis, directory_of, has_begun, is_left, refusal, state_of_files
+from dfw.studies.states import (
+    CLAIMS,
+    claim,
+    diagnosis,
+    directory_of,
+    has_begun,
+    is_left,
+    next_directory,
+    refusal,
+    state_of_files,
+)
+from dfw.studies.stored import identity_of, link, stored_plan
 
 MODELS = KeptModels()
 """Those of this process, which may make several runs."""
@@ -39,13 +54,15 @@ class Maker:
     folder: Path
     retry: bool = False
     """Whether runs that failed are tried again, also those that another process has tried meanwhile."""
+    store: str = ""
+    """URL to which runs are copied, and from which those of lost machines go on."""
     plugin_files: tuple[Path, ...] = ()
     blocked: tuple[str, ...] = ()
 
     def __call__(self, name: str) -> RunOutcome:
         """Makes or continues the run."""
         _prepare(self.plugin_files, self.blocked)
-        return make(self.folder, _by_name(self.folder)[name], self.retry)
+        return make(self.folder, _by_name(self.folder, self.store)[name], self.retry, self.store)
 
 
 @cache
@@ -60,15 +77,18 @@ def _prepare(plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
 
 
 @cache
-def _by_name(folder: Path) -> dict[str, Planned]:
+def _by_name(folder: Path, store: str) -> dict[str, Planned]:
     """Returns the runs of a plan, which holds every run before a launcher begins."""
-    return {run.name: run for run in read_plan(folder)}
+    if store:
+        link(folder, store)
+    return {run.name: run for run in (stored_plan(Place(store)) if store else read_plan(folder))}
 
 
-def make(folder: Path, run: Planned, retry: bool = False) -> RunOutcome:
+def make(folder: Path, run: Planned, retry: bool = False, store: str = "") -> RunOutcome:
     """Makes or continues one run in its directory below `folder`. What goes wrong is in the outcome.
 
-    One that another process has finished meanwhile stays as it is, and without `retry` so does one that failed there.
+    One that another process has finished meanwhile stays as it is, and without `retry` so does one that failed there. With a
+    `store` the run is copied there, and what is there goes on here where it is further.
     """
     began = time.monotonic()
     try:
@@ -79,6 +99,46 @@ def make(folder: Path, run: Planned, retry: bool = False) -> RunOutcome:
         return RunOutcome(
             run.name, "failed", f"cannot write {error.filename}: {error.strerror}; only who may write a sweep may go on with it"
         )
+    try:
+        if store and state_of_files(folder, run) != "running":
+            return _shared(folder, run, retry, began, Place(store))
+        return _alone(folder, run, retry, began)
+    finally:
+        lock.release()
+
+
+def _shared(folder: Path, run: Planned, retry: bool, began: float, store: Place) -> RunOutcome:
+    """Makes a run that other machines can go on with."""
+    place, claim = store / run.name, Claim(store / f"{CLAIMS}/{run.name}", identity_of(folder))
+    try:
+        claim.take()
+    except Taken as error:
+        return RunOutcome(run.name, "taken", str(error))
+    except DfwError as error:
+        return RunOutcome(run.name, "failed", " ".join(str(error).split()), time.monotonic() - began)
+    mirror = Mirror(place, claim)
+    try:
+        path = directory_of(folder, run)
+        begun = path if path is not None and has_begun(folder, run) else None
+        bring(place, begun, next_directory(folder, run))
+        path = directory_of(folder, run)
+        if path is not None and has_begun(folder, run):
+            mirror.written(path)
+        with copied_by(mirror):
+            outcome = _alone(folder, run, retry, began)
+        left = mirror.close()
+    except (DfwError, OSError) as error:
+        return RunOutcome(run.name, "failed", " ".join(str(error).split()), time.monotonic() - began)
+    finally:
+        mirror.close()
+        claim.release()
+    if claim.lost:
+        said = f"{place.url}: {claim.lost} has taken the run; this process has ended its own"
+        return replace(outcome, status="taken", diagnosis=said)
+    return replace(outcome, diagnosis=f"{outcome.diagnosis} {left}".strip()) if left else outcome
+
+
+def _alone(folder: Path, run: Planned, retry: bool, began: float) -> RunOutcome:
     try:
         how = state_of_files(folder, run)
         if not is_left(how, retry):
@@ -92,8 +152,6 @@ def make(folder: Path, run: Planned, retry: bool = False) -> RunOutcome:
         status, said = ending(error)
         if not has_begun(folder, run):
             write_text(refusal(folder, run), said)
-    finally:
-        lock.release()
     return RunOutcome(run.name, status, " ".join(said.split()), time.monotonic() - began)
 
 
