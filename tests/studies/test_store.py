@@ -352,7 +352,7 @@ def test_a_lost_machine_s_run_goes_on_from_an_object_store(
 ) -> None:
     """A worker is killed, its machine's folder is gone, and another machine ends the run with the bits that it has alone."""
     pytest.importorskip("s3fs", reason="needs the extra storage")
-    server = pytest.importorskip("moto.server", reason="needs moto's S3 server").ThreadedMotoServer(port=0)
+    server = pytest.importorskip("moto.server", reason="needs moto's S3 server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
         address = "http://{}:{}".format(*server.get_host_and_port())
@@ -368,7 +368,7 @@ def test_a_lost_machine_s_run_goes_on_from_an_object_store(
         assert subprocess.run(victim, check=False, timeout=300, env=surroundings).returncode == -signal.SIGKILL
         shutil.rmtree("one")
         _, said, _ = run_dfw("sweep", "--resume", STORE, "--dry-run", capsys=capsys)
-        assert said.startswith(f"1 run in runs/sweeps/study, copied to {STORE}: 1 running")
+        assert f"1 run in runs/sweeps/study, copied to {STORE}: 1 running" in said
         monkeypatch.setattr(claim, "LAPSES", 0.0)
         assert states(Path("two"), [run], Place(STORE)) == {run: "killed"}
         assert Maker(Path("two"), store=STORE)(run.name).status == "finished"
@@ -383,6 +383,21 @@ def test_a_lost_machine_s_run_goes_on_from_an_object_store(
 
 
 STORE = "s3://bucket/study"
+
+
+def test_runs_of_a_store_are_fetched_once(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run = one_run()
+    folder = begun("first", url, run)
+    assert make(folder, run, store=url).status == "finished"
+    assert run_dfw("runs", "fetch", url, "--out", "here", capsys=capsys)[:2] == (0, "1 run in here\n")
+    assert numbers(Path("here") / run.name) == numbers(folder / run.name)
+    mark = Path("here") / run.name / "tags.txt"
+    mark.write_text("good\n")
+    assert run_dfw("runs", "fetch", f"{url}/{run.name}", "--out", f"here/{run.name}", capsys=capsys)[0] == 0
+    assert mark.exists(), "a run that is as far here was replaced"
+    code, _, said = run_dfw("runs", "fetch", f"{url}/claims", capsys=capsys)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "holds no run" in said
 
 
 def test_processes_that_add_runs_at_the_same_moment_lose_none(url: str) -> None:

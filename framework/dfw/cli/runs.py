@@ -132,6 +132,26 @@ def tag_run(run: Path, add: tuple[str, ...], drop: tuple[str, ...]) -> None:
     say(" ".join(tag(run, add, drop) if add or drop else tags_of(run)))
 
 
+@command.command("fetch", cls=rich_click.RichCommand)
+@click.argument("url")
+@click.option("--out", type=FOLDER, help="Where they are put. Default: a folder below runs/ with the last name of the URL.")
+def fetch_runs(url: str, out: Path | None) -> None:
+    """Copy the runs at or below URL, that of a sweep's store, to this machine. What is here already and as far is left alone."""
+    from dfw.errors import ConfigError
+    from dfw.storage.mirror import bring, runs_below
+    from dfw.storage.place import Place
+
+    place = Place(url)
+    target = out or Path("runs", place.url.rpartition("/")[2])
+    found = runs_below(place)
+    if not found:
+        raise ConfigError(f"{place.url}: holds no run; give the URL of a sweep's store, or of a run in it")
+    for name in found:
+        path = target / name if name else target
+        bring(place / name if name else place, path if path.is_dir() else None, path)
+    say(f"{len(found)} {'run' if len(found) == 1 else 'runs'} in {target}")
+
+
 @command.command("rm", cls=rich_click.RichCommand)
 @click.argument("runs", nargs=-1, required=True, type=FOLDER)
 @click.option("--yes", is_flag=True, help="Do not ask.")

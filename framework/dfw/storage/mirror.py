@@ -218,6 +218,18 @@ def fetch(place: Place, target: Path, replace: bool = False) -> Path:
     raise StoreError(f"{place.url}: the run changes faster than it can be copied; try again")
 
 
+def runs_below(place: Place) -> list[str]:
+    """Returns the names of the runs at or below `place`; empty for one that is there itself."""
+    begun = sorted(
+        {name.rpartition("/")[0] for name in place.files() if _is_of_the_run(name) and PurePosixPath(name).name in BEGUN}
+    )
+    found: list[str] = []
+    for name in begun:
+        if not any(one in ("", name) or name.startswith(f"{one}/") for one in found):
+            found.append(name)
+    return found
+
+
 def _is_finished(status: bytes | None) -> bool:
     try:
         return status is not None and unsealed_json(status).get("status") == "finished"

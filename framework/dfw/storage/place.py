@@ -63,7 +63,8 @@ class Place:
 
         with self._asked("cannot be opened"):
             try:
-                return fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+                system, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+                return system, str(path)
             except ImportError as error:
                 raise StoreError(f"{self.url}: {error}; for S3 it is pip install 'dreamfw[storage]'") from error
 
