@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from dfw.errors import CheckpointError, ConfigError
 from dfw.studies.axes import axis
-from dfw.studies.plan import PLAN, begin_plan, extended, planned, read_plan, write_plan
+from dfw.studies.plan import PLAN, Planned, add_to_plan, begin_plan, extended, planned, read_plan, write_plan
 
 
 def test_names_say_what_differs_and_are_all_different() -> None:
@@ -78,3 +79,19 @@ def test_the_file_gives_back_the_plan_and_its_damage_is_noticed(tmp_path: Path) 
         file.write_text(damaged)
         with pytest.raises(CheckpointError, match=r"sweep.json: damaged.*its runs are whole: move it away"):
             read_plan(tmp_path / "sweep")
+
+
+def test_processes_that_extend_a_plan_at_the_same_moment_lose_no_run(tmp_path: Path) -> None:
+    runs = planned(["dreamfusion"], [axis("seed=0..15")])
+    together = threading.Barrier(len(runs))
+
+    def extend(run: Planned) -> None:
+        together.wait()
+        add_to_plan(tmp_path / "s", [run])
+
+    many = [threading.Thread(target=extend, args=(run,)) for run in runs]
+    for one in many:
+        one.start()
+    for one in many:
+        one.join()
+    assert {run.name for run in read_plan(tmp_path / "s")} == {run.name for run in runs}

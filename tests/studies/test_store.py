@@ -27,8 +27,7 @@ from dfw.storage.claim import Claim, Taken, holder
 from dfw.storage.mirror import Mirror, fetch
 from dfw.storage.place import Place
 from dfw.studies.axes import axis
-from dfw.studies.plan import Planned, planned, write_plan
-from dfw.studies.states import CLAIMS
+from dfw.studies.plan import CLAIMS, Planned, planned, write_plan
 from dfw.studies.stored import UNCOPIED, add_to_store, link, states, stored_plan
 from dfw.studies.worker import Maker, make
 

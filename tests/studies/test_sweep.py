@@ -19,8 +19,8 @@ import dfw
 from dfw.runs.drive import MEASURED
 from dfw.runs.life import status_of
 from dfw.studies.axes import axis
-from dfw.studies.plan import Planned, planned, read_plan, write_plan
-from dfw.studies.states import CLAIMS, claim, directory_of, state
+from dfw.studies.plan import CLAIMS, Planned, planned, read_plan, write_plan
+from dfw.studies.states import claim, directory_of, state
 from dfw.studies.worker import make
 
 PLUGIN = """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dfw.config.load import load_stages
 from dfw.errors import ConfigError, DfwError
-from dfw.evaluation.records import Result, peak_of, read_results
+from dfw.evaluation.records import Result, calls_of, peak_of, read_results
 from dfw.report.data import Series, series
 from dfw.runs.directory import RunDirectory, stage_directories
 from dfw.runs.life import STATUS
@@ -36,6 +36,8 @@ class Entry:
     """Its numbers over the steps."""
     peak_memory: float | None = None
     """MB (10^6 bytes)."""
+    network_calls: float | None = None
+    """Pictures that the guidances' networks were given."""
     turntable: Path | None = None
     """File, or folder of frames."""
     preview: Path | None = None
@@ -88,6 +90,7 @@ def _entry(path: Path) -> Entry:
         settings_of(directory),
         series=series(rows),
         peak_memory=peak_of([*before, *rows]),
+        network_calls=calls_of([*before, *rows]),
         turntable=turntable if turntable is not None and turntable.exists() else None,
         preview=previews[-1][1] if previews else None,
         report=directory.report if directory.report.is_file() else None,

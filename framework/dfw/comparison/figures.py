@@ -47,14 +47,14 @@ def rows_of(entries: Sequence[Entry]) -> list[Row]:
             "protocol": "",
             "run": {"name": one.method, "prompt": one.record.subject},
             "scores": {},
-            "cost": {"seconds": one.record.seconds, "peak_memory_mb": one.peak_memory},
+            "cost": {"seconds": one.record.seconds, "peak_memory_mb": one.peak_memory, "network_calls": one.network_calls},
         }
         for one in finished
     ]
     return summarise(scores, costs=False) + summarise(costs)
 
 
-TITLES = {"cost.seconds": "time", "cost.peak_memory_mb": "peak memory"}
+TITLES = {"cost.seconds": "time", "cost.peak_memory_mb": "peak memory", "cost.network_calls": "network calls"}
 
 
 def figures_of(rows: Sequence[Row]) -> list[Figure]:

@@ -166,7 +166,7 @@ def _curves(entries: Sequence[Entry], methods: Sequence[str]) -> dict[str, Any]:
         one.name
         for entry in entries
         for one in entry.series
-        if group_of(one.name) in (LOSSES, STEP) and one.name not in ("lr", "peak_memory")
+        if group_of(one.name) in (LOSSES, STEP) and one.name not in ("lr", "peak_memory", "network_calls")
     )
     names = [name for name, _ in counted.most_common(QUANTITIES)]
     runs = []

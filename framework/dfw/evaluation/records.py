@@ -81,14 +81,23 @@ def write_result(run: Path, result: Result) -> Path:
 def cost_of(run: Path) -> dict[str, float | None]:
     """Returns what a run took, all stages together: `network_calls`, `seconds`, `peak_memory_mb` (10^6 bytes).
 
-    None stands for what it did not write down. No version of dfw counts network calls yet.
+    `network_calls` are the pictures that the guidances' networks were given in the steps that made the scene; steps that a kill
+    undid are not among them. None stands for what the run did not write down.
     """
     seconds = RunDirectory(run).read_json(STATUS).get("seconds")
+    rows = [row for place in stage_directories(run) or [run] for row in RunDirectory(place).read_metrics()]
     return {
-        "network_calls": None,
+        "network_calls": calls_of(rows),
         "seconds": float(seconds) if isinstance(seconds, int | float) else None,
-        "peak_memory_mb": peak_of(row for place in stage_directories(run) or [run] for row in RunDirectory(place).read_metrics()),
+        "peak_memory_mb": peak_of(rows),
     }
+
+
+def calls_of(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """Returns the network calls of all rows of metrics. None where a row does not say them, as those of earlier versions."""
+    found = [row.get("network_calls") for row in rows]
+    numbers = [float(one) for one in found if isinstance(one, int | float) and math.isfinite(one)]
+    return sum(numbers) if numbers and len(numbers) == len(found) else None
 
 
 def peak_of(rows: Iterable[Mapping[str, Any]]) -> float | None:

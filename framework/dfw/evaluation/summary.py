@@ -24,7 +24,7 @@ RESAMPLES = 9999
 FIELDS = ("protocol", "method", "scorer", "unit", "better", "prompts", "runs", "mean", "low", "high")
 """Columns of a table, in order."""
 
-COSTS = {"seconds": "s", "peak_memory_mb": "MB", "network_calls": "calls"}
+COSTS = {"seconds": "s", "peak_memory_mb": "MB", "network_calls": "pictures"}
 """Figure of a run's cost -> its unit. All are better when lower."""
 
 

@@ -150,18 +150,18 @@ def share_guidance(guidance: Guidance, current: Callable[[], Sharing | None]) ->
 
     def adapter(self: Guidance, rank: int, generator: torch.Generator) -> Adapter:
         found: Adapter = super(shared, self).adapter(rank, generator)
-        own = _subclass(found)
+        own = own_class(found)
         own.forward = _by_rows(own, "forward", sees, current, trained=True)
         return found
 
-    shared = _subclass(guidance)
+    shared = own_class(guidance)
     shared.adapter = adapter
     setattr(shared, _SHARED, True)
     for name, block in (("predict", sees), ("encode_image", 1), ("decode_image", 1)):
         setattr(shared, name, _by_rows(shared, name, block, current))
 
 
-def _subclass(module: nn.Module) -> Any:
+def own_class(module: nn.Module) -> Any:
     """Gives a module a class of its own, below the one it has, whose methods can be replaced."""
     cls = type(module)
     own = type(cls.__name__, (cls,), {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__})

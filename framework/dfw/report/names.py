@@ -32,6 +32,9 @@ KNOWN = {
     "peak_memory": Meaning(
         "Peak memory", "MB", "The largest memory so far: of tensors on a CUDA device, else of the process; 1 MB is 10^6 bytes."
     ),
+    "network_calls": Meaning(
+        "Network calls", "pictures", "How many pictures the networks of the guidance were given in this step."
+    ),
     "lr": Meaning("Learning rate", "step size", "The learning rate of the parameters that have none of their own."),
 }
 

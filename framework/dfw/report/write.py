@@ -82,6 +82,7 @@ def render_page(run_directory: Path, data: ReportData) -> str:
         now=datetime.now().astimezone(),
         renew=RENEW,
         duration=duration_text(data.seconds),
+        calls=int(sum(row.get("network_calls", 0) for row in data.metrics)),
         steps=int(data.metrics[-1]["step"]) + 1 if data.metrics else 0,
         style=Markup(_resource("page.css")),
         viewer_script=Markup(viewer),

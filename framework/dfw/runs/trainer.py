@@ -35,6 +35,7 @@ from dfw.runs.average import Average
 from dfw.runs.checkpoint import load_checkpoint, save_checkpoint
 from dfw.runs.checkpoint_folder import run_of
 from dfw.runs.first_step import first_look, look_at_geometry, look_at_losses, look_at_render
+from dfw.runs.network_calls import count_calls, take_calls
 from dfw.runs.optimizer import carry_over, learning_rate_of, make_optimizer, merge_groups, set_learning_rates
 from dfw.runs.prompt_table import PromptTable
 from dfw.runs.random_streams import Streams
@@ -69,6 +70,8 @@ class StepRecord:
     """Part of the step -> wall time."""
     schedules: dict[str, float] = field(default_factory=dict)
     """Configuration path of each ramp (`losses.sds.weight`) -> its value in this step."""
+    network_calls: int = 0
+    """Pictures that the guidances' networks were given."""
     peak_memory: float | None = None
     """Largest memory so far, in MB (10^6 bytes): of tensors on a CUDA device, elsewhere of the process. None if not known."""
     numbers: dict[str, float] = field(default_factory=dict)
@@ -83,6 +86,7 @@ class _Pending:
     numbers: dict[str, Tensor | float]
     logged: frozenset[str]
     lr: float
+    calls: int
     spans: list[tuple[str, Mark, Mark]]
     at: float
 
@@ -181,6 +185,7 @@ class Trainer:
         self.prompter = parts.prompter
         self.guidances: dict[str, Guidance] = {name: one.to(device) for name, one in parts.guidances.items()}
         self.party.share(self.guidances.values())
+        count_calls(self.guidances.values())  # outside of what is shared: the whole step's, in each process
         self.losses: dict[str, Loss] = {name: one.to(device) for name, one in parts.losses.items()}
         self.uses = {name: config.losses[name] for name in self.losses}
         self.rehearsal = Rehearsal()
@@ -300,14 +305,17 @@ class Trainer:
             streams = self.streams.state()
             self.rehearsal.before()
             self.streams.load_state(streams)
+        take_calls(self.guidances.values())
         with self.party.in_step():
             numbers = self._train_step(progress)
+        calls = take_calls(self.guidances.values())
         if self.step == 0:
             self.rehearsal.after()
         end_copy(self._process, "a component of this run")
         logged = self._logged()
         lr = value_at(learning_rate_of(self.config.optimizer, ""), progress)
-        self._pending.append(_Pending(self.step, numbers | logged, frozenset(logged), lr, self.clock.take(), time.monotonic()))
+        spans, now = self.clock.take(), time.monotonic()
+        self._pending.append(_Pending(self.step, numbers | logged, frozenset(logged), lr, calls, spans, now))
         self.step += 1
         self.scene.step = self.step
 
@@ -428,7 +436,8 @@ class Trainer:
             progress = Progress(one.step, self.config.trainer.steps)
             values = {path: ramp.at(progress) for path, ramp in self.schedules.items()}
             seconds = seconds_of(one.spans)
-            on_step(StepRecord(one.step, numbers["loss"], losses, opacity, norm, one.lr, seconds, values, memory, logged, one.at))
+            made = (one.step, numbers["loss"], losses, opacity, norm, one.lr, seconds, values, one.calls, memory, logged, one.at)
+            on_step(StepRecord(*made))
             watched = {f"losses.{name}": value for name, value in losses.items()} | logged
             watched |= {name: value for name, value in (("colour", colour), ("opacity", opacity)) if value is not None}
             if self.config.precision != "fp16":  # fp16's gradient scaler overflows on purpose and skips those steps

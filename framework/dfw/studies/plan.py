@@ -18,7 +18,9 @@ from dfw.runs.seal import sealed_json, unsealed_json
 from dfw.studies.axes import Axis, combinations
 
 PLAN = "sweep.json"
-PLAN_LOCK = ".plan"
+CLAIMS = "claims"
+"""Folder with a lock for each run, so that several processes, also on several machines, can work on one sweep."""
+PLAN_CLAIM = f"{CLAIMS}/.plan"
 """Folder with the lock that a process holds while it changes the plan."""
 
 
@@ -103,8 +105,8 @@ def write_plan(folder: Path, runs: Sequence[Planned]) -> None:
 def add_to_plan(folder: Path, runs: Sequence[Planned]) -> list[Planned]:
     """Adds runs to the plan in a folder, and returns all. Several processes may do so at once. Raises as `write_plan`."""
     with writing(folder / PLAN, ConfigError, otherwise="name a folder with --out that you may write to"):
-        (folder / PLAN_LOCK).mkdir(parents=True, exist_ok=True)
-    with waiting(RunLock(folder / PLAN_LOCK)):
+        (folder / PLAN_CLAIM).mkdir(parents=True, exist_ok=True)
+    with waiting(RunLock(folder / PLAN_CLAIM)):
         both = extended(read_plan(folder), runs)
         write_plan(folder, both)
         return both

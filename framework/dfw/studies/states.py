@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count, takewhile
 from pathlib import Path
 
 from dfw.runs.directory import STAGES, RunDirectory
 from dfw.runs.life import STATUS, status_of
 from dfw.runs.lock import RunLock, is_locked
-from dfw.studies.plan import Planned
+from dfw.studies.plan import CLAIMS, Planned
 
-CLAIMS = "claims"
-"""Folder with a lock for each run, so that several processes, also on several machines, can work on one sweep."""
 PENDING = "pending"
 FAILED = ("failed", "diverged")
 """Ends that are tried again only on request: the same bits would fail again."""
@@ -71,11 +69,6 @@ def diagnosis(folder: Path, run: Planned) -> str:
         file = refusal(folder, run)
         said = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     return " ".join(said.split())
-
-
-def to_do(folder: Path, runs: Iterable[Planned], retry: bool = False) -> list[Planned]:
-    """Returns the runs that are not finished and that nobody works on. `retry`: those that failed, too."""
-    return [run for run in runs if is_left(state(folder, run), retry)]
 
 
 def is_left(how: str, retry: bool) -> bool:

@@ -14,8 +14,8 @@ from dfw.runs.life import STATUS
 from dfw.runs.seal import sealed_json, unsealed_json
 from dfw.storage.claim import Claim, Taken, holder
 from dfw.storage.place import Place, checked_url
-from dfw.studies.plan import PLAN, Planned, extended, plan_from, sealed_plan
-from dfw.studies.states import CLAIMS, state
+from dfw.studies.plan import CLAIMS, PLAN, PLAN_CLAIM, Planned, extended, plan_from, sealed_plan
+from dfw.studies.states import state
 
 LINK = "store.json"
 """File of a sweep's folder that names its store, and tells this folder from others."""
@@ -71,7 +71,7 @@ def add_to_store(place: Place, runs: Sequence[Planned]) -> list[Planned]:
 
 @contextmanager
 def _alone(place: Place) -> Iterator[None]:
-    claim, until = Claim(place / f"{CLAIMS}/.plan"), time.monotonic() + PATIENCE
+    claim, until = Claim(place / PLAN_CLAIM), time.monotonic() + PATIENCE
     while True:
         try:
             claim.take()

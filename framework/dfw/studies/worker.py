@@ -29,9 +29,8 @@ from dfw.runs.stages import compose_stages, resume_stages, run_stages
 from dfw.storage.claim import Claim, Taken
 from dfw.storage.mirror import Mirror, bring
 from dfw.storage.place import Place
-from dfw.studies.plan import Planned, read_plan
+from dfw.studies.plan import CLAIMS, Planned, read_plan
 from dfw.studies.states import (
-    CLAIMS,
     claim,
     diagnosis,
     directory_of,
