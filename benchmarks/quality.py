@@ -167,7 +167,7 @@ def measure(
         held_out,
         iou(result.artifacts["glb"], truth),
         colour_error(images, made.render.opacity, true_render.colour, true_render.opacity),
-        has_front(truth) and two_faced(view, cameras.azimuth),
+        has_front(truth) and two_faced(view, cameras.azimuth, cameras.elevation),
         seconds,
         processor_seconds,
         str(result.directory),

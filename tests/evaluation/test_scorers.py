@@ -163,7 +163,14 @@ def test_views_from_behind_are_those_within_fifty_degrees() -> None:
     view = torch.full((5, 9), -9.0)
     view[:, 0] = -0.001
     azimuth = torch.tensor([0.0, 129.0, 131.0, -131.0, 180.0])
-    assert sees_front(view, azimuth).tolist() == [True, True, True]
+    assert sees_front(view, azimuth, torch.zeros(5)).tolist() == [True, True, True]
+
+
+def test_views_from_overhead_or_from_below_are_not_from_behind() -> None:
+    """Else the caps of T3Bench's sphere, where a front is no mistake, would decide."""
+    view, azimuth = torch.full((6, 9), -9.0), torch.full((6,), 180.0)
+    view[:, 0] = -0.001
+    assert len(sees_front(view, azimuth, torch.tensor([90.0, 61.0, -61.0, -90.0, 60.0, -60.0]))) == 2
 
 
 def test_the_judge_ranks_by_the_likelihood_of_all_words(judge: Judge, car: Shown) -> None:

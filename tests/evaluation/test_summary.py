@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 from evaluation_records import result
 from scipy.stats import binom
 
-from dfw.evaluation.summary import FIELDS, as_csv, as_json, interval, summarise
+from dfw.evaluation.summary import FIELDS, as_csv, as_json, interval, remarks_of, summarise
 from dfw.runs.global_random import changed, global_states
 
 
@@ -74,3 +75,40 @@ def test_tables_hold_what_rows_hold() -> None:
     assert lines[0] == ["views16", 'a "b", c', "kind", "", "higher", "2", "2", "0.75", "0.5", "1.0"]
     assert lines[1][-3:] == ["2.0", "", ""]
     assert as_json(rows)[0]["values"] == {"duck": 0.5, "car": 1.0}
+
+
+def test_a_table_for_a_spreadsheet_holds_no_formula() -> None:
+    rows = summarise([result('=HYPERLINK("x")', "duck", 0, -0.5), result("+a", "duck", 0, 1.0)], costs=False)
+    table = list(csv.DictReader(io.StringIO(as_csv(rows))))
+    assert [(row["method"], row["mean"]) for row in table] == [("'+a", "1.0"), ('\'=HYPERLINK("x")', "-0.5")]
+
+
+def test_means_over_different_prompts_are_said() -> None:
+    same = [result(method, prompt, 0, 0.5) for method in "ab" for prompt in ("duck", "car")]
+    assert remarks_of(summarise(same)) == []
+    (said,) = remarks_of(summarise([*same, result("a", "tree", 0, 1.0)]))
+    assert said == "the means of kind, cost.seconds are over different prompts: 3 of a, 2 of b; 2 are common to all"
+
+
+def test_scores_that_were_asked_in_different_ways_are_not_averaged_together() -> None:
+    """Two models are two scores, and so are two sizes; what all have alike is not said."""
+
+    def scored(method: str, prompt: str, value: float, model: str, side: int = 8) -> dict[str, Any]:
+        record = result(method, prompt, 0, value, scorer="clip-score", details={"extra": value})
+        record["scores"]["clip-score"]["options"] = {"model": model, "batch": 4}
+        return record | {"size": [side, side]}
+
+    given = [scored("a", "duck", 20.0, "small"), scored("a", "car", 30.0, "large"), scored("b", "duck", 24.0, "small")]
+    found = {(row.method, row.scorer): row.mean for row in summarise(given, costs=False) if "extra" not in row.scorer}
+    assert found == {
+        ("a", "clip-score (model=small)"): 20.0,
+        ("a", "clip-score (model=large)"): 30.0,
+        ("b", "clip-score (model=small)"): 24.0,
+    }
+    sizes = [scored("a", "duck", 20.0, "small"), scored("a", "car", 30.0, "small", side=16)]
+    assert {row.scorer for row in summarise(sizes, costs=False) if "extra" not in row.scorer} == {
+        "clip-score (width=8)",
+        "clip-score (width=16)",
+    }
+    alike = [scored("a", "duck", 20.0, "small"), scored("a", "car", 30.0, "small")]
+    assert {row.scorer: row.mean for row in summarise(alike, costs=False)} == {"clip-score": 25.0, "clip-score.extra": 25.0}

@@ -176,13 +176,13 @@ def test_a_hook_that_ends_the_process_is_named_when_the_run_goes_on(site: Path, 
     done = alone(site, "run", "tiny.yaml", "trainer.checkpoint_every=1")
     assert (done.returncode, done.stderr) == (0, "")
     run = only_run()
-    assert 'http-equiv="refresh"' in (run / "report.html").read_text()  # it says `running`: nobody was left to say more
+    assert 'data-renew="' in (run / "report.html").read_text()  # it says `running`: nobody was left to say more
     code, _, err = dfw("run", "--resume", str(run), "--block", "acme-quits", capsys=capsys)
     assert code == 0
     said = "this run ended without a word while listener 'acme-quits/listener' of acme-quits 0.7 was in dfw_step_ended"
     assert err == f"WARNING: {said}; --block leaves a distribution out\n"
     assert not list(run.glob(".at-work*"))
-    assert 'http-equiv="refresh"' not in (run / "report.html").read_text()
+    assert 'data-renew="' not in (run / "report.html").read_text()
 
 
 def test_a_closed_stream_is_opened_again(site: Path) -> None:

@@ -241,10 +241,10 @@ def test_a_run_that_goes_on_says_where_it_is_and_renews_its_page(tmp_path: Path)
     data = ReportData("a duck", 0, "running", 3.0, metrics=ROWS, going=Progress(40, 100))
     page = Page(write_report(tmp_path, data).read_text(encoding="utf-8"))
     assert "running seed 0 step 40 of 100 3 s" in page.text
-    assert [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "refresh"] == ["10"]
+    assert [one["data-renew"] for one in page.all("html")] == ["10"]
     over = Page(write_report(tmp_path, ReportData("a duck", 0, "finished", 3.0, metrics=ROWS)).read_text(encoding="utf-8"))
     assert "finished seed 0 4 steps 3 s" in over.text
-    assert not [meta for meta in over.all("meta") if meta.get("http-equiv") == "refresh"]
+    assert "data-renew" not in over.all("html")[0]
 
 
 def test_a_diverged_run_says_why_and_where_the_numbers_end(tmp_path: Path) -> None:

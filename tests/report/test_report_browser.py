@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +137,23 @@ def test_the_page_of_a_run_that_goes_on_renews_itself_until_it_ends(browser, tmp
     written("finished", None)
     until(page, "document.querySelector('.badge').innerText === 'finished'")
     until(page, "scrollY === 300 && document.querySelector('details').open")
+    page.evaluate("window.stays = true")
+    page.wait_for_timeout(1500)
+    assert page.evaluate("window.stays") is True
+    page.close()
+
+
+def test_the_page_of_a_run_that_was_killed_stops_renewing_itself(browser, tmp_path: Path, monkeypatch) -> None:
+    """It was written an hour ago, twenty times as long as between two previews."""
+    monkeypatch.setattr(write, "RENEW", 1)
+    rows = [{"step": step, "loss": 1.0} for step in range(3)]
+    path = write_report(tmp_path, ReportData("a box", 0, "running", 5.0, metrics=rows, going=Progress(3, 30)))
+    page = opened(browser, path)
+    assert page.locator("#silent").is_hidden()
+    then = datetime.now().astimezone() - timedelta(hours=1)
+    text = re.sub(r'datetime="[^"]+"', f'datetime="{then.isoformat()}"', path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+    until(page, "document.querySelector('.facts').innerText.includes('its process may have been killed')")
     page.evaluate("window.stays = true")
     page.wait_for_timeout(1500)
     assert page.evaluate("window.stays") is True

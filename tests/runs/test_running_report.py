@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import signal
@@ -40,7 +41,7 @@ def stands(page: str) -> tuple[str, str, bool]:
     status = re.search(r'class="badge (\w+)"', page)
     step = re.search(r"<li>step (\d+ of \d+)</li>", page)
     assert status
-    return status[1], step[1] if step else "", 'http-equiv="refresh"' in page
+    return status[1], step[1] if step else "", 'data-renew="' in page
 
 
 def test_each_preview_renews_it_and_the_end_stops_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +96,37 @@ def test_it_costs_a_bounded_share_of_the_time_and_never_the_run(
         report.renew()
     assert written == [0.0, 10.0, 160.0, 310.0]
     assert caplog.text.count("no room; the run goes on without it") == 1
+
+
+def test_what_a_page_cannot_do_ends_no_run_and_a_damaged_file_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(running_report, "SHARE", math.inf)
+    tries: list[int] = []
+
+    def page(*_: object) -> None:
+        tries.append(1)
+        logging.getLogger("dfw.runs").warning("metrics.jsonl: 1 row cannot be read")
+        if len(tries) > 1:
+            raise ZeroDivisionError("a plot of nothing")
+
+    report = RunningReport(page)
+    for _ in range(4):
+        report.renew()
+    assert len(tries) == 4
+    assert caplog.text.count("1 row cannot be read") == 1
+    assert caplog.text.count("the report cannot be made: ZeroDivisionError: a plot of nothing; the run goes on") == 1
+    logging.getLogger("dfw.runs").warning("metrics.jsonl: 1 row cannot be read")
+    assert caplog.text.count("1 row cannot be read") == 2, "outside of the page nothing is kept quiet"
+
+
+def test_a_run_whose_previews_break_its_page_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = drive.write_report
+
+    def broken(directory: Path, data: object) -> Path:
+        if getattr(data, "going", None) is not None:
+            raise ValueError("no plot")
+        return whole(directory, data)
+
+    monkeypatch.setattr(drive, "write_report", broken)
+    assert run(config(PIXELS, tmp_path, trainer={"preview_every": 3}), listeners=[]).status == "finished"

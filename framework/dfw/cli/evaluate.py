@@ -55,7 +55,7 @@ def command(
     use_plugins(plugin_files, blocked)
     from dfw.evaluation.evaluate import choose, evaluate, runs_in  # imports torch, which a mistake in the words need not wait for
     from dfw.evaluation.protocols import PROTOCOLS
-    from dfw.evaluation.summary import summarise
+    from dfw.evaluation.summary import remarks_of, summarise
     from dfw.plugins.registry import registry
 
     if protocol not in PROTOCOLS:
@@ -70,7 +70,7 @@ def command(
     rows = summarise(results)
     for line in columns([HEAD, *map(_cells, rows)]) if rows else ():
         say(line)
-    for line in _remarks(outcomes):
+    for line in [*_remarks(outcomes), *remarks_of(rows)]:
         say(line)
     if out is not None:
         say(_write(out, rows, outcomes))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 from dfw.atomic import unused, write_text, writing
 from dfw.comparison.entries import Entry
 from dfw.errors import ConfigError
-from dfw.evaluation.summary import Row, as_csv, summarise
+from dfw.evaluation.summary import Row, as_csv, remarks_of, summarise
 from dfw.report.curves import number
 
 ENDINGS = (".tex", ".csv")
@@ -89,9 +87,9 @@ def write_table(path: Path, entries: Sequence[Entry]) -> Path:
     check_table(path)
     rows = rows_of(entries)
     text = (
-        _latex(figures_of(rows), dict.fromkeys(one.method for one in entries))
+        _latex(figures_of(rows), dict.fromkeys(one.method for one in entries), remarks_of(rows))
         if path.suffix.lower() == ".tex"
-        else _safe_csv(rows)
+        else as_csv(rows)
     )
     with writing(path, ConfigError, otherwise="name another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,22 +102,6 @@ def check_table(path: Path) -> None:
     """Raises ConfigError for a file whose ending names no kind of table."""
     if path.suffix.lower() not in ENDINGS:
         raise ConfigError(f"--table {path}: a table ends in {' or '.join(ENDINGS)}")
-
-
-def _safe_csv(rows: Sequence[Row]) -> str:
-    """A spreadsheet takes text that begins like a formula for one, so such text gets an apostrophe."""
-    table = list(csv.reader(io.StringIO(as_csv(rows))))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([[_no_formula(one) for one in line] for line in table])
-    return text.getvalue()
-
-
-def _no_formula(text: str) -> str:
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-    return text
 
 
 _SPECIAL = {
@@ -140,11 +122,12 @@ def escaped(text: str) -> str:
     return "".join(_SPECIAL.get(one, one) for one in " ".join(text.split()))
 
 
-def _latex(figures: Sequence[Figure], methods: Iterable[str]) -> str:
+def _latex(figures: Sequence[Figure], methods: Iterable[str], remarks: Iterable[str]) -> str:
     """Rows are methods. The best mean of a column is bold; after each mean stands its interval, small."""
     heads = [rf"{escaped(one.title)} {_arrow(one)}{_in_units(one)}" for one in figures]
     lines = [
         "% Means over prompts, after those over seeds, with 95 % bootstrap intervals. Needs \\usepackage{booktabs}.",
+        *(f"% {' '.join(one.split())}" for one in remarks),
         rf"\begin{{tabular}}{{l{'r' * len(figures)}}}",
         r"\toprule",
         f"{' & '.join(['method', *heads])} \\\\",

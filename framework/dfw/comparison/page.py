@@ -21,6 +21,7 @@ from dfw.comparison.entries import Entry
 from dfw.comparison.figures import cell, figures_of, rows_of
 from dfw.comparison.pictures import FRAMES, Shown, shown
 from dfw.errors import ConfigError
+from dfw.evaluation.summary import remarks_of
 from dfw.report.data import Series, duration_text
 from dfw.report.names import LOSSES, STEP, group_of, meaning_of
 from dfw.report.write import script_hash
@@ -103,6 +104,7 @@ def render_page(path: Path, entries: Sequence[Entry], pictures: Sequence[Shown |
     ratios = Counter(one.ratio for one in pictures if one is not None)
     script = _resource("page.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    rows = rows_of(entries)
     return environment.from_string(_resource("page.html.j2")).render(
         title=title,
         mark=MARK,
@@ -116,7 +118,8 @@ def render_page(path: Path, entries: Sequence[Entry], pictures: Sequence[Shown |
         ratio=ratios.most_common(1)[0][0] if ratios else 1.0,
         last=FRAMES - 1,
         turning=any(one is not None and one.turns for one in pictures),
-        figures=figures_of(rows_of(entries)),
+        figures=figures_of(rows),
+        remarks=remarks_of(rows),
         cell=cell,
         differences=_differences(entries, methods),
         curves=_json(_curves(entries, methods)),

@@ -276,7 +276,8 @@ class _Session:
             found = scorer.score(list(views))
         check_scores(scorer, found, views)
         for run, one in zip(runs, found, strict=True):
-            run.scores[asked.key] = self._written(scorer, one) | {"asked": self._digest(asked, group)}
+            options = asked.chosen.config.model_dump(mode="json")
+            run.scores[asked.key] = self._written(scorer, one) | {"options": options, "asked": self._digest(asked, group)}
 
     def _written(self, scorer: Scorer, score: Score) -> dict[str, Any]:
         value = score.value

@@ -4,7 +4,7 @@ A record is plain JSON:
 
     {"format": 1, "protocol": "views16", "run": {"prompt", "seed", "name", "dfw version", "step", "identity"},
      "views": 16, "size": [H, W],
-     "scores": {SCORER: {"value", "unit", "better", "per_view", "details", "asked"}},
+     "scores": {SCORER: {"value", "unit", "better", "per_view", "details", "options", "asked"}},
      "cost": {"network_calls", "seconds", "peak_memory_mb"}, "evaluated": {"date", "seconds", "device"}}
 
 `value` and `per_view` are numbers or null. `better` is `higher` or `lower`. A number in `details` is a further figure, which is

@@ -1,7 +1,13 @@
 "use strict";
-// The page of a run that goes on loads itself again: what is unfolded stays so, and the reader stays where he is.
+// The page of a run that goes on loads itself again: what is unfolded stays so, and the reader stays where he is. It stops when it
+// has not been written for much longer than usual, since a run that was killed writes none that would stop it.
 const place = `dfw ${location.pathname}`;
 const folds = () => [...document.querySelectorAll("details")].map((one) => [one.querySelector("summary").textContent, one]);
+const { renew, patience } = document.documentElement.dataset;
+const written = document.querySelector("time");
+const renews = renew && Date.now() - Date.parse(written.dateTime) < 1000 * patience;
+if (renews) setTimeout(() => location.reload(), 1000 * renew);
+else if (renew) document.querySelector("#silent").removeAttribute("hidden");
 try {
   const kept = JSON.parse(sessionStorage.getItem(place));
   sessionStorage.removeItem(place);
@@ -10,7 +16,7 @@ try {
     history.scrollRestoration = "manual";
     addEventListener("load", () => scrollTo(0, kept.top));
   }
-  if (document.querySelector("meta[http-equiv=refresh]")) {
+  if (renews) {
     addEventListener("pagehide", () => {
       const open = folds().filter(([, one]) => one.open).map(([name]) => name);
       sessionStorage.setItem(place, JSON.stringify({ top: scrollY, open }));

@@ -27,6 +27,7 @@ from dfw.report.data import ReportData, duration_text, thinned, time_split
 log = logging.getLogger("dfw.report")
 
 PICTURES = 24  # previews shown at most, because each one is embedded in the page
+PATIENCE = 1200  # seconds, next to four times what lies between two previews, until a run that says nothing counts as gone
 RENEW = 10  # seconds after which the page of a run that goes on loads itself again
 MOVING = {".webp": "image/webp", ".gif": "image/gif", ".mp4": "video/mp4"}
 """Ending of a turntable that the page shows -> its type."""
@@ -81,6 +82,7 @@ def render_page(run_directory: Path, data: ReportData) -> str:
         panels=[Markup(panel.render(**shown)) for panel in panels],
         now=datetime.now().astimezone(),
         renew=RENEW,
+        patience=round(PATIENCE + 4 * data.seconds / max(1, len(data.previews))),
         duration=duration_text(data.seconds),
         calls=int(sum(row.get("network_calls", 0) for row in data.metrics)),
         steps=int(data.metrics[-1]["step"]) + 1 if data.metrics else 0,

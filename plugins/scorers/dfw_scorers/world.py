@@ -83,7 +83,8 @@ class Judged(_Judged):
 class TwoFaced(_Judged):
     """1 if the judge sees a front in most views from within 50 degrees of straight behind, else 0 (the Janus problem).
 
-    Only objects that have a front are scored. The figure `behind` is the share of those views that show one.
+    Views from more than 60 degrees above or below the horizon do not count, since they show neither side. Only objects that have
+    a front are scored. The figure `behind` is the share of those views that show one.
     """
 
     class Config(ComponentConfig):
@@ -102,7 +103,7 @@ class TwoFaced(_Judged):
             return Score(details={"why": STRANGE})
         if asked.kind not in self.judge.facing:
             return Score(details={"why": f"a {asked.kind} looks the same from all sides"})
-        found = sees_front(self.verdict(run).view, run.cameras.azimuth)
+        found = sees_front(self.verdict(run).view, run.cameras.azimuth, run.cameras.elevation)
         if not len(found):
             return Score(details={"why": f"no view is within {BEHIND:g} degrees of straight behind"})
         share = float(found.float().mean())

@@ -77,16 +77,17 @@ def names_view(guess: Tensor, azimuth: Tensor, elevation: Tensor) -> Tensor:
     return torch.where(overhead, guess == 8, (guess < 8) & (apart <= 22.5 + 1e-3))
 
 
-def sees_front(view: Tensor, azimuth: Tensor) -> Tensor:
+def sees_front(view: Tensor, azimuth: Tensor, elevation: Tensor) -> Tensor:
     """Returns whether each view from behind (three back sectors) looks like one from the front (three front sectors).
 
-    view: log-probabilities (B, 9); azimuth (B,), degrees. Booleans, one for each view from behind.
+    view: log-probabilities (B, 9); azimuth and elevation (B,), degrees. Booleans, one for each view from behind. Views from
+    overhead, or from as far below, are none: they show neither side.
     """
-    behind = ((azimuth + 360) % 360 - 180).abs() <= BEHIND
+    behind = (((azimuth + 360) % 360 - 180).abs() <= BEHIND) & (elevation.abs() <= OVERHEAD)
     front = view.exp()[:, list(FRONT)].sum(-1) > 0.5
     return front[behind]
 
 
-def two_faced(view: Tensor, azimuth: Tensor) -> bool:
+def two_faced(view: Tensor, azimuth: Tensor, elevation: Tensor) -> bool:
     """Returns whether the judge sees a front in most views from behind. Arguments as `sees_front`."""
-    return float(sees_front(view, azimuth).float().mean()) > 0.5
+    return float(sees_front(view, azimuth, elevation).float().mean()) > 0.5
