@@ -30,7 +30,8 @@ def take_calls(guidances: Iterable[Guidance]) -> int:
 def _counting(cls: type) -> Any:
     def predict(self: Any, noisy: Tensor, *given: Any, **named: Any) -> Tensor:
         vars(self)[_CALLS] = vars(self).get(_CALLS, 0) + len(noisy)
-        found: Tensor = super(cls, self).predict(noisy, *given, **named)  # type: ignore[misc]
+        model: Any = super(cls, self)
+        found: Tensor = model.predict(noisy, *given, **named)
         return found
 
     return predict
