@@ -1,8 +1,8 @@
 """ImageReward (Xu et al. 2023, arXiv 2304.05977): what people would say of a picture of a text.
 
-BLIP's text encoder looks at the picture by cross-attention, and a few linear layers make a number of its first token. transformers'
-classes hold BLIP. The published file is `ImageReward.pt`, whose names of weights are those of BLIP's own code; it is read as tensors
-alone, without the code that a pickle can hold. Facts: `ImageReward/ImageReward.py` of the authors' repository.
+BLIP's text encoder looks at the picture by cross-attention, and a few linear layers make a number of its first token.
+transformers' classes hold BLIP. The published file is `ImageReward.pt`, which names weights as BLIP's own code does. It is read as
+tensors alone, without the code that a pickle can hold. Facts: `ImageReward/ImageReward.py` of the authors' repository.
 
 Legend: B views, D width of the text encoder. transformers is imported when a model loads.
 """
@@ -55,7 +55,11 @@ class Blip(nn.Module):
         super().__init__()
         with loading(model):
             weights, text = torch.load(_file(model, WEIGHTS), map_location="cpu", weights_only=True), _file(model, TEXT_CONFIG)
-            self.vision, self.text, self.head = _networks(weights, json.loads(text.read_text(encoding="utf-8")))
+            networks = _networks(weights, json.loads(text.read_text(encoding="utf-8")))
+        self.vision: Any
+        self.text: Any
+        self.head: Any
+        self.vision, self.text, self.head = networks
         with loading(tokenizer):
             from transformers import BertTokenizerFast
 
@@ -64,10 +68,9 @@ class Blip(nn.Module):
 
     def rewards(self, run: Shown) -> Tensor:
         """Returns the scores (B,) of a run's views, on the CPU."""
-        device = self.head[0].weight.device
-        words = self.tokenizer(run.prompt, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt").to(
-            device
-        )
+        device: torch.device = self.head[0].weight.device
+        options = {"padding": "max_length", "truncation": True, "max_length": TOKENS, "return_tensors": "pt"}
+        words = self.tokenizer(run.prompt, **options).to(device)
         found = []
         for part in torch.split(run.colour, 16):
             seen = self.vision(pixel_values=self._pictures(part).to(device)).last_hidden_state
@@ -117,7 +120,14 @@ def _networks(weights: Mapping[str, Tensor], text: Mapping[str, Any]) -> tuple[n
             layer_norm_eps=1e-6,
         )
     )
-    kept = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act")
+    kept: tuple[str, ...] = (
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "hidden_act",
+    )
     kept += ("max_position_embeddings", "layer_norm_eps", "pad_token_id")
     options = {name: text[name] for name in kept if name in text}
     reader = BlipTextModel(BlipTextConfig(**options, encoder_hidden_size=width, is_decoder=True), add_pooling_layer=False)
