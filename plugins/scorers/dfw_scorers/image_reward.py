@@ -1,8 +1,8 @@
 """ImageReward (Xu et al. 2023, arXiv 2304.05977): what people would say of a picture of a text.
 
 BLIP's text encoder looks at the picture by cross-attention, and a few linear layers make a number of its first token.
-transformers' classes hold BLIP. The published file is `ImageReward.pt`, which names weights as BLIP's own code does. It is read as
-tensors alone, without the code that a pickle can hold. Facts: `ImageReward/ImageReward.py` of the authors' repository.
+transformers' classes hold BLIP. The published file is `ImageReward.pt`, which names weights as BLIP's own code does. It is read
+as tensors alone, without the code that a pickle can hold. Facts: `ImageReward/ImageReward.py` of the authors' repository.
 
 Legend: B views, D width of the text encoder. transformers is imported when a model loads.
 """
@@ -61,9 +61,9 @@ class Blip(nn.Module):
         self.head: Any
         self.vision, self.text, self.head = networks
         with loading(tokenizer):
-            from transformers import BertTokenizerFast
+            from transformers import BertTokenizer
 
-            self.tokenizer: Any = BertTokenizerFast.from_pretrained(tokenizer)
+            self.tokenizer: Any = BertTokenizer.from_pretrained(tokenizer)
         self.eval().requires_grad_(False)
 
     def rewards(self, run: Shown) -> Tensor:
@@ -120,15 +120,8 @@ def _networks(weights: Mapping[str, Tensor], text: Mapping[str, Any]) -> tuple[n
             layer_norm_eps=1e-6,
         )
     )
-    kept: tuple[str, ...] = (
-        "vocab_size",
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "hidden_act",
-    )
-    kept += ("max_position_embeddings", "layer_norm_eps", "pad_token_id")
+    kept = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act"]
+    kept += ["max_position_embeddings", "layer_norm_eps", "pad_token_id"]
     options = {name: text[name] for name in kept if name in text}
     reader = BlipTextModel(BlipTextConfig(**options, encoder_hidden_size=width, is_decoder=True), add_pooling_layer=False)
     layers: list[nn.Module] = []
