@@ -144,7 +144,7 @@ def test_no_page_complains_in_a_browser(browser, address: str) -> None:
     for kind in KINDS:
         page.goto(address + kind)
         if kind.startswith("explanation"):
-            assert page.evaluate("document.querySelector('math[display=block]').getBoundingClientRect().height") > 20
+            assert page.evaluate("document.querySelector('mfrac').getBoundingClientRect().height") > 20
             ink = "getComputedStyle(document.querySelector('svg.dfw text')).fill"
             assert int(re.findall(r"\d+", page.evaluate(ink))[0]) > 150  # light text on the dark page
     until(page, "[...document.querySelectorAll('model-viewer')].some((one) => one.loaded)", complaints)
