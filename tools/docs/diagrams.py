@@ -165,8 +165,8 @@ def interfaces() -> Drawing:
     return drawing
 
 
-CENTRE, UNIT = np.array([300.0, 270.0]), 92.0
-EYE = torch.tensor([-42.0]), torch.tensor([24.0])
+CENTRE, UNIT = np.array([290.0, 250.0]), 92.0
+EYE = torch.tensor([-18.0]), torch.tensor([30.0])
 """Azimuth and elevation from where the drawing of the cameras looks at the scene, in degrees."""
 
 
@@ -179,8 +179,8 @@ def _placed(points: Numbers) -> list[Point]:
 
 def cameras() -> Drawing:
     """The axes of the world, azimuth and elevation, and the axes of a camera."""
-    drawing = Drawing("Cameras: axes, azimuth and elevation", 700, 470)
-    azimuth, elevation, distance = 38.0, 40.0, 2.6
+    drawing = Drawing("Cameras: axes, azimuth and elevation", 660, 450)
+    azimuth, elevation, distance = 58.0, 38.0, 2.6
     angles = (torch.tensor([azimuth]), torch.tensor([elevation]), torch.tensor([distance]))
     seen = cameras_at(*angles, torch.ones(1), 1, 1)
     position, pose = seen.position[0].double().numpy(), seen.camera_to_world[0, :3, :3].double().numpy()
@@ -197,14 +197,14 @@ def cameras() -> Drawing:
     arc = np.radians(np.linspace(0, azimuth, 20))
     drawing.arrow(*_placed(0.8 * np.stack([np.cos(arc), np.sin(arc), 0 * arc], 1)), style="warm")
     (at,) = _placed(np.array([[0.95 * np.cos(np.radians(azimuth / 2)), 0.95 * np.sin(np.radians(azimuth / 2)), -0.12]]))
-    drawing.text((at[0] + 20, at[1] + 8), "azimuth", "small")
+    drawing.text((at[0] + 34, at[1] + 2), "azimuth", "small")
     rise = np.radians(np.linspace(0, elevation, 20))
     flat = ground / np.linalg.norm(ground)
     drawing.arrow(*_placed(1.2 * (np.cos(rise)[:, None] * flat + np.sin(rise)[:, None] * np.eye(3)[2])), style="warm")
     half = np.radians(elevation / 2)
     (at,) = _placed(1.25 * (np.cos(half) * flat + np.sin(half) * np.eye(3)[2])[None])
-    drawing.text((at[0] + 38, at[1] - 6), "elevation", "small")
-    for column, words, shift in ((0, "right", (26, 6)), (1, "up", (-6, -12)), (2, "back", (24, -4))):
+    drawing.text((at[0] + 44, at[1] + 18), "elevation", "small")
+    for column, words, shift in ((0, "right", (6, -12)), (1, "up", (-6, -12)), (2, "back", (26, 0))):
         (start, end) = _placed(np.stack([position, position + 0.6 * pose[:, column]]))
         drawing.arrow(start, end)
         drawing.text((end[0] + shift[0], end[1] + shift[1]), words, "small")
