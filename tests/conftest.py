@@ -10,7 +10,14 @@ from fresh import framework_wheel
 from hostile_site import site
 from prior_parts import small_world
 
-LONGEST = ("test_extensions.py", "test_recipes.py", "test_plugins_new.py", "test_sweep.py", "test_one_run.py")
+LONGEST = (
+    "test_extensions.py",
+    "test_recipes.py",
+    "test_plugins_new.py",
+    "test_sweep.py",
+    "test_one_run.py",
+    "test_tutorials.py",
+)
 """Files that begin first, so that no worker of xdist is left alone with one of them."""
 
 
