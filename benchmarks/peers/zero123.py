@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import math
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from common import HEADER, compare, finish, shake, stand_ins
 from PIL import Image
 from torch import Tensor, nn
 
@@ -64,24 +61,6 @@ CLIP = {
 }
 
 
-@contextmanager
-def empty_modules() -> Iterator[None]:
-    """Puts an empty module in the place of each absent package while the authors' modules are imported."""
-    before = {name: sys.modules.get(name) for name in ABSENT}
-    for name in ABSENT:
-        module: Any = ModuleType(name)
-        module.HiInterface = module.VectorQuantizer2 = None
-        module.LightningModule = nn.Module
-        sys.modules[name] = module
-    try:
-        yield
-    finally:
-        for name, module in before.items():
-            sys.modules.pop(name)
-            if module is not None:
-                sys.modules[name] = module
-
-
 class Authors(nn.Module):
     """The authors' networks, with the names that a checkpoint of theirs has."""
 
@@ -110,11 +89,7 @@ class Authors(nn.Module):
         visual = model.VisionTransformer(CLIP["image_size"], CLIP["patch_size"], CLIP["hidden_size"], 2, 1, WIDTH)
         self.cond_stage_model = nn.ModuleDict({"model": nn.ModuleDict({"visual": visual})})
         self.cc_projection = nn.Linear(WIDTH + 4, WIDTH)
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():  # the last layers start at zero, which would hide every mistake before them
-            for parameter in self.parameters():
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-        self.requires_grad_(False).eval()
+        shake(self)
 
     def condition(self, picture: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
         """Returns token (B, 1, D) and latents (B, 4, h, h) of a picture (1, 3, H, H) in [-1, 1], as LatentDiffusion does."""
@@ -132,7 +107,7 @@ class Authors(nn.Module):
         return found
 
 
-def compare(authors: Authors, folder: Path, stable: bool) -> float:
+def held(authors: Authors, folder: Path, stable: bool) -> float:
     """Prints how far the guidance is from the authors' networks, with each number's own size; returns the largest difference."""
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "picture.png")
@@ -147,7 +122,6 @@ def compare(authors: Authors, folder: Path, stable: bool) -> float:
     generator = torch.Generator().manual_seed(1)
     noisy, timestep = torch.randn(2, 4, LATENT, LATENT, generator=generator), torch.tensor([100, 800])
     cameras = cameras_at(azimuth, elevation, distance, torch.full((2,), 49.1), SIDE, SIDE)
-    worst = 0.0
     with torch.no_grad():
         token, beside = authors.condition(picture, asked)
         pairs = {"latents of the picture": (beside[:1], guidance.latents)}
@@ -160,11 +134,7 @@ def compare(authors: Authors, folder: Path, stable: bool) -> float:
             0.18215 * authors.first_stage_model.encode(2 * image - 1).mode(),  # type: ignore[operator]
             guidance.encode_image(image),
         )
-    for name, (theirs, ours) in pairs.items():
-        apart = float((theirs - ours).abs().max())
-        worst = max(worst, apart / float(theirs.abs().max()))
-        print(f"| {name} | {float(theirs.abs().max()):.3g} | {apart:.2g} |")
-    return worst
+    return compare(pairs)
 
 
 def main() -> None:
@@ -175,19 +145,15 @@ def main() -> None:
     asked = parser.parse_args()
     sys.path.insert(0, str(asked.zero123))
     torch.manual_seed(0)  # the authors' constructors take no generator
-    with empty_modules():
+    with stand_ins(ABSENT, HiInterface=None, VectorQuantizer2=None, LightningModule=nn.Module):
         authors, worst = Authors(asked.clip), 0.0
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         convert_zero123(authors.state_dict(), folder / "model", UNET, VAE, CLIP)
         for stable in (False, True):
-            print(
-                f"{'Stable Zero123' if stable else 'Zero-1-to-3'}\n| what | largest value | largest difference |\n|---|---|---|"
-            )
-            worst = max(worst, compare(authors, folder, stable))
-    if not worst < 1e-4 or math.isnan(worst):
-        print(f"they differ by {worst:.2g} of the largest value")
-        sys.exit(1)
+            print(f"{'Stable Zero123' if stable else 'Zero-1-to-3'}\n{HEADER}")
+            worst = max(worst, held(authors, folder, stable))
+    finish(worst)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,23 @@ eps(z_t; p) = sigma (z_t - alpha mu_p) / (alpha^2 s^2 + sigma^2), and encoded co
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from dreamfw_editing.collaborative import Collaborative, stein
 from dreamfw_editing.dds import DDS
+from dreamfw_editing.in2n import In2N
 from dreamfw_editing.instruct import Instruct
 from dreamfw_editing.pds import PDS, posterior_weights
 from torch import Tensor
 
 import dfw
 from dfw import CameraBatch, ConfigError, LossInputs, LossSetup, NoiseSchedule, Progress, PromptBatch, RenderOutput, Views
+from dfw.compose import compose
+from dfw.config.load import load_config
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 STD = 0.3
 COLOURS = {"new": (0.9, 0.2, 0.4), "old": (0.3, 0.6, 0.1), "none": (0.5, 0.45, 0.7)}
 SIDE = 2
@@ -205,3 +210,67 @@ def test_an_instruction_is_score_distillation_that_sees_the_source():
     noisy = alpha * (2 * image.permute(0, 3, 1, 2) - 1) + sigma * query.noise
     expected = sigma * (noisy - alpha * mean) / (alpha**2 * STD**2 + sigma**2) + source.permute(0, 3, 1, 2) - query.noise
     torch.testing.assert_close(found, sigma**2 * expected)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_in2n_is_half_the_squared_distance_to_the_repainted_view(steps: int):
+    """DDIM written out for the Gaussian prior: z0 and the noise that is left, from t down in equal steps."""
+    model, image = prior(), picture(1)
+    options = {"t_min": 0.6, "t_max": 0.6, "guidance_scale": 3.0, "steps": steps}
+    loss = bound(In2N(In2N.Config(**options)), model, picture(2))
+    image = image.requires_grad_()
+    asked = ask(model, image)
+    state = asked.generator.get_state()
+    loss(asked).backward()
+    z = 2 * image.detach().permute(0, 3, 1, 2) - 1
+    asked.generator.set_state(state)
+    query = loss.query(z, asked)
+    alpha, sigma = (one.double() for one in (model.schedule.alpha, model.schedule.sigma))
+    wanted = mu("none") + 3.0 * (mu("new") - mu("none"))
+    at = 600
+    noisy = alpha[at] * z + sigma[at] * query.noise
+    for left in range(steps - 1, -1, -1):
+        noise = sigma[at] * (noisy - alpha[at] * wanted) / (alpha[at] ** 2 * STD**2 + sigma[at] ** 2)
+        clean = (noisy - sigma[at] * noise) / alpha[at]
+        at = round(600 * left / steps)
+        noisy = alpha[at] * clean + sigma[at] * noise
+    expected = image.detach() - (clean / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+    torch.testing.assert_close(image.grad, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_in2n_shows_the_prior_the_source():
+    """Every call of its sampling carries the frozen scene from the step's cameras."""
+    model, source, seen = prior(), picture(2), []
+    predict = type(model).predict
+
+    class Watched(type(model)):
+        def predict(self, noisy, timestep, conditioning):
+            seen.append(conditioning.control)
+            return predict(self, noisy, timestep, conditioning)
+
+    model.__class__ = Watched
+    loss = bound(In2N(In2N.Config(t_min=0.6, t_max=0.6, guidance_scale=3.0, steps=3)), model, source)
+    loss(ask(model, picture(1)))
+    assert len(seen) == 3
+    for control in seen:
+        torch.testing.assert_close(control[:1], source.permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "guidance"),
+    [
+        ("edit", "dds", "stable-diffusion"),
+        ("pds", "pds", "stable-diffusion"),
+        ("in2n", "in2n", "stable-diffusion"),
+        ("in2n-sd", "in2n", "instruct-pix2pix"),
+        ("pds-sd", "pds", "stable-diffusion"),
+    ],
+)
+def test_a_configuration_edits_with_one_objective_and_draws_nothing_between_source_and_scene(name: str, loss: str, guidance: str):
+    composition = compose(load_config(CONFIGS / f"{name}.yaml", []))
+    config = composition.config
+    assert [part for part, settings in config.losses.items() if settings.weight != 0] == ["edit"]
+    assert config.losses["edit"].type == f"dreamfw-editing/{loss}"
+    assert config.guidance.type == f"dreamfw/{guidance}"
+    renderer = composition.chosen["renderer",].config
+    assert (renderer.shading.mode, renderer.background.type) == ("albedo", "dreamfw/solid")
