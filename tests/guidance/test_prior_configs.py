@@ -34,6 +34,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ("dreamfusion-controlnet", ControlNet, "sd15"),
         ("textmesh-sd", StableDiffusion, "sd21-base"),
         ("zero123-sd", Zero123, "zero123-xl"),
+        ("zero123", Zero123, "embedded"),
         ("mvdream-sd", MVDream, "mvdream-sd21"),
         ("mvdream", MVDream, "embedded"),
         ("imagedream-sd", ImageDream, "imagedream"),

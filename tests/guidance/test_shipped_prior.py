@@ -13,7 +13,7 @@ from dfw import GuidanceError
 from dfw_guidance import hub
 from dfw_guidance.aliases import EMBEDDED, SHIPPED
 from dfw_guidance.checksums import SUMS, changed_files, digest, write_sums
-from dfw_guidance.layouts import STABLE_DIFFUSION
+from dfw_guidance.layouts import STABLE_DIFFUSION, ZERO123, Layout
 from dfw_guidance.stable_diffusion import StableDiffusion
 
 
@@ -79,6 +79,13 @@ def test_all_that_ships_is_small_and_the_scene_model_differs_in_its_network_alon
     assert {name.partition("/")[0] for name in changed} == {"README.md", SUMS, "model_index.json", "unet"}
 
 
+def test_the_novel_view_model_has_the_same_autoencoder_and_schedule() -> None:
+    other = SHIPPED["zero123"]
+    shared = [path.relative_to(EMBEDDED) for part in ("vae", "scheduler") for path in (EMBEDDED / part).iterdir()]
+    assert len(shared) == 3
+    assert [name for name in shared if (EMBEDDED / name).read_bytes() != (other / name).read_bytes()] == []
+
+
 def test_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert digest(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -86,16 +93,27 @@ def test_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
     assert (tmp_path / SUMS).read_text(encoding="utf-8") == f"{digest(tmp_path / 'x')}  x\n"
 
 
-@pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vocabulary.json", SUMS])
-def test_one_flipped_bit_is_refused_with_the_remedy(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path(shutil.copytree(EMBEDDED, tmp_path / "embedded"))
-    monkeypatch.setitem(SHIPPED, "stable-diffusion", folder)
-    assert hub.find_model("embedded", STABLE_DIFFUSION) == folder
+@pytest.mark.parametrize(
+    ("family", "layout", "name"),
+    [
+        *(
+            ("stable-diffusion", STABLE_DIFFUSION, name)
+            for name in ("unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vocabulary.json", SUMS)
+        ),
+        ("zero123", ZERO123, "image_encoder/model.safetensors"),
+    ],
+)
+def test_one_flipped_bit_is_refused_with_the_remedy(
+    family: str, layout: Layout, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(SHIPPED[family], tmp_path / "embedded"))
+    monkeypatch.setitem(SHIPPED, family, folder)
+    assert hub.find_model("embedded", layout, family=family) == folder
     data = bytearray((folder / name).read_bytes())
     data[len(data) // 2] ^= 1
     (folder / name).write_bytes(data)
     with pytest.raises(GuidanceError, match=r"is not as it was shipped.*pip install --force-reinstall") as caught:
-        hub.find_model("embedded", STABLE_DIFFUSION)
+        hub.find_model("embedded", layout, family=family)
     assert caught.value.exit_code == 3
     if name != SUMS:
         assert f": {name} is not as" in str(caught.value)

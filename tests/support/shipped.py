@@ -9,7 +9,9 @@ TEAPOT = ["start.mesh=teapot.glb", "prompt=a pink teapot"]
 SKETCH = ["losses.shape.mesh=boxes.glb"]
 NEEDS = {
     **{"paint": TEAPOT, "paint-sd": TEAPOT, "sketch-shape": SKETCH, "sketch-shape-sd": SKETCH},
+    "zero123": ["image=teddy.png"],
     "zero123-sd": ["image=teddy.png"],
+    "magic123": ["image=teddy.png", "prompt=a yellow duck"],
     "magic123-sd": ["image=teddy.png", "prompt=a teddy bear"],
 }
 """What a configuration needs next to itself."""

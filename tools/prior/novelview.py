@@ -1,8 +1,8 @@
 """Trains the shipped prior further so that it knows a picture from other sides, as Zero-1-to-3 was made from Stable Diffusion.
 
 The picture's latents stand next to the noisy ones, as four more channels. The U-Net attends to tokens in the place of words:
-three layers make them of the picture's CLIP embedding and the relative pose. The image encoder is small and is trained along.
-Autoencoder and noise schedule stay as they are. 10 % of the views are predicted without the picture.
+three layers make them of the picture's CLIP embedding and the relative pose. These layers and the image encoder, which is small,
+are trained first. Autoencoder and noise schedule stay as they are. 10 % of the views are predicted without the picture.
 Zero-1-to-3 (Liu et al. 2023), section 3.2; the pose is that of Stable Zero123.
 
     python tools/prior/novelview.py --out OUT --minutes 120      # the result is OUT/model; --resume continues
@@ -14,6 +14,7 @@ import argparse
 import json
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,11 @@ from dfw_guidance.zero123 import polar, relative_pose
 TARGETS = 2
 """Other views that are predicted of each picture."""
 LOOKS = 128
-"""Pictures a step while the eyes are trained alone."""
+"""Pictures a step while the eyes are trained alone, each with one other view."""
+KEPT = 6144
+"""Pictures in memory then."""
 WITHOUT = 0.1
 """Share of the views that are predicted without the picture."""
-COMPARED = 0.25
-"""Share of the views that may be compared with a wrong pose."""
-MIRRORED = 0.4
-"""Share of the comparisons with the mirrored pose; the others are with the opposite one."""
 PIPELINE = "Zero1to3StableDiffusionPipeline"
 _FACING = torch.tensor([isinstance(form, Single) and form.kind in FACING for form in FORMS])
 
@@ -62,17 +61,18 @@ class Eyes(nn.Module):
         config = CLIPVisionConfig(
             hidden_size=128,
             intermediate_size=384,
-            num_hidden_layers=3,
-            num_attention_heads=4,
+            num_hidden_layers=4,
+            num_attention_heads=2,
             image_size=64,
             patch_size=16,
             projection_dim=width,
             hidden_act="quick_gelu",
+            attn_implementation="eager",  # 17 tokens: in bfloat16 the fused kernel takes twice as long on a CPU
         )
         self.image_encoder = CLIPVisionModelWithProjection(config)
         with torch.no_grad():  # as large as what is embedded: else patches stay a bag without order for thousands of pictures
             self.image_encoder.vision_model.embeddings.position_embedding.weight.mul_(25.0)
-        self.cc_projection = WordsProjection(width + 4, width, MAX_TOKENS)
+        self.cc_projection = WordsProjection(width + 4, width, MAX_TOKENS, hidden=768)
 
     def embed(self, shown: Tensor) -> Tensor:
         """Returns the embeddings ``[S, D]`` of pictures ``[S, 3, H, H]`` in [0, 1]."""
@@ -188,54 +188,96 @@ def said(drawn: Seen, tokenizer: CLIPTokenizer) -> Encoded:
     return Encoded.of(tokenizer, found)
 
 
-def look(eyes: Eyes, pool: ScenePool, text: CLIPTextModel, tokenizer: CLIPTokenizer, steps: int, rate: float = 1e-3) -> None:
-    """Trains the eyes alone for ``steps``: the tokens are to be what the text encoder makes of the view's caption.
+class Pictures:
+    """A ring of pictures without latents, each with the angles of another view. Every step replaces an eighth of a batch."""
 
-    So the U-Net understands them from the beginning. Next to that, the embedding must tell the form, the colour, and sine and
-    cosine of the picture's azimuth, each by a linear layer that is not kept.
+    def __init__(self, pairs: Pairs, generator: torch.Generator) -> None:
+        self.pairs, self.generator = pairs, generator
+        self.kept: dict[str, Tensor] = {}
+        self.cursor = 0
+
+    def add(self, count: int) -> None:
+        """Composes ``count`` new pictures, over the oldest ones."""
+        scenes = self.pairs.draw(count, self.generator)
+        place = (torch.arange(count) + self.cursor) % KEPT
+        record = {"shown": (scenes.shown * 255).round().byte(), "own": scenes.own, "form": scenes.form, "colours": scenes.colours}
+        for name, values in record.items():
+            self.kept.setdefault(name, values.new_zeros(KEPT, *values.shape[1:]))[place] = values
+        self.cursor += count
+
+    def draw(self, views: int) -> Seen:
+        """Adds a few new pictures, then draws `LOOKS` of them with the angles of ``views`` other views each."""
+        self.add(LOOKS // 8 if self.cursor >= 16 * LOOKS else 16 * LOOKS)
+        rows = torch.randint(min(self.cursor, KEPT), (LOOKS,), generator=self.generator)
+        drawn = {name: values[rows] for name, values in self.kept.items()}
+        drawn["shown"] = drawn["shown"].float() / 255
+        turn = torch.rand(LOOKS * views, 2, generator=self.generator)
+        angles = turn * torch.tensor([360.0, 120.0]) - torch.tensor([0.0, 40.0])
+        return Seen(**drawn, angles=angles, beside=angles[:0], latents=angles[:0])
+
+
+def look(
+    eyes: Eyes, pictures: Pictures, text: CLIPTextModel, tokenizer: CLIPTokenizer, steps: int, minutes: float, rate: float = 2e-3
+) -> None:
+    """Trains the eyes alone: the tokens are to be what the text encoder makes of the view's caption.
+
+    It ends after ``steps`` or ``minutes``. Then the U-Net understands the tokens from its own beginning. Each number of a token
+    counts by its own variance. What a view changes is a small part of that, so the difference between two views of a picture is
+    compared as well. Next to that, the embedding must tell the form, the colour, the sector and sine and cosine of the picture's
+    azimuth, by a linear layer that is not kept.
     """
-    reader = nn.Linear(eyes.image_encoder.config.projection_dim, len(FORMS) + 5)
+    reader = nn.Linear(eyes.image_encoder.config.projection_dim, len(FORMS) + 13)
     trained = [*eyes.parameters(), *reader.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-    shown = 1.0
-    while pool.filled < min(pool.size, 16 * LOOKS):
-        pool.add(min(LOOKS, pool.size))
+    begin, shown, spread = time.monotonic(), [1.0, 1.0], None
     for step in range(steps):
+        progress = max(step / steps, (time.monotonic() - begin) / (60 * minutes))
+        if progress >= 1:
+            break
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 50, (steps - step) / (0.5 * steps))
-        drawn = pool.draw(LOOKS)
+            group["lr"] = rate * min(1.0, (step + 1) / 100, (1 - progress) / 0.6)
+        drawn = pictures.draw(2)
         with torch.no_grad(), fast_autocast():
-            words = said(drawn, tokenizer).states(text).float()
+            words = said(drawn, tokenizer).states(text).float().unflatten(0, (LOOKS, 2))
+        now = torch.stack((words.flatten(0, 1).var(0), (words[:, 0] - words[:, 1]).pow(2).mean(0)))
+        spread = now if spread is None else torch.lerp(spread, now, 0.02)
+        scale = spread + 0.05 * spread.mean((1, 2), keepdim=True)  # a number that never changes says nothing
         with fast_autocast():
             embedding = eyes.embed(drawn.shown)
-            together = len(drawn.angles) // len(drawn.own)
-            own = drawn.own.repeat_interleave(together, 0)
-            tokens = eyes.tokens(embedding.repeat_interleave(together, 0), poses(own, drawn.angles)).float()
-            form, rgb, side = reader(embedding).float().split((len(FORMS), 3, 2), 1)
-        azimuth = torch.deg2rad(drawn.own[:, 0])
-        turned = torch.stack((azimuth.sin(), azimuth.cos()), 1)
-        word = (tokens - words).pow(2).mean() / words.var(0).mean()
-        aside = (_FACING[drawn.form][:, None] * (side - turned).pow(2)).mean()
+            pose = poses(drawn.own.repeat_interleave(2, 0), drawn.angles)
+            tokens = eyes.tokens(embedding.repeat_interleave(2, 0), pose).float().unflatten(0, (LOOKS, 2))
+            form, rgb, turned, sector = reader(embedding).float().split((len(FORMS), 3, 2, 8), 1)
+        away = tokens - words
+        word = (away.pow(2) / scale[0]).mean()
+        view = ((away[:, 0] - away[:, 1]).pow(2) / scale[1]).mean()
+        azimuth, facing = torch.deg2rad(drawn.own[:, 0]), _FACING[drawn.form]
+        lower, _, share = (torch.tensor(values) for values in zip(*map(neighbours, drawn.own[:, 0].tolist()), strict=True))
+        place = (lower / 45).long()
+        chances = sector.log_softmax(1).gather(1, torch.stack((place, (place + 1) % 8), 1))
+        between = -(torch.stack((1 - share, share), 1) * chances).sum(1)
+        side = (turned - torch.stack((azimuth.sin(), azimuth.cos()), 1)).pow(2).sum(1)
         colour = (rgb - RGB[drawn.colours[:, 0]]).pow(2).mean()
-        loss = 4 * word + F.cross_entropy(form, drawn.form) + 10 * colour + 2 * aside
+        loss = 2 * word + 2 * view + F.cross_entropy(form, drawn.form) + 10 * colour + (facing * (between + side)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        shown = 0.98 * shown + 0.02 * float(word.detach())
+        shown = [0.95 * old + 0.05 * float(new.detach()) for old, new in zip(shown, (word, view), strict=True)]
         if step % 50 == 49:
             right = float((form.argmax(1) == drawn.form).float().mean())
-            print(f"eyes {step + 1} words {shown:.4f} form {right:.2f} side {float(aside.detach()):.3f}", flush=True)
+            off = (torch.rad2deg(torch.atan2(turned[:, 0], turned[:, 1])) - drawn.own[:, 0] + 180) % 360 - 180
+            near = float((off.abs() < 45)[facing].float().mean())
+            print(
+                f"eyes {step + 1} words {shown[0]:.3f} views {shown[1]:.3f} form {right:.2f} azimuth within 45 {near:.2f} "
+                f"{time.monotonic() - begin:.0f} s",
+                flush=True,
+            )
 
 
 def view_loss(
-    state: State, drawn: Seen, noise_levels: DDIMScheduler, generator: torch.Generator, contrast: float, margin: float
+    state: State, drawn: Seen, noise_levels: DDIMScheduler, generator: torch.Generator, _contrast: float, _margin: float
 ) -> Tensor:
-    """Returns the mean squared error of the predicted velocity, plus ``contrast`` times a comparison of poses.
-
-    The comparison is that of `unet.step_loss`: seen from behind or mirrored, a view of a thing that has a front should be
-    predicted worse, by ``margin``, where noise hides the view.
-    """
+    """Returns the mean squared error of the predicted velocity. No comparison is needed: the tokens name the view already."""
     latents, count = drawn.latents, len(drawn.latents)
     together = count // len(drawn.own)
     times = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
@@ -243,22 +285,13 @@ def view_loss(
     noise = torch.randn(latents.shape, generator=generator)
     noisy = noise_levels.add_noise(latents, noise, times)
     target = noise_levels.get_velocity(latents, noise, times)
-    known = torch.rand(count, generator=generator) >= WITHOUT
-    facing = _FACING[drawn.form].repeat_interleave(together) & known & (times > 350)
-    rows = torch.nonzero(facing & (torch.rand(count, generator=generator) < COMPARED)).squeeze(1) if contrast else times[:0]
-    each = torch.cat((torch.arange(count), rows))
-    own = drawn.own.repeat_interleave(together, 0)
-    around, elevation = (drawn.angles - own * torch.tensor([1.0, 0.0])).unbind(1)
-    wrong = torch.where(torch.rand(count, generator=generator) < MIRRORED, -around, around + 180.0) + own[:, 0]
-    angles = torch.cat((drawn.angles, torch.stack((wrong, elevation), 1)[rows]))
+    known = (torch.rand(count, generator=generator) >= WITHOUT)[:, None, None]
     with fast_autocast():
-        embedding = state.text.embed(drawn.shown).repeat_interleave(together, 0)[each]
-        seen = known[each, None, None]
-        tokens = seen * state.text.tokens(embedding, poses(own[each], angles))
-        beside = seen[..., None] * drawn.beside.repeat_interleave(together, 0)[each]
-        guess = state.unet(torch.cat((noisy[each], beside), 1), times[each], encoder_hidden_states=tokens).sample
-    error = (guess.float() - target[each]).pow(2).mean((1, 2, 3))
-    return error[:count].mean() + contrast * (margin + error[rows] - error[count:]).clamp_min(0).sum() / count
+        embedding = state.text.embed(drawn.shown).repeat_interleave(together, 0)
+        tokens = known * state.text.tokens(embedding, poses(drawn.own.repeat_interleave(together, 0), drawn.angles))
+        beside = known[..., None] * drawn.beside.repeat_interleave(together, 0)
+        guess = state.unet(torch.cat((noisy, beside), 1), times, encoder_hidden_states=tokens).sample
+    return (guess.float() - target).pow(2).mean()
 
 
 def export(state: State, folder: Path) -> None:
@@ -295,7 +328,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=8, help="rounds of rendered views (0: use those in OUT)")
     parser.add_argument("--views", type=int, default=80, help="views per kind and round")
     parser.add_argument("--stack-views", type=int, default=24, help="views per pair of solids and round")
-    parser.add_argument("--look", type=int, default=1000, help="steps of the eyes alone, before the others")
+    parser.add_argument("--look", type=int, default=1_000_000, help="steps of the eyes alone, before the others")
+    parser.add_argument("--look-minutes", type=float, default=20, help="time limit of that part")
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--minutes", type=float, default=120, help="time limit of the main part; the rate follows it")
     parser.add_argument("--rate", type=float, default=6e-4, help="largest learning rate")
@@ -321,15 +355,21 @@ def main(argv: list[str]) -> None:
         batch=args.batch,
         pool=args.pool,
         curriculum=(),
-        contrast_until=0.25,
     )
     unet = build()
     eyes = Eyes(unet.config.cross_attention_dim)
+    pairs = Pairs(world, TARGETS)
     resumed = args.resume and (args.out / "checkpoint.pt").exists()
-    pool = ScenePool(vae, Pairs(world, TARGETS), plan, args.seed)
-    if not resumed:
+    if args.resume and (args.out / "eyes.pt").exists():
+        eyes.load_state_dict(torch.load(args.out / "eyes.pt", weights_only=True))
+    elif not resumed:
         text = CLIPTextModel.from_pretrained(str(SHIPPED / "text_encoder"), torch_dtype=torch.float32).requires_grad_(False)
-        look(eyes, pool, text, CLIPTokenizer.from_pretrained(str(SHIPPED / "tokenizer")), args.look)
+        words = CLIPTokenizer.from_pretrained(str(SHIPPED / "tokenizer"))
+        pictures = Pictures(Pairs(world, 0), torch.Generator().manual_seed(args.seed))
+        look(eyes, pictures, text, words, args.look, args.look_minutes)
+        torch.save(eyes.state_dict(), args.out / "eyes.pt")
+    eyes.requires_grad_(False)  # trained along, they forgot the views within a thousand steps
+    pool = ScenePool(vae, pairs, plan, args.seed)
     state = State.fresh(unet, eyes, plan)
     if resumed:
         state.load(args.out / "checkpoint.pt")

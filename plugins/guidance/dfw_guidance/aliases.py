@@ -9,7 +9,11 @@ from pathlib import Path
 EMBEDDED = Path(__file__).parent / "embedded"
 """Folder of the small Stable Diffusion that ships with dfw."""
 
-SHIPPED = {"stable-diffusion": EMBEDDED, "mvdream": EMBEDDED.with_name("embedded_mvdream")}
+SHIPPED = {
+    "stable-diffusion": EMBEDDED,
+    "mvdream": EMBEDDED.with_name("embedded_mvdream"),
+    "zero123": EMBEDDED.with_name("embedded_zero123"),
+}
 """Guidance -> folder of the model that its name `embedded` stands for."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -62,7 +66,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "stable-diffusion-xl": ("sdxl",),
     "deep-floyd": ("if-m", "if-l", "if-xl"),
     "flow": ("sd3-medium", "sd35-medium", "flux-schnell", "flux-dev"),
-    "zero123": ("zero123", "zero123-xl", "stable-zero123"),
+    "zero123": ("embedded", "zero123", "zero123-xl", "stable-zero123"),
     "instruct-pix2pix": ("instruct-pix2pix",),
     "controlnet": ("depth", "normals"),
     "ip-adapter": ("ip-adapter",),

@@ -42,8 +42,8 @@ class Zero123(Latent):
     """Zero-1-to-3 (Liu et al. 2023), its XL version and Stable Zero123: the noise in a view, given a picture and a relative pose.
 
     The U-Net reads the noisy latents with the picture's latents next to them. It attends to one token, a linear function of the
-    picture's CLIP embedding and the pose. One that `tools/prior/novelview.py` trains has as many tokens as a caption.
-    Without a condition latents and tokens are 0. It reads no text. The picture is encoded once, and CLIP is not kept in memory.
+    picture's CLIP embedding and the pose. The model that ships has as many tokens as a caption. Without a condition latents and
+    tokens are 0. It reads no text. The picture is encoded once, and CLIP is not kept in memory.
     """
 
     class Config(PretrainedConfig, ReferenceConfig):
@@ -51,16 +51,16 @@ class Zero123(Latent):
 
         family: ClassVar[str] = "zero123"
 
-        model: str = "zero123-xl"
-        """`zero123-xl`, `zero123`, `stable-zero123`, a hub id, or a folder in diffusers' layout."""
+        model: str = "embedded"
+        """`embedded` (ships with dfw), `zero123-xl`, `zero123`, `stable-zero123`, a hub id, or a folder in diffusers' layout."""
         share: float | None = Field(default=0.8, gt=0, le=1)
         """Share of a square's side that the object's larger side takes: the picture is cropped or widened to that square, with
-        the object in its middle. 0.8 is near what the models were trained on. None: the picture as it is."""
+        the object in its middle. 0.8 is near what the models were trained on; 0.65 for `embedded`. None: the picture as it is."""
         distance: float = Field(default=3.8, gt=0)
         """Of the picture's camera from the scene's centre, world units; training cameras at the same distance see it as large."""
         pose: Literal["auto", "distance", "elevation"] = "auto"
         """Fourth number of the pose: the difference in `distance` (Zero-1-to-3), or the picture's `elevation` (Stable Zero123).
-        auto: elevation if the model's name, of a path its last part, has "stable" in it."""
+        auto: elevation for `embedded`, and if the model's name, of a path its last part, has "stable" in it."""
 
     pipeline = "StableDiffusionPipeline"
     layout = ZERO123
@@ -133,7 +133,7 @@ class Zero123(Latent):
     def _absolute(self) -> bool:
         """Whether the fourth number of a pose is the picture's own polar angle."""
         if self.config.pose == "auto":
-            return "stable" in Path(self.config.model).name.lower()
+            return self.config.model == "embedded" or "stable" in Path(self.config.model).name.lower()
         return self.config.pose == "elevation"
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
