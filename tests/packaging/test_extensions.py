@@ -116,7 +116,7 @@ def test_its_configurations_run_and_the_manifest_says_whose_it_is(fresh: Fresh, 
     kernels = {"WARP_CACHE_PATH": os.environ.get("WARP_CACHE_PATH", str(tmp_path / "kernels"))}  # a home may not be writable
     for config in extension.configs:
         if config.stem.endswith("-sd"):  # a model that has to be downloaded
-            fresh.run("dfw", "run", config, "device=cpu", "--dry-run", cwd=tmp_path)
+            fresh.run("dfw", "run", config, *overrides, "device=cpu", "--dry-run", cwd=tmp_path)
             continue
         said = fresh.run("dfw", "run", config, *SHORT, *overrides, cwd=tmp_path, DFW_TRACKERS="tensorboard,wandb", **kernels)
         assert "finished" in said.stdout
