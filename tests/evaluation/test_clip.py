@@ -105,7 +105,7 @@ def test_diversity_compares_the_embeddings_of_the_same_views(folder: Path, run: 
 
 
 def test_a_model_that_is_not_there_is_one_sentence(run: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable is read at import alone
     with pytest.raises(GuidanceError, match="no such folder"):
         scored("clip-score", tmp_path / "none", [run])
     (tmp_path / "empty").mkdir()

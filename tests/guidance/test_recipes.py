@@ -151,7 +151,16 @@ def shrunk(tree: Any, key: str = "") -> Any:
         if tree.get("unit") == "step":
             return tree | {"start": 1, "end": 1}
         return {name: shrunk(value, name) for name, value in tree.items()}
-    small = {"start_levels": 1, "samples": 16, "resolution": 16, "texture": 64, "faces": 400, "steps": 2, "preview_width": 16}
+    small = {
+        "start_levels": 1,
+        "samples": 16,
+        "resolution": 16,
+        "texture": 64,
+        "faces": 400,
+        "steps": 2,
+        "preview_width": 16,
+        "turntable_width": 16,
+    }
     return small[key] if key in small and isinstance(tree, int) else tree
 
 
