@@ -13,14 +13,17 @@ NEEDS = {
     "zero123-sd": ["image=teddy.png"],
     "magic123": ["image=teddy.png", "prompt=a yellow duck"],
     "magic123-sd": ["image=teddy.png", "prompt=a teddy bear"],
+    "imagedream-sd": ["image=teddy.png"],
 }
 """What a configuration needs next to itself."""
+READS = ("wonder3d-sd",)
+"""Configurations that read a folder of pictures before they are composed; `test_wonder3d` makes one."""
 
 
 def shipped_runs() -> dict[str, RunConfig]:
     """Returns name, or name and stage -> configuration."""
     found = {}
-    for name in shipped_names():
+    for name in (one for one in shipped_names() if one not in READS):
         for stage, loaded in load_stages(name, NEEDS.get(name, ())).items():
             found[f"{name}-{stage}" if stage else name] = loaded.config
     return found

@@ -148,6 +148,8 @@ def test_the_loss_knows_the_picture_unless_it_is_left_out(monkeypatch: pytest.Mo
         torch.manual_seed(0)
         eyes, network = novelview.Eyes(128), novelview.build()
         torch.nn.init.normal_(network.conv_in.weight, std=0.05)
+        for layer in (eyes.image_encoder.visual_projection, eyes.cc_projection.first, eyes.cc_projection.last):
+            torch.nn.init.normal_(layer.weight, std=0.3)  # as new ones they hardly change the tokens
     state = unet.State.fresh(network.eval(), eyes.eval(), unet.UnetPlan())
     generator = torch.Generator().manual_seed(1)
     cube, car = 0, 20
@@ -171,7 +173,7 @@ def test_the_loss_knows_the_picture_unless_it_is_left_out(monkeypatch: pytest.Mo
     assert found(other) == pytest.approx(found(drawn), rel=1e-6)
     monkeypatch.setattr(novelview, "WITHOUT", 0.0)
     for changed in (turned, replace(drawn, shown=1 - drawn.shown), replace(drawn, beside=-drawn.beside)):
-        assert abs(found(changed) - found(drawn)) > 2e-5  # a hundred times the rounding of the line above
+        assert abs(found(changed) - found(drawn)) > 1e-3
 
 
 def test_the_captions_of_the_views_say_what_a_picture_can_tell() -> None:

@@ -59,7 +59,11 @@ def test_every_short_name_is_listed_with_its_users(hub: Path, capsys: pytest.Cap
     found = listed(capsys)
     assert set(found) >= {*ALIASES, "embedded", "openai/clip-vit-large-patch14"}
     assert {name for names in FAMILIES.values() for name in names} <= set(found)
-    assert [one["for"] for one in found["embedded"]] == [["guidance mvdream"], ["guidance stable-diffusion"]]
+    assert [one["for"] for one in found["embedded"]] == [
+        ["guidance mvdream"],
+        ["guidance stable-diffusion"],
+        ["guidance zero123"],
+    ]
     assert {"guidance controlnet", "guidance ip-adapter", "guidance stable-diffusion"} <= set(found["sd15"][0]["for"])
     assert found["sd15"][0]["here"] == ""
     assert all(one["places"] == list(ALIASES[name]) for name in ALIASES for one in found[name])
@@ -149,7 +153,7 @@ def test_a_folder_without_weights_does_not_pass(tmp_path: Path, capsys: pytest.C
 def test_whole_models_pass(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said, _ = run_dfw("models", "check", "embedded", "taesd", capsys=capsys)
     assert code == 0
-    assert said.count(" whole\n") == 3
+    assert said.count(" whole\n") == 4
     assert "1 file of weights is whole" in said
     code, _, said = run_dfw("models", "check", "sd15", capsys=capsys)
     assert code == 2

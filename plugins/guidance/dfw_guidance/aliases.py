@@ -43,7 +43,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "ip-adapter": ("h94/IP-Adapter",),
     "mvdream-sd21": ("ashawkey/mvdream-sd2.1-diffusers",),
     "imagedream": ("ashawkey/imagedream-ipmv-diffusers",),
-    "wonder3d": ("flamehaze1115/wonder3d-v1.0",),
     "depth": ("lllyasviel/control_v11f1p_sd15_depth",),
     "normals": ("lllyasviel/control_v11p_sd15_normalbae",),
 }
@@ -73,10 +72,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "autoencoder": ("taesd",),
     "mvdream": ("embedded", "mvdream-sd21"),
     "imagedream": ("imagedream",),
-    "wonder3d": ("wonder3d",),
+    "wonder3d": (),
 }
 """Guidance -> the short names it can load. `controlnet` lists its control networks, `ip-adapter` its adapters; `autoencoder` is
-what can stand for a VAE, and `wonder3d` what `dfw_guidance.wonder3d` draws with."""
+what can stand for a VAE. `wonder3d`, what `dfw_guidance.wonder3d` draws with, is not the model of a component, so it has none."""
 
 REMOVED: dict[str, str] = {
     "runwayml/stable-diffusion-v1-5": "sd15",

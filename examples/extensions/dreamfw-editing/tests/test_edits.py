@@ -6,7 +6,6 @@ eps(z_t; p) = sigma (z_t - alpha mu_p) / (alpha^2 s^2 + sigma^2), and encoded co
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,10 +18,7 @@ from torch import Tensor
 
 import dfw
 from dfw import CameraBatch, ConfigError, LossInputs, LossSetup, NoiseSchedule, Progress, PromptBatch, RenderOutput, Views
-from dfw.compose import compose
-from dfw.config.load import load_config
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 STD = 0.3
 COLOURS = {"new": (0.9, 0.2, 0.4), "old": (0.3, 0.6, 0.1), "none": (0.5, 0.45, 0.7)}
 SIDE = 2
@@ -254,23 +250,3 @@ def test_in2n_shows_the_prior_the_source():
     assert len(seen) == 3
     for control in seen:
         torch.testing.assert_close(control[:1], source.permute(0, 3, 1, 2))
-
-
-@pytest.mark.parametrize(
-    ("name", "loss", "guidance"),
-    [
-        ("edit", "dds", "stable-diffusion"),
-        ("pds", "pds", "stable-diffusion"),
-        ("in2n", "in2n", "stable-diffusion"),
-        ("in2n-sd", "in2n", "instruct-pix2pix"),
-        ("pds-sd", "pds", "stable-diffusion"),
-    ],
-)
-def test_a_configuration_edits_with_one_objective_and_draws_nothing_between_source_and_scene(name: str, loss: str, guidance: str):
-    composition = compose(load_config(CONFIGS / f"{name}.yaml", []))
-    config = composition.config
-    assert [part for part, settings in config.losses.items() if settings.weight != 0] == ["edit"]
-    assert config.losses["edit"].type == f"dreamfw-editing/{loss}"
-    assert config.guidance.type == f"dreamfw/{guidance}"
-    renderer = composition.chosen["renderer",].config
-    assert (renderer.shading.mode, renderer.background.type) == ("albedo", "dreamfw/solid")
