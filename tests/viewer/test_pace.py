@@ -14,7 +14,7 @@ def test_what_is_spent_stays_below_its_share(step: float, cost: float, moves: bo
     """`cost`: a picture takes this many times as long as it was allowed."""
     pace, trained, spent, pictures = Pace(), 0.0, 0.0, 0
     last = 0.0
-    while trained < max(60, 200 * step):
+    while trained < max(120, 200 * step):
         pace.stepped(step)
         trained += step
         limit = pace.moving() if moves else pace.resting(last, whole=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-SHARE = 0.07
-"""Of the time of the steps. The rest to a tenth is for what the server's thread takes."""
+SHARE = 0.03
+"""Of the time of the steps. The server's thread, and what pictures push out of the caches, take the rest of a tenth."""
 LARGEST = 0.35
 """Seconds of credit that are kept: a picture at rest takes no longer, and is at most five seconds old."""
 MOVING = 0.04
