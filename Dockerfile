@@ -2,10 +2,10 @@
 #
 #   docker build -t dfw .                                            # PyTorch's default build: a GPU, and a CPU too
 #   docker build -t dfw --build-arg PIP_EXTRA_INDEX_URL=ADDRESS .    # ADDRESS of PyTorch's CPU build: a tenth as large
-#   docker run --rm -v "$PWD/runs:/work/runs" -v dfw-cache:/cache dfw
-#   docker run --rm -v "$PWD/runs:/work/runs" -v dfw-cache:/cache --gpus all dfw run dreamfusion-sd prompt="a corgi"
+#   docker run --rm -v "$PWD/runs:/dfw/runs" -v dfw-cache:/cache dfw
+#   docker run --rm -v "$PWD/runs:/dfw/runs" -v dfw-cache:/cache --gpus all dfw run dreamfusion-sd prompt="a corgi"
 #
-# The selector on pytorch.org shows the address, after --index-url. Runs go to /work/runs, and downloaded models and compiled
+# The selector on pytorch.org shows the address, after --index-url. Runs go to /dfw/runs, and downloaded models and compiled
 # kernels to /cache.
 FROM python:3.11-slim-bookworm
 
@@ -21,10 +21,10 @@ ENV PIP_NO_CACHE_DIR=1 \
 
 # Everybody may write here, so that `--user "$(id -u):$(id -g)"` makes files that belong to whoever starts the container.
 RUN useradd --no-create-home --home-dir /cache --uid 1000 dfw \
-    && mkdir -p /work/runs /cache \
-    && chmod 1777 /work /work/runs /cache
+    && mkdir -p /dfw/runs /cache \
+    && chmod 1777 /dfw /dfw/runs /cache
 
-WORKDIR /work
+WORKDIR /dfw
 COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY framework framework
 COPY plugins plugins
@@ -32,6 +32,6 @@ COPY configs configs
 RUN pip install -c constraints.txt .
 
 USER 1000
-VOLUME ["/work/runs", "/cache"]
+VOLUME ["/dfw/runs", "/cache"]
 ENTRYPOINT ["dfw"]
 CMD ["run", "configs/dreamfusion.yaml"]

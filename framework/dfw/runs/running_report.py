@@ -61,7 +61,7 @@ class RunningReport:
         try:
             with self._once.heard():
                 self._write()
-        except Exception as error:  # whatever goes wrong with a page is no reason to lose the scene
+        except Exception as error:  # a page must not cost the scene, whatever goes wrong with it
             if not self._failed:
                 said = str(error) if isinstance(error, DfwError) else f"the report cannot be made: {one_line(error)}"
                 log.warning("%s; the run goes on without it", said)
