@@ -40,6 +40,14 @@ class Block:
     argument: str
     text: str
 
+    def settled(self, place: Path, said: str) -> bool:
+        """Writes a file, or compares with what the command before `said`. Returns False for a command."""
+        if self.marker == "file":
+            (place / self.argument).write_text(self.text, encoding="utf-8")
+        elif self.marker == "shows":
+            assert_shown(self.text, said)
+        return self.marker in ("file", "shows")
+
 
 @dataclass(frozen=True)
 class Page:
@@ -62,11 +70,7 @@ class Page:
         """Writes the page's files into `place`, the current directory, and runs its commands: those of `dfw` in this process."""
         said = ""
         for block in self.blocks():
-            if block.marker == "file":
-                (place / block.argument).write_text(block.text, encoding="utf-8")
-            elif block.marker == "shows":
-                assert_shown(block.text, said)
-            else:
+            if not block.settled(place, said):
                 said = "".join(self._call(line, block, capsys) for line in block.text.splitlines())
 
     def _call(self, line: str, block: Block, capsys: pytest.CaptureFixture[str]) -> str:
@@ -90,11 +94,7 @@ class Page:
         place, said = folder / "empty", ""
         place.mkdir()
         for block in self.blocks():
-            if block.marker == "file":
-                (place / block.argument).write_text(block.text, encoding="utf-8")
-            elif block.marker == "shows":
-                assert_shown(block.text, said)
-            else:
+            if not block.settled(place, said):
                 leave = shlex.quote(f"pwd > {shlex.quote(str(folder / 'place'))}")
                 script = f"set -euo pipefail\ntrap {leave} EXIT\n{block.text}"
                 done = fresh.run("bash", "-c", script, cwd=place, code=int(block.argument or 0))
