@@ -24,11 +24,12 @@ from dfw.runs.drive import MEASURED
 from dfw.runs.life import status_of
 from dfw.storage import claim, mirror
 from dfw.storage.claim import Claim, Taken, holder
+from dfw.storage.link import identity_of, link
 from dfw.storage.mirror import Mirror, fetch
 from dfw.storage.place import Place
 from dfw.studies.axes import axis
 from dfw.studies.plan import CLAIMS, Planned, planned, write_plan
-from dfw.studies.stored import UNCOPIED, add_to_store, link, states, stored_plan
+from dfw.studies.stored import UNCOPIED, add_to_store, states, stored_plan
 from dfw.studies.worker import Maker, make
 
 
@@ -240,7 +241,7 @@ def test_a_claim_that_is_not_renewed_lapses_and_its_holder_notices(either: str, 
 def test_the_next_process_of_the_same_folder_does_not_wait_for_its_predecessor(url: str) -> None:
     run = one_run()
     folder = begun("first", url, run)
-    dead = Claim(Place(url) / f"{CLAIMS}/{run.name}", dfw.studies.stored.identity_of(folder))
+    dead = Claim(Place(url) / f"{CLAIMS}/{run.name}", identity_of(folder))
     dead.take()
     dead._ended.set()  # as a kill does: nobody renews it, and nobody takes it away
     assert make(folder, run, store=url).status == "finished"

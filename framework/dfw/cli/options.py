@@ -31,10 +31,22 @@ class _Path(click.Path):
             self.fail(f"{shortened(str(value))!r} cannot be a path: {error}", param, ctx)
 
 
+class _FolderOrUrl(_Path):
+    """A folder, or the URL of a store."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns a path, or the text of a URL."""
+        from dfw.storage.place import is_url
+
+        return value if isinstance(value, str) and is_url(value) else super().convert(value, param, ctx)
+
+
 FILE = _Path(path_type=Path, dir_okay=False)
 """A file, which need not exist."""
 FOLDER = _Path(path_type=Path, file_okay=False)
 """A folder, which need not exist."""
+FOLDER_OR_URL = _FolderOrUrl(path_type=Path, file_okay=False)
+"""A folder, which need not exist, or the URL of a store."""
 ANY = _Path(path_type=Path)
 """A file or a folder, which need not exist."""
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,19 @@ import click
 import rich_click
 from click.core import ParameterSource
 
-from dfw.cli.options import FOLDER, plugin_options, stages_from, use_plugins
+from dfw.cli.options import FOLDER_OR_URL, plugin_options, stages_from, use_plugins
 from dfw.cli.output import say
 from dfw.cli.view import opened_door, view_options
+from dfw.errors import ConfigError
 from dfw.ranks.environment import follows
+from dfw.runs.call import Call
 from dfw.runs.console import ConsoleListener
+from dfw.runs.directory import STAGES, RunDirectory
+from dfw.runs.life import status_of
+from dfw.storage.link import store_of
+from dfw.storage.place import Place
+from dfw.storage.single import check_new, copied
+from dfw.studies.plan import PLAN
 
 if TYPE_CHECKING:
     from dfw.runs.drive import RunResult
@@ -33,7 +42,17 @@ LOADING = "loading torch and the parts of the run"
 @click.command("run", cls=rich_click.RichCommand)
 @click.argument("config", required=False)
 @click.argument("overrides", nargs=-1)
-@click.option("--resume", type=FOLDER, metavar="RUN", help="Continue a run from its newest checkpoint.")
+@click.option(
+    "--resume",
+    type=FOLDER_OR_URL,
+    metavar="RUN|URL",
+    help="Continue a run from its newest checkpoint. A URL is that of its store; the run goes on below runs/resumed.",
+)
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Copy the run there, such as s3://bucket/car: another machine goes on from it with --resume URL.",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, print the resolved configuration, load no model.")
 @click.option("--view", is_flag=True, help="Watch the run in a browser: needs the extra viewer.")
 @view_options
@@ -41,7 +60,8 @@ LOADING = "loading torch and the parts of the run"
 def command(
     config: str | None,
     overrides: tuple[str, ...],
-    resume: Path | None,
+    resume: Path | str | None,
+    store: str | None,
     dry_run: bool,
     view: bool,
     view_port: int | None,
@@ -64,13 +84,16 @@ def command(
     door = opened_door(view_host, view_port) if view and not dry_run and not follows() else None
     if resume is not None:
         given = (*(() if config is None else (config,)), *overrides)
-        return _resume(resume, given, dry_run, (plugin_files, blocked), command, door)
+        return _resume(resume, store, given, dry_run, (plugin_files, blocked), Call(command, began), door)
     if config is None:
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
     use_plugins(plugin_files, blocked)
     compositions = stages_from(config, overrides)
     if follows():
         return 0 if dry_run else _follow()
+    place = None if store is None else Place(store)
+    if place is not None:
+        check_new(place)
     from dfw.runs import stages
     from dfw.runs.wide_views import wide_views
 
@@ -81,12 +104,12 @@ def command(
         return 0
     heard = _heard(door)
     from dfw.runs import runner
-    from dfw.runs.call import Call
 
     single, call = compositions.get(""), Call(command, began)
-    if single is None:
-        return _code(stages.run_stages(compositions, heard, call))
-    return _code(runner.run(single.config, single, heard, call=call))
+    with _copied(place):
+        if single is None:
+            return _code(stages.run_stages(compositions, heard, call))
+        return _code(runner.run(single.config, single, heard, call=call))
 
 
 def _heard(door: Door | None) -> list[object]:
@@ -100,37 +123,68 @@ def _heard(door: Door | None) -> list[object]:
 
 
 def _resume(
-    directory: Path,
+    asked: Path | str,
+    store: str | None,
     overrides: tuple[str, ...],
     dry_run: bool,
     plugins: tuple[tuple[Path, ...], tuple[str, ...]],
-    command: str,
+    call: Call,
     door: Door | None,
 ) -> int:
-    began = time.monotonic()
     named = [text for text in overrides if "=" not in text]
     if named or dry_run:
         what = f"{named[0]!r} is not an override" if named else "--dry-run does not go with it"
         raise click.UsageError(f"--resume continues a run with its own configuration: {what}; write key=value to change it")
     use_plugins(*plugins)
-    from dfw.runs.call import Call
-    from dfw.runs.directory import STAGES, RunDirectory
-
-    RunDirectory.find(directory)
+    directory, place = _where(asked, store)
     if follows():
         return _follow()
     try:
         heard = _heard(door)
         from dfw.runs import runner, stages
 
-        call = Call(command, began)
-        if (directory / STAGES).is_file():
-            return _code(stages.resume_stages(directory, overrides, heard, call))
-        return _code(runner.resume(directory, overrides, heard, call=call))
+        with _copied(place, directory):
+            if place is not None and not overrides and status_of(directory) == "finished":
+                say(f"{directory}: is finished")
+                return 0
+            if (directory / STAGES).is_file():
+                return _code(stages.resume_stages(directory, overrides, heard, call))
+            return _code(runner.resume(directory, overrides, heard, call=call))
     except KeyboardInterrupt as pressed:
         if type(pressed) is KeyboardInterrupt:  # it came before the run handled signals, so nobody has said how to go on
             vars(pressed)["folder"] = directory
         raise
+
+
+def _where(asked: Path | str, store: str | None) -> tuple[Path, Place | None]:
+    """Returns the folder in which a run goes on, and its store, if it has one."""
+    if isinstance(asked, Path):
+        RunDirectory.find(asked)
+        url = store or store_of(asked)
+        return asked, Place(url) if url else None
+    if store is not None:
+        raise click.UsageError("--resume names the store already; leave --store away")
+    place = Place(asked)
+    parent, _, name = place.url.rpartition("/")
+    if not parent.endswith("/") and Place(parent).read(PLAN) is not None:
+        raise ConfigError(f"{asked}: is a run of a sweep; go on with `dfw sweep --resume {parent}`")
+    folder = Path("runs", "resumed", name)
+    if folder.is_dir():
+        RunDirectory.find(folder)
+        if store_of(folder) not in ("", place.url):
+            raise ConfigError(f"--resume {asked}: {folder} has another store, {store_of(folder)}; rename that folder first")
+    return folder, place
+
+
+@contextlib.contextmanager
+def _copied(place: Place | None, folder: Path | None = None) -> Iterator[None]:
+    """The run that is made inside is copied to its store, if it has one."""
+    if place is None:
+        yield
+        return
+    with copied(place, folder):
+        yield
+    say(f"copied to {place.url}")
 
 
 def _follow() -> int:

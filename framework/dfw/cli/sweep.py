@@ -78,10 +78,11 @@ def command(
 
     Several of these processes may work on one sweep at the same time, also on machines that share its folder or its store.
     """
+    from dfw.storage.link import link
     from dfw.storage.place import Place
     from dfw.studies.launch import launcher
     from dfw.studies.plan import add_to_plan, begin_plan, extended, read_plan, same
-    from dfw.studies.stored import add_to_store, link, stored_plan
+    from dfw.studies.stored import add_to_store, stored_plan
 
     if (configs is None) == (resume is None):
         raise click.UsageError("give CONFIG[,CONFIG...] and values, e.g. dfw sweep dreamfusion seed=0..2; or --resume SWEEP")
@@ -120,8 +121,8 @@ def command(
 
 def _where(resume: str | None, out: Path | None, store: str | None) -> tuple[Path, str]:
     """Returns the sweep's folder on this machine, and the URL of its store, if it has one."""
+    from dfw.storage.link import store_of
     from dfw.storage.place import checked_url, is_url
-    from dfw.studies.stored import store_of
 
     if resume is not None and is_url(resume):
         if store is not None:

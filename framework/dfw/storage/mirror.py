@@ -19,6 +19,7 @@ from dfw.runs.life import STATUS
 from dfw.runs.lock import LOCK
 from dfw.runs.seal import unsealed_json
 from dfw.storage.claim import Claim
+from dfw.storage.link import LINK
 from dfw.storage.place import Place, StoreError
 
 log = logging.getLogger("dfw.storage")
@@ -49,6 +50,11 @@ class Mirror:
     def lost(self) -> str:
         """As `Copying.lost`."""
         return self._claim.lost
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder; None before it is there."""
+        return self._root
 
     def written(self, folder: Path) -> None:
         """As `Copying.written`. The first folder is the run's."""
@@ -250,7 +256,7 @@ def _names(root: Path) -> list[str]:
 
 def _is_of_the_run(name: str) -> bool:
     parts = PurePosixPath(name).parts
-    return not any(part.startswith(".") for part in parts) and parts[-1] != LOCK
+    return not any(part.startswith(".") for part in parts) and parts[-1] not in (LOCK, LINK)
 
 
 def _checkpoint(name: str) -> str:

@@ -37,7 +37,7 @@ def checked_url(text: str) -> str:
     Raises ConfigError for what is not a URL, and for one with a password, which would end up in files and logs.
     """
     if not is_url(text):
-        raise ConfigError(f"--store {text}: a store is a URL, such as s3://bucket/study; for a folder that all see, write --out")
+        raise ConfigError(f"--store {text}: a store is a URL, such as s3://bucket/study, or file:///folder for a folder")
     parts = urlsplit(text)
     if parts.username is not None or parts.password is not None or parts.query:
         raise ConfigError(

@@ -1,58 +1,22 @@
-"""A sweep with a store: its plan there, how its runs stand there, and which URL belongs to a folder. Imports no torch."""
+"""A sweep with a store: its plan there, and how its runs stand there. Imports no torch."""
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dfw.atomic import write_whole, writing
-from dfw.errors import CheckpointError, ConfigError
 from dfw.runs.life import STATUS
-from dfw.runs.seal import sealed_json, unsealed_json
+from dfw.runs.seal import unsealed_json
 from dfw.storage.claim import Claim, Taken, holder
-from dfw.storage.place import Place, checked_url
+from dfw.storage.place import Place
 from dfw.studies.plan import CLAIMS, PLAN, PLAN_CLAIM, Planned, extended, plan_from, sealed_plan
 from dfw.studies.states import state
 
-LINK = "store.json"
-"""File of a sweep's folder that names its store, and tells this folder from others."""
 UNCOPIED = "uncopied"
 """State of a run that is finished here, and not in the store."""
 PATIENCE = 60.0  # seconds that a process waits for another one to write the plan
-
-
-def store_of(folder: Path) -> str:
-    """Returns the URL of the sweep's store; empty where it has none. Raises CheckpointError."""
-    return _link(folder).get("url", "")
-
-
-def identity_of(folder: Path) -> str:
-    """Returns what tells the folder of a sweep with a store from those on other machines."""
-    return _link(folder).get("folder", "")
-
-
-def _link(folder: Path) -> Mapping[str, str]:
-    path = folder / LINK
-    try:
-        return unsealed_json(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); remove it, and name the store again with --store") from error
-
-
-def link(folder: Path, url: str) -> None:
-    """Notes the store of a sweep's folder. Raises ConfigError where it has another one."""
-    url, before = checked_url(url), store_of(folder)
-    if before and before != url:
-        raise ConfigError(f"--store {url}: the store of {folder} is {before}; name another folder with --out")
-    if not before:
-        with writing(folder / LINK, ConfigError, otherwise="name a folder with --out that you may write to"):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / LINK, sealed_json({"url": url, "folder": secrets.token_hex(8)}))
 
 
 def stored_plan(place: Place) -> list[Planned]:

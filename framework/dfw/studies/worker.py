@@ -27,6 +27,7 @@ from dfw.runs.kept_models import KeptModels
 from dfw.runs.life import ending
 from dfw.runs.stages import compose_stages, resume_stages, run_stages
 from dfw.storage.claim import Claim, Taken
+from dfw.storage.link import identity_of, link
 from dfw.storage.mirror import Mirror, bring
 from dfw.storage.place import Place
 from dfw.studies.plan import CLAIMS, Planned, read_plan
@@ -40,7 +41,7 @@ from dfw.studies.states import (
     refusal,
     state_of_files,
 )
-from dfw.studies.stored import identity_of, link, stored_plan
+from dfw.studies.stored import stored_plan
 
 MODELS = KeptModels()
 """Those of this process, which may make several runs."""
