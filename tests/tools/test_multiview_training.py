@@ -125,7 +125,7 @@ def test_the_comparison_of_cameras_is_a_hinge(ring_world: Path, monkeypatch: pyt
     form = torch.tensor([multiview.FORMS.index(multiview.Single(kind)) for kind in ("chair", "chair", "chair", "car")])
     angles = torch.stack((torch.arange(16) * 90.0 + 30, torch.full((16,), 10.0)), 1)
     latents = torch.randn(16, 4, 16, 16, generator=torch.Generator().manual_seed(1))
-    drawn = unet.Drawn(latents, encoded, encoded, torch.zeros(16), form.repeat_interleave(4), angles)
+    drawn = unet.Drawn(latents, encoded, encoded, torch.zeros(16), form.repeat_interleave(4), angles, torch.zeros(16))
     assert multiview.compared(drawn).tolist() == [True, False, False, True]
 
     def found(contrast: float, margin: float = 0.03) -> float:

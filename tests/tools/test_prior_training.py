@@ -45,7 +45,7 @@ def test_the_comparison_of_captions_is_a_hinge(small_world: Path, monkeypatch: p
             if row % 2 == 0 and int(times[row]) > 350:
                 expected += contrast * max(0.0, margin + float(right[row] - wrong[row])) / 8
         said = (unet.Encoded(each, each, torch.zeros(8)) for each in (tokens, other))
-        drawn = unet.Drawn(latents, *said, compared, torch.zeros(8), torch.zeros(8, 2))
+        drawn = unet.Drawn(latents, *said, compared, torch.zeros(8), torch.zeros(8, 2), torch.zeros(8))
         found = unet.step_loss(state, drawn, levels, torch.Generator().manual_seed(2), contrast, margin)
         assert float(found.detach()) == pytest.approx(expected, rel=1e-6)
     assert float((right - wrong).abs().max()) > 1e-5

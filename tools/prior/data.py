@@ -49,6 +49,8 @@ class Batch:
     """The same captions with the words of the opposite or the mirrored view; None if no picture can tell the two apart."""
     cameras: dict[str, Tensor]
     """Angles and distance ``[B]``, as `random_cameras` draws them."""
+    rows: Tensor
+    """Rows ``[B]`` of the views in ``World.data``."""
 
 
 class World:
@@ -151,4 +153,4 @@ class World:
         view = torch.tensor([sector(*a) for a in angles])
         form = self.data["form"][index]
         second = torch.where(form < len(KINDS), -1, table[:, 1])
-        return Batch(images, words, form, table[:, 0], second, view, opposite, cameras)
+        return Batch(images, words, form, table[:, 0], second, view, opposite, cameras, index)

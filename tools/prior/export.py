@@ -45,7 +45,7 @@ def export(
 
 def settle(part: Path, folder: Path) -> None:
     """Makes the finished folder ``part`` the same on every machine, writes its checksums, and gives it the name ``folder``."""
-    for config in part.glob("*/config.json"):
+    for config in part.rglob("config.json"):
         kept = json.loads(config.read_text(encoding="utf-8"))
         kept.pop("_name_or_path", None)  # where it was loaded from
         if "dtype" in kept:

@@ -88,7 +88,8 @@ class Encoded:
 class Drawn:
     """Latents ``[B, 4, 16, 16]``, their captions, those of the opposite views, and whether these differ ``[B]``.
 
-    ``form`` ``[B]`` numbers the shape, and ``angles`` ``[B, 2]`` are azimuth and elevation in degrees.
+    ``form`` ``[B]`` numbers the shape, and ``angles`` ``[B, 2]`` are azimuth and elevation in degrees. ``rows`` ``[B]`` are
+    those of the views in ``World.data``.
     """
 
     latents: Tensor
@@ -97,6 +98,7 @@ class Drawn:
     compared: Tensor
     form: Tensor
     angles: Tensor
+    rows: Tensor
 
 
 class LatentPool:
@@ -109,6 +111,7 @@ class LatentPool:
         self.words = [Encoded.empty(plan.pool), Encoded.empty(plan.pool)]
         self.compared = torch.zeros(plan.pool, dtype=torch.bool)
         self.form, self.angles = torch.zeros(plan.pool, dtype=torch.long), torch.zeros(plan.pool, 2)
+        self.rows = torch.zeros(plan.pool, dtype=torch.long)
         self.filled, self.cursor = 0, 0
 
     def restrict(self, kinds: tuple[str, ...]) -> None:
@@ -131,7 +134,7 @@ class LatentPool:
         for kept, words in zip(self.words, (batch.words, others), strict=True):
             kept.put(place, Encoded.of(self.tokenizer, words))
         self.compared[place] = torch.tensor([other is not None for other in batch.opposite])
-        self.form[place] = batch.form
+        self.form[place], self.rows[place] = batch.form, batch.rows
         self.angles[place] = torch.stack((batch.cameras["azimuth"], batch.cameras["elevation"]), 1)
         self.cursor = (self.cursor + count) % self.plan.pool
         self.filled = min(self.plan.pool, self.filled + count)
@@ -143,7 +146,8 @@ class LatentPool:
         scenes = torch.randint(self.filled // together, (size // together,), generator=self.generator)
         index = (scenes[:, None] * together + torch.arange(together)).flatten()
         words, opposite = (kept.at(index) for kept in self.words)
-        return Drawn(self.latents[index].float(), words, opposite, self.compared[index], self.form[index], self.angles[index])
+        kept = (values[index] for values in (self.compared, self.form, self.angles, self.rows))
+        return Drawn(self.latents[index].float(), words, opposite, *kept)
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -212,6 +216,16 @@ class State:
         torch._foreach_lerp_(list(self.slow.parameters()), live, 1 - decay)
 
 
+def noised(latents: Tensor, noise_levels: DDIMScheduler, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws noise and timesteps. Returns noisy latents and velocities, both like ``latents``, and the timesteps ``[B]``."""
+    noise = torch.randn(latents.shape, generator=generator)
+    # one timestep from every stratum keeps the loss steady
+    count = len(latents)
+    place = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    times = (place * noise_levels.config["num_train_timesteps"]).long()
+    return noise_levels.add_noise(latents, noise, times), noise_levels.get_velocity(latents, noise, times), times
+
+
 def step_loss(
     state: State,
     drawn: Drawn,
@@ -226,14 +240,8 @@ def step_loss(
     the words nor the layers that read them can improve alone. The comparison leaves the saddle. With the opposite view's words
     the same picture should be predicted worse, by ``margin``, where noise hides the view.
     """
-    latents = drawn.latents
-    noise = torch.randn(latents.shape, generator=generator)
-    # one timestep from every stratum keeps the loss steady
-    count = len(latents)
-    place = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    times = (place * noise_levels.config["num_train_timesteps"]).long()
-    noisy = noise_levels.add_noise(latents, noise, times)
-    target = noise_levels.get_velocity(latents, noise, times)
+    count = len(drawn.latents)
+    noisy, target, times = noised(drawn.latents, noise_levels, generator)
     rows = torch.nonzero(drawn.compared & (times > 350)).squeeze(1) if contrast else torch.zeros(0, dtype=torch.long)
     each = torch.cat((torch.arange(count), rows))
     with fast_autocast():
