@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import html
 import http.server
+import json
 import re
 import subprocess
 import sys
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -91,7 +94,30 @@ def test_formulas_and_diagrams_are_on_the_page(site: Path) -> None:
     assert text.count('display="block"') > 5
     assert "arithmatex" not in text
     assert '<svg role="img" aria-label="One step' in text
-    assert all("$$" not in path.read_text(encoding="utf-8") for path in site.rglob("index.html"))
+    for path in site.rglob("index.html"):
+        text = path.read_text(encoding="utf-8")
+        assert "$$" not in text, path
+        assert not re.findall(r"<m[ion][^>]*>[^<]*\\[^<]*<", text), f"{path}: a command that is not typeset"
+
+
+def test_the_course_is_on_the_site_with_what_its_notebooks_have_drawn(pages: dict[Path, Seen]) -> None:
+    for path in (ROOT / "examples" / "notebooks").glob("[0-9]-*.ipynb"):
+        outputs = [one for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] for one in cell.get("outputs", [])]
+        page = SITE / "course" / path.stem / "index.html"
+        drawn = [b64decode("".join(one["data"]["image/jpeg"])) for one in outputs if "data" in one]
+        assert drawn == [target(page, url).read_bytes() for url in pages[page].loads if f"{path.stem}-" in url]
+        text = page.read_text(encoding="utf-8")
+        printed = [line for one in outputs for line in "".join(one.get("text", [])).splitlines() if line.strip()]
+        assert [line for line in printed if html.escape(line.rstrip(), quote=False) not in html.unescape(text)] == []
+        assert page in {target(SITE / "course" / "index.html", url) for url in pages[SITE / "course" / "index.html"].links}
+
+
+def test_a_search_shows_formulas_as_text(site: Path) -> None:
+    said = {one["location"]: one["text"] for one in json.loads((site / "search.json").read_text(encoding="utf-8"))["items"]}
+    assert "2αJ^⊤r" in said["claims/#1-the-jacobian-costs-time-and-memory"]
+    code = re.compile("<(pre|code)>.*?</\\1>", re.DOTALL)
+    plain = {place: code.sub("", text) for place, text in said.items()}
+    assert [place for place, text in plain.items() if re.search(r"\\[(\[]|\\(frac|hat|epsilon)\b", text)] == []
 
 
 def files_named_in(text: str) -> list[str]:
