@@ -155,6 +155,7 @@ def address(site: Path) -> Iterator[str]:
 KINDS = [
     "",  # the front page
     "tutorials/objective/",
+    "course/2-variance/",
     "explanation/score-distillation/",
     "flow/",
     "objectives/",
@@ -186,6 +187,11 @@ def test_no_page_complains_in_a_browser(browser, address: str) -> None:
     until(page, "[...document.querySelectorAll('model-viewer')].some((one) => one.loaded)", complaints)
     report = page.frame_locator("iframe").locator("h1")
     assert report.inner_text() == "a red mushroom"
+    for width in (1200, 390):  # a screen, and a phone
+        page.set_viewport_size({"width": width, "height": 900})
+        boxes = page.evaluate("[...document.querySelectorAll('model-viewer')].map((one) => one.getBoundingClientRect().toJSON())")
+        assert len({round(box["left"]) for box in boxes}) == {1200: 2, 390: 1}[width]
+        assert all(box["left"] >= 0 and box["right"] <= width and box["width"] > 200 for box in boxes), boxes
     assert complaints == []
     assert [url for url in requests if not url.startswith((address, "data:", "blob:"))] == []
     page.close()

@@ -19,8 +19,16 @@ VIEWER = "model-viewer-umd.min.js"
 OBJECT = (
     '<model-viewer src="{name}.glb" poster="{name}.png" alt="{alt}" camera-controls touch-action="pan-y" '
     'camera-orbit="25deg 75deg auto" shadow-intensity="0.8" environment-image="neutral" tone-mapping="neutral" '
-    'interaction-prompt="none" loading="lazy" style="width: 100%; min-width: 15rem; height: 16rem"></model-viewer>'
+    'interaction-prompt="none" loading="lazy" style="width: 100%; height: 16rem"></model-viewer>'
 )
+STYLE = """<style>
+article table, article .md-typeset__table { display: block !important; border: 0 !important }
+article thead { display: none }
+article tbody { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(16rem, 100%), 1fr)) }
+article tr { display: contents }
+article td { border: 1px solid #8884 !important; border-radius: .3rem }
+</style>"""
+"""The table of objects has as many columns as fit: one on a phone. Markdown's table has an empty head."""
 REPORT = (
     '<iframe src="run/report.html" title="{alt}" loading="lazy" style="width: 100%; height: 50rem; border: 1px solid #8888">'
     "</iframe>"
@@ -38,7 +46,7 @@ def add(site: Path) -> None:
     report(folder / "run")
     page = folder / "index.html"
     text = re.sub(r'<img alt="([^"]*)" src="([^"]*)" ?/?>', lambda found: _live(folder, found), page.read_text(encoding="utf-8"))
-    page.write_text(text.replace("</head>", f'<script defer src="{VIEWER}"></script></head>', 1), encoding="utf-8")
+    page.write_text(text.replace("</head>", f'{STYLE}<script defer src="{VIEWER}"></script></head>', 1), encoding="utf-8")
 
 
 def _live(folder: Path, found: re.Match[str]) -> str:
