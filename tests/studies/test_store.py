@@ -311,6 +311,9 @@ def test_a_store_that_does_not_answer_for_a_while_gets_everything_later(
         ("s3://key:secret@bucket/study", "leave user, password and options out"),
         ("bucket/study", "a store is a URL"),
         ("nonsense://bucket/study", "nonsense"),
+        ("file://", "file://: names no folder of a store"),
+        ("memory:///", "names no folder of a store"),
+        ("://study", "names no folder of a store"),
         ("file:///proc/nowhere", "is not there"),
     ],
 )

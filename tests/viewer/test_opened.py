@@ -19,7 +19,8 @@ from dfw.errors import CheckpointError
 from dfw.runs.runner import resume, run
 from dfw.viewer import opened
 from dfw.viewer.door import Door
-from dfw.viewer.opened import OpenedViewer, runs_in
+from dfw.viewer.found import runs_in
+from dfw.viewer.opened import OpenedViewer
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,9 @@ def test_a_run_that_goes_on_is_shown_at_its_newest_checkpoint(folder: Path, tmp_
 
 def test_a_run_that_cannot_be_opened_is_a_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["view", str(tmp_path), "--view-port", "0"]) == 2
-    assert f"{tmp_path}: holds no run; give the folder that `dfw run` or `dfw sweep` printed" in capsys.readouterr().err
+    shown_first, said = capsys.readouterr()
+    assert f"{tmp_path}: holds no run; give the folder that `dfw run` or `dfw sweep` printed" in said
+    assert shown_first == "", "an address at which nobody answers"
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "resolved.yaml").write_text("geometry: 3\n")

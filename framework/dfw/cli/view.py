@@ -65,8 +65,11 @@ def command(
     A run that another process works on is shown at its newest checkpoint. No diffusion model is loaded. Ctrl-C ends it.
     """
     use_plugins(plugin_files, blocked)
-    door = opened_door(view_host, view_port)
-    from dfw.viewer.opened import OpenedViewer, runs_in
+    from dfw.viewer.found import runs_in
 
-    with contextlib.closing(OpenedViewer(door, runs_in(folder), device)) as viewer, contextlib.suppress(KeyboardInterrupt):
+    runs = runs_in(folder)
+    door = opened_door(view_host, view_port)
+    from dfw.viewer.opened import OpenedViewer  # imports torch, which the address need not wait for
+
+    with contextlib.closing(OpenedViewer(door, runs, device)) as viewer, contextlib.suppress(KeyboardInterrupt):
         viewer.serve()

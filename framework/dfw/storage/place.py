@@ -34,16 +34,20 @@ def is_url(text: str) -> bool:
 def checked_url(text: str) -> str:
     """Returns the URL of a store without a last slash.
 
-    Raises ConfigError for what is not a URL, and for one with a password, which would end up in files and logs.
+    Raises ConfigError for what is not a URL, for one that names no folder, and for one with a password: files and logs would hold
+    it.
     """
     if not is_url(text):
-        raise ConfigError(f"--store {text}: a store is a URL, such as s3://bucket/study, or file:///folder for a folder")
+        raise ConfigError(f"{text}: a store is a URL, such as s3://bucket/study, or file:///folder for a folder")
     parts = urlsplit(text)
     if parts.username is not None or parts.password is not None or parts.query:
         raise ConfigError(
-            f"--store {parts.scheme}://...: leave user, password and options out of the URL; environment variables or fsspec's "
+            f"{parts.scheme}://...: leave user, password and options out of the URL; environment variables or fsspec's "
             "configuration files hold them, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
+    kind, _, folder = text.partition("://")
+    if not kind or not folder.strip("/."):
+        raise ConfigError(f"{text}: names no folder of a store; write one behind its kind, such as {kind or 's3'}://bucket/study")
     return text.rstrip("/")
 
 

@@ -8,14 +8,12 @@ from pathlib import Path
 
 from dfw.atomic import unused
 from dfw.compose import Composition
-from dfw.errors import CheckpointError
 from dfw.runs.checkpoint_folder import list_checkpoints
-from dfw.runs.directory import RunDirectory, stage_directories
+from dfw.runs.directory import RunDirectory
 from dfw.runs.life import status_of
 from dfw.runs.outputs import export_all
 from dfw.runs.runner import reopen
 from dfw.runs.scene import Scene
-from dfw.studies.records import find_runs
 from dfw.viewer import panel as ask
 from dfw.viewer import server as web
 from dfw.viewer.curves import Curves
@@ -27,17 +25,6 @@ from dfw.viewer.panel import Panel
 
 TICK = 2.0
 """Seconds between two looks for a newer checkpoint."""
-
-
-def runs_in(folder: Path) -> dict[str, Path]:
-    """Label -> run, of the runs in and below `folder`; of those that have stages each stage, the last one first.
-
-    Raises CheckpointError where there is none.
-    """
-    found = [stage for run in find_runs([folder]) for stage in (stage_directories(run)[::-1] or [run])]
-    if not found:
-        raise CheckpointError(f"{folder}: holds no run; give the folder that `dfw run` or `dfw sweep` printed")
-    return {str(path.relative_to(folder)) if path != folder else path.name: path for path in found}
 
 
 class OpenedViewer:
