@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from common import HEADER, compare, finish, shake, stand_ins
+from common import HEADER, attention, compare, finish, shake, stand_ins
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
@@ -60,11 +59,6 @@ def base(folder: Path) -> Path:
     settings = write(folder, CHANNELS, WIDTH) / "scheduler" / "scheduler_config.json"
     settings.write_text(settings.read_text(encoding="utf-8").replace("v_prediction", "epsilon"), encoding="utf-8")
     return folder
-
-
-def attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
-    """softmax(q k / sqrt(d)) v, which xformers computes."""
-    return F.scaled_dot_product_attention(query, key, value)
 
 
 def ring() -> CameraBatch:

@@ -13,6 +13,8 @@ NEEDS = {
     "zero123-sd": ["image=teddy.png"],
     "magic123": ["image=teddy.png", "prompt=a yellow duck"],
     "magic123-sd": ["image=teddy.png", "prompt=a teddy bear"],
+    "dreamcraft3d": ["image=teddy.png", "prompt=a yellow duck"],
+    "dreamcraft3d-sd": ["image=teddy.png", "view_sets.reference.depth=teddy-depth.png", "prompt=a teddy bear"],
     "imagedream-sd": ["image=teddy.png"],
 }
 """What a configuration needs next to itself."""
