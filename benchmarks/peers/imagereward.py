@@ -25,7 +25,7 @@ import torch
 from common import HEADER, compare, finish, shake, stand_ins
 from PIL import Image
 from torch import Tensor, nn
-from transformers import BertTokenizerFast, modeling_utils, pytorch_utils
+from transformers import BertTokenizer, modeling_utils, pytorch_utils
 
 from dfw import Shown, orbit
 from dfw_scorers.image_reward import TEXT_CONFIG, WEIGHTS, ImageReward
@@ -128,7 +128,7 @@ def authors_network(checkout: Path, folder: Path) -> Any:
     def eye(_: str, side: int, *_others: Any) -> tuple[Any, int]:
         return vit.VisionTransformer(img_size=side, **EYE), EYE["embed_dim"]
 
-    words = BertTokenizerFast.from_pretrained(folder)
+    words = BertTokenizer.from_pretrained(folder)
     gone = {
         "get_head_mask": lambda _, mask, count: [mask] * count,
         "invert_attention_mask": lambda _, mask: (1 - mask[:, None, None].float()) * torch.finfo(torch.float32).min,
@@ -160,7 +160,7 @@ def main() -> None:
         (folder / TEXT_CONFIG).write_text(json.dumps(TEXT), encoding="utf-8")
         (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
         vocabulary = str(folder / "vocab.txt")
-        BertTokenizerFast(vocab=vocabulary, vocab_file=vocabulary).save_pretrained(folder)
+        BertTokenizer(vocab=vocabulary, vocab_file=vocabulary).save_pretrained(folder)
         theirs = authors_network(checkout, folder)
         shake(theirs)
         torch.save(theirs.state_dict(), folder / WEIGHTS)

@@ -108,7 +108,7 @@ def save(unet: Any, folder: Path) -> None:
     library: Any = AutoencoderKL
     deep = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
     library(**deep, block_out_channels=(32, 32), sample_size=2 * SIDE).save_pretrained(folder / "vae")
-    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     clip = CLIPVisionConfig(**sizes, image_size=2 * SIDE, patch_size=SIDE, projection_dim=WIDTH)
     CLIPVisionModelWithProjection(clip).save_pretrained(folder / "image_encoder")
     scheduler: Any = DDIMScheduler
@@ -143,7 +143,8 @@ def main() -> None:
         save(unet, Path(place) / "made")
         with patch("dfw_guidance.wonder3d.chosen_precision", return_value=torch.float32):
             ours = Wonder3D(str(Path(place) / "made"))
-    parts = {"vae": ours.vae, "image_encoder": ours.encoder, "unet": unet, "scheduler": DDIMScheduler.from_config(ours.scheduler)}
+    scheduler: Any = DDIMScheduler  # whose constructor has no types
+    parts = {"vae": ours.vae, "image_encoder": ours.encoder, "unet": unet, "scheduler": scheduler.from_config(ours.scheduler)}
     pipeline = pipelines(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False, num_views=6)
     generator = torch.Generator().manual_seed(1)
     noisy = torch.randn(12, 4, SIDE, SIDE, generator=generator)

@@ -66,7 +66,14 @@ def test_it_has_the_numbers_of_its_recipe() -> None:
     assert (geometry["picture"], geometry["mask"]) == (250, 25)
     words, sides = (at["surface"]["losses", name] for name in ("words", "sides"))
     assert [(one.guidance_scale, one.t_min, one.t_max) for one in (words, sides)] == [(21, 0.2, 0.5), (5, 0.2, 0.5)]
-    assert (at["texture"]["losses", "words"].guidance_scale, at["texture"]["losses", "words"].adapter_lr) == (2, 1e-5)
+    colours = at["texture"]["losses", "words"]
+    assert (colours.guidance_scale, colours.adapter_lr, colours.prior_lr, colours.cycle, colours.share) == (
+        2,
+        1e-5,
+        1e-5,
+        1000,
+        0.2,
+    )
     for stage in STAGES[:3]:
         zero123, reference = at[stage]["guidances", "picture"], at[stage]["view_sets", "reference"]
         assert (reference.distance, reference.fov, reference.elevation) == (3.8, 20, 0)
@@ -125,6 +132,7 @@ def test_a_picture_and_words_become_a_mesh_on_small_models(tmp_path: Path, monke
             tree["geometry"] |= {"resolution": 16, "material": {"encoding": GRID}}
         else:
             tree["geometry"]["texture"]["encoding"] = GRID
+            tree["losses"]["words"] |= {"cycle": 2, "share": 0.5, "repaint_steps": 2}  # a lesson, and a step of the scene
         stages[stage] = compose(load_config(tree))
     result = run_stages(stages, listeners=[])
     assert result.status == "finished"

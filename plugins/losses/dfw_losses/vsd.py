@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -103,20 +104,14 @@ class VSD(Distillation):
     def end_step(self, inputs: LossInputs) -> None:
         """One step of the adapter on the renders; draws t, the noise, then which cameras are dropped."""
         adapter, optimizer = self._bound()
-        guidance, prompt, generator, clean = inputs.guidance, inputs.prompt, inputs.generator, inputs.encoded.detach()
-        assert guidance is not None  # forward has refused a run without
-        assert prompt is not None
-        together = inputs.cameras.together  # views that a model sees at once share their timestep
-        timestep = sample_timesteps(len(clean) // together, 0, len(guidance.schedule) - 1, generator, clean.device)
-        timestep = timestep.repeat_interleave(together)
-        noise = torch.randn(clean.shape, generator=generator, device=generator.device, dtype=clean.dtype).to(clean.device)
-        seen = drop_cameras(prompt.positive, self._free(prompt), self.config.camera_dropout, generator)
-        output = adapter(guidance.add_noise(clean, noise, timestep), timestep, seen)
-        error = (output - guidance.target(clean, noise, timestep)).square().sum() / len(clean)
-        self.log("adapter", error)
-        optimizer.zero_grad()
-        error.backward()
-        optimizer.step()
+        prompt = inputs.prompt
+        assert prompt is not None  # forward has refused a run without
+        positive, free = prompt.positive, self._free(prompt)
+
+        def seen() -> Conditioning:
+            return drop_cameras(positive, free, self.config.camera_dropout, inputs.generator)
+
+        self.log("adapter", learn(adapter, optimizer, inputs.encoded.detach(), seen, inputs))
 
     def _free(self, prompt: PromptBatch) -> Conditioning:
         """What the adapter reads where it must not know the camera."""
@@ -129,6 +124,27 @@ class VSD(Distillation):
         if self.adapter is None or self.optimizer is None:
             raise ConfigError("the loss 'vsd' has no adapter; call bind(setup) before its first step")
         return self.adapter, self.optimizer
+
+
+def learn(
+    adapter: Adapter, optimizer: torch.optim.Optimizer, clean: Tensor, seen: Callable[[], Conditioning], inputs: LossInputs
+) -> Tensor:
+    """One step of the diffusion objective on encoded views `clean` (B, C, h, h). Returns the error, a scalar.
+
+    It draws t over the whole schedule, then the noise, then what `seen` draws: what the adapter reads next to each view.
+    """
+    guidance, generator = inputs.guidance, inputs.generator
+    assert guidance is not None  # forward has refused a run without
+    together = inputs.cameras.together  # views that a model sees at once share their timestep
+    timestep = sample_timesteps(len(clean) // together, 0, len(guidance.schedule) - 1, generator, clean.device)
+    timestep = timestep.repeat_interleave(together)
+    noise = torch.randn(clean.shape, generator=generator, device=generator.device, dtype=clean.dtype).to(clean.device)
+    output = adapter(guidance.add_noise(clean, noise, timestep), timestep, seen())
+    error = (output - guidance.target(clean, noise, timestep)).square().sum() / len(clean)
+    optimizer.zero_grad()
+    error.backward()
+    optimizer.step()
+    return error
 
 
 def drop_cameras(seen: Conditioning, free: Conditioning, share: float, generator: torch.Generator) -> Conditioning:

@@ -11,6 +11,7 @@ from dfw import LossInputs
 from dfw.testing import LossTests
 from dfw.testing.fields import CrossedEdges, Octahedron
 from dfw_losses.asd import ASD
+from dfw_losses.bootstrapped import Bootstrapped
 from dfw_losses.bridge import Bridge
 from dfw_losses.bsd import BSD
 from dfw_losses.csd import CSD
@@ -212,6 +213,13 @@ class TestVSD(LossTests):
         alpha, sigma = (part[t].to(z).view(-1, 1, 1, 1) for part in (guidance.schedule.alpha, guidance.schedule.sigma))
         apart = (prompt.negative.embedding - prompt.positive.embedding).to(z).view(-1, 3, 1, 1)
         return (sigma**2 * self.factor * sigma * alpha * apart / (alpha**2 * 0.5**2 + sigma**2) / len(z)).expand_as(z)
+
+
+class TestBootstrapped(TestVSD):
+    """Outside of lessons, before either adapter has learned anything: as `vsd`."""
+
+    component = Bootstrapped
+    options: ClassVar[dict[str, Any]] = {"guidance_scale": 7.5, "cycle": 9, "share": 0.1}
 
 
 class TestESD(TestVSD):
