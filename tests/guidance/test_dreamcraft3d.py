@@ -89,7 +89,8 @@ def test_the_first_views_stand_where_the_picture_was_taken(name: str, opened: tu
     """Cameras start at the picture's pose, and reach all sides before the stage ends."""
     pose = ("view_sets.reference.azimuth=40", "view_sets.reference.elevation=10", f"image={NEEDS[name][0].partition('=')[2]}")
     stage = composed(*pose, name=name)["coarse"]
-    cameras = Random(stage.chosen["cameras",].config)
+    config: Any = stage.chosen["cameras",].config
+    cameras = Random(config)
     total = stage.config.trainer.steps
 
     def angles(step: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -140,7 +140,7 @@ def learn(
     timestep = timestep.repeat_interleave(together)
     noise = torch.randn(clean.shape, generator=generator, device=generator.device, dtype=clean.dtype).to(clean.device)
     output = adapter(guidance.add_noise(clean, noise, timestep), timestep, seen())
-    error = (output - guidance.target(clean, noise, timestep)).square().sum() / len(clean)
+    error: Tensor = (output - guidance.target(clean, noise, timestep)).square().sum() / len(clean)
     optimizer.zero_grad()
     error.backward()
     optimizer.step()
