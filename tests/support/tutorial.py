@@ -48,6 +48,24 @@ class Block:
             assert_shown(self.text, said)
         return self.marker in ("file", "shows")
 
+    @property
+    def code(self) -> int:
+        """The exit code of its commands."""
+        return int(self.argument) if self.marker == "fails" else 0
+
+    def smaller(self, words: list[str]) -> list[str]:
+        """The words of a command of `dfw`, with what `SMALLER` says in place of what takes long."""
+        added = SMALLER.get(self.argument, {}).get(words[1], ())
+        changed = {one.partition("=")[0] for one in added}
+        return [*(word for word in words if word.partition("=")[0] not in changed), *added]
+
+    def script(self) -> str:
+        """Its commands for a shell, each made smaller."""
+        lines = self.text.splitlines()
+        if self.argument not in SMALLER:
+            return self.text
+        return "\n".join(shlex.join(self.smaller(shlex.split(one))) if one.startswith("dfw ") else one for one in lines)
+
 
 @dataclass(frozen=True)
 class Page:
@@ -75,17 +93,14 @@ class Page:
 
     def _call(self, line: str, block: Block, capsys: pytest.CaptureFixture[str]) -> str:
         """Runs one command, whose words the shell expands, and returns what it says."""
-        wanted = int(block.argument) if block.marker == "fails" else 0
         if not line.startswith("dfw "):
             done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
-            assert done.returncode == wanted, f"{line}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == block.code, f"{line}\n{done.stdout}\n{done.stderr}"
             return done.stdout + done.stderr
         done = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True)
-        _, verb, *words = done.stdout.split("\0")[:-1]
-        added = SMALLER.get(block.argument, {}).get(verb, ())
-        kept = [word for word in words if word.partition("=")[0] not in {one.partition("=")[0] for one in added}]
-        code, out, err = run_dfw(verb, *kept, *added, capsys=capsys)
-        assert code == wanted, f"{line}\n{out}\n{err}"
+        _, verb, *words = block.smaller(done.stdout.split("\0")[:-1])
+        code, out, err = run_dfw(verb, *words, capsys=capsys)
+        assert code == block.code, f"{line}\n{out}\n{err}"
         assert "Traceback" not in out + err
         return out + err
 
@@ -96,8 +111,8 @@ class Page:
         for block in self.blocks():
             if not block.settled(place, said):
                 leave = shlex.quote(f"pwd > {shlex.quote(str(folder / 'place'))}")
-                script = f"set -euo pipefail\ntrap {leave} EXIT\n{block.text}"
-                done = fresh.run("bash", "-c", script, cwd=place, code=int(block.argument or 0))
+                script = f"set -euo pipefail\ntrap {leave} EXIT\n{block.script()}"
+                done = fresh.run("bash", "-c", script, cwd=place, code=block.code)
                 place, said = Path((folder / "place").read_text().strip()), done.stdout + done.stderr
                 assert "Traceback" not in said
         return place
