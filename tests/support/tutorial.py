@@ -30,6 +30,8 @@ SMALLER: dict[str, dict[str, tuple[str, ...]]] = {
     "small": {"evaluate": ("--width", "32")},
 }
 """How a block is marked whose commands take long -> verb -> what a test says in their place."""
+WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
+"""A word of a command as it is written, quotes and wildcards included."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Block:
         lines = self.text.splitlines()
         if self.argument not in SMALLER:
             return self.text
-        return "\n".join(shlex.join(self.smaller(shlex.split(one))) if one.startswith("dfw ") else one for one in lines)
+        return "\n".join(" ".join(self.smaller(WORD.findall(one))) if one.startswith("dfw ") else one for one in lines)
 
 
 @dataclass(frozen=True)
