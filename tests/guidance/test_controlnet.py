@@ -178,6 +178,13 @@ def test_score_distillation_of_a_scene_runs_from_yaml(folders: tuple[Path, Path]
     assert all(torch.equal(control[:2], control[2:]) and not control.requires_grad for control in seen)
 
 
+def test_the_shipped_network_goes_with_the_shipped_model_and_sees_depth() -> None:
+    assert ControlNet.Config(model="embedded").network == "embedded"
+    assert [ControlNet.Config(control=one).network for one in ("depth", "normals")] == ["depth", "normals"]
+    with pytest.raises(ValueError, match=r"the embedded control network sees depth, not normals; write control: depth"):
+        ControlNet.Config(model="embedded", control="normals")
+
+
 def test_a_control_network_for_another_model_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(GuidanceError, match=r"width 8, and the control network .* reads 12: it was made for another model"):
         load((folders[0], save_tiny_controlnet(tmp_path / "other", width=12)))

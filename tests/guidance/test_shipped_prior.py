@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
 
 from dfw import GuidanceError
 from dfw_guidance import hub
 from dfw_guidance.aliases import EMBEDDED, SHIPPED
 from dfw_guidance.checksums import SUMS, changed_files, digest, write_sums
-from dfw_guidance.layouts import STABLE_DIFFUSION, ZERO123, Layout
+from dfw_guidance.controlnet import ControlNet
+from dfw_guidance.layouts import CONTROLNET, STABLE_DIFFUSION, ZERO123, Layout
 from dfw_guidance.stable_diffusion import StableDiffusion
 
 
@@ -86,6 +88,26 @@ def test_the_novel_view_model_has_the_same_autoencoder_and_schedule() -> None:
     assert [name for name in shared if (EMBEDDED / name).read_bytes() != (other / name).read_bytes()] == []
 
 
+def test_diffusers_samples_for_a_depth_and_the_guidance_predicts_the_same(pipeline: StableDiffusionPipeline) -> None:
+    """The control network goes with the shipped prior in unmodified diffusers, and a picture changes what it draws."""
+    network = ControlNetModel.from_pretrained(str(SHIPPED["controlnet"]))
+    shown = torch.zeros(1, 3, 64, 64)
+    shown[:, :, 12:52, 20:44] = 1.0
+    both = StableDiffusionControlNetPipeline.from_pipe(pipeline, controlnet=network)
+    both.set_progress_bar_config(disable=True)
+    noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    call = {"num_inference_steps": 2, "latents": noise, "output_type": "pt"}
+    image = both("a red mushroom", image=shown, **call).images
+    assert (image - pipeline("a red mushroom", **call).images).abs().mean() > 0.01
+    model = ControlNet(ControlNet.Config(model="embedded", precision="fp32"))
+    timestep = torch.tensor([700])
+    text = replace(model.encode_text(["a red mushroom"]), control=shown)
+    down, middle = network(noise, timestep, text.embedding, shown, return_dict=False)
+    residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+    expected = pipeline.unet(noise, timestep, encoder_hidden_states=text.embedding, **residuals).sample
+    torch.testing.assert_close(model.predict(noise, timestep, text), expected, rtol=0, atol=1e-5)
+
+
 def test_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert digest(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -101,6 +123,7 @@ def test_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
             for name in ("unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vocabulary.json", SUMS)
         ),
         ("zero123", ZERO123, "image_encoder/model.safetensors"),
+        ("controlnet", CONTROLNET, "diffusion_pytorch_model.safetensors"),
     ],
 )
 def test_one_flipped_bit_is_refused_with_the_remedy(

@@ -30,10 +30,10 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["latent-nerf", "sketch-shape", "paint"])
+@pytest.mark.parametrize("name", ["latent-nerf", "sketch-shape", "paint", "paint-controlnet"])
 def test_every_stage_runs_and_shows_colours(tmp_path: Path, boxes: Path, name: str) -> None:
-    given = {"latent-nerf": (), "sketch-shape": (f"losses.shape.mesh={boxes}",), "paint": (f"start.mesh={boxes}",)}[name]
-    field = () if name == "paint" else FIELD
+    given = {"latent-nerf": (), "sketch-shape": (f"losses.shape.mesh={boxes}",)}.get(name, (f"start.mesh={boxes}",))
+    field = () if name.startswith("paint") else FIELD
     short = [text for text in SHORT if field or not text.startswith(("renderer.", "export.level"))]
     call = (*short, *field, *given, f"output={tmp_path / 'runs'}", "prompt=a red mushroom")
     assert dfw(("run", name, *call)) == 0

@@ -8,7 +8,8 @@ from dfw.config.settings import RunConfig
 TEAPOT = ["start.mesh=teapot.glb", "prompt=a pink teapot"]
 SKETCH = ["losses.shape.mesh=boxes.glb"]
 NEEDS = {
-    **{"paint": TEAPOT, "paint-sd": TEAPOT, "sketch-shape": SKETCH, "sketch-shape-sd": SKETCH},
+    **dict.fromkeys(("paint", "paint-controlnet", "paint-sd"), TEAPOT),
+    **dict.fromkeys(("sketch-shape", "sketch-shape-sd"), SKETCH),
     "zero123": ["image=teddy.png"],
     "zero123-sd": ["image=teddy.png"],
     "magic123": ["image=teddy.png", "prompt=a yellow duck"],

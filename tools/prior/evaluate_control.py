@@ -5,7 +5,7 @@
 The same captions and the same noise are asked of the prior without a picture. "kind", "colour" and the "view" columns are the
 judge's, as in `evaluate.py`. "outline" is the intersection over union of the silhouettes of sample and shape. "PSNR" is
 that of the pixels that the shape covers, against the true colours in the mean of several lights: parts must be where they are.
-The first row of each group has true pictures, as training shows them. No sample can be expected to do better.
+The first row of each group has true pictures, each in one light, as training shows them. Even light can be above it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from dfw_geometry.shapes import COLOURS, KINDS, Single
 from dfw_guidance.controlnet import ControlNet
 from dfw_scorers.judge.network import Judge
 
+GROUPS = {"seen": (False, True), "held out": (True, True), "held out, no view words": (True, False)}
+"""Whether the combinations were held out, and whether the captions say the view."""
 COLUMNS = ("group", "images", "outline", "PSNR", "kind", "colour", "both", "view", "view within 45")
 
 
@@ -101,9 +103,10 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--per-kind", type=int, default=2, help="pictures of each kind and group")
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--control-scale", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--scale", type=float, default=5.0)
+    parser.add_argument("--scales", type=float, nargs="+", default=[5.0, 2.5], help="guidance scales of the text")
     parser.add_argument("--seed", type=int, default=99)
     parser.add_argument("--sheet", type=Path, help="folder for contact sheets: depth, true, with depth, without")
     parser.add_argument("--card", type=Path, help="model card whose table of figures to replace")
@@ -113,7 +116,8 @@ def main(argv: list[str]) -> None:
         ControlNet.Config(model="embedded", controlnet=str(args.model), control="depth", control_scale=args.control_scale)
     )
     rows: list[dict[str, object]] = []
-    for group, held_out, spoken in (("seen", False, True), ("held out", True, True), ("held out, no view words", True, False)):
+    for group in args.groups:
+        held_out, spoken = GROUPS[group]
         asked = things(args.per_kind, held_out, generator)
         shapes, prompt = conditions(asked), prompts(model, asked, spoken)
         truth = torch.cat([one.shown(one.own, 64, generator, LIGHTS) for one in asked])
@@ -121,9 +125,10 @@ def main(argv: list[str]) -> None:
             Question("", one.kind, one.colour, None, sector(one.azimuth, one.elevation)) for one in asked
         ]  # the judge does not read texts
         made = {"true pictures": pictures(asked, generator)}
-        for name, control in (("with depth", shapes), ("without", None)):
-            noise = torch.Generator().manual_seed(args.seed)
-            made[name] = ddim(model, prompt.with_control(control), args.steps, args.scale, noise)
+        for scale in args.scales:
+            for name, control in (("with depth", shapes), ("without", None)):
+                noise = torch.Generator().manual_seed(args.seed)
+                made[f"{name}, scale {scale:g}"] = ddim(model, prompt.with_control(control), args.steps, scale, noise)
         for name, images in made.items():
             figures = {
                 "outline": float(overlap(silhouettes(images), truth[:, 3] > 0.5).mean()),
@@ -135,9 +140,9 @@ def main(argv: list[str]) -> None:
         if args.sheet:
             args.sheet.mkdir(parents=True, exist_ok=True)
             sheet = torch.stack((shapes, *made.values()), 1).flatten(0, 1).permute(0, 2, 3, 1)
-            save_grid(sheet, args.sheet / f"{group}.png".replace(" ", "_"), columns=16)
+            save_grid(sheet, args.sheet / f"{group}.png".replace(" ", "_"), columns=4 * (2 + 2 * len(args.scales)))
     if args.card:
-        how = f"DDIM, {args.steps} steps, guidance {args.scale:g}, control scale {args.control_scale:g}, seed {args.seed}."
+        how = f"DDIM, {args.steps} steps, control scale {args.control_scale:g}, seed {args.seed}; `scale` is the text's guidance."
         write_card(args.card, rows, how, COLUMNS)
 
 

@@ -13,8 +13,9 @@ SHIPPED = {
     "stable-diffusion": EMBEDDED,
     "mvdream": EMBEDDED.with_name("embedded_mvdream"),
     "zero123": EMBEDDED.with_name("embedded_zero123"),
+    "controlnet": EMBEDDED.with_name("embedded_controlnet"),
 }
-"""Guidance -> folder of the model that its name `embedded` stands for."""
+"""Guidance -> folder of the model that its name `embedded` stands for; of `controlnet` its control network."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "sd15": ("stable-diffusion-v1-5/stable-diffusion-v1-5",),
@@ -67,7 +68,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "flow": ("sd3-medium", "sd35-medium", "flux-schnell", "flux-dev"),
     "zero123": ("embedded", "zero123", "zero123-xl", "stable-zero123"),
     "instruct-pix2pix": ("instruct-pix2pix",),
-    "controlnet": ("depth", "normals"),
+    "controlnet": ("embedded", "depth", "normals"),
     "ip-adapter": ("ip-adapter",),
     "autoencoder": ("taesd",),
     "mvdream": ("embedded", "mvdream-sd21"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch.nn.functional as F
-from pydantic import NonNegativeFloat, field_validator
+from pydantic import NonNegativeFloat, field_validator, model_validator
 from torch import Tensor
 
 from dfw import CameraBatch, Conditioning, ConfigError, Model, RenderOutput, path_or_name
@@ -28,11 +28,13 @@ class ControlNet(StableDiffusion):
         """Which model and control network, and what they see of the render."""
 
         model: str = "sd15"
-        """`sd15`, or the model that the control network was trained on: a hub id, or a folder in diffusers' layout."""
+        """`sd15`, `embedded` (ships with dfw), or another one that the control network was trained on: a hub id, or a folder in
+        diffusers' layout."""
         control: Literal["depth", "normals"] = "depth"
         """What the control network sees: `depth` as disparity with near white, or `normals` as seen from the camera."""
         controlnet: str | None = None
-        """Control network: a hub id or a folder. The default is ControlNet 1.1's for SD 1.5 and `control`."""
+        """Control network: `embedded` (ships with dfw, sees depth), a hub id or a folder. The default is `embedded` for the model
+        of that name, else ControlNet 1.1's for SD 1.5 and `control`."""
         control_scale: NonNegativeFloat = 1.0
         """Factor of the control network's contribution to the U-Net; 0 gives the plain model."""
 
@@ -46,13 +48,24 @@ class ControlNet(StableDiffusion):
         def _network(cls, value: str | None) -> str | None:
             return None if value is None else settled(value, "controlnet")
 
+        @model_validator(mode="after")
+        def _sees(self) -> Self:
+            if self.network == "embedded" and self.control != "depth":
+                raise ValueError(f"the embedded control network sees depth, not {self.control}; write control: depth")
+            return self
+
+        @property
+        def network(self) -> str:
+            """The control network that `controlnet`, `model` and `control` choose."""
+            return self.controlnet or ("embedded" if self.model == "embedded" else self.control)
+
     config: ControlNet.Config
     controlnet: Any
 
     @classmethod
     def models(cls) -> tuple[Model, ...]:
-        """Returns the default model and the control networks."""
-        return (*models_of("stable-diffusion", STABLE_DIFFUSION, "sd15"), *models_of("controlnet", CONTROLNET))
+        """Returns the models that there are control networks for, and these networks."""
+        return (*models_of("stable-diffusion", STABLE_DIFFUSION, "embedded", "sd15"), *models_of("controlnet", CONTROLNET))
 
     @classmethod
     def requires(cls, config: ControlNet.Config) -> frozenset[str]:
@@ -63,8 +76,7 @@ class ControlNet(StableDiffusion):
         from diffusers import ControlNetModel
 
         super()._load(files)
-        config = self.config
-        name = config.controlnet or config.control
+        config, name = self.config, self.config.network
         folder = find_model(name, CONTROLNET, None, config.variant, "controlnet", "guidance.controlnet")
         self.control_files = Files(folder, config.variant)
         with loading(f"guidance.controlnet: {name!r} ({folder})"):
@@ -79,12 +91,8 @@ class ControlNet(StableDiffusion):
     def facts(self) -> dict[str, Any]:
         """Returns the same of the control network next to what it returns of the model."""
         config = self.config
-        control = model_facts(
-            config.controlnet or config.control,
-            self.control_files.folder,
-            self.control_files.weights(CONTROLNET),
-            config.variant,
-        )
+        weights = self.control_files.weights(CONTROLNET)
+        control = model_facts(config.network, self.control_files.folder, weights, config.variant)
         return {**super().facts(), "controlnet": control}
 
     def control_image(self, render: RenderOutput, cameras: CameraBatch) -> Tensor:
