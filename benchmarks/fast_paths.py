@@ -28,7 +28,7 @@ from torch import Tensor
 
 import dfw
 from dfw import Guidance, Progress, Trainer
-from dfw_geometry.fast import hash_grid, hash_grid_vectors
+from dfw_geometry.fast import hash_grid, hash_grid_vectors, networks
 from dfw_geometry.nerf import NeRF
 from dfw_renderers import marching
 from dfw_renderers.fast import marching as fast_marching
@@ -39,8 +39,9 @@ STEPS = 16  # `occupancy.update_every`: so many steps hold one update of the gri
 PATHS: dict[str, list[Any]] = {
     "the hash grid's Warp kernels": [hash_grid],
     "the hash grid on vector registers": [hash_grid_vectors],
+    "networks with one hidden layer": [networks],
     "marching ray by ray": [fast_marching],
-    "all together": [hash_grid, fast_marching],
+    "all together": [hash_grid, networks, fast_marching],
 }
 
 
@@ -102,8 +103,8 @@ def steps(trainer: Trainer, model: Model, checkpoint: Path) -> list[float]:
     return [(whole - model.seconds) / STEPS, whole / STEPS]
 
 
-def alone(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]:
-    """What a step asks of the hash grid (values, gradient, and the way back), and of marching."""
+def alone(trainer: Trainer) -> dict[ModuleType, Callable[[], object]]:
+    """What a step asks of the hash grid and of the networks (values, gradient, and the way back), and of marching."""
     geometry, renderer = trainer.geometry, trainer.renderer
     assert isinstance(geometry, NeRF)
     assert isinstance(renderer, Volume)
@@ -126,7 +127,14 @@ def alone(trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]
         values, slope = geometry.encoding(points), geometry.encoding.pullback(points, upstream)
         torch.autograd.grad((values * upstream).sum() + slope.square().sum(), geometry.encoding.grid_parameters())
 
-    return encode, march
+    features = torch.randn(len(points), geometry.encoding.width, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    weights = [*geometry.shape_network.parameters(), *geometry.colour_network.parameters()]
+
+    def ask() -> None:
+        (raw, slope), colour = geometry.shape_network.with_slope(features), geometry.colour_network(features)
+        torch.autograd.grad(raw.sum() + slope.square().sum() + colour.square().sum(), [features, *weights])
+
+    return {hash_grid: encode, hash_grid_vectors: encode, networks: ask, fast_marching: march}
 
 
 def seconds(call: Callable[[], object]) -> list[float]:
@@ -159,11 +167,11 @@ def main() -> None:
         trainer.train(lambda: trainer.step >= trainer.config.trainer.steps * 4 // 5, lambda record: None)
         model = Model(*trainer.guidances.values())
         checkpoint = trainer.save(Path(folder))
-        encode, march = alone(trainer)
+        calls = alone(trainer)
         print("| fast path | alone | rest of a step | whole step |\n|---|---|---|---|")
         for name, modules in PATHS.items():
-            calls = [] if len(modules) > 1 else [march if fast_marching in modules else encode]
-            own = [ratios(lambda call=call: seconds(call), modules, 3 * args.repeats)[0] for call in calls] or [""]
+            asked = [] if len(modules) > 1 else [calls[modules[0]]]
+            own = [ratios(lambda call=call: seconds(call), modules, 3 * args.repeats)[0] for call in asked] or [""]
             cells = own + ratios(lambda: steps(trainer, model, checkpoint), modules, args.repeats)
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
 

@@ -112,13 +112,9 @@ class EncodedField(DensityField):
         colour = self.colour_network(features).to(points.dtype)
         if not slopes:
             return self.shape_network(features)[..., 0].to(points.dtype), colour, None
-        track = torch.is_grad_enabled()
-        with torch.enable_grad():
-            features = features if features.requires_grad else features.detach().requires_grad_()
-            raw = self.shape_network(features)[..., 0].to(points.dtype)
-            (slope,) = torch.autograd.grad(raw.sum(), features, create_graph=track)
+        raw, slope = self.shape_network.with_slope(features)
         slope = self.encoding.pullback(self._unit(points), slope, self.level_weights) / (2 * self.radius)
-        return (raw, colour, slope) if track else (raw.detach(), colour, slope.detach())
+        return raw[..., 0].to(points.dtype), colour, slope
 
     def _painted(self, colour: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The albedo (..., 3) that the colour network's outputs (..., K) stand for, and what else they say, each (..., C)."""

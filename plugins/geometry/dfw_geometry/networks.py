@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -12,6 +13,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from dfw import ComponentConfig
+
+from .fast import networks as fast
 
 
 def draw_uniform(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
@@ -37,6 +40,13 @@ def empty_linear(inputs: int, outputs: int) -> nn.Linear:
         layer.weight.zero_()
         layer.bias.zero_()
     return layer
+
+
+def layers(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Linear layers with ReLU between them: `x` (..., inputs), and weight and bias of each layer. The twin of `fast.networks`."""
+    for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+        x = F.relu(F.linear(x, weight, bias), inplace=True)
+    return F.linear(x, weights[-2], weights[-1])
 
 
 class NetworkConfig(ComponentConfig):
@@ -65,10 +75,25 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the network's output, unbounded."""
-        for layer in self.hidden:
-            x = F.relu(layer(x), inplace=True)
-        out: Tensor = self.last(x)
-        return out
+        weights = self._weights()
+        if fast.serves(x, weights):
+            return fast.values(x, weights)
+        return layers(x, weights)
+
+    def with_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the single output (N, 1) at `x` (N, inputs), and its gradient in `x`. Both are differentiable once."""
+        weights, track = self._weights(), torch.is_grad_enabled()
+        if fast.serves(x, weights):
+            return fast.values_and_slopes(x, weights)
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            out = layers(x, weights)
+            (slope,) = torch.autograd.grad(out.sum(), x, create_graph=track)
+        return (out, slope) if track else (out.detach(), slope)
+
+    def _weights(self) -> tuple[Tensor, ...]:
+        """Weight and bias of each layer."""
+        return tuple(each for layer in (*self.hidden, self.last) for each in (layer.weight, layer.bias))
 
 
 class ResidualBlock(nn.Module):

@@ -16,7 +16,6 @@ split where each writes its own row, levels where rows are shared. On CUDA atomi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
 
@@ -27,6 +26,7 @@ from torch.autograd.function import once_differentiable
 from dfw import load_warp
 
 from . import hash_grid_vectors
+from .threads import in_parallel
 
 enabled = True  # tests and benchmarks/fast_paths.py switch it off, to compare with the twin
 
@@ -37,22 +37,6 @@ _Run = Callable[[int, range, range], None]  # tile size, tiles, levels: a part o
 def serves(points: Tensor, table: Tensor) -> bool:
     """Whether there are kernels for this device and this float type."""
     return enabled and points.device.type in ("cpu", "cuda") and points.dtype == table.dtype == torch.float32
-
-
-@cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="hash-grid")
-
-
-def _parallel(jobs: Sequence[Callable[[], None]]) -> None:
-    """Runs independent jobs on torch's number of threads, and raises what they raise. Launches release the GIL."""
-    workers = min(torch.get_num_threads(), len(jobs))
-    if workers <= 1:
-        for job in jobs:
-            job()
-        return
-    for future in [_pool(workers).submit(job) for job in jobs]:
-        future.result()
 
 
 @cache
@@ -107,10 +91,10 @@ def _launch(name: str, tensors: Sequence[Tensor], meta: Tensor) -> None:
         return
     run = _vectors(name, tensors, meta, features) or _generic(name, tensors, meta, features)
     if _ARRAYS[name][-1] == "rows":
-        _parallel([partial(run, count, range(1), range(level, level + 1)) for level in range(levels)])
+        in_parallel([partial(run, count, range(1), range(level, level + 1)) for level in range(levels)])
     else:
         tile = max(_FEWEST, -(-count // torch.get_num_threads()))
-        _parallel([partial(run, tile, range(k, k + 1), range(levels)) for k in range(-(-count // tile))])
+        in_parallel([partial(run, tile, range(k, k + 1), range(levels)) for k in range(-(-count // tile))])
 
 
 def _generic(name: str, tensors: Sequence[Tensor], meta: Tensor, features: int) -> _Run:

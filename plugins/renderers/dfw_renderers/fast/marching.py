@@ -33,7 +33,7 @@ _WALK = """
     const long long* names = (const long long*)at[5];
     const bool* occupied = (const bool*)at[6];
     const float* density = (const float*)at[7];
-    long long* kept = (long long*)at[8];
+    long long found = 0;
     long long* ray = (long long*)at[9];
     float* along = (float*)at[10];
     const float top = (float)(size - 1);
@@ -41,8 +41,6 @@ _WALK = """
         const float* s = starts + 3 * (size_t)r;
         const float* v = slopes + 3 * (size_t)r;
         const int last = (int)counts[r];
-        long long found = 0;
-        const long long begin = ray ? kept[r] : 0;
         float before = 0;
         for (int k = 0; k < last; ++k) {
             const float distance = shifts[r] + (firsts[r] + k) * step;
@@ -56,14 +54,11 @@ _WALK = """
                 if (before > limit) break;
                 before += density[cell] * step;
             }
-            if (ray) {
-                ray[begin + found] = names[r];
-                along[begin + found] = distance;
-            }
-            ++found;
+            ray[found] = names[r];
+            along[found++] = distance;
         }
-        if (!ray) kept[r] = found;
     }
+    *(long long*)at[8] = found;
 """  # as the twin: a density of NaN stops no ray, since no comparison with NaN is true
 
 
@@ -83,18 +78,12 @@ def march(
     grids = (occupancy.occupied, None if density is None else density.float())
     inputs = [t if t is None else t.contiguous() for t in (start, slope, shift[hit], first[hit], count[hit], hit, *grids)]
     limit = 0.0 if density is None else -math.log(early_stop)
-    total = torch.empty(len(hit), dtype=torch.int64)
-
-    def launch(*outputs: Tensor | None) -> None:
-        arrays = torch.tensor([0 if t is None else t.data_ptr() for t in (*inputs, *outputs)])
-        numbers = [arrays.data_ptr(), occupancy.resolution, len(hit), step, limit]
-        load_warp().launch(_kernel(), 1, numbers, device="cpu", record_tape=False)
-
-    launch(total, None, None)  # counts each ray's samples, so that the second launch knows where to write them
-    size = int(total.sum())
-    total = total.cumsum(0) - total
-    ray, along = torch.empty(max(size, 1), dtype=torch.int64), torch.empty(max(size, 1))  # an empty tensor's address is 0
-    launch(total, ray, along)
+    most = max(int(count.sum()), 1)  # memory that no sample is written to costs nothing; an empty tensor's address is 0
+    found, ray, along = torch.zeros(1, dtype=torch.int64), torch.empty(most, dtype=torch.int64), torch.empty(most)
+    arrays = torch.tensor([0 if t is None else t.data_ptr() for t in (*inputs, found, ray, along)])
+    numbers = [arrays.data_ptr(), occupancy.resolution, len(hit), step, limit]
+    load_warp().launch(_kernel(), 1, numbers, device="cpu", record_tape=False)
+    size = int(found)
     return Samples(ray[:size], along[:size], torch.full_like(along[:size], step))
 
 
