@@ -29,7 +29,7 @@ def case(lit: bool, channels: int) -> Case:
     made: list[Tensor | None] = [density, torch.rand(n, 3, generator=g), torch.randn(n, channels, generator=g), normal]
     made[3] = made[3] if lit else None
     columns = [torch.rand(2, generator=g) for _ in range(3)]
-    light = Lighting(3 * torch.randn(2, 3, generator=g), *columns, lit=torch.ones(2))
+    light = Lighting(3 * torch.randn(2, 3, generator=g), columns[0], columns[1], columns[2], torch.ones(2))
     samples = Samples(ray, torch.rand(n, generator=g).cumsum(0), 0.01 + 0.05 * torch.rand(n, generator=g))
     view = (ray >= 3).long()
     return [leaf(each) for each in made], [torch.randn(n, 3, generator=g), view, samples, len(COUNTS), light if lit else None]
