@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from dfw_geometry.fast import networks as fast
-from dfw_geometry.networks import MLP, layers
+from dfw_geometry.layers import layers
+from dfw_geometry.networks import MLP
 
 SIZES = [(24, 32, 3), (13, 20, 4), (1, 3, 17), (9, 1, 1), (32, 64, 1)]  # whole vectors of eight, and parts of them
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from dfw import ComponentConfig
 
 from .fast import networks as fast
+from .layers import layers
 
 
 def draw_uniform(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
@@ -40,13 +40,6 @@ def empty_linear(inputs: int, outputs: int) -> nn.Linear:
         layer.weight.zero_()
         layer.bias.zero_()
     return layer
-
-
-def layers(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """Linear layers with ReLU between them: `x` (..., inputs), and weight and bias of each layer. The twin of `fast.networks`."""
-    for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
-        x = F.relu(F.linear(x, weight, bias), inplace=True)
-    return F.linear(x, weights[-2], weights[-1])
 
 
 class NetworkConfig(ComponentConfig):

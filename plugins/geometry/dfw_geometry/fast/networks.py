@@ -1,6 +1,6 @@
 """Networks with one hidden layer, in C++ kernels that Warp compiles, for float32 on the CPU.
 
-These replace the layers of `dfw_geometry.networks.MLP` and the gradient that torch takes of them. torch writes every layer's
+These replace `dfw_geometry.layers.layers` and the gradient that torch takes of them. torch writes every layer's
 values for all points to memory, and reads them again. Here eight points go through the whole network at once, within the
 processor's cache. The way back computes the hidden layer again, so only the inputs are kept.
 
@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dfw import load_warp
+from dfw_geometry.layers import layers
 
 from .threads import in_parallel
 
@@ -271,8 +272,6 @@ class Values(torch.autograd.Function):
         tensors = ctx.saved_tensors
         if not torch.is_grad_enabled():
             return _gradients(tensors, g)
-        from dfw_geometry.networks import layers  # which imports this module
-
         x, *weights = tensors
         wanted = [each for each, needed in zip(tensors, ctx.needs_input_grad, strict=True) if needed]
         found = iter(torch.autograd.grad(layers(x, weights), wanted, g, create_graph=True))
