@@ -119,3 +119,8 @@ def test_a_stage_that_starts_from_a_later_one(capsys: pytest.CaptureFixture[str]
         "override 'stages.refine.start.stage=last': stages.refine.start.stage: no stage before this one is called 'last'; "
         "there are coarse"
     )
+
+
+def test_a_picture_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    told = said("zero123", "image=nope.png", code=2, capsys=capsys)
+    assert told == f"override 'image=nope.png': image: there is no file {tmp_path / 'nope.png'}; give the path of a picture"

@@ -32,6 +32,9 @@ def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]
     composed = {name: compose(one.config, registry(), one.provenance) for name, one in loaded.items()}
     for name, one in loaded.items():
         check_prompts(composed[name], one.provenance)
+        picture = one.config.image
+        if picture is not None and not Path(picture).is_file():
+            raise ConfigError(f"{one.provenance.prefix(('image',))}there is no file {picture}; give the path of a picture")
         if one.config.start is not None and one.config.start.stage is None:
             from dfw.runs.start import find_start
 
