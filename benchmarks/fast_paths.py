@@ -30,10 +30,8 @@ import dfw
 from dfw import Guidance, Progress, Trainer
 from dfw_geometry.fast import hash_grid, hash_grid_vectors, networks
 from dfw_geometry.nerf import NeRF
-from dfw_renderers import marching, pixels
+from dfw_renderers import marching
 from dfw_renderers.fast import marching as fast_marching
-from dfw_renderers.fast import pixels as fast_pixels
-from dfw_renderers.shading import Lighting
 from dfw_renderers.volume import Volume
 
 CONFIG = Path(__file__).parents[1] / "configs" / "dreamfusion.yaml"
@@ -43,8 +41,7 @@ PATHS: dict[str, list[Any]] = {
     "the hash grid on vector registers": [hash_grid_vectors],
     "networks with one hidden layer": [networks],
     "marching ray by ray": [fast_marching],
-    "from samples to pixels ray by ray": [fast_pixels],
-    "all together": [hash_grid, networks, fast_marching, fast_pixels],
+    "all together": [hash_grid, networks, fast_marching],
 }
 
 
@@ -107,7 +104,7 @@ def steps(trainer: Trainer, model: Model, checkpoint: Path) -> list[float]:
 
 
 def alone(trainer: Trainer) -> dict[ModuleType, Callable[[], object]]:
-    """What a step asks of the hash grid, of the networks, of marching and of compositing, with the way back."""
+    """What a step asks of the hash grid, of the networks and of marching, with the way back."""
     geometry, renderer = trainer.geometry, trainer.renderer
     assert isinstance(geometry, NeRF)
     assert isinstance(renderer, Volume)
@@ -137,18 +134,7 @@ def alone(trainer: Trainer) -> dict[ModuleType, Callable[[], object]]:
         (raw, slope), colour = geometry.shape_network.with_slope(features), geometry.colour_network(features)
         torch.autograd.grad(raw.sum() + slope.square().sum() + colour.square().sum(), [features, *weights])
 
-    one = torch.ones(len(cameras))
-    lights = Lighting(cameras.position, 0.3 * one, 0.7 * one, 0 * one, one)
-    asked = [value.detach().requires_grad_() for value in (upstream[:, 0].abs(), features[:, :3].sigmoid(), features[:, 3:6])]
-    rest = points, found.ray // (cameras.width * cameras.height), found, len(origin), lights
-
-    def composite() -> None:
-        density, albedo, normal = asked
-        call = fast_pixels.pixels if fast_pixels.serves(density, [points]) else pixels.pixels
-        weight, total = call(density, albedo, normal, normal, *rest)
-        torch.autograd.grad(weight.sum() + total.square().sum(), asked)
-
-    return {fast_pixels: composite, hash_grid: encode, hash_grid_vectors: encode, networks: ask, fast_marching: march}
+    return {hash_grid: encode, hash_grid_vectors: encode, networks: ask, fast_marching: march}
 
 
 def seconds(call: Callable[[], object]) -> list[float]:

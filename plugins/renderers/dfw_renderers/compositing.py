@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .marching import Samples
 
-THICKEST = 80.0  # exp(-80) is 0 in practice; without the bound one dense sample would swamp the sum over all rays
+_THICKEST = 80.0  # exp(-80) is 0 in practice; without the bound one dense sample would swamp the sum over all rays
 """Largest optical thickness of one sample."""
 
 
@@ -35,7 +35,7 @@ def first_of_ray(ray_N: Tensor) -> Tensor:
 def optical_thickness(density_N: Tensor, length_N: Tensor) -> Tensor:
     """Returns sigma_i delta_i (N,), at most 80, in float64; in float32 on Apple's devices, which have no float64."""
     wide = torch.float32 if density_N.device.type == "mps" else torch.float64
-    return (density_N.to(wide) * length_N.to(wide)).clamp(max=THICKEST)
+    return (density_N.to(wide) * length_N.to(wide)).clamp(max=_THICKEST)
 
 
 def weights(density_N: Tensor, samples: Samples) -> Tensor:

@@ -21,6 +21,7 @@ from dfw import (
     ComponentConfig,
     ConfigError,
     DensityField,
+    FieldSample,
     Geometry,
     LatentField,
     Part,
@@ -36,12 +37,10 @@ from . import compositing, marching
 from .blocks import Block, cut, in_blocks
 from .fast import marching as fast_marching
 from .fast import nerfacc_cuda
-from .fast import pixels as fast_pixels
 from .fast.nerfacc_cuda import Backend, uses_nerfacc
 from .marching import Occupancy, Samples, everywhere
 from .occupancy import OccupancyConfig, OccupancyGrid, Surveyor
-from .pixels import pixels, totals
-from .shading import Lighting, ShadingConfig, lighting_of, normal_colours
+from .shading import Lighting, ShadingConfig, lighting_of, normal_colours, shade
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,14 @@ class _Style:
     normals: bool
     lighting: Lighting | None
     as_colour: bool = False
+
+    def colour(self, found: FieldSample, points: Tensor, view: Tensor) -> Tensor:
+        """Colour (N, 3) of samples at `points` (N, 3) in `view` (N,)."""
+        if found.normal is None or (self.lighting is None and not self.as_colour):
+            return found.albedo
+        if self.lighting is None:
+            return normal_colours(found.normal)
+        return shade(found.albedo, found.normal, points, view, self.lighting)
 
 
 class _Own(Enum):
@@ -223,17 +230,14 @@ class Volume(Renderer):
         points, directions = rays.at(part)
         found = field.segment(points, directions, part.length, style.normals)
         local = replace(part, ray=part.ray - block.first)
-        inside: dict[Any, Tensor] = dict(found.extras) if found.normal is None else {_Own.NORMAL: found.normal, **found.extras}
-        extras = torch.cat([*inside.values()], dim=1) if inside else points.new_empty(len(points), 0)
-        lighting = style.lighting if found.normal is not None else None
-        albedo = normal_colours(found.normal) if style.as_colour and found.normal is not None else found.albedo
-        shown = albedo, extras, found.normal, points, rays.view[part.ray], local, count, lighting
         if uses_nerfacc(self.config.backend, rays.origin.device):
             weight = nerfacc_cuda.weights(found.density, local, count)
-            total = totals(weight, *shown)
         else:
-            serves = fast_pixels.serves(found.density, [points, part.distance, part.length])
-            weight, total = (fast_pixels.pixels if serves else pixels)(found.density, *shown)
+            weight = compositing.weights(found.density, local)
+        inside: dict[Any, Tensor] = dict(found.extras) if found.normal is None else {_Own.NORMAL: found.normal, **found.extras}
+        colour = style.colour(found, points, rays.view[part.ray])
+        shown = [colour, torch.ones_like(weight)[:, None], part.distance[:, None], *inside.values()]
+        total = compositing.sum_per_ray(weight[:, None] * torch.cat(shown, dim=1), local.ray, count)
         return {_Own.TOTAL: total, _Own.WEIGHT: weight, **inside}
 
 

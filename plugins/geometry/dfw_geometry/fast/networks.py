@@ -3,6 +3,7 @@
 These replace `dfw_geometry.layers.layers` and the gradient that torch takes of them. torch writes every layer's
 values for all points to memory, and reads them again. Here eight points go through the whole network at once, within the
 processor's cache. The way back computes the hidden layer again, so only the inputs are kept.
+Without it the part of a step outside the diffusion model takes 1.18 times as long (default run), and a whole step 1.06 times.
 
 Legend: N points, D inputs, H hidden units, K outputs, C chunks of points.
 
