@@ -142,7 +142,7 @@ def learn(
     output = adapter(guidance.add_noise(clean, noise, timestep), timestep, seen())
     error: Tensor = (output - guidance.target(clean, noise, timestep)).square().sum() / len(clean)
     optimizer.zero_grad()
-    error.backward()
+    error.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return error
 
