@@ -187,9 +187,10 @@ def test_every_distillation_loss_of_the_package_is_in_the_family():
     listed = {kind.__name__ for kind in FAMILY}
     apart = {
         "VSD",
+        "Bootstrapped",
         "Img2Img",
         "MVDream",
-    }  # an adapter, and two distances from a clean estimate, with closed forms of their own
+    }  # two adapters, two distances from a clean estimate: tested by themselves
     assert {kind.__name__ for kind in kinds if issubclass(kind, Distillation)} - apart == listed
 
 
