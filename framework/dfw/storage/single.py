@@ -19,7 +19,7 @@ from dfw.storage.mirror import IDENTITY, Mirror, bring, runs_below
 from dfw.storage.place import Place, StoreError
 
 CLAIMS = ".claims"
-"""Folder of the store. What begins with a point is no part of a run, so nobody fetches it."""
+"""Folder of the store. What begins with a point is not a part of a run, so nobody fetches it."""
 
 
 class _Linked(Mirror):
