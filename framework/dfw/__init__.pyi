@@ -110,6 +110,7 @@ from .interfaces.renderer import Renderer as Renderer
 from .interfaces.scorer import Score as Score
 from .interfaces.scorer import Scorer as Scorer
 from .interfaces.scorer import Shown as Shown
+from .interfaces.threads import in_parallel as in_parallel
 from .interfaces.warp_kernels import load_warp as load_warp
 from .plugins.parts import Part as Part
 from .plugins.registry import register as register

@@ -23,10 +23,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dfw import load_warp
+from dfw import in_parallel, load_warp
 
 from . import hash_grid_vectors
-from .threads import in_parallel
 
 enabled = True  # tests and benchmarks/fast_paths.py switch it off, to compare with the twin
 

@@ -9,15 +9,13 @@ least. The least is the same in every order, so that neither threads nor order c
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dfw import load_warp
+from dfw import in_parallel, load_warp
 
 _LANES = 8  # threads that share the rows of a triangle on a GPU, where a large triangle would hold up a single one
 _PARTS = 4  # bands of rows for each thread, to even out full and empty ones
@@ -29,11 +27,6 @@ def serves(points: Tensor) -> bool:
 
 
 @cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="raster")
-
-
-@cache
 def _kernels(device: str) -> Any:
     """The kernels, compiled and loaded on `device` before any thread launches one."""
     warp = load_warp()
@@ -41,17 +34,6 @@ def _kernels(device: str) -> Any:
 
     warp.load_module(raster_kernels, device=device)
     return raster_kernels
-
-
-def _all(jobs: list[Callable[[], None]], device: torch.device) -> None:
-    """Runs independent launches, on a CPU on torch's number of threads, and raises what they raise."""
-    workers = min(torch.get_num_threads(), len(jobs)) if device.type == "cpu" else 1
-    if workers <= 1:
-        for job in jobs:
-            job()
-        return
-    for future in [_pool(workers).submit(job) for job in jobs]:
-        future.result()
 
 
 def nearest(points: Tensor, faces: Tensor, height: int, width: int, near: float) -> Tensor:
@@ -72,7 +54,8 @@ def nearest(points: Tensor, faces: Tensor, height: int, width: int, near: float)
     edge_array = wp.from_torch(edges, dtype=wp.mat33d, requires_grad=False)
     box_array = wp.from_torch(box, dtype=wp.vec4i, requires_grad=False)
     found_array = wp.from_torch(found, dtype=wp.int64, requires_grad=False)
-    parts = torch.get_num_threads() * _PARTS if device.type == "cpu" and torch.get_num_threads() > 1 else 1
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    parts = threads * _PARTS if threads > 1 else 1
 
     def prepare(begin: int, end: int) -> None:
         given = [point_array, face_array, height, width, near, begin]
@@ -85,8 +68,8 @@ def nearest(points: Tensor, faces: Tensor, height: int, width: int, near: float)
         wp.launch(kernels.draw, (len(faces), lanes), given, [found_array], device=str(device), stream=stream, record_tape=False)
 
     size = -(-len(faces) // parts)
-    _all([partial(prepare, first, min(first + size, len(faces))) for first in range(0, len(faces), size)], device)
+    in_parallel([partial(prepare, first, min(first + size, len(faces))) for first in range(0, len(faces), size)], threads)
     rows = -(-height // -(-parts // views))
     bands = [(first, min(first + rows, height)) for first in range(0, height, rows)]
-    _all([partial(draw, view, *band) for view in range(views) for band in bands], device)
+    in_parallel([partial(draw, view, *band) for view in range(views) for band in bands], threads)
     return found
