@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import run_dfw
+from fake_packages import on_path, write_package
 from safetensors.torch import save_file
 
 import dfw
@@ -125,6 +126,39 @@ def test_a_plugin_declares_its_own(hub: Path) -> None:
     assert named("someone/aesthetic", known_models(registry())) == [found]
     assert named("who/ever", known_models(registry())) == [Model("who/ever", ("who/ever",))]
     assert named("whoever", known_models(registry())) == []
+
+
+def test_a_program_of_a_package_declares_its_own(hub: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that cannot say it, or says another thing, is named and hides no other."""
+    entry_points = """
+        [dfw.models]
+        "acme.draw" = acme_weights:models
+        "acme.broken" = acme_weights:broken
+        "acme.text" = acme_weights:text
+        "acme.gone" = acme_weights:gone
+        """
+    source = """
+        from dfw import Model
+        def models(): return [Model("acme-xl", ("acme/xl",), gigabytes=1.5, licence="mit")]
+        def broken(): raise RuntimeError("no list today")
+        def text(): return ["acme/xl"]
+        """
+    write_package(tmp_path / "site", "acme", "0.1", entry_points.replace('"', ""), {"acme_weights": source})
+    with on_path(tmp_path / "site"):
+        code, said, warned = run_dfw("models", "list", capsys=capsys)
+        assert code == 0
+        (row,) = [line.split() for line in said.splitlines() if line.startswith("acme-xl")]
+        assert row == ["acme-xl", "-", "~1.5", "GB", "mit", "acme/xl", "program", "acme.draw"]
+        for name, why in {"broken": "no list today", "text": "gives a str where a dfw.Model", "gone": "'gone'"}.items():
+            (line,) = [line for line in warned.splitlines() if f"acme.{name}" in line]
+            assert why in line
+        code, _, refused = run_dfw("models", "fetch", "acme-xl", capsys=capsys)
+        assert (code, "acme/xl is not complete in the cache" in refused) == (3, True)
+
+
+def test_the_command_that_draws_six_views_is_listed(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = listed(capsys)["wonder3d"]
+    assert (row["places"], row["for"]) == (["flamehaze1115/wonder3d-v1.0"], ["program dfw_guidance.wonder3d"])
 
 
 def test_fetching_without_a_network_is_one_sentence(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:

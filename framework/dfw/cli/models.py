@@ -1,4 +1,4 @@
-"""`dfw models`: the models that components name, whether they are here, and whether they are whole."""
+"""`dfw models`: the models that components and programs name, whether they are here, and whether they are whole."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ HEAD = ("NAME", "HERE", "SIZE", "LICENCE", "FROM", "FOR")
 
 @click.group("models", cls=rich_click.RichGroup)
 def command() -> None:
-    """Show, fetch and check the models that guidances and scorers can load."""
+    """Show, fetch and check the models that components and programs can load."""
 
 
 @command.command("list", cls=rich_click.RichCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @plugin_options
 def list_models(as_json: bool, plugin_files: tuple[Path, ...], blocked: tuple[str, ...]) -> None:
-    """List the models that installed components name, and which of them are on this machine.
+    """List the models that installed components and programs name, and which of them are on this machine.
 
     The size is that on the disk, else, with ~, that of the weights in half precision. The licence is the model card's where that
-    is here, else what the component says. Empty: see the card.
+    is here, else what the component or program says.
     """
     use_plugins(plugin_files, blocked)
     from dfw.plugins.registry import registry
@@ -57,7 +57,14 @@ def _cells(row: dict[str, object]) -> tuple[str, ...]:
     places, users = row["places"], row["for"]
     assert isinstance(places, list)
     assert isinstance(users, list)
-    return (str(row["name"]), here or "-", shown, str(row["licence"]), ", ".join(places) or "the package", ", ".join(users))
+    return (
+        str(row["name"]),
+        here or "-",
+        shown,
+        str(row["licence"]) or "see the card",
+        ", ".join(places) or "the package",
+        ", ".join(users),
+    )
 
 
 @command.command("fetch", cls=rich_click.RichCommand)
@@ -116,7 +123,9 @@ def check_models(names: tuple[str, ...], plugin_files: tuple[Path, ...], blocked
             known = known_models(registry()) if known is None else known
             models = named(name, known)
             if not models:
-                raise ConfigError(f"{name}: is neither a folder nor a model that a component names; those are {choices(known)}")
+                raise ConfigError(
+                    f"{name}: is neither a folder nor a model that a component or program names; those are {choices(known)}"
+                )
             places = [place for place in map(cached, models) if place is not None]
             if not places:
                 raise ConfigError(f"{name}: is not on this machine; fetch it with: dfw models fetch {name}")

@@ -1,4 +1,4 @@
-"""What a component says of models whose weights it can load. Imports no torch."""
+"""What a component or program says of models whose weights it can load. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Model:
-    """A published or shipped model that an option of a component can name."""
+    """A published or shipped model that an option of a component or program can name."""
 
     name: str
     """What the option calls it: a short name, or the hub id itself."""

@@ -33,6 +33,9 @@ BLOCKS = "DFW_BLOCK_PLUGINS"
 LISTENER = "listener"
 """The kind of an entry of group `dfw`; components are of a kind of `KINDS`."""
 
+MODELS = "models"
+"""The kind of an entry that is a function without arguments: it returns the models (`dfw.Model`) that a program loads."""
+
 INTERFACE = 1
 """Version of the plugin interface that this core speaks: group `dfw.<kind>`; a break of it makes `dfw2.<kind>`."""
 
@@ -108,6 +111,10 @@ class Scan:
     def listeners(self, name: str | None = None) -> tuple[Entry, ...]:
         """Returns all listeners, or those that `name` means, bare or `distribution/name`."""
         return tuple(one for one in self.found if one.kind == LISTENER and name in (None, one.name, one.qualified))
+
+    def models(self) -> tuple[Entry, ...]:
+        """Returns the programs that name models."""
+        return tuple(one for one in self.found if one.kind == MODELS)
 
 
 def normalise(name: str) -> str:
@@ -244,8 +251,8 @@ def _sort(point: EntryPoint, provider: Provider, seen: set[tuple[str, str]], int
         problems.append(Problem(provider, subject, reason))
     elif point.pattern.match(point.value) is None:
         problems.append(Problem(provider, subject, 'not of the form "module:name"'))
-    elif match[2] and kind not in KINDS:
-        problems.append(Problem(provider, f"group {point.group}", f"no such kind; there are {', '.join(KINDS)}"))
+    elif match[2] and kind not in (*KINDS, MODELS):
+        problems.append(Problem(provider, f"group {point.group}", f"no such kind; there are {', '.join((*KINDS, MODELS))}"))
     elif match[2] and not NAME.match(point.name):
         problems.append(Problem(provider, f"name {point.name!r}", "use letters, digits, '.', '_' and '-'"))
     elif (kind, point.name) in seen:

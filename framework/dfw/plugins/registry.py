@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dfw.config.kinds import KINDS
 from dfw.errors import PluginError
-from dfw.plugins.discovery import BLOCKED, LISTENER, LOCAL, NAME, Entry, Problem, import_target, normalise, scan
+from dfw.plugins.discovery import BLOCKED, LOCAL, NAME, Entry, Problem, import_target, normalise, scan
 from dfw.plugins.signatures import mismatch
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Registry:
     def discover(cls) -> Registry:
         """Reads all components of the installed distributions from metadata, and imports none of them."""
         found = scan()
-        entries, blocked = ([one for one in group if one.kind != LISTENER] for group in (found.found, found.blocked))
+        entries, blocked = ([one for one in group if one.kind in KINDS] for group in (found.found, found.blocked))
         return cls(entries, blocked, found.problems)
 
     def entries(self, kind: str | None = None) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""The models that installed components name (`Component.models`), and how to get them."""
+"""The models that installed components and programs name, and how to get them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dfw.compose import Composition
 from dfw.errors import ConfigError, GuidanceError, PluginError
 from dfw.interfaces.models import Model
+from dfw.plugins.discovery import MODELS, import_target, scan
 from dfw.plugins.fence import plugin_code
 from dfw.plugins.parts import found_in
 from dfw.plugins.registry import Registry
@@ -25,26 +27,35 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class Known:
-    """A model, and the components that name it."""
+    """A model, and what names it."""
 
     model: Model
     users: tuple[str, ...]
-    """`guidance stable-diffusion`, in the order of listings."""
+    """Components and programs, `guidance stable-diffusion` or `program acme.draw`, in the order of listings."""
 
 
 def known_models(registry: Registry) -> list[Known]:
-    """Returns every model that an installed component names, once. Warns of components that cannot be loaded."""
+    """Returns every model that an installed component or program names, once. Warns of those that cannot be loaded.
+
+    A component names them in `Component.models`. A program, such as a command of a package, has an entry point in the group
+    `dfw.models`: a function that returns them.
+    """
     found: dict[Model, list[str]] = {}
-    for entry in registry.entries():
+    for entry in [*registry.entries(), *scan().models()]:
+        is_program = entry.kind == MODELS
+        user = f"{'program' if is_program else entry.kind} {entry.name}"
         try:
-            cls = registry.load(entry)
-            with plugin_code(f"{entry.kind} {entry.label}", "cannot say which models it names", ()):
-                models = tuple(cls.models())
+            with plugin_code(f"{user} of {entry.provider}", "cannot say which models it names", (PluginError,)):
+                name_models: Any = import_target(entry) if is_program else registry.load(entry).models
+                models = tuple(name_models())
+                for model in models:
+                    if not isinstance(model, Model):
+                        raise TypeError(f"it gives a {type(model).__name__} where a dfw.Model should be")
         except PluginError as error:
             log.warning("%s", error)
             continue
         for model in models:
-            found.setdefault(model, []).append(f"{entry.kind} {entry.name}")
+            found.setdefault(model, []).append(user)
     return [Known(model, tuple(users)) for model, users in found.items()]
 
 

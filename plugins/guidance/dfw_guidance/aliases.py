@@ -46,6 +46,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "imagedream": ("ashawkey/imagedream-ipmv-diffusers",),
     "depth": ("lllyasviel/control_v11f1p_sd15_depth",),
     "normals": ("lllyasviel/control_v11p_sd15_normalbae",),
+    "wonder3d": ("flamehaze1115/wonder3d-v1.0",),
 }
 """Alias -> repositories that hold the model, tried in order."""
 
@@ -73,10 +74,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "autoencoder": ("taesd",),
     "mvdream": ("embedded", "mvdream-sd21"),
     "imagedream": ("imagedream",),
-    "wonder3d": (),
+    "wonder3d": ("wonder3d",),
 }
 """Guidance -> the short names it can load. `controlnet` lists its control networks, `ip-adapter` its adapters; `autoencoder` is
-what can stand for a VAE. `wonder3d`, what `dfw_guidance.wonder3d` draws with, is not the model of a component, so it has none."""
+what can stand for a VAE. `wonder3d` is what the program `dfw_guidance.wonder3d` draws with."""
 
 REMOVED: dict[str, str] = {
     "runwayml/stable-diffusion-v1-5": "sd15",

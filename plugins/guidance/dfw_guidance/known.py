@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dfw import Model
 from dfw_guidance.aliases import ALIASES, FAMILIES, SHIPPED
-from dfw_guidance.layouts import Layout
+from dfw_guidance.layouts import WONDER3D, Layout
 
 GIGABYTES = {
     "embedded": 0.02,
@@ -29,12 +29,24 @@ GIGABYTES = {
     "flux-dev": 24.0,
     "depth": 0.7,
     "normals": 0.7,
+    "wonder3d": 2.7,
 }
 """Short name -> weights in half precision, without T5, by the published numbers of parameters."""
 
 LICENCES = {
     "embedded": "apache-2.0",
     "sd15": "creativeml-openrail-m",
+    "bk-tiny": "creativeml-openrail-m",
+    "bk-small": "creativeml-openrail-m",
+    "bk-base": "creativeml-openrail-m",
+    "tiny-sd": "creativeml-openrail-m",
+    "small-sd": "creativeml-openrail-m",
+    "lcm": "mit",
+    "taesd": "mit",
+    "instruct-pix2pix": "mit",
+    "ip-adapter": "apache-2.0",
+    "depth": "openrail",
+    "normals": "openrail",
     "sd21": "openrail++",
     "sd21-base": "openrail++",
     "sdxl": "openrail++",
@@ -52,6 +64,11 @@ LICENCES = {
 def models_of(family: str, layout: Layout, *names: str) -> tuple[Model, ...]:
     """Returns the models of a family, or those of the `names` in it. Their files are those of `layout`."""
     return tuple(_model(name, family, layout) for name in names or FAMILIES[family])
+
+
+def wonder3d() -> tuple[Model, ...]:
+    """Returns what the program `dfw_guidance.wonder3d` draws with."""
+    return models_of("wonder3d", WONDER3D)
 
 
 def _model(name: str, family: str, layout: Layout) -> Model:

@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path, help="a picture whose background is transparent")
     parser.add_argument("out", type=Path, help="folder to make")
     parser.add_argument("--mask", type=Path, help="a picture that is white where the object is, in place of transparency")
-    parser.add_argument("--model", default="flamehaze1115/wonder3d-v1.0", help="a hub id, or a folder in diffusers' layout")
+    parser.add_argument("--model", default="wonder3d", help="a hub id, or a folder in diffusers' layout (default: wonder3d)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, default=50, help="network calls (default: 50)")
     parser.add_argument("--scale", type=float, default=3.0, help="guidance by the picture; 1 for none (default: 3)")

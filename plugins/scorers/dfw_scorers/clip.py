@@ -71,7 +71,7 @@ FILES = ("*.json", "*.txt", "model.safetensors", "model-*.safetensors")
 MODELS = (
     Model("openai/clip-vit-large-patch14", ("openai/clip-vit-large-patch14",), files=FILES, gigabytes=0.86),
     Model("openai/clip-vit-base-patch32", ("openai/clip-vit-base-patch32",), files=FILES, gigabytes=0.30),
-    Model(BIG_G, (BIG_G,), files=FILES, gigabytes=5.1),
+    Model(BIG_G, (BIG_G,), files=FILES, gigabytes=5.1, licence="mit"),
 )
 """The CLIPs that papers name."""
 

@@ -180,8 +180,8 @@ class ImageReward(Scorer, nn.Module):
     def models(cls) -> tuple[Model, ...]:
         """Returns the published weights, and the words that they need."""
         return (
-            Model("THUDM/ImageReward", ("THUDM/ImageReward",), files=(WEIGHTS, TEXT_CONFIG), gigabytes=0.9),
-            Model(BERT, (BERT,), files=("vocab.txt", "tokenizer*.json", "config.json"), gigabytes=0.001),
+            Model("THUDM/ImageReward", ("THUDM/ImageReward",), files=(WEIGHTS, TEXT_CONFIG), gigabytes=0.9, licence="apache-2.0"),
+            Model(BERT, (BERT,), files=("vocab.txt", "tokenizer*.json", "config.json"), gigabytes=0.001, licence="apache-2.0"),
         )
 
     def score(self, runs: Sequence[Shown]) -> list[Score]:

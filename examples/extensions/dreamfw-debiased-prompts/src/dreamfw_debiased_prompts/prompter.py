@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
-from dfw import CameraBatch, ComponentConfig, Part, Prompter, Wording
+from dfw import CameraBatch, ComponentConfig, Model, Part, Prompter, Wording
 
 from .rule import Scorer, contradictions, plain, without
 from .scorers import MaskedModel, Table
@@ -61,6 +61,11 @@ class Debiased(Prompter):
         self.config = config
         self._prompter: Prompter = config.prompter.build()
         self._shortened: dict[str, dict[str, str]] = {}
+
+    @classmethod
+    def models(cls) -> tuple[Model, ...]:
+        """The masked language model that `model` gives as an example."""
+        return (Model("bert-base-uncased", ("google-bert/bert-base-uncased",), gigabytes=0.22, licence="apache-2.0"),)
 
     def texts(self, prompt: str) -> tuple[str, ...]:
         """The other prompter's texts, as many, each of the prompt without what contradicts its view."""
