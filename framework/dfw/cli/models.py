@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import rich_click
 
-from dfw.cli.options import columns, compose_from, plugin_options, use_plugins
+from dfw.cli.options import columns, plugin_options, stages_from, use_plugins
 from dfw.cli.output import say
 
 if TYPE_CHECKING:
     from dfw.interfaces.models import Model
+
+log = logging.getLogger("dfw.cli")
 
 HEAD = ("NAME", "HERE", "SIZE", "LICENCE", "FROM", "FOR")
 
@@ -80,7 +83,7 @@ def fetch_models(
     Only the files that dfw reads are fetched, and the card. HF_HOME, HF_TOKEN and HF_ENDPOINT apply.
     """
     use_plugins(plugin_files, blocked)
-    from dfw.errors import ConfigError
+    from dfw.errors import ConfigError, GuidanceError
     from dfw.plugins.registry import registry
     from dfw.weights.known import choices, fetch, known_models, named
 
@@ -92,14 +95,24 @@ def fetch_models(
             raise ConfigError(f"{name}: its components name no model that could be fetched; known ones: {choices(known)}")
     elif overrides:
         raise click.UsageError(f"{name} is a model, and takes no overrides; they belong to a configuration")
+    refused = []
     for model in found:
-        say(f"{model.name}: {fetch(model, revision)}")
+        try:
+            say(f"{model.name}: {fetch(model, revision)}")
+        except GuidanceError as error:  # the others are fetched all the same
+            if len(found) == 1:
+                raise
+            log.warning("%s", error)
+            refused.append(model.name)
+    if refused:
+        raise GuidanceError(f"not fetched: {', '.join(refused)}; the lines above say why")
 
 
 def _of_config(config: str, overrides: tuple[str, ...]) -> list[Model]:
     from dfw.weights.known import models_of
 
-    return models_of(compose_from(config, overrides))
+    stages = stages_from(config, overrides).values()
+    return list(dict.fromkeys(model for one in stages for model in models_of(one)))
 
 
 @command.command("check", cls=rich_click.RichCommand)

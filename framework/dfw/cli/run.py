@@ -104,7 +104,9 @@ def command(
         return 0
     heard = _heard(door)
     from dfw.runs import runner
+    from dfw.weights.known import check_models
 
+    check_models(compositions)
     single, call = compositions.get(""), Call(command, began)
     with _copied(place):
         if single is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import model_validator
@@ -74,6 +74,14 @@ class Component:
     def models(cls) -> tuple[Model, ...]:
         """Returns the published or shipped models that its options can name, for `dfw models`. The default is none."""
         return ()
+
+    @classmethod
+    def model_names(cls, config: Any) -> Iterable[str] | None:
+        """Returns which of its `models` a component with this checked `config` loads: names or repositories.
+
+        The default is None: every text of its options that is such a name. Write it where an option has another meaning too.
+        """
+        return None
 
     def facts(self) -> Mapping[str, Any]:
         """Returns what the run's manifest says of this component next to its origin: name -> text, number, list or mapping.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,51 @@ def models_of(composition: Composition) -> list[Model]:
     """Returns the models that the options of a run's components name."""
     found: dict[Model, None] = {}
     for part in composition.parts():
-        words = {text for _, text in found_in(part.config, str)}
+        names = part.cls.model_names(part.config)
+        words = {text for _, text in found_in(part.config, str)} if names is None else set(names)
         for model in part.cls.models():
             if model.name in words or words & set(model.places):
                 found[model] = None
     return list(found)
+
+
+def check_models(stages: Mapping[str, Composition]) -> None:
+    """Checks, before the first stage begins, that each model that a run names is here, or can be had from the hub.
+
+    Raises GuidanceError that names all those that cannot. Where a run without stages lacks one model, the component that loads it
+    says more.
+    """
+    users: dict[Model, list[str]] = {}
+    for stage, composition in stages.items():
+        for model in models_of(composition):
+            users.setdefault(model, []).append(stage)
+    lost: dict[str, list[str]] = {}
+    for model, (stage, *_) in users.items():
+        refused = _refused(model) if cached(model) is None else ""
+        if refused:
+            lost.setdefault(refused, []).append(f"{model.name} (stages.{stage})" if stage else model.name)
+    count = sum(map(len, lost.values()))
+    if count > 1 or (count and "" not in stages):
+        said = "; ".join(f"{', '.join(names)}, because {why}" for why, names in lost.items())
+        raise GuidanceError(
+            f"this run needs {count} model{'s' * (count > 1)} that it cannot get: {said}. `dfw models fetch CONFIG` fetches "
+            "all where there is a network. In the place of each name, a local folder in diffusers' layout works as well"
+        )
+
+
+def _refused(model: Model) -> str:
+    """Says why none of a model's places gives its small files, which a run gets before the large ones. Empty: one does."""
+    from huggingface_hub import snapshot_download
+
+    refused: dict[str, None] = {}
+    for place in model.places:
+        try:
+            snapshot_download(place, allow_patterns=[pattern for pattern in model.files if pattern.endswith(".json")])
+        except Exception as error:  # as in `cached`
+            refused[hub_refusal(place, None, error).replace(place, "the repository", 1)] = None
+        else:
+            return ""
+    return ", and ".join(refused)
 
 
 def cached(model: Model) -> Path | None:

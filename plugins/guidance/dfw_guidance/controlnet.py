@@ -68,6 +68,11 @@ class ControlNet(StableDiffusion):
         return (*models_of("stable-diffusion", STABLE_DIFFUSION, "embedded", "sd15"), *models_of("controlnet", CONTROLNET))
 
     @classmethod
+    def model_names(cls, config: ControlNet.Config) -> tuple[str, ...]:
+        """Returns the model, the control network and the autoencoder. `control: depth` is also the name of a network."""
+        return (config.model, config.network, config.autoencoder or "")
+
+    @classmethod
     def requires(cls, config: ControlNet.Config) -> frozenset[str]:
         """Requires the render's depth or normals, and its opacity."""
         return frozenset({config.control, "opacity"})
