@@ -1,6 +1,7 @@
 """Measures edits of finished runs: whether the new words are there, and whether the rest stayed.
 
-    python benchmarks/editing.py --out results/editing      # needs the extension dreamfw-editing; finished runs are kept
+    pip install --no-deps examples/extensions/dreamfw-editing
+    python benchmarks/editing.py --out results/editing      # finished runs are kept
 
 A default run makes each source. Each method then goes on from it with the new prompt, by the same number of steps. `sds` is plain
 score distillation, with the settings of the edits. The columns, from 8 views around the object:
@@ -19,6 +20,7 @@ import json
 import math
 import sys
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -123,6 +125,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*", help="config overrides of the edits, as for dfw run")
     asked = parser.parse_args()
+    if find_spec("dreamfw_editing") is None:  # before the sources, which take minutes
+        parser.error(f"the edits need the extension dreamfw-editing; write: pip install --no-deps {CONFIGS.parent}")
     asked.out.mkdir(parents=True, exist_ok=True)
     judge, seed = Judge.load(), f"seed={asked.seed}"
     table: dict[str, list[Figures]] = {}
