@@ -80,11 +80,10 @@ def step_time(folder: Path, processes: int, threads: int, *overrides: str) -> fl
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(processes)}
-    command = [sys.executable, "-m", "dfw", "run", "dreamfusion", *COMMON, *overrides, f"output={folder}"]
+    chosen = [f"trainer.threads={threads}", f"output={folder}"]
+    command = [sys.executable, "-m", "dfw", "run", "dreamfusion", *COMMON, *overrides, *chosen]
     begun = [
-        subprocess.Popen(
-            command, env=os.environ | place | {"RANK": str(rank), "OMP_NUM_THREADS": str(threads)}, stdout=subprocess.DEVNULL
-        )
+        subprocess.Popen(command, env=os.environ | place | {"RANK": str(rank)}, stdout=subprocess.DEVNULL)
         for rank in range(processes)
     ]
     codes = [process.wait() for process in begun]

@@ -24,6 +24,7 @@ from dfw.runs.life import STATUS, status_of
 from dfw.runs.scene import Scene
 from dfw.runs.stages import compose_stages, run_stages
 from dfw.runs.start import find_start, make_trainer
+from dfw.runs.threads import as_before
 from dfw.runs.trainer import Trainer
 
 
@@ -131,9 +132,10 @@ def trainer(config: Source, *overrides: str, **changes: Any) -> Iterator[Trainer
     """
     loaded = load_with_provenance(config, overrides, changes)
     composition: Composition = compose(loaded.config, registry(), loaded.provenance)
-    made = make_trainer(loaded.config, composition.build(), find_start(loaded.config.start, {}))
-    with naming(made.components, lambda: f"at step {made.step}"):
-        yield made
+    with as_before():
+        made = make_trainer(loaded.config, composition.build(), find_start(loaded.config.start, {}))
+        with naming(made.components, lambda: f"at step {made.step}"):
+            yield made
 
 
 def build(kind: str, type: str, **options: Any) -> Component:

@@ -132,7 +132,7 @@ def test_other_threads_and_versions_are_warned_of(monkeypatch):
     recorded = {**recorded, "threads": 99, "versions": {**versions(), "numpy": "0.1"}}
     threads, libraries = changed_machine(recorded, device)
     assert "made with 99 threads" in threads
-    assert "OMP_NUM_THREADS=99" in threads
+    assert "trainer.threads=99" in threads
     assert "made with numpy 0.1 and goes on with numpy " in libraries
 
 

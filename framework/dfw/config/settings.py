@@ -193,6 +193,9 @@ class TrainerSettings(Checked):
     0.999; none: no average."""
     watch_from: float = Field(default=0.1, ge=0, le=1)
     """Fraction of the run after which an empty or a filled scene stops it."""
+    threads: PositiveInt | Literal["auto"] = "auto"
+    """Threads of the processor that torch's operations share. auto: one where the models have 20 million parameters or fewer in
+    all, as those that ship do: small operations take longer to share than to do. Else what OMP_NUM_THREADS says, or all cores."""
 
 
 FACES = 20_000

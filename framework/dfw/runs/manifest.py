@@ -182,7 +182,7 @@ def changed_machine(recorded: Mapping[str, Any], device: torch.device) -> list[s
     if threads != now["threads"]:
         sentences.append(
             f"the run was made with {threads} threads and goes on with {now['threads']}, so sums are added in another order and "
-            f"last digits may differ; set OMP_NUM_THREADS={threads} for the same bits"
+            f"last digits may differ; write trainer.threads={threads} for the same bits"
         )
     processes = recorded.get("processes", 1)
     if processes != now["processes"]:

@@ -48,6 +48,7 @@ from dfw.runs.outputs import export_all, export_scene, exporters_of, turntable, 
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.signals import stopping
 from dfw.runs.start import Start, find_start, make_trainer
+from dfw.runs.threads import as_before
 from dfw.runs.times import Times
 from dfw.runs.trainer import Trainer, pick_device
 from dfw.runs.wide_views import wide_views
@@ -73,7 +74,7 @@ def run(
     """
     call = call or Call()
     times, heard = Times(call.began), own_listeners([ConsoleListener()] if listeners is None else listeners)
-    with stopping() as stop:
+    with as_before(), stopping() as stop:
         with stop.at_once():
             composition = composition or compose(config, registry())
             config = composition.resolved(defaults=False)  # paths are absolute, so config.yaml means the same from anywhere
@@ -111,7 +112,7 @@ def resume(
     call = call or Call()
     times, heard = Times(call.began), own_listeners([ConsoleListener()] if listeners is None else listeners)
     directory = RunDirectory.open(path)
-    with stopping() as stop, Life(directory.path, times, stop) as life:
+    with as_before(), stopping() as stop, Life(directory.path, times, stop) as life:
         with stop.at_once():
             config = load_config(directory.resolved, overrides)
             with _remembering(directory):

@@ -24,6 +24,7 @@ from dfw.runs.checkpoint import load_optimizers
 from dfw.runs.directory import RunDirectory
 from dfw.runs.scene import Scene, open_scene
 from dfw.runs.seal import digest_of
+from dfw.runs.threads import settle
 from dfw.runs.trainer import Trainer, initialise, leave, pick_device
 from dfw.text import shortened
 
@@ -124,7 +125,11 @@ def _mesh_surface(path: Path, settings: StartSettings, device: torch.device) -> 
 
 
 def make_trainer(config: RunConfig, parts: Parts, start: Start | None = None, resumed: bool = False) -> Trainer:
-    """A trainer at step 0: with initial values, with what `start` gives, or (`resumed`) before a checkpoint is restored."""
+    """A trainer at step 0: with initial values, with what `start` gives, or (`resumed`) before a checkpoint is restored.
+
+    Sets torch's number of threads, as `trainer.threads` says.
+    """
+    settle(config.trainer.threads, parts.guidances.values())
     with naming(parts.all(), lambda: "while the run was set up"):
         prepare = leave if resumed else initialise if start is None else start.prepare
         trainer = Trainer(config, parts, pick_device(party().placed(config.device)), prepare)
