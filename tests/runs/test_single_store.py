@@ -102,6 +102,23 @@ def test_the_folder_remembers_its_store(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "checkpoints/step-000008/state.json" in Place(URL).files()
 
 
+def test_out_says_where_a_run_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupt_after(monkeypatch, 2)
+    assert run_dfw("run", "tiny.yaml", "--store", URL, capsys=capsys)[0] == 130
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("keep")
+    assert "mine: not a run directory" in refused("--resume", URL, "--out", "mine", capsys=capsys)
+    assert "name one with --out that is not there yet" in refused("--resume", URL, "--out", "mine", capsys=capsys)
+    for words in (("tiny.yaml",), ("--resume", str(only_run()))):
+        code, _, wrong = run_dfw("run", *words, "--out", "scratch/square", capsys=capsys)
+        assert (code, "says where the run of --resume URL goes on" in wrong) == (2, True)
+    assert run_dfw("run", "--resume", URL, "--out", "scratch/square", capsys=capsys)[0] == 0
+    assert status_of(Path("scratch/square")) == "finished"
+    assert [row["step"] for row in dfw.open("scratch/square").manifest["resumed"]] == [2]
+    assert not HERE.exists()
+    assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
+
+
 def test_a_run_without_a_store_gets_one_when_it_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,10 +14,10 @@ import click
 import rich_click
 from click.core import ParameterSource
 
-from dfw.cli.options import FOLDER_OR_URL, plugin_options, stages_from, use_plugins
+from dfw.cli.options import FOLDER, FOLDER_OR_URL, plugin_options, stages_from, use_plugins
 from dfw.cli.output import say
 from dfw.cli.view import opened_door, view_options
-from dfw.errors import ConfigError
+from dfw.errors import CheckpointError, ConfigError
 from dfw.ranks.environment import follows
 from dfw.runs.call import Call
 from dfw.runs.console import ConsoleListener
@@ -46,8 +46,9 @@ LOADING = "loading torch and the parts of the run"
     "--resume",
     type=FOLDER_OR_URL,
     metavar="RUN|URL",
-    help="Continue a run from its newest checkpoint. A URL is that of its store; the run goes on below runs/resumed.",
+    help="Continue a run from its newest checkpoint. A URL is that of its store; --out then says where it goes on.",
 )
+@click.option("--out", type=FOLDER, help="With --resume URL, the run's folder on this machine. Default: one in runs/resumed.")
 @click.option(
     "--store",
     metavar="URL",
@@ -61,6 +62,7 @@ def command(
     config: str | None,
     overrides: tuple[str, ...],
     resume: Path | str | None,
+    out: Path | None,
     store: str | None,
     dry_run: bool,
     view: bool,
@@ -82,9 +84,12 @@ def command(
     if not view and ParameterSource.COMMANDLINE in sources:
         raise click.UsageError("--view-port and --view-host say where the viewer listens; write --view too")
     door = opened_door(view_host, view_port) if view and not dry_run and not follows() else None
+    if out is not None and not isinstance(resume, str):
+        instead = "write output=FOLDER for a new run" if resume is None else f"{resume} goes on where it is"
+        raise click.UsageError(f"--out says where the run of --resume URL goes on; {instead}")
     if resume is not None:
         given = (*(() if config is None else (config,)), *overrides)
-        return _resume(resume, store, given, dry_run, (plugin_files, blocked), Call(command, began), door)
+        return _resume((resume, out, store), given, dry_run, (plugin_files, blocked), Call(command, began), door)
     if config is None:
         raise click.UsageError("give a CONFIG, e.g. dfw run dreamfusion, or --resume RUN")
     use_plugins(plugin_files, blocked)
@@ -125,8 +130,7 @@ def _heard(door: Door | None) -> list[object]:
 
 
 def _resume(
-    asked: Path | str,
-    store: str | None,
+    asked: tuple[Path | str, Path | None, str | None],
     overrides: tuple[str, ...],
     dry_run: bool,
     plugins: tuple[tuple[Path, ...], tuple[str, ...]],
@@ -138,7 +142,7 @@ def _resume(
         what = f"{named[0]!r} is not an override" if named else "--dry-run does not go with it"
         raise click.UsageError(f"--resume continues a run with its own configuration: {what}; write key=value to change it")
     use_plugins(*plugins)
-    directory, place = _where(asked, store)
+    directory, place = _where(*asked)
     if follows():
         return _follow()
     try:
@@ -158,7 +162,7 @@ def _resume(
         raise
 
 
-def _where(asked: Path | str, store: str | None) -> tuple[Path, Place | None]:
+def _where(asked: Path | str, out: Path | None, store: str | None) -> tuple[Path, Place | None]:
     """Returns the folder in which a run goes on, and its store, if it has one."""
     if isinstance(asked, Path):
         RunDirectory.find(asked)
@@ -170,11 +174,14 @@ def _where(asked: Path | str, store: str | None) -> tuple[Path, Place | None]:
     parent, _, name = place.url.rpartition("/")
     if not parent.endswith("/") and Place(parent).read(PLAN) is not None:
         raise ConfigError(f"{asked}: is a run of a sweep; go on with `dfw sweep --resume {parent}`")
-    folder = Path("runs", "resumed", name)
+    folder = out or Path("runs", "resumed", name)
     if folder.is_dir():
-        RunDirectory.find(folder)
+        try:
+            RunDirectory.find(folder)
+        except CheckpointError as error:
+            raise ConfigError(f"{error}; or name one with --out that is not there yet") from error
         if store_of(folder) not in ("", place.url):
-            raise ConfigError(f"--resume {asked}: {folder} has another store, {store_of(folder)}; rename that folder first")
+            raise ConfigError(f"--resume {asked}: {folder} has another store, {store_of(folder)}; name another folder with --out")
     return folder, place
 
 
