@@ -92,6 +92,28 @@ def test_damaged_files_leave_gaps(runs: dict[str, Path], caplog: pytest.LogCaptu
     assert "config.yaml: cannot be read" in caplog.text
 
 
+@pytest.mark.parametrize("rubbish", [b"a: [b\n", b"- a list\n", b"\x00\xff\xfe", b""], ids=["yaml", "list", "bytes", "empty"])
+def test_a_run_that_is_named_needs_settings_and_a_list_goes_on(
+    rubbish: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, settings in {"bad": rubbish, "good": b"name: good\n"}.items():
+        Path("all", name).mkdir(parents=True)
+        Path("all", name, "resolved.yaml").write_bytes(settings)
+    for command in (("runs", "show"), ("evaluate",), ("compare",)):
+        code, said, wrong = run_dfw(*command, "all/bad", capsys=capsys)
+        assert (code, said) == (2, "")
+        assert wrong.startswith("error: all/bad/resolved.yaml: cannot be read as the settings of a run (")
+        assert wrong.count("\n") == 1, wrong
+    code, said, warned = run_dfw("runs", "list", "all", capsys=capsys)
+    assert (code, said.splitlines()[-1]) == (0, "2 runs in all")
+    assert "all/bad/resolved.yaml: cannot be read as the settings" in warned
+    code, said, _ = run_dfw("evaluate", "all", capsys=capsys)
+    assert code == 1
+    assert "failed: all/bad/resolved.yaml: cannot be read" in said
+    assert "not begun  all/good" in said
+
+
 def test_tags_come_and_go_and_are_words(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     run = str(runs["red"])
     assert run_dfw("runs", "tag", run, "b", "a", "b", capsys=capsys)[:2] == (0, "b a\n")

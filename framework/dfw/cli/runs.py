@@ -99,6 +99,7 @@ def show(run: Path) -> None:
     from dfw.studies.records import record_of
 
     newest = RunDirectory.find(run)
+    newest.require_settings()
     one, manifest, said = record_of(run), newest.read_json(MANIFEST), newest.read_json(STATUS)
     rows = [
         ("status", one.status),

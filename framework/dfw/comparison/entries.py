@@ -17,7 +17,7 @@ from dfw.runs.directory import RunDirectory, stage_directories
 from dfw.runs.life import STATUS
 from dfw.studies.methods import methods_of, settings_of
 from dfw.studies.plan import Planned, read_plan
-from dfw.studies.records import Record, find_runs, record_of
+from dfw.studies.records import Record, record_of, runs_below
 from dfw.studies.states import diagnosis, directory_of, has_begun, state
 
 log = logging.getLogger("dfw.comparison")
@@ -56,14 +56,15 @@ class Entry:
 def entries_of(folders: Iterable[Path]) -> list[Entry]:
     """Reads the runs in and below `folders`, and those that a sweep plans. Damaged files leave gaps, each with a warning.
 
-    Raises ConfigError where a folder is not there, or where none of them holds a run, and CheckpointError for a damaged plan.
+    Raises ConfigError where a folder is not there, or where none of them holds a run, and CheckpointError for a damaged
+    plan, and for a run that is named and has no settings.
     """
     found: dict[Path, Entry] = {}
     given = list(folders)
     for folder in given:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: there is no such folder; name a run, a sweep, or a folder that holds runs")
-        for path in find_runs([folder]):
+        for path in runs_below(folder):
             if path.resolve() not in found:
                 found[path.resolve()] = _entry(path)
         for run in read_plan(folder):

@@ -36,7 +36,7 @@ from dfw.runs.directory import RunDirectory
 from dfw.runs.lock import RunLock
 from dfw.runs.runner import reopen
 from dfw.studies.methods import methods_of, settings_of
-from dfw.studies.records import Record, find_runs, is_at_work, record_of
+from dfw.studies.records import Record, is_at_work, record_of, runs_below
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,13 @@ class _Run:
 
 
 def runs_in(paths: Sequence[Path]) -> list[Path]:
-    """Returns the runs that `paths` name: a run, or a folder with runs in it or below, as a sweep's. Raises ConfigError."""
+    """Returns the runs that `paths` name: a run, or a folder with runs in it or below, as a sweep's.
+
+    Raises ConfigError where there is none, and CheckpointError for one that is named and damaged.
+    """
     found: dict[Path, None] = {}
     for path in paths:
-        here = list(find_runs([path]))
+        here = runs_below(path)
         if not here:
             raise ConfigError(f"{path}: holds no run; give the folder that `dfw run` or `dfw sweep` printed")
         found |= dict.fromkeys(here)
@@ -181,7 +184,9 @@ def evaluate(
 
 def _look(path: Path) -> _Run | Outcome:
     """Returns a run that can be judged, or why it cannot. Raises CheckpointError for a damaged one."""
-    place, record = RunDirectory.find(path), record_of(path)
+    place = RunDirectory.find(path)
+    place.require_settings()
+    record = record_of(path)
     if is_at_work(path):
         return Outcome(path, "running", "a process works on it")
     if record.status != "finished":

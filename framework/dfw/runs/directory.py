@@ -145,6 +145,10 @@ class RunDirectory:
             log.warning("%s: %s", path, _CHANGED)
         return trees
 
+    def require_settings(self) -> None:
+        """Raises CheckpointError if resolved.yaml holds anything else than settings."""
+        read_settings(self.resolved)
+
     def read_resolved(self) -> str:
         """Returns the text of resolved.yaml; warns, and returns nothing, if it cannot be read."""
         try:
@@ -214,6 +218,20 @@ def _seal(path: Path) -> str:
         return seal_of(path.read_bytes())
     except OSError:
         return ""
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Reads a YAML file of a run. Raises CheckpointError for one that is not text, not YAML, or not a mapping."""
+    try:
+        tree, _ = read_yaml(path.read_text(encoding="utf-8"))
+        if not isinstance(tree, dict):
+            raise TypeError("it holds no `key: value` lines")
+    except (OSError, ValueError, TypeError) as error:
+        reason = "it is not text" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
+        raise CheckpointError(
+            f"{shown(path)}: cannot be read as the settings of a run ({reason}); put the file back from a copy, or remove the run"
+        ) from error
+    return tree
 
 
 STAGES = "stages.yaml"

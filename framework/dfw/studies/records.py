@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dfw.atomic import remove, temporary_name, unused, write_text, writing
-from dfw.config.yaml_text import YamlError, read_yaml
 from dfw.errors import CheckpointError, ConfigError
-from dfw.runs.directory import STAGES, RunDirectory, stage_directories
+from dfw.runs.directory import STAGES, RunDirectory, read_settings, stage_directories
 from dfw.runs.life import STATUS, status_of
 from dfw.runs.lock import RunLock, is_locked
 
@@ -59,6 +58,14 @@ def find_runs(folders: Iterable[Path]) -> Iterator[Path]:
             below[:] = sorted(name for name in below if not name.startswith("."))  # such as what a kill left of a removal
 
 
+def runs_below(folder: Path) -> list[Path]:
+    """Returns the runs in and below a folder that a user names. Raises CheckpointError if it is a run without settings itself."""
+    found = list(find_runs([folder]))
+    if found == [folder]:
+        RunDirectory.find(folder).require_settings()
+    return found
+
+
 def record_of(path: Path) -> Record:
     """Reads what a run says of itself. Damaged files leave gaps, each with a warning."""
     directory = RunDirectory(path)
@@ -85,12 +92,12 @@ def _config(path: Path) -> dict[str, Any]:
     """The configuration as it was given; of a run with stages that of the first."""
     name = STAGES if (path / STAGES).is_file() else "config.yaml" if (path / "config.yaml").is_file() else "resolved.yaml"
     try:
-        tree, _ = read_yaml((path / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, YamlError) as error:
-        log.warning("%s: cannot be read (%s)", path / name, str(error).partition("\n")[0])
+        tree = read_settings(path / name)
+    except CheckpointError as error:
+        log.warning("%s", error)
         return {}
     if name == STAGES:
-        stages = tree.get("stages") if isinstance(tree, dict) else None
+        stages = tree.get("stages")
         tree = next(iter(stages.values()), {}) if isinstance(stages, dict) else {}
     return tree if isinstance(tree, dict) else {}
 
