@@ -28,7 +28,7 @@ from torch import Tensor
 
 import dfw
 from dfw import Guidance, Progress, Trainer
-from dfw_geometry.fast import hash_grid, hash_grid_vectors, networks
+from dfw_geometry.fast import field, hash_grid, hash_grid_vectors, networks
 from dfw_geometry.nerf import NeRF
 from dfw_renderers import marching
 from dfw_renderers.fast import marching as fast_marching
@@ -40,8 +40,9 @@ PATHS: dict[str, list[Any]] = {
     "the hash grid's Warp kernels": [hash_grid],
     "the hash grid on vector registers": [hash_grid_vectors],
     "networks with one hidden layer": [networks],
+    "hash grid and networks in one": [field],
     "marching ray by ray": [fast_marching],
-    "all together": [hash_grid, networks, fast_marching],
+    "all together": [hash_grid, networks, field, fast_marching],
 }
 
 
@@ -104,7 +105,7 @@ def steps(trainer: Trainer, model: Model, checkpoint: Path) -> list[float]:
 
 
 def alone(trainer: Trainer) -> dict[ModuleType, Callable[[], object]]:
-    """What a step asks of the hash grid, of the networks and of marching, with the way back."""
+    """What a step asks of the hash grid, of the field and of marching, with the way back."""
     geometry, renderer = trainer.geometry, trainer.renderer
     assert isinstance(geometry, NeRF)
     assert isinstance(renderer, Volume)
@@ -127,14 +128,12 @@ def alone(trainer: Trainer) -> dict[ModuleType, Callable[[], object]]:
         values, slope = geometry.encoding(points), geometry.encoding.pullback(points, upstream)
         torch.autograd.grad((values * upstream).sum() + slope.square().sum(), geometry.encoding.grid_parameters())
 
-    features = torch.randn(len(points), geometry.encoding.width, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    weights = [*geometry.shape_network.parameters(), *geometry.colour_network.parameters()]
-
     def ask() -> None:
-        (raw, slope), colour = geometry.shape_network.with_slope(features), geometry.colour_network(features)
-        torch.autograd.grad(raw.sum() + slope.square().sum() + colour.square().sum(), [features, *weights])
+        found = geometry.sample(2 * geometry.radius * points - geometry.radius, normals=True)
+        assert found.normal is not None
+        torch.autograd.grad(found.density.sum() + found.albedo.sum() + found.normal.square().sum(), list(geometry.parameters()))
 
-    return {hash_grid: encode, hash_grid_vectors: encode, networks: ask, fast_marching: march}
+    return {hash_grid: encode, hash_grid_vectors: ask, networks: ask, field: ask, fast_marching: march}
 
 
 def seconds(call: Callable[[], object]) -> list[float]:

@@ -128,23 +128,20 @@ def test_hash_is_the_papers() -> None:
 
 
 @pytest.mark.parametrize("features", [2, 4, 8])
-@pytest.mark.parametrize("name", ["encode", "scatter", "input_gradient", "directional", "directional_scatter"])
+@pytest.mark.parametrize("name", ["encode", "scatter"])
 def test_the_cpus_own_kernels_equal_the_general_ones(monkeypatch: pytest.MonkeyPatch, name: str, features: int) -> None:
     """On the cube's faces, edges and corners too, where cells meet, and with rows that many points share."""
     config = HashGridConfig(levels=4, features=features, log2_size=8, base=3, finest=17)
     points, table, upstream, layout = random_grid(config, count=400)
-    points = torch.cat([points, torch.tensor(list(itertools.product([0.0, 1.0, 0.5, 1 / 3], repeat=3)))])
+    points = torch.cat([points, torch.tensor(list(itertools.product([0.0, 1.0, 0.5, 1 / 3], repeat=3))), points[:5]])
     upstream = torch.cat([upstream, upstream[: len(points) - 400]])
-    vectors = torch.randn(len(points), 3, generator=torch.Generator().manual_seed(11))
-    inputs = {"encode": [points, table], "input_gradient": [points, table, upstream], "directional": [points, vectors, table]}
-    inputs |= {"scatter": [points, upstream], "directional_scatter": [points, vectors, upstream]}
-    like = {"encode": upstream, "directional": upstream, "input_gradient": points}.get(name, table)
+    source, like = (table, upstream) if name == "encode" else (upstream, table)
     results = []
     for enabled in (True, False):
         monkeypatch.setattr(hash_grid_vectors, "enabled", enabled)
         assert hash_grid_vectors.serves(name, features) == enabled
         results.append(torch.zeros_like(like))
-        fast._launch(name, [*inputs[name], results[-1]], layout)
+        fast._launch(name, [points, source, results[-1]], layout)
     assert results[1].abs().max() > 0
     assert close(*results)
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from dfw import ComponentConfig, DensityField, Progress
 
 from .encodings import EncodingConfig, make_encoding
-from .hash_grid import HashGridConfig
+from .fast import field as fast
+from .hash_grid import HashGrid, HashGridConfig
 from .networks import MLP, NetworkConfig
 
 
@@ -108,6 +109,14 @@ class EncodedField(DensityField):
         The gradient is with respect to the points, and left out unless `slopes` asks for it. Works where grad mode is off, and
         then keeps no graph.
         """
+        if slopes and isinstance(self.encoding, HashGrid):
+            shape, paint = self.shape_network.weights(), self.colour_network.weights()
+            if fast.serves(points, self.encoding.table, shape, paint):
+                if self.level_weights is not None:  # features enter in the first layers alone
+                    each = self.level_weights.repeat_interleave(self.encoding.table.shape[1])
+                    shape, paint = (shape[0] * each, *shape[1:]), (paint[0] * each, *paint[1:])
+                raw, colour, slope = fast.values(self._unit(points), self.encoding.table, self.encoding.layout, shape, paint)
+                return raw, colour, slope / (2 * self.radius)
         features = self._encode(points)
         colour = self.colour_network(features).to(points.dtype)
         if not slopes:

@@ -68,23 +68,21 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the network's output, unbounded."""
-        weights = self._weights()
+        weights = self.weights()
         if fast.serves(x, weights):
             return fast.values(x, weights)
         return layers(x, weights)
 
     def with_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the single output (N, 1) at `x` (N, inputs), and its gradient in `x`. Both are differentiable once."""
-        weights, track = self._weights(), torch.is_grad_enabled()
-        if fast.serves(x, weights):
-            return fast.values_and_slopes(x, weights)
+        weights, track = self.weights(), torch.is_grad_enabled()
         with torch.enable_grad():
             x = x if x.requires_grad else x.detach().requires_grad_()
             out = layers(x, weights)
             (slope,) = torch.autograd.grad(out.sum(), x, create_graph=track)
         return (out, slope) if track else (out.detach(), slope)
 
-    def _weights(self) -> tuple[Tensor, ...]:
+    def weights(self) -> tuple[Tensor, ...]:
         """Weight and bias of each layer."""
         return tuple(each for layer in (*self.hidden, self.last) for each in (layer.weight, layer.bias))
 

@@ -122,15 +122,13 @@ def _vectors(name: str, tensors: Sequence[Tensor], meta: Tensor, features: int) 
     """A call of the CPU's own kernel, or None where there is none."""
     if not hash_grid_vectors.serves(name, features):
         return None
-    wp = load_warp()
-    kernel = hash_grid_vectors.kernels(features)[name]
-    address = {which: tensor.data_ptr() for which, tensor in zip(hash_grid_vectors.ARGUMENTS[name], tensors, strict=True)}
-    inputs = [address.get(which, 0) for which in ("points", "direction", "table", "upstream")]
-    grid, count = wp.from_torch(meta, dtype=wp.int32, requires_grad=False), int(tensors[0].shape[0])
+    wp, kernel = load_warp(), hash_grid_vectors.kernels(features)[name]
+    points, source, out = [tensor.data_ptr() for tensor in tensors]
+    grid, levels, count = meta.data_ptr(), len(meta), len(tensors[0])
 
     def run(tile: int, tiles: range, span: range) -> None:
-        numbers = [count, tile, tiles.start, span.start, len(span)]
-        wp.launch(kernel, len(tiles), [*inputs, grid, *numbers, address["out"]], device="cpu", record_tape=False)
+        inputs = [points, 0, source, 0, grid, levels, count, tile, tiles.start, span.start, span.stop, out]
+        wp.launch(kernel, len(tiles), inputs, device="cpu", record_tape=False)
 
     return run
 

@@ -2,14 +2,14 @@
 
 These replace `dfw_geometry.layers.layers` and the gradient that torch takes of them. torch writes every layer's
 values for all points to memory, and reads them again. Here eight points go through the whole network at once, within the
-processor's cache. The way back computes the hidden layer again, so only the inputs are kept.
+processor's cache. The way back computes the hidden layer again, so only the inputs are kept. `field` calls the functions below.
 Without it the part of a step outside the diffusion model takes 1.18 times as long (default run), and a whole step 1.06 times.
 
 Legend: N points, D inputs, H hidden units, K outputs, C chunks of points.
 
-With z = W1 x + b1, m = (z > 0), y = W2 (m z) + b2 and K = 1, the gradient in the inputs is u = W1^T (m W2). For upstream
-gradients g of y and q of u, and p = g x + q, let M be the sum of m p^T, and s that of m g, over all points. Then the gradients
-are W2 M for W1, W2 s for b1, (W1 M) 1 + b1 s for W2, and g u for x.
+With z = W1 x + b1, m = (z > 0), y = W2 (m z) + b2 and K = 1, the gradient in the inputs is u = W1^T (m W2). `slopes` asks for it.
+For upstream gradients g of y and q of u, and p = g x + q, let M be the sum of m p^T, and s that of m g, over all points. Then the
+gradients are W2 M for W1, W2 s for b1, (W1 M) 1 + b1 s for W2, and g u for x.
 
 A chunk sums the parameters' gradients over its points, and torch sums over the chunks. So the number of threads changes no bit.
 """
@@ -23,10 +23,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dfw import in_parallel, load_warp
 from dfw_geometry.layers import layers
+
+from .modules import load_kernels
 
 enabled = True  # tests and benchmarks/fast_paths.py switch it off, to compare with the twin
 
@@ -73,9 +74,13 @@ _START = """
         for (int v = 0; v < D / 8; ++v) to[v] = *(const V*)(row + 8 * v);
         for (int k = D / 8 * 8; k < D; ++k) ((float*)to)[k] = row[k];
     };
-    const auto store = [&](float* row, const V* from, float factor) {
-        for (int v = 0; v < D / 8; ++v) *(V*)(row + 8 * v) = factor * from[v];
-        for (int k = D / 8 * 8; k < D; ++k) row[k] = factor * ((const float*)from)[k];
+    const auto store = [&](float* row, const V* from) {
+        for (int v = 0; v < D / 8; ++v) *(V*)(row + 8 * v) = from[v];
+        for (int k = D / 8 * 8; k < D; ++k) row[k] = ((const float*)from)[k];
+    };
+    const auto add = [&](float* row, const V* from, float factor) {
+        for (int v = 0; v < D / 8; ++v) *(V*)(row + 8 * v) += factor * from[v];
+        for (int k = D / 8 * 8; k < D; ++k) row[k] += factor * ((const float*)from)[k];
     };
     const auto hidden = [&](int i, int points) {
         for (int p = 0; p < points; ++p) load(x + p * DV, xs + (size_t)(i + p) * D);
@@ -101,7 +106,7 @@ _FORWARD = (
         if (!slopes) continue;
         for (int v = 0; v < P * HV; ++v) a[v] = h[v] <= zero ? zero : zero + 1;
         product(u, a, HV, by_unit, H, DV, 0);
-        for (int p = 0; p < points; ++p) store(us + (size_t)(i + p) * D, u + p * DV, 1);
+        for (int p = 0; p < points; ++p) store(us + (size_t)(i + p) * D, u + p * DV);
     }
 """
 )
@@ -146,10 +151,10 @@ _BACKWARD = (
                 for (int v = 0; v < DV; ++v) mine[v] = zero;
             } else if (slopes) {
                 load(u, us + row);
-                store(out + row, u, g[p]);
+                add(out + row, u, g[p]);
                 load(u, qs + row);
                 for (int v = 0; v < DV; ++v) mine[v] = g[p] * mine[v] + u[v];
-            } else store(out + row, u + p * DV, 1);
+            } else store(out + row, u + p * DV);
         }
         for (int v = 0; v < DV; ++v) {
             V right[P];
@@ -185,10 +190,13 @@ def serves(inputs: Tensor, weights: Sequence[Tensor]) -> bool:
 
 
 @cache
-def _kernel(name: str) -> Any:
-    """The kernel `forward` or `backward`, compiled and loaded. `arrays` is the address of all arrays' addresses; 0 is none."""
+def chunk_function(name: str) -> Any:
+    """The C++ function `forward` or `backward` of one chunk. `arrays` is the address of all arrays' addresses; 0 is none.
+
+    `forward` reads x, W1, b1, W2, b2, and writes y and u. `backward` reads these five, g, q and u. It writes the gradient of x,
+    or adds to it if `slopes` is set, and the parameters' gradients of the chunk.
+    """
     wp = load_warp()
-    module = wp.get_module(f"{__name__}.{name}")
 
     def chunk_of_points(
         arrays: wp.uint64,
@@ -203,7 +211,17 @@ def _kernel(name: str) -> Any:
     ): ...
 
     chunk_of_points.__name__ = chunk_of_points.__qualname__ = f"{name}_chunk"
-    run = wp.func_native({"forward": _FORWARD, "backward": _BACKWARD}[name])(chunk_of_points)
+    return wp.func_native({"forward": _FORWARD, "backward": _BACKWARD}[name])(chunk_of_points)
+
+
+@cache
+def _kernels() -> dict[str, Any]:
+    """The kernels `forward` and `backward`, compiled and loaded."""
+    return load_kernels(__name__, {name: _kernel(name) for name in ("forward", "backward")})
+
+
+def _kernel(name: str) -> Any:
+    wp, run = load_warp(), chunk_function(name)
 
     def kernel(
         arrays: wp.uint64,
@@ -211,46 +229,69 @@ def _kernel(name: str) -> Any:
         D: wp.int32,
         H: wp.int32,
         K: wp.int32,
-        slopes: wp.int32,
         count: wp.int32,
         size: wp.int32,
         skipped: wp.int32,
     ):
-        run(arrays, scratch, D, H, K, slopes, count, size, wp.tid() + skipped)
+        run(arrays, scratch, D, H, K, 0, count, size, wp.tid() + skipped)
 
-    kernel.__name__ = kernel.__qualname__ = f"network_{name}"
-    made = wp.kernel(enable_backward=False, module=module)(kernel)
-    module.load(wp.get_device("cpu"))
-    return made
+    return kernel
 
 
-def _launch(name: str, slopes: bool, tensors: Sequence[Tensor | None]) -> None:
-    """Runs a kernel over all points. `tensors`: x, W1, b1, W2, b2, and what else the kernel reads and writes."""
-    x, first, _, last, _ = tensors[:5]
-    (hidden, inputs), outputs = first.shape, len(last)
-    arrays = torch.tensor([0 if each is None else each.data_ptr() for each in tensors])
-    chunks = -(-len(x) // _CHUNK)
-    share = max(-(-chunks // torch.get_num_threads()), 1)
+def addresses(tensors: Sequence[Tensor | None]) -> Tensor:
+    """Where each tensor's numbers are, 0 for none."""
+    return torch.tensor([0 if each is None else each.data_ptr() for each in tensors])
+
+
+def sizes(weights: Sequence[Tensor]) -> tuple[int, int, int]:
+    """D, H and K of a network."""
+    hidden, inputs = weights[0].shape
+    return inputs, hidden, len(weights[3])
+
+
+def scratch(weights: Sequence[Tensor]) -> int:
+    """How many numbers a chunk works with."""
+    inputs, hidden, outputs = sizes(weights)
     wide = (hidden + 8) * (inputs + 8)  # at least what whole vectors of a layer's weights need
-    memory = 3 * wide + 2 * (outputs + 10) * (hidden + inputs + 16) + 16 * outputs
+    return 3 * wide + 2 * (outputs + 10) * (hidden + inputs + 16) + 16 * outputs
+
+
+def in_chunks(kernel: Any, arrays: Sequence[Tensor], memory: int, numbers: Sequence[int], count: int, size: int) -> None:
+    """Runs a kernel on `count` points in chunks of `size`, with `memory` numbers to work with for each thread."""
+    wp, chunks = load_warp(), -(-count // size)
+    share = max(-(-chunks // torch.get_num_threads()), 1)
 
     def run(begin: int) -> None:
-        scratch = torch.empty(memory)
-        numbers = [inputs, hidden, outputs, int(slopes), len(x), _CHUNK, begin]
-        addresses = [arrays.data_ptr(), scratch.data_ptr()]
-        load_warp().launch(_kernel(name), min(share, chunks - begin), [*addresses, *numbers], device="cpu", record_tape=False)
+        own = torch.empty(memory)
+        inputs = [*(each.data_ptr() for each in arrays), own.data_ptr(), *numbers, count, size, begin]
+        wp.launch(kernel, min(share, chunks - begin), inputs, device="cpu", record_tape=False)
 
     in_parallel([partial(run, begin) for begin in range(0, chunks, share)])
 
 
-def _gradients(tensors: Sequence[Tensor], g: Tensor, q: Tensor | None = None, u: Tensor | None = None) -> tuple[Tensor, ...]:
+def empty_sums(weights: Sequence[Tensor], count: int, size: int) -> Tensor:
+    """Room for each chunk's sums of the parameters' gradients."""
+    return weights[0].new_empty(-(-count // size), sum(each.numel() for each in weights))
+
+
+def split_sums(sums: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """The parameters' gradients, summed over the chunks."""
+    found = torch.split(sums.sum(0), [each.numel() for each in weights])
+    return [one.view_as(each) for one, each in zip(found, weights, strict=True)]
+
+
+def _launch(name: str, tensors: Sequence[Tensor | None]) -> None:
+    """Runs a kernel over all points. `tensors`: x, W1, b1, W2, b2, and what else the kernel reads and writes."""
+    x, *weights = tensors[:5]
+    in_chunks(_kernels()[name], [addresses(tensors)], scratch(weights), sizes(weights), len(x), _CHUNK)
+
+
+def _gradients(tensors: Sequence[Tensor], g: Tensor) -> tuple[Tensor, ...]:
     """The gradients of x, W1, b1, W2 and b2."""
     x, *weights = tensors
-    out = torch.empty_like(x)
-    sums = x.new_empty(-(-len(x) // _CHUNK), sum(each.numel() for each in weights))
-    _launch("backward", u is not None, (*tensors, g.contiguous(), q, u, out, sums))
-    found = torch.split(sums.sum(0), [each.numel() for each in weights])
-    return out, *(one.view_as(each) for one, each in zip(found, weights, strict=True))
+    out, sums = torch.empty_like(x), empty_sums(weights, len(x), _CHUNK)
+    _launch("backward", (*tensors, g.contiguous(), None, None, out, sums))
+    return out, *split_sums(sums, weights)
 
 
 class Values(torch.autograd.Function):
@@ -262,7 +303,7 @@ class Values(torch.autograd.Function):
         tensors = tuple(each.contiguous() for each in tensors)
         ctx.save_for_backward(*tensors)
         out = tensors[0].new_empty(len(tensors[0]), len(tensors[4]))
-        _launch("forward", False, (*tensors, out, None))
+        _launch("forward", (*tensors, out, None))
         return out
 
     @staticmethod
@@ -277,32 +318,7 @@ class Values(torch.autograd.Function):
         return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)
 
 
-class ValuesAndSlopes(torch.autograd.Function):
-    """y (N, 1) and its gradient in the inputs (N, D); as `Values`, for K = 1. Differentiable once."""
-
-    @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        """The network and its gradient."""
-        tensors = tuple(each.contiguous() for each in tensors)
-        out, slopes = tensors[0].new_empty(len(tensors[0]), 1), torch.empty_like(tensors[0])
-        ctx.save_for_backward(*tensors, slopes)
-        _launch("forward", True, (*tensors, out, slopes))
-        return out, slopes
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor, q: Tensor) -> tuple[Tensor, ...]:
-        """The gradients of both."""
-        *tensors, slopes = ctx.saved_tensors
-        return _gradients(tensors, g, q.contiguous(), slopes)
-
-
 def values(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """y (N, K) of x (N, D), for the weights W1, b1, W2, b2 that `serves` has seen."""
     out: Tensor = Values.apply(x, *weights)
     return out
-
-
-def values_and_slopes(x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """y (N, 1) of x (N, D), and its gradient in x (N, D)."""
-    return ValuesAndSlopes.apply(x, *weights)
