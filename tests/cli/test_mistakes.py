@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import fresh_plugins, run_dfw
 from hostile_site import one_error
+from PIL import Image
 
 TWO = """\
 extends: dreamfusion
@@ -119,6 +120,31 @@ def test_a_stage_that_starts_from_a_later_one(capsys: pytest.CaptureFixture[str]
         "override 'stages.refine.start.stage=last': stages.refine.start.stage: no stage before this one is called 'last'; "
         "there are coarse"
     )
+
+
+def test_pictures_that_parts_of_a_run_and_its_stages_name_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A missing one, one that is none, one without background, and one of a small object, wherever they are named."""
+    Path("text.png").write_text("no picture")
+    Image.new("RGB", (64, 64)).save("full.png")
+    for name, side in {"small.png": 20, "good.png": 40}.items():
+        picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+        picture.paste((255, 0, 0, 255), (4, 4, 4 + side, 4 + side))
+        picture.save(name)
+    good, path = "image=good.png", "guidance.image"
+    assert run_dfw("run", "zero123", good, "--dry-run", capsys=capsys)[0] == 0
+    text = said("zero123", good, f"{path}=no.png", code=2, capsys=capsys)
+    assert text == f"override '{path}=no.png': {path}: there is no file {tmp_path / 'no.png'}; give the path of a picture"
+    text = said("zero123", good, "view_sets.reference.image=text.png", code=2, capsys=capsys)
+    assert "guidance.image: " in text  # which follows the reference's
+    assert "text.png cannot be read as a picture" in text
+    assert "full.png shows no background" in said("zero123", "image=full.png", code=2, capsys=capsys)
+    assert "small.png: the object is only 20 pixels large" in said("zero123", good, f"{path}=small.png", code=2, capsys=capsys)
+    text = said("dreamfusion", "prompt=x", "guidance={type: ip-adapter, image: text.png}", code=2, capsys=capsys)
+    assert "text.png cannot be read as a picture" in text
+    text = said("dreamfusion", "prompt=a red cube", "losses.sketch={mesh: no.obj}", code=2, capsys=capsys)
+    assert "no.obj" in text
+    Path("staged.yaml").write_text("extends: zero123\nimage: good.png\nstages:\n  one: {}\n  two: {guidance: {image: no.png}}\n")
+    assert "staged.yaml:5: stages.two.guidance.image: there is no file" in said("staged.yaml", code=2, capsys=capsys)
 
 
 def test_a_picture_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -32,6 +32,12 @@ class ComponentConfig(Checked):
         parts = {key: default.type for key, default in defaults.items() if isinstance(default, ComponentSettings)}
         return {key: _typed(item, parts.get(key)) for key, item in value.items()}
 
+    def check_files(self) -> None:
+        """Looks at the files that these options name, before a model loads, also in a dry run. The default is none.
+
+        Raises ConfigError for one that cannot be used. Its message begins with the option's name and a colon.
+        """
+
 
 def _typed(options: Any, default: str | None) -> Any:
     return {"type": default, **options} if default is not None and isinstance(options, Mapping) else options

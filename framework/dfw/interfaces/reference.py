@@ -45,6 +45,10 @@ class PictureConfig(ComponentConfig):
             raise ValueError("no picture is named; write image=PICTURE, a file whose background is transparent")
         return value
 
+    def check_files(self) -> None:
+        """Reads the picture. Raises as `read_reference`."""
+        read_reference(self)
+
 
 class ReferenceConfig(PictureConfig):
     """A picture of the object, and from where it was taken."""

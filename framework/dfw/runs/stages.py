@@ -17,6 +17,7 @@ from dfw.errors import CheckpointError, ConfigError
 from dfw.plugins.registry import registry
 from dfw.runs.call import Call
 from dfw.runs.directory import STAGES, RunDirectory, new_run_folder, run_path, stage_directories
+from dfw.runs.file_check import check_files
 from dfw.runs.leading import in_all_processes
 from dfw.runs.life import Life, status_of
 from dfw.runs.prompt_check import check_prompts
@@ -35,6 +36,7 @@ def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]
         picture = one.config.image
         if picture is not None and not Path(picture).is_file():
             raise ConfigError(f"{one.provenance.prefix(('image',))}there is no file {picture}; give the path of a picture")
+        check_files(composed[name], one.provenance)
         if one.config.start is not None and one.config.start.stage is None:
             from dfw.runs.start import find_start
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,6 +59,10 @@ class Dataset(Cameras):
         depth_unit: PositiveFloat = 0.001
         """Units of the file per number in a depth map: nerfstudio's are in thousandths."""
 
+        def check_files(self) -> None:
+            """Reads the pictures."""
+            _pictures(Path(self.folder), _read(Path(self.folder) / self.file)["frames"])
+
     config: Config
     pose: Tensor
     fov: Tensor
@@ -70,11 +75,8 @@ class Dataset(Cameras):
         folder = Path(config.folder)
         tree = _read(folder / config.file)
         frames = tree["frames"]
-        pictures = [read_picture(_picture(folder, str(frame.get("file_path", ""))), "folder") for frame in frames]
-        shapes = {tuple(picture.shape[:2]) for picture in pictures}
-        if len(shapes) > 1:
-            raise ConfigError(f"folder: the pictures of {folder} differ in size ({', '.join(map(str, sorted(shapes)))})")
-        (rows, columns) = shapes.pop()
+        pictures = _pictures(folder, frames)
+        rows, columns = pictures[0].shape[:2]
         height = max(1, round(config.width * rows / columns))
         pose = torch.tensor([_matrix(frame, folder / config.file) for frame in frames], dtype=torch.float32)
         pose[:, :3, 3] *= config.scale
@@ -140,6 +142,15 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict) or not isinstance(tree.get("frames"), list) or not tree["frames"]:
         raise ConfigError(f"folder: {path} holds no `frames`, a list with a file_path and a transform_matrix each")
     return tree
+
+
+def _pictures(folder: Path, frames: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+    """Returns the frames' pictures (H, W, 4), which have one size. Raises ConfigError."""
+    pictures = [read_picture(_picture(folder, str(frame.get("file_path", ""))), "folder") for frame in frames]
+    shapes = {tuple(picture.shape[:2]) for picture in pictures}
+    if len(shapes) > 1:
+        raise ConfigError(f"folder: the pictures of {folder} differ in size ({', '.join(map(str, sorted(shapes)))})")
+    return pictures
 
 
 def _picture(folder: Path, name: str) -> Path:

@@ -33,6 +33,10 @@ class Picture(Cameras):
         """A map of the same view: a picture of (n + 1) / 2, or a .npy array of n, with x to the right, y up and z towards the
         camera."""
 
+        def check_files(self) -> None:
+            """Reads the picture and its maps."""
+            _read(self)
+
     feature_hints: ClassVar[dict[str, str]] = {
         "target-depth": "depth is the path of a map",
         "target-normal": "normal is the path of a map",
@@ -45,9 +49,7 @@ class Picture(Cameras):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        maps = [read_depth(Path(config.depth), "depth")] if config.depth else []
-        maps += [read_normals(Path(config.normal), "normal")] if config.normal else []
-        picture, *maps = read_aligned(config, *maps)
+        picture, *maps = _read(config)
         height = max(1, round(config.width * picture.shape[0] / picture.shape[1]))
         mask = picture[..., 3:]
         shown = over(picture, mask[..., 0], config.background)  # before it shrinks: no colour from outside the mask gets in
@@ -79,3 +81,10 @@ class Picture(Cameras):
     def orbit(self) -> Orbit:
         """As far away and as wide as the picture."""
         return Orbit(self.config.distance, self.config.fov)
+
+
+def _read(config: Picture.Config) -> list[Tensor]:
+    """Returns the picture, and the maps that there are, of one view."""
+    maps = [read_depth(Path(config.depth), "depth")] if config.depth else []
+    maps += [read_normals(Path(config.normal), "normal")] if config.normal else []
+    return read_aligned(config, *maps)

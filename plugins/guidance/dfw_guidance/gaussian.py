@@ -107,6 +107,11 @@ class Gaussian(Guidance):
             """Returns `means`, each as a tuple of components."""
             return {text: _components(mean) for text, mean in self.means.items()}
 
+        def check_files(self) -> None:
+            """Reads the images among the means."""
+            for part in (one for components in self.mixtures().values() for one in components):
+                _mean_image(part.mean, 1)
+
     config: Gaussian.Config
 
     @classmethod

@@ -43,6 +43,11 @@ class InstructPix2Pix(StableDiffusion):
         autoencoder: None = None
         """None: the model reads the source's latents as its own VAE makes them."""
 
+        def check_files(self) -> None:
+            """Reads the source picture."""
+            if self.image is not None:
+                read_picture(Path(self.image), "image")
+
     pipeline = "StableDiffusionInstructPix2PixPipeline"
     one_file = False
     beside = 1

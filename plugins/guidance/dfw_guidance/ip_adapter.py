@@ -49,6 +49,10 @@ class IPAdapter(ImagePrompt):
         adapter_file: str = "models/ip-adapter_sd15.safetensors"
         """The adapter's weights in `adapter`, such as models/ip-adapter-plus_sd15.safetensors."""
 
+        def check_files(self) -> None:
+            """Reads the picture."""
+            read_picture(Path(self.image), "image")
+
         @field_validator("adapter", mode="before")
         @classmethod
         def _path_of_adapter(cls, value: object) -> object:

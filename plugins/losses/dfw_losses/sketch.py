@@ -61,6 +61,14 @@ class Sketch(Loss):
         cells: Annotated[int, Field(ge=8, le=256)] = 64
         """Cells along each axis of the grid that holds the distance."""
 
+        def source(self) -> MeshSource:
+            """Reads the mesh."""
+            return MeshSource(Path(self.mesh), self.up, self.front, self.radius)
+
+        def check_files(self) -> None:
+            """Reads the mesh."""
+            self.source()
+
     config: Config
     distance: Tensor
 
@@ -80,7 +88,7 @@ class Sketch(Loss):
         if setup.resumed:
             return
         config, field = self.config, _field(setup.geometry)
-        source = MeshSource(Path(config.mesh), config.up, config.front, config.radius)
+        source = config.source()
         mesh = Mesh(source.vertices.double().numpy(), source.faces.numpy())
         axis = torch.linspace(-field.radius, field.radius, config.cells + 1, device=self.distance.device)
         nodes = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)

@@ -49,6 +49,10 @@ class Views(Guidance):
         background: tuple[Channel, Channel, Channel] = (1.0, 1.0, 1.0)
         """[r, g, b] in [0, 1], put behind transparent pixels; give the renderer the same."""
 
+        def check_files(self) -> None:
+            """Reads the pictures and their cameras."""
+            read_targets(self.folder, 1, self.background)
+
     config: Views.Config
 
     @classmethod
