@@ -84,7 +84,17 @@ class Composition:
     chosen: Mapping[KeyPath, Chosen]
     """Path -> component, of all that take part."""
     resting: Mapping[KeyPath, Chosen]
-    """Losses with weight 0: validated and kept in resolved.yaml, but never built."""
+    """Losses with weight 0, and guidances that no loss asks: validated and kept in resolved.yaml, but not built in a run."""
+
+    @property
+    def models(self) -> list[str]:
+        """The names of the guidances that take part; a single one is called `guidance`."""
+        return [name for name in self.config.models if guidance_path(self.config, name) in self.chosen]
+
+    @property
+    def unasked(self) -> list[KeyPath]:
+        """Where the guidances stand that no loss asks."""
+        return [path for path in self.resting if path[0] != "losses"]
 
     def parts(self) -> list[Chosen]:
         """Returns all parts that take part. Those inside a component follow it."""
@@ -123,15 +133,20 @@ class Composition:
 
     def reads_text(self) -> bool:
         """Returns whether some guidance of the run reads text."""
-        return any("text" in self.features(guidance_path(self.config, name)) for name in self.config.models)
+        return any("text" in self.features(guidance_path(self.config, name)) for name in self.models)
 
     def guidances(self, loaded: Mapping[str, Guidance] | None = None) -> dict[str, Guidance]:
-        """Constructs the guidances that are not `loaded`, by name; a single one is called `guidance`."""
-        return {name: (loaded or {}).get(name) or self.guidance(name) for name in self.config.models}
+        """Constructs the guidances that take part and are not `loaded`, by name."""
+        return {name: (loaded or {}).get(name) or self.guidance(name) for name in self.models}
 
     def guidance(self, name: str) -> Guidance:
-        """Constructs one guidance."""
-        return cast(Guidance, self.chosen[guidance_path(self.config, name)].construct())
+        """Constructs one guidance, also one that takes no part."""
+        return cast(Guidance, self.guidance_part(name).construct())
+
+    def guidance_part(self, name: str) -> Chosen:
+        """Returns a guidance before it is constructed, also one that takes no part."""
+        path = guidance_path(self.config, name)
+        return self.chosen.get(path) or self.resting[path]
 
     def losses(self) -> dict[str, Loss]:
         """Constructs the losses that take part."""
@@ -181,10 +196,35 @@ def compose(config: RunConfig, registry: Registry | None = None, provenance: Pro
     resting = {path: chosen.pop(path) for path in list(chosen) if path[0] == "losses" and config.losses[path[1]].weight == 0}
     if not any(path[0] == "losses" for path in chosen):
         raise ConfigError(f"{provenance.prefix(('losses',))}the weight of every loss is 0; give one of them another")
+    asked = _asked_guidances(config, chosen)
+    resting |= {path: chosen.pop(path) for path in (guidance_path(config, name) for name in config.models if name not in asked)}
     composition = Composition(config, chosen, resting)
     _check_ramps(composition.parts(), config.trainer.steps, provenance)
     _check_wiring(composition, provenance)
     return composition
+
+
+def _asked_guidances(config: RunConfig, chosen: Mapping[KeyPath, Chosen]) -> set[str]:
+    """Returns the names of the guidances that the run needs.
+
+    A loss asks one if it names it, as its `guidance` or in an option of its own, or if it requires what that provides. The first
+    one decodes the latents that a scene shows.
+    """
+    asked: set[str] = set()
+    losses = [part for path, part in chosen.items() if path[0] == "losses"]
+    for loss in losses:
+        asked |= {text for part in loss.all() for _, text in found_in(part.config, str)}
+        asked.add(config.losses[loss.path[1]].guidance or "")
+        name = config.guidance_of(loss.path[1])
+        if name is not None:
+            guidance = chosen[guidance_path(config, name)].all()
+            offered = frozenset().union(*(features(part, "provides") for part in guidance))
+            wanted = frozenset().union(*(features(part, "requires") for part in loss.all()))
+            if wanted & offered or any(OFFERED_BY.get(word) == "guidance" for word in wanted):
+                asked.add(name)
+    shown = [features(part, "provides") for path in (("geometry",), ("renderer",)) for part in chosen[path].all()]
+    first = next(iter(config.models), "")
+    return asked | ({first} if "latents" in frozenset().union(*shown) else set())
 
 
 def _check_wiring(composition: Composition, provenance: Provenance) -> None:
@@ -192,7 +232,7 @@ def _check_wiring(composition: Composition, provenance: Provenance) -> None:
     config, chosen = composition.config, composition.chosen
     scene = [part for path in (("geometry",), ("renderer",)) for part in chosen[path].all()]
     mistakes: list[str] = []
-    models = [part for name in config.models for part in chosen[guidance_path(config, name)].all()]
+    models = [part for name in composition.models for part in chosen[guidance_path(config, name)].all()]
     given = frozenset() if config.start is None else frozenset({"start"})
     for part in (*scene, *models):
         mistakes += (provenance.prefix(part.path) + text for text in _lacking(part, features(part, "requires") - given, scene))
@@ -212,7 +252,7 @@ def _loss_mistakes(
     config, chosen = composition.config, composition.chosen
     views = chosen[TRAINING if settings.views == "cameras" else ("view_sets", settings.views)]
     name = config.guidance_of(loss.path[1])
-    asked = None if name is None else chosen[guidance_path(config, name)]
+    asked = None if name is None else chosen.get(guidance_path(config, name))
     prompter = [chosen[("prompter",)]]
     around = [*scene, *views.all(), *prompter, *([] if asked is None else asked.all())]
     for part in loss.all():

@@ -122,6 +122,22 @@ def test_a_stage_that_starts_from_a_later_one(capsys: pytest.CaptureFixture[str]
     )
 
 
+def test_a_guidance_that_no_loss_asks_is_not_loaded_and_one_warning_says_so(capsys: pytest.CaptureFixture[str]):
+    """A dry run says the same. The configuration that is written keeps it, and what reads the prompt does not see the prompt."""
+    never = "guidances={a: {type: gaussian, means: {a coin: [1, 0, 0]}}, b: {type: flow, model: /nowhere}}"
+    words = ["gaussian-2d", "prompt=a coin", "guidance=null", never, "losses.sds.guidance=a", "trainer.steps=1"]
+    for more in (["--dry-run"], []):
+        code, _, err = run_dfw("run", *words, *more, capsys=capsys)
+        assert code == 0, err
+        (warned,) = [line for line in err.splitlines() if "guidance" in line]
+        assert warned.endswith(
+            "guidances.b: no loss asks this guidance, so it is not loaded; leave it out, or give it a loss, e.g. sds"
+        )
+    (resolved,) = Path("runs").rglob("resolved.yaml")
+    assert "model: /nowhere" in resolved.read_text()
+    assert "guidances.b" not in (resolved.parent / "manifest.json").read_text()
+
+
 def test_pictures_that_parts_of_a_run_and_its_stages_name_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A missing one, one that is none, one without background, and one of a small object, wherever they are named."""
     Path("text.png").write_text("no picture")

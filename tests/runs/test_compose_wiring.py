@@ -53,7 +53,8 @@ def test_a_loss_asks_the_only_guidance():
 def test_a_loss_names_one_of_several_guidances():
     composition = composed("losses.shine.guidance=left", "prompt=a cup", text=TWO)
     assert composition.config.guidance_of("shine") == "left"
-    assert list(composition.guidances()) == ["left", "right"]
+    assert list(composition.guidances()) == ["left"]
+    assert composition.unasked == [("guidances", "right")]
     assert isinstance(composition.guidance("right"), Seer)
     built.clear()
     assert refused("prompt=a cup", text=TWO) == (

@@ -120,7 +120,13 @@ def test_two_guidances_and_losses_that_choose(tmp_path: Path):
 
 
 class Asker(Spy):
-    """Asks the guidance called blue about the views that it gets with red."""
+    """Asks another guidance about the views that it gets with red."""
+
+    class Config(Spy.Config):
+        """Whom it asks."""
+
+        other: str = "blue"
+        """A name in `guidances`."""
 
     def forward(self, inputs: LossInputs) -> torch.Tensor:
         other = inputs.asking("blue")
@@ -187,7 +193,7 @@ def test_a_step_in_which_nothing_looks_at_the_training_views_has_no_opacity(tmp_
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        ({"type": "spy", "views": "refernce"}, r"losses\.x\.views: no set of views is called 'refernce'; there are cameras"),
+        ({"type": "spy", "views": "refer"}, r"losses\.x\.views: no set of views is called 'refer'; there are cameras"),
         ({"type": "spy", "guidance": "zero"}, r"losses\.x\.guidance: no guidance is called 'zero'; there are guidance"),
     ],
 )

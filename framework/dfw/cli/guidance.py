@@ -44,13 +44,11 @@ def check(
     use_plugins(plugin_files, blocked)
     composition = compose_from(config, overrides)
     from dfw.atomic import put_new, writing
-    from dfw.compose import guidance_path
     from dfw.prior.check import check_guidance_at
 
     found = check_guidance_at(composition, image, scale, points, draws, which)
     say(found.table())
-    asked = guidance_path(composition.config, which or next(iter(composition.config.models)))
-    name = composition.chosen[asked].entry.qualified
+    name = composition.guidance_part(which or next(iter(composition.config.models))).entry.qualified
     plot = found.svg(f"{name}: {composition.config.prompt!r}, scale {scale:g}").encode()
     with writing(f"--out {out}"):
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -96,7 +96,8 @@ class LossInputs:
     def asking(self, guidance: str) -> LossInputs:
         """The same views as another guidance of the run, by its name in `guidances`, sees them. Raises ConfigError.
 
-        Its prompt holds the run's prompt, and the texts only of losses that name that guidance.
+        An option of the loss must hold the name, since a guidance that no loss names is not loaded. The prompt holds the run's
+        prompt, and the texts only of losses that name that guidance.
         """
         if self.ask is None:
             raise ConfigError(f"this run has no guidance named {guidance!r}")

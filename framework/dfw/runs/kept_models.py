@@ -41,7 +41,7 @@ class KeptModels:
 
     def build(self, composition: Composition) -> Parts:
         """Builds the parts of a run."""
-        wanted = {name: composition.chosen[guidance_path(composition.config, name)] for name in composition.config.models}
+        wanted = {name: composition.chosen[guidance_path(composition.config, name)] for name in composition.models}
         keys = {name: _key(part, composition.config.device) for name, part in wanted.items()}
         once = {key: name for name, key in keys.items()}  # two guidances of one configuration are two objects
         ready = {name: _renamed(self._kept[key], wanted[name]) for key, name in once.items() if key in self._kept}

@@ -19,7 +19,7 @@ def check_prompts(composition: Composition, provenance: Provenance) -> None:
     Raises PromptError, which names the file or override, for a text that a guidance cannot read.
     """
     config = composition.config
-    for name in config.models:
+    for name in composition.models:
         model = composition.chosen[guidance_path(config, name)]
         if "text" not in features(model, "provides"):
             continue

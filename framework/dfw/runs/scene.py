@@ -211,7 +211,7 @@ def open_scene(directory: RunDirectory, composition: Composition, device: torch.
     held: list[Guidance] = []
 
     def decoder() -> Guidance | None:
-        names = list(composition.config.models)
+        names = composition.models
         if names and not held:
             held.append(composition.guidance(names[0]).to(device))
         return held[0] if held else None

@@ -5,6 +5,7 @@ What only a run needs is imported when it begins, so that a dry run does not wai
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,12 +28,17 @@ from dfw.runs.times import Times
 if TYPE_CHECKING:
     from dfw.runs.drive import RunResult
 
+log = logging.getLogger("dfw.runs")
+
 
 def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]:
     """Composes all stages before the first begins, so that a mistake in the last one costs no time. Raises as `compose`."""
     composed = {name: compose(one.config, registry(), one.provenance) for name, one in loaded.items()}
     for name, one in loaded.items():
         check_prompts(composed[name], one.provenance)
+        for path in composed[name].unasked:
+            where = one.provenance.prefix(path)
+            log.warning("%sno loss asks this guidance, so it is not loaded; leave it out, or give it a loss, e.g. sds", where)
         picture = one.config.image
         if picture is not None and not Path(picture).is_file():
             raise ConfigError(f"{one.provenance.prefix(('image',))}there is no file {picture}; give the path of a picture")

@@ -243,13 +243,15 @@ class Trainer:
 
     def _asked(self, loss: str) -> Guidance | None:
         name = self.config.guidance_of(loss)
-        return None if name is None else self.guidances[name]
+        return None if name is None else self.guidances.get(name)
 
     def _decoder(self) -> Guidance | None:
         return next(iter(self.guidances.values()), None)
 
     def model(self, name: str) -> Guidance:
         """The guidance of that name. Raises ConfigError."""
+        if name in self.config.models and name not in self.guidances:
+            raise ConfigError(f"the guidance {name!r} is not loaded, since no loss names it, not even in an option of its own")
         if name not in self.guidances:
             raise ConfigError(f"this run has no guidance named {name!r}; there are {', '.join(self.guidances) or 'none'}")
         return self.guidances[name]

@@ -237,13 +237,13 @@ def _scene_of(run: Composition, wanted: frozenset[str]) -> dict[str, Any]:
 
 def _model_of(run: Composition) -> dict[str, Any]:
     """The run's own guidance, loaded once, and its prompt."""
-    if not run.config.models:
+    if not run.models:
         return {}
     shared: list[Guidance | None] = []
 
     def guidance(self: Any) -> Guidance | None:
         if not shared:
-            shared.append(run.guidance(next(iter(run.config.models))))
+            shared.append(run.guidance(run.models[0]))
         return shared[0]
 
     def prompt(self: Any) -> tuple[str, str]:
