@@ -7,12 +7,13 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from dfw.errors import DfwError, ExportError
+from dfw.errors import ConfigError, DfwError, ExportError
 
 MOST = 10_000  # numbered names that are tried: more than anyone makes of one kind, so that no search is without end
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -42,6 +43,18 @@ def writing(
             raise kind(f"cannot write {what}: no space left on the device; make room, then {again}") from error
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise kind(f"cannot write {what}: {reason[:1].lower()}{reason[1:]}; {otherwise}") from error
+
+
+def require_writable(path: Path, what: str, otherwise: str = "choose another output folder") -> None:
+    """Checks, before long work, that something can be made at `path`. Leaves nothing there. Raises ConfigError as `writing`.
+
+    It is the folder itself that is tried, or the nearest one above it that is there.
+    """
+    place = Path(os.path.abspath(path))
+    while not os.path.lexists(place):
+        place = place.parent
+    with writing(what, ConfigError, otherwise=otherwise), tempfile.TemporaryFile(dir=place):
+        pass
 
 
 def unused(path: Path) -> Path:

@@ -122,6 +122,28 @@ def test_a_stage_that_starts_from_a_later_one(capsys: pytest.CaptureFixture[str]
     )
 
 
+@pytest.mark.parametrize("more", [["--dry-run"], []], ids=["dry", "run"])
+def test_a_place_that_cannot_be_written_is_refused_before_a_model_loads(more: list[str], capsys: pytest.CaptureFixture[str]):
+    """Nobody may write below /proc, not even root."""
+    code, _, err = run_dfw("run", "dreamfusion", "prompt=a red cube", "output=/proc/runs", *more, capsys=capsys)
+    assert (code, "loading" in err.replace("loading torch", "")) == (2, False)
+    assert "cannot write output=/proc/runs: no such file or directory; name a folder that you may write to" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["sample", "gaussian-2d"], ["guidance", "check", "gaussian-2d"], ["evaluate", "."], ["export", "."], ["render", "."]],
+    ids=lambda words: words[0],
+)
+def test_the_same_holds_for_out(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("dfw.compose.Composition.guidance", lambda *_: pytest.fail("a model was loaded"))
+    assert run_dfw(*words, "--out", "/proc/none/a.csv", capsys=capsys)[::2] == (
+        2,
+        "error: cannot write --out /proc/none/a.csv: no such file or directory; choose another "
+        f"{'file' if words[0] == 'evaluate' else 'output folder'}\n",
+    )
+
+
 def test_a_guidance_that_no_loss_asks_is_not_loaded_and_one_warning_says_so(capsys: pytest.CaptureFixture[str]):
     """A dry run says the same. The configuration that is written keeps it, and what reads the prompt does not see the prompt."""
     never = "guidances={a: {type: gaussian, means: {a coin: [1, 0, 0]}}, b: {type: flow, model: /nowhere}}"

@@ -41,6 +41,7 @@ def test_the_values_of_an_axis(text: str, values: list[str]) -> None:
         ("a red duck", "write key=value"),
         ("=3", "write key=value"),
         ("seed=2..0", "a range goes up"),
+        ("seed=0..1000000000000", "a range goes up, to at most 100000 numbers"),
         ("seed=0..999999", "at most 100000 numbers"),
         ("seed=1,,2", "one of its values is empty"),
         ("prompt=@nowhere.txt", "cannot read nowhere.txt: No such file"),

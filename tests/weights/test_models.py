@@ -176,7 +176,7 @@ def test_fetching_without_a_network_is_one_sentence(hub: Path, capsys: pytest.Ca
     assert code == 2
     assert "name no model that could be fetched" in said
     code, _, said = run_dfw("models", "fetch", "sd51", capsys=capsys)
-    assert code == 2
+    assert (code, "no component names such a model, see `dfw models list`" in said) == (2, True)
     code, _, said = run_dfw("models", "fetch", "sd15", "prompt=x", capsys=capsys)
     assert code == 2
     assert "takes no overrides" in said

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import rich_click
 
+from dfw.atomic import require_writable
 from dfw.cli.options import FILE, FOLDER, columns, plugin_options, use_plugins
 from dfw.cli.output import say
 from dfw.errors import ConfigError
@@ -52,6 +53,8 @@ def command(
     """
     if out is not None and out.suffix.lower() not in ENDINGS:
         raise ConfigError(f"{out}: the summary is written as .json or .csv; give a name that ends so")
+    if out is not None:
+        require_writable(out.parent, f"--out {out}", "choose another file")
     use_plugins(plugin_files, blocked)
     from dfw.evaluation.evaluate import choose, evaluate, runs_in  # imports torch, which a mistake in the words need not wait for
     from dfw.evaluation.protocols import PROTOCOLS

@@ -36,6 +36,7 @@ def command(
     What is not given is as in the run's configuration. Files that exist are kept; new ones get the next free number.
     """
     use_plugins(plugin_files, blocked)
+    from dfw.atomic import require_writable
     from dfw.compose import compose
     from dfw.config.load import load_with_provenance
     from dfw.export.formats import is_file
@@ -43,6 +44,8 @@ def command(
     from dfw.runs import runner
     from dfw.runs.directory import RunDirectory
 
+    if out is not None:
+        require_writable(out if out.is_dir() else out.parent, f"--out {out}")
     if formats is not None and out is not None and is_file(out):
         raise click.UsageError(f"the ending of --out {out} decides the format; leave out --formats, or give --out a folder")
     given = {"formats": formats, "resolution": resolution, "level": level, "faces": faces, "texture": texture}

@@ -43,7 +43,9 @@ def check(
     """
     use_plugins(plugin_files, blocked)
     composition = compose_from(config, overrides)
-    from dfw.atomic import put_new, writing
+    from dfw.atomic import put_new, require_writable, writing
+
+    require_writable(out.parent, f"--out {out}")
     from dfw.prior.check import check_guidance_at
 
     found = check_guidance_at(composition, image, scale, points, draws, which)

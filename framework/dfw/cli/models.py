@@ -109,8 +109,14 @@ def fetch_models(
 
 
 def _of_config(config: str, overrides: tuple[str, ...]) -> list[Model]:
+    from dfw.config.load import find_config
+    from dfw.errors import ConfigError
     from dfw.weights.known import models_of
 
+    try:
+        find_config(config)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; and no component names such a model, see `dfw models list`") from None
     stages = stages_from(config, overrides).values()
     return list(dict.fromkeys(model for one in stages for model in models_of(one)))
 

@@ -34,6 +34,9 @@ def command(
     What exists is kept; the new file or folder gets the next free number.
     """
     use_plugins(plugin_files, blocked)
+    from dfw.atomic import require_writable
     from dfw.runs import runner
 
+    if out is not None:
+        require_writable(out if out.is_dir() else out.parent, f"--out {out}")
     say(runner.render(run, width=width, frames=frames, elevation=elevation, out=out))

@@ -14,6 +14,7 @@ import click
 import rich_click
 from click.core import ParameterSource
 
+from dfw.atomic import require_writable
 from dfw.cli.options import FOLDER, FOLDER_OR_URL, plugin_options, stages_from, use_plugins
 from dfw.cli.output import say
 from dfw.cli.view import opened_door, view_options
@@ -103,6 +104,8 @@ def command(
     from dfw.runs.wide_views import wide_views
 
     if dry_run:
+        for output in dict.fromkeys(composition.config.output for composition in compositions.values()):
+            require_writable(Path(output), f"output={output}", "name a folder that you may write to")
         for sentence in (one for composition in compositions.values() for one in wide_views(composition)):
             log.warning("%s", sentence)
         say(stages.staged_yaml(compositions), nl=False)

@@ -38,6 +38,8 @@ def command(
     """
     use_plugins(plugin_files, blocked)
     composition = compose_from(config, overrides)
+    from dfw.atomic import require_writable
     from dfw.prior.sample import sample
 
+    require_writable(out if out.is_dir() else out.parent, f"--out {out}")
     say(sample(composition, count, steps, scale, out, views, name))

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dfw.atomic import unused, write_text, writing
+from dfw.atomic import require_writable, unused, write_text, writing
 from dfw.compose import Composition, compose
 from dfw.config.load import load_config, to_yaml
 from dfw.config.settings import RunConfig
@@ -79,6 +79,7 @@ def run(
             composition = composition or compose(config, registry())
             config = composition.resolved(defaults=False)  # paths are absolute, so config.yaml means the same from anywhere
             pick_device(party().placed(config.device))
+            require_writable(path or Path(config.output), f"output={config.output}", "name a folder that you may write to")
             start = find_start(config.start, dict(stages or {}))
             exporters = exporters_of(composition)
             given, resolved = to_yaml(config), to_yaml(composition.resolved())  # options that no file can hold end it here

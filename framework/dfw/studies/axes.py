@@ -17,7 +17,7 @@ from dfw.errors import ConfigError
 from dfw.text import separated, shortened
 
 LONGEST_RANGE = 100_000
-_RANGE = re.compile(r"(-?\d{1,9})\.\.(-?\d{1,9})")
+_RANGE = re.compile(r"(-?\d{1,99})\.\.(-?\d{1,99})")
 
 
 @dataclass(frozen=True)
