@@ -26,7 +26,7 @@ def leaves(features: int, hidden: tuple[int, int], outputs: int, count: int) -> 
     corners = torch.tensor(list(itertools.product([0.0, 1.0, 0.3], repeat=3)))
     points = torch.cat([torch.rand(count, 3, generator=generator), corners])[:count]
     width = 3 * features
-    shapes = [(int(layout[-1, 1] + layout[-1, 2]) + 1, features)]
+    shapes: list[tuple[int, ...]] = [(int(layout[-1, 1] + layout[-1, 2]) + 1, features)]
     for units, last in zip(hidden, (1, outputs), strict=True):
         shapes += [(units, width), (units,), (last, units), (last,)]
     return points, layout, tuple(torch.randn(shape, generator=generator).requires_grad_() for shape in shapes)
