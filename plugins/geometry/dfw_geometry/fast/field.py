@@ -3,6 +3,8 @@
 This replaces the rest of `EncodedField._networks`, which calls `hash_grid` and `networks` in turn. They visit the table rows of
 each point five times, and this does three times. A chunk of points goes through the grid and both networks while the processor's
 cache holds it, and on the way back one pass adds all gradients to the table.
+Without it the part of a step outside the diffusion model takes at least 1.17 times as long (default run), and a whole step 1.08
+times. That compares it with vector kernels for every part, which the twin no longer has.
 
 Legend: N points, L levels, F features per level, D = L F, K outputs of the second network, E table rows of all levels together.
 
@@ -29,7 +31,7 @@ from .modules import load_kernels
 
 enabled = True  # tests and benchmarks/fast_paths.py switch it off, to compare with the twin
 
-_CHUNK = 512  # points, so that the nearest caches hold J, which is 3 D numbers for each
+_CHUNK = 1024  # points, so that the nearest caches hold J, which is 3 D numbers for each
 
 _CONTRACT = """
     typedef float V __attribute__((ext_vector_type(WIDTH), aligned(4)));
