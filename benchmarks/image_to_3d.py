@@ -6,13 +6,15 @@
 Each picture shows a pair of kind and colour that the model never saw, from at most 60 degrees beside the front and 0 to 30
 degrees above the horizon. The run knows from where, because the shapes are compared without alignment. It prints for each thing:
 volume IoU of the exported mesh with the true shape; PSNR of five other views against it, and that of the picture itself in
-their place; whether the judge finds the right kind in the view from behind, and a back there if the thing has a front.
+their place; the mean absolute error of the base colour in these views, against the true thing without light, where both are
+opaque; whether the judge finds the right kind in the view from behind, and a back there if the thing has a front.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -21,13 +23,14 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-from quality import ROOT, cell_centres, inside_mesh, verdict_of
+from quality import ROOT, cell_centres, colour_error, inside_mesh, seen_volume, verdict_of
 from torch import Tensor
 
-from dfw import cameras_at
+from dfw import CameraBatch, RenderOutput, cameras_at
 from dfw.api import run
 from dfw.export.pictures import save_grid
-from dfw_geometry.shapes import KINDS, Single
+from dfw_geometry.sdf_scene import SdfScene
+from dfw_geometry.shapes import KINDS, Scene, Single
 from dfw_scorers.judge.network import Judge
 
 sys.path.insert(0, str(ROOT / "tools" / "prior"))
@@ -61,6 +64,34 @@ class Score:
     """Whether it sees a back there; none for things without a front."""
     seconds: float
     """Wall time of the run."""
+    colour: float = math.nan
+    """Error of the base colour; not a number in records that are older than this column."""
+
+
+@dataclass(frozen=True)
+class Placed(Scene):
+    """The true thing of a portrait, where the picture's framing with `share` puts it."""
+
+    portrait: Portrait
+    share: float
+
+    def distance(self, points: Tensor) -> Tensor:
+        """Returns the signed distance, in the units of the true shape's own world."""
+        return super().distance(self._placed(points))
+
+    def colour(self, points: Tensor) -> Tensor:
+        """Returns the colours."""
+        return super().colour(self._placed(points))
+
+    def _placed(self, points: Tensor) -> Tensor:
+        return self.portrait.placed(points.reshape(-1, 3), self.share).view_as(points)
+
+
+def unlit(portrait: Portrait, share: float, cameras: CameraBatch) -> RenderOutput:
+    """Returns views of the true thing without light."""
+    truth = SdfScene(SdfScene.Config(shape=noun(portrait.kind, portrait.colour)))
+    truth.scene = Placed(truth.scene.form, truth.scene.colours, portrait, share)
+    return seen_volume(truth, cameras)
 
 
 def over_white(layers: Tensor) -> Tensor:
@@ -92,7 +123,8 @@ def measure(judge: Judge, portrait: Portrait, config: str, overrides: list[str],
     angles = torch.cat((behind, around(portrait)))
     full = torch.ones(len(angles))
     cameras = cameras_at(*angles.T, DISTANCE * full, FOVY * full, 64, 64)
-    images = result.scene.render(cameras).colours.permute(0, 3, 1, 2)
+    seen = result.scene.render(cameras)
+    images, plain = seen.colours.permute(0, 3, 1, 2), unlit(portrait, share, cameras)
     truth = over_white(portrait.truth(angles, share, generator))
     shown = over_white(portrait.truth(portrait.own, share, generator))
     save_grid(torch.cat((shown, truth, shown, images)).permute(0, 2, 3, 1), out / f"{name}-sheet.png", columns=1 + len(angles))
@@ -106,12 +138,13 @@ def measure(judge: Judge, portrait: Portrait, config: str, overrides: list[str],
         judge.kinds[int(verdict.kind.argmax())] == portrait.kind,
         bool(verdict.view[0].exp()[BACKS].sum() > 0.5) if front else None,
         seconds,
+        colour_error(*(one[2:] for one in (seen.colours, seen.render.opacity, plain.colour, plain.opacity))),
     )
 
 
 def table(scores: list[Score]) -> str:
     """Returns the figures as a Markdown table, with their means."""
-    lines = ["| thing | IoU | PSNR | the picture's | kind from behind | a back | seconds |", "|---" * 7 + "|"]
+    lines = ["| thing | IoU | PSNR | the picture's | colour | kind from behind | a back | seconds |", "|---" * 8 + "|"]
 
     def row(name: str, group: list[Score]) -> str:
         backs = [one.back for one in group if one.back is not None]
@@ -119,6 +152,7 @@ def table(scores: list[Score]) -> str:
         numbers = [
             f"{fmean(one.iou for one in group):.2f}",
             *(f"{fmean(getattr(one, n) for one in group):.1f}" for n in ("psnr", "nearest")),
+            f"{fmean(one.colour for one in group):.3f}",
         ]
         return f"| {' | '.join([name, *numbers, *shares, f'{fmean(one.seconds for one in group):.0f}'])} |"
 

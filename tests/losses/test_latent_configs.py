@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,21 @@ def test_every_stage_runs_and_shows_colours(tmp_path: Path, boxes: Path, name: s
     with Image.open(last / "images" / "step-000002.png") as picture:
         assert picture.mode == "RGB"
         assert picture.height == 16
+
+
+def test_a_coarse_mesh_becomes_an_object_whose_colours_see_its_depth(tmp_path: Path, boxes: Path) -> None:
+    """The field is held to the mesh; the control network is asked about the triangles alone."""
+    first = [text for text in (*SHORT, *FIELD) if not text.startswith("export.")]
+    second = [text for text in SHORT if text.startswith(("trainer.", "cameras.", "export."))]
+    call = [f"stages.shape.{text}" for text in first if not text.startswith(("device", "precision"))]
+    call += [f"stages.colours.{text}" for text in second if not text.startswith("export.level")]
+    call += ["stages.shape.export.resolution=16", f"stages.shape.losses.sketch.mesh={boxes}", "device=cpu", "precision=fp32"]
+    assert dfw(("run", "sketch-controlnet", *call, f"output={tmp_path / 'runs'}", "prompt=a blue car")) == 0
+    (run,) = (tmp_path / "runs" / "sketch-controlnet").iterdir()
+    facts = [json.loads((run / stage / "manifest.json").read_text())["components"] for stage in ("1-shape", "2-colours")]
+    assert ["controlnet" in one["guidance"].get("facts", one["guidance"]) for one in facts] == [False, True]
+    assert ["losses.sketch" in one for one in facts] == [True, False]
+    assert (run / "2-colours" / "export" / "object.glb").is_file()
 
 
 def test_latent_nerf_sd_has_the_numbers_of_its_recipe() -> None:
