@@ -144,6 +144,34 @@ def test_the_same_holds_for_out(words: list[str], monkeypatch: pytest.MonkeyPatc
     )
 
 
+def test_a_shipped_configuration_by_a_path_that_is_not_here(capsys: pytest.CaptureFixture[str]):
+    text = said("configs/dreamfusion.yaml", code=2, capsys=capsys)
+    assert text == "configs/dreamfusion.yaml: no such file; did you mean 'dreamfusion', which ships with dfw?"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--device", "gpu"], "error: --device: no device is called 'gpu'; write auto, cpu, cuda, cuda:0 ... or mps"),
+        (["judge.views=3"], "an option of a scorer follows --set: --set judge.views=3"),
+    ],
+)
+def test_words_of_evaluate(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]):
+    Path("run").mkdir()
+    Path("run/resolved.yaml").write_text("name: good\n")
+    code, _, err = run_dfw("evaluate", "run", *words, capsys=capsys)
+    assert (code, expected in err) == (2, True)
+
+
+def test_a_sweep_is_not_made_in_a_run(capsys: pytest.CaptureFixture[str]):
+    Path("run").mkdir()
+    Path("run/resolved.yaml").write_text("name: good\n")
+    for more in (["--dry-run"], []):
+        code, _, err = run_dfw("sweep", "gaussian-2d", "seed=0..1", "--out", "run", *more, capsys=capsys)
+        assert (code, err.startswith("error: run: is a run, in which the runs of a sweep would not be found")) == (2, True)
+    assert [path.name for path in Path("run").iterdir()] == ["resolved.yaml"]
+
+
 def test_a_guidance_that_no_loss_asks_is_not_loaded_and_one_warning_says_so(capsys: pytest.CaptureFixture[str]):
     """A dry run says the same. The configuration that is written keeps it, and what reads the prompt does not see the prompt."""
     never = "guidances={a: {type: gaussian, means: {a coin: [1, 0, 0]}}, b: {type: flow, model: /nowhere}}"

@@ -14,6 +14,7 @@ import rich_click
 from dfw.atomic import require_writable
 from dfw.cli.options import FILE, FOLDER, columns, plugin_options, use_plugins
 from dfw.cli.output import say
+from dfw.config.settings import require_device
 from dfw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ def command(
         raise ConfigError(f"{out}: the summary is written as .json or .csv; give a name that ends so")
     if out is not None:
         require_writable(out.parent, f"--out {out}", "choose another file")
+    if device is not None:
+        try:
+            require_device(device)
+        except ValueError as error:
+            raise ConfigError(f"--device: {error}") from None
+    option = next((str(run) for run in runs if "=" in run.name and not run.exists()), None)
+    if option is not None:
+        raise click.UsageError(f"{option!r} is not a run; an option of a scorer follows --set: --set {option}")
     use_plugins(plugin_files, blocked)
     from dfw.evaluation.evaluate import choose, evaluate, runs_in  # imports torch, which a mistake in the words need not wait for
     from dfw.evaluation.protocols import PROTOCOLS

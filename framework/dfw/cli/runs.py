@@ -67,7 +67,8 @@ def list_runs(
     for line in columns([HEAD, *map(_row, chosen)]) if chosen else ():
         say(line)
     where = ", ".join(map(str, folders)) or "runs"
-    say(f"{len(chosen)} of {len(found)} runs in {where}" if len(chosen) != len(found) else f"{len(found)} runs in {where}")
+    total = f"{len(found)} {'run' if len(found) == 1 else 'runs'} in {where}"
+    say(total if len(chosen) == len(found) else f"{len(chosen)} of {total}")
 
 
 def _row(one: Record) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from dfw.cli.output import say
 from dfw.config.kinds import KINDS
 from dfw.errors import ConfigError, DfwError
 from dfw.ranks.environment import rank_and_count
+from dfw.runs.directory import STAGES
 
 if TYPE_CHECKING:
     from dfw.interfaces.launcher import Launcher
@@ -91,6 +92,8 @@ def command(
     use_plugins(plugin_files, blocked)
     chosen = launcher(where)
     folder, store = _where(resume, out, store)
+    if any((folder / name).is_file() for name in ("resolved.yaml", STAGES)):
+        raise ConfigError(f"{folder}: is a run, in which the runs of a sweep would not be found; name another folder with --out")
     wanted = [] if configs is None else _planned(configs, overrides)
     place = Place(store) if store else None
     before = [] if resume is None and out is None else read_plan(folder)

@@ -229,6 +229,8 @@ def find_config(source: str | Path, relative_to: Path | None = None) -> Path:
             hint = f'if it is a prompt, write dfw run dreamfusion prompt="{shortened(str(source))}"'
         raise ConfigError(f"no configuration named '{shortened(str(source))}'; {hint}")
     what = "is a directory, not a YAML file" if exists(path) and path.is_dir() else "no such file"
+    if path.stem in shipped_names():
+        raise ConfigError(f"{shortened(str(path), 160)}: {what}; did you mean '{path.stem}', which ships with dfw?")
     raise ConfigError(f"{shortened(str(path), 160)}: {what}; give a YAML file, or one of: {', '.join(shipped_names())}")
 
 

@@ -232,6 +232,12 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,49}")  # it becomes a part of file name
 _DEVICE = re.compile(r"^(auto|cpu|mps|cuda(:\d+)?)$")
 
 
+def require_device(name: str) -> None:
+    """Raises ValueError for what cannot name a device. Whether it is there is another question."""
+    if _DEVICE.match(name) is None:
+        raise ValueError(f"no device is called {name!r}; write auto, cpu, cuda, cuda:0 ... or mps")
+
+
 class RunConfig(Checked):
     """One run: everything that decides its result."""
 
@@ -282,8 +288,7 @@ class RunConfig(Checked):
     @field_validator("device")
     @classmethod
     def _device(cls, value: str) -> str:
-        if _DEVICE.match(value) is None:
-            raise ValueError(f"no device is called {value!r}; write auto, cpu, cuda, cuda:0 ... or mps")
+        require_device(value)
         return value
 
     @model_validator(mode="before")
