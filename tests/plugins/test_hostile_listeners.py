@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from fake_packages import write_package
 from hostile_site import dfw, one_error, only_run
 from pydantic import BaseModel
 
+from dfw import hookimpl
+from dfw.plugins.listeners import own_listeners
 from dfw.runs.directory import RunDirectory
 
 LISTENERS = """
@@ -149,3 +152,31 @@ def test_events_hold_plain_values_only_and_keeping_them_keeps_no_tensor(site: Pa
     alive = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
     assert [tensor for tensor in alive if tuple(tensor.shape) == unusual] == []
     assert len(RunDirectory.open(only_run()).read_metrics()) == 4
+
+
+def test_the_core_s_own_listeners_are_trusted_with_the_process_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a listener changes of the process is looked for after each of its hooks, which takes time in every step."""
+    from dfw.plugins import fence
+
+    class Other:
+        @hookimpl
+        def dfw_run_ended(self, run: Any) -> None:
+            """Does nothing."""
+
+    class Broken(Other):
+        __module__ = "dfw.viewer.live"
+
+        @hookimpl
+        def dfw_run_ended(self, run: Any) -> None:
+            raise RuntimeError("no page")
+
+    looked: list[object] = []
+    kept = fence.kept
+    monkeypatch.setattr(fence, "kept", lambda report: (looked.append(report), kept(report))[1])
+    for listener, times in ((Other(), 1), (Broken(), 0)):
+        looked.clear()
+        heard = own_listeners([listener])
+        looked.clear()
+        heard.run_ended(SimpleNamespace(copy=lambda: None))  # type: ignore[arg-type]
+        assert len(looked) == times
+    assert "raised RuntimeError: no page; it is switched off" in str(heard.problems[0])

@@ -25,7 +25,7 @@ from dfw.config.paths import exists
 from dfw.errors import DivergedError, PluginError, one_line
 from dfw.interfaces import hooks
 from dfw.plugins.discovery import BLOCKS, BUILT_IN, LISTENER, LOCAL, Entry, Problem, Provider, import_target, scan
-from dfw.plugins.fence import end_copy, plugin_code, waiting
+from dfw.plugins.fence import end_copy, plugin_code, renaming, waiting
 from dfw.plugins.registry import rediscover, registered
 from dfw.plugins.requirements import version_of
 from dfw.text import shortened
@@ -91,6 +91,11 @@ class Listener:
     def who(self) -> str:
         """For messages: `listener 'acme/listener' of acme 0.4`."""
         return f"listener '{self.name}' of {self.provider}"
+
+    @property
+    def is_of_the_core(self) -> bool:
+        """Whether its class belongs to dfw itself, such as the console and the viewer."""
+        return self.provider.distribution == BUILT_IN and self.entry.target.partition(":")[0].partition(".")[0] == "dfw"
 
     @property
     def hooks(self) -> list[str]:
@@ -283,10 +288,15 @@ class Listeners:
         try:
             passing = (DivergedError,) if hook in STOPPING else ()
             stranger = listener.provider.distribution != BUILT_IN
+            said = listener.who
+            if listener.is_of_the_core:  # it changes nothing of the process, and a comparison in each step costs 1 % of it
+                fence = renaming(lambda error: f"{said} {hook}: {one_line(error)}", passing)
+            else:
+                fence = plugin_code(said, hook, passing, lambda it: report(f"changed {it}; put back"))
             with (
                 self._noted(f"{listener.who} was in {hook}") if stranger else nullcontext(),
                 waiting(listener.who) if stranger else nullcontext(),
-                plugin_code(listener.who, hook, passing, lambda it: report(f"changed {it}; put back")),
+                fence,
             ):
                 action()
         except DivergedError as error:
