@@ -187,7 +187,9 @@ def test_a_run_names_all_models_that_it_cannot_get_before_it_begins(
 ) -> None:
     """Also those of its last stage, which would load hours later; models that are here are not among them."""
     picture = tmp_path / "teddy.png"
-    Image.new("RGBA", (8, 8), (200, 30, 30, 255)).save(picture)
+    teddy = Image.new("RGBA", (16, 16))
+    teddy.paste((200, 30, 30, 255), (4, 4, 12, 12))
+    teddy.save(picture)
     options = (f"image={picture}", f"view_sets.reference.depth={picture}", "prompt=a teddy bear", "device=cpu", "precision=fp32")
     code, _, said = run_dfw("run", "dreamcraft3d-sd", *options, f"output={tmp_path / 'runs'}", capsys=capsys)
     assert code == 3
