@@ -190,7 +190,9 @@ def test_a_run_names_all_models_that_it_cannot_get_before_it_begins(
     teddy = Image.new("RGBA", (64, 64))
     teddy.paste((200, 30, 30, 255), (12, 12, 52, 52))
     teddy.save(picture)
-    options = (f"image={picture}", f"view_sets.reference.depth={picture}", "prompt=a teddy bear", "device=cpu", "precision=fp32")
+    depth = tmp_path / "depth.png"
+    Image.new("L", (64, 64), 100).save(depth)
+    options = (f"image={picture}", f"view_sets.reference.depth={depth}", "prompt=a teddy bear", "device=cpu", "precision=fp32")
     code, _, said = run_dfw("run", "dreamcraft3d-sd", *options, f"output={tmp_path / 'runs'}", capsys=capsys)
     assert code == 3, said
     assert "3 models that it cannot get: if-xl (stages.coarse), stable-zero123 (stages.coarse), sd21-base (stages.text" in said
