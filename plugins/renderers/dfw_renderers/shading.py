@@ -149,7 +149,7 @@ def draw_lighting(
     lit = (chance[0] < value_at(config.probability, progress)).to(camera.dtype)
     bare = (chance[1] < value_at(config.textureless, progress)).to(camera.dtype)
     ambient, diffuse = _uniform(config.ambient, camera, generator), _uniform(config.diffuse, camera, generator)
-    drawn = (position, lit * ambient + (1 - lit), lit * diffuse, lit * bare, lit)
+    drawn: tuple[Tensor, ...] = (position, lit * ambient + (1 - lit), lit * diffuse, lit * bare, lit)
     if config.shared:
         first = torch.arange(len(camera), device=camera.device) // together * together
         drawn = tuple(each[first] for each in drawn)
