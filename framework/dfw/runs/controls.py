@@ -64,7 +64,7 @@ class Controls:
     @property
     def asks_a_prior(self) -> bool:
         """Whether `ask` has somebody to ask."""
-        return any(self._trainer.config.guidance_of(name) for name in self._trainer.losses)
+        return any(self._trainer.guidance_of(name) for name in self._trainer.losses)
 
     def stop(self) -> None:
         """Ends the run as Ctrl-C does: with a checkpoint, so that it can be resumed."""
@@ -103,11 +103,11 @@ class Controls:
         """
         trainer = self._trainer
         loss = next(
-            (name for name in trainer.losses if trainer.config.guidance_of(name) and trainer.uses[name].views in self.views), None
+            (name for name in trainer.losses if trainer.guidance_of(name) and trainer.uses[name].views in self.views), None
         )
         if loss is None:
             raise ConfigError("no loss has asked a guidance yet; ask again after the first step")
-        use, name = trainer.uses[loss], trainer.config.guidance_of(loss)
+        use, name = trainer.uses[loss], trainer.guidance_of(loss)
         assert name is not None
         cameras, model = self.views[use.views], trainer.model(name)
         generator = torch.Generator(trainer.device).manual_seed(0)

@@ -145,7 +145,7 @@ class _Look:
     def of(self, loss: str) -> LossInputs:
         """What the loss of that name gets."""
         use = self._trainer.uses[loss]
-        return self.inputs(use.views, use.of, self._trainer.config.guidance_of(loss))
+        return self.inputs(use.views, use.of, self._trainer.guidance_of(loss))
 
     def forget(self) -> None:
         """Lets go of the step's graph. Inputs point here and are kept here, so only the garbage collector would free it."""
@@ -241,9 +241,14 @@ class Trainer:
         by_view = [text for loss in losses for text in check_wishes(loss, "view_texts", loss.view_texts())]
         return PromptTable(self.guidances[name], self.prompter, config.prompt, config.negative_prompt, shared, by_view)
 
-    def _asked(self, loss: str) -> Guidance | None:
+    def guidance_of(self, loss: str) -> str | None:
+        """The name of the guidance that a loss asks; None where it asks none, or none is loaded for it."""
         name = self.config.guidance_of(loss)
-        return None if name is None else self.guidances.get(name)
+        return name if name in self.guidances else None
+
+    def _asked(self, loss: str) -> Guidance | None:
+        name = self.guidance_of(loss)
+        return None if name is None else self.guidances[name]
 
     def _decoder(self) -> Guidance | None:
         return next(iter(self.guidances.values()), None)

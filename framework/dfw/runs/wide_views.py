@@ -21,7 +21,7 @@ def wide_views(composition: Composition, sides: Mapping[str, int] | None = None)
         return []
     for name in (path[1] for path in composition.chosen if path[0] == "losses"):
         guidance, views = config.guidance_of(name), config.losses[name].views
-        if guidance is not None:
+        if guidance in composition.models:
             path = guidance_path(config, guidance)
             loaded = (sides or {}).get(guidance)
             side = loaded if isinstance(loaded, int) else _side(composition.chosen[path], "side")
