@@ -100,7 +100,7 @@ def test_a_configuration_names_its_models() -> None:
     assert names("dreamfusion-sd", "guidance.model=stable-diffusion-v1-5/stable-diffusion-v1-5") == ["sd15"]
     assert names("dreamfusion-laptop") == ["bk-tiny", "taesd"]
     assert set(names("dreamfusion-controlnet")) == {"sd15", "normals"}
-    assert set(names("paint-controlnet", "start.mesh=teapot.glb")) == {"embedded"}, "control: depth is no network of that name"
+    assert set(names("paint-controlnet", "start.mesh=teapot.glb")) == {"embedded"}, "control: depth is not a network"
     assert names("gaussian-2d") == []
 
 

@@ -79,7 +79,7 @@ class _Style:
 
 
 class _Own(Enum):
-    """What the renderer itself computes in a block. It is no string, so that a field's extra may have any name."""
+    """What the renderer itself computes in a block. It is not a string, so that a field's extra may have any name."""
 
     TOTAL = 0
     WEIGHT = 1
