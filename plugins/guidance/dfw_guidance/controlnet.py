@@ -14,6 +14,7 @@ from dfw_guidance.files import Files
 from dfw_guidance.hub import find_model, model_facts
 from dfw_guidance.known import models_of
 from dfw_guidance.layouts import CONTROLNET, STABLE_DIFFUSION
+from dfw_guidance.precision import dtype_of
 from dfw_guidance.pretrained import loading
 from dfw_guidance.stable_diffusion import StableDiffusion
 
@@ -113,7 +114,8 @@ class ControlNet(StableDiffusion):
         """Returns the U-Net's output (B, C, h, w) in `noisy`'s dtype, for the shape in `conditioning.control` if there is one."""
         if conditioning.control is None:
             return super().predict(noisy, timestep, conditioning)
-        dtype, text = self.unet.dtype, conditioning.embedding.to(self.unet.dtype)
+        dtype = dtype_of(self.unet)
+        text = conditioning.embedding.to(dtype)
         with self._own_precision():
             down, middle = self.controlnet(
                 noisy.to(dtype),

@@ -12,6 +12,7 @@ from dfw import Conditioning
 from dfw_guidance.files import Files
 from dfw_guidance.hub import find_model
 from dfw_guidance.layouts import DEEP_FLOYD
+from dfw_guidance.precision import dtype_of
 from dfw_guidance.pretrained import Pretrained, ddpm_schedule
 from dfw_guidance.t5 import T5Config, TransientT5, exists
 from dfw_guidance.unet import load_unet
@@ -74,7 +75,7 @@ class DeepFloyd(Pretrained):
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Returns the noise (B, 3, h, h) of the U-Net's output in `noisy`'s dtype. Drops the learned variance."""
-        dtype = self.unet.dtype
+        dtype = dtype_of(self.unet)
         with self._own_precision():
             output: Tensor = self.unet(noisy.to(dtype), timestep, encoder_hidden_states=conditioning.embedding.to(dtype)).sample
         return output[:, : self.channels].to(noisy.dtype)

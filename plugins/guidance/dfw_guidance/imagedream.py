@@ -22,6 +22,7 @@ from dfw_guidance.image_prompt import PICTURE, ImagePrompt
 from dfw_guidance.imagedream_weights import load_prompted_unet
 from dfw_guidance.layouts import IMAGEDREAM
 from dfw_guidance.mvdream import MVDream
+from dfw_guidance.precision import dtype_of
 
 
 class ImageDream(ImagePrompt, MVDream):
@@ -103,7 +104,7 @@ class ImageDream(ImagePrompt, MVDream):
             picture = known[last].view(-1, 1, 1, 1).to(noisy) * self.latents.to(noisy)
             noisy, pose = self._with(noisy, picture), self._with(pose, torch.zeros_like(pose[last]))
             timestep, text, known = (self._with(rows, rows[last]) for rows in (timestep, text, known))
-        dtype = self.unet.dtype
+        dtype = dtype_of(self.unet)
         features = (known.view(-1, 1, 1, 1) * self.features[None]).to(dtype)  # (B, 1, N, D): one picture for each view
         more = {"class_labels": pose.to(dtype), "added_cond_kwargs": {"image_embeds": [features]}}
         output = self._ask(noisy, timestep, text, **more)

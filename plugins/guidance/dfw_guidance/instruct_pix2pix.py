@@ -17,6 +17,7 @@ from torch import Tensor
 from dfw import Conditioning, LocalPath, over, read_picture
 from dfw_guidance.clip_vision import squared
 from dfw_guidance.files import Files
+from dfw_guidance.precision import dtype_of
 from dfw_guidance.stable_diffusion import StableDiffusion
 
 
@@ -73,7 +74,7 @@ class InstructPix2Pix(StableDiffusion):
         if picture.shape[2:] != side:
             picture = F.interpolate(picture, side, mode="bilinear", align_corners=False, antialias=picture.shape[3] > side[1])
         with self._own_precision():
-            latents: Tensor = self.vae.encode((2 * picture - 1).to(self.vae.dtype)).latent_dist.mode()
+            latents: Tensor = self.vae.encode((2 * picture - 1).to(dtype_of(self.vae))).latent_dist.mode()
         return latents.float()
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:

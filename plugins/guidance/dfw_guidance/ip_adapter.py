@@ -24,6 +24,7 @@ from dfw_guidance.hub import find_file, find_model, model_facts
 from dfw_guidance.image_prompt import PICTURE, ImagePrompt
 from dfw_guidance.known import models_of
 from dfw_guidance.layouts import IP_ADAPTER, STABLE_DIFFUSION
+from dfw_guidance.precision import dtype_of
 from dfw_guidance.pretrained import loading
 from dfw_guidance.stable_diffusion import StableDiffusion
 
@@ -116,5 +117,5 @@ class IPAdapter(ImagePrompt):
         share = conditioning.extras[PICTURE].view(-1, *[1] * (self.seen.dim() - 1))
         picture = torch.lerp(self.unseen.expand(len(noisy), *self.unseen.shape[1:]), self.seen, share.to(self.seen))
         return self._ask(
-            noisy, timestep, conditioning.embedding, added_cond_kwargs={"image_embeds": [picture.to(self.unet.dtype)]}
+            noisy, timestep, conditioning.embedding, added_cond_kwargs={"image_embeds": [picture.to(dtype_of(self.unet))]}
         )

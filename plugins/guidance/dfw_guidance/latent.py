@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dfw_guidance.damage import read_table
 from dfw_guidance.files import Files
-from dfw_guidance.precision import fit_gradient, unfit_gradient
+from dfw_guidance.precision import dtype_of, fit_gradient, unfit_gradient
 from dfw_guidance.pretrained import Pretrained
 
 
@@ -51,7 +51,7 @@ class Latent(Pretrained):
         It draws no sample: the posterior of these VAEs is narrow compared with the noise that a loss adds. A small autoencoder
         has no posterior, and its latents need no scale.
         """
-        scaled, memory = fit_gradient(2 * image - 1, self.vae.dtype)
+        scaled, memory = fit_gradient(2 * image - 1, dtype_of(self.vae))
         with self._own_precision():
             found = self.vae.encode(scaled)
             mean = found.latents if hasattr(found, "latents") else found.latent_dist.mean
@@ -61,7 +61,7 @@ class Latent(Pretrained):
         """Decodes latents (B, C, h, w) to images (B, 3, H, W) in [0, 1], in the latents' dtype."""
         plain = encoded / float(self.vae.config.scaling_factor) + self._shift
         with self._own_precision():
-            image: Tensor = self.vae.decode(plain.to(self.vae.dtype)).sample
+            image: Tensor = self.vae.decode(plain.to(dtype_of(self.vae))).sample
         return (image.to(encoded.dtype) / 2 + 0.5).clamp(0, 1)
 
     @property

@@ -12,6 +12,7 @@ from dfw_guidance.across_views import inflate, poses
 from dfw_guidance.files import Files
 from dfw_guidance.layouts import MVDREAM
 from dfw_guidance.mvdream_weights import load_scene_unet
+from dfw_guidance.precision import dtype_of
 from dfw_guidance.stable_diffusion import StableDiffusion
 
 
@@ -54,7 +55,7 @@ class MVDream(StableDiffusion):
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Returns the U-Net's output (B, C, h, w) in `noisy`'s dtype. B is a multiple of `views`. Raises GuidanceError."""
-        pose = poses(self._cameras(noisy, conditioning)).to(self.unet.dtype)
+        pose = poses(self._cameras(noisy, conditioning)).to(dtype_of(self.unet))
         return self._ask(noisy, timestep, conditioning.embedding, class_labels=pose)
 
     def _cameras(self, noisy: Tensor, conditioning: Conditioning) -> CameraBatch:

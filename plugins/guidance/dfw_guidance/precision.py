@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Precision = Literal["fp32", "fp16", "bf16", "auto"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -32,6 +32,11 @@ def cpu_multiplies_bf16() -> bool:
 def name_of_precision(dtype: torch.dtype) -> str:
     """Returns the name of `dtype` in a configuration."""
     return next(name for name, value in DTYPES.items() if value == dtype)
+
+
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """Returns the type of `network`'s weights. diffusers' own `dtype` goes through all of them in each call."""
+    return next(weight.dtype for weight in network.parameters() if weight.is_floating_point())
 
 
 class GradientScale:

@@ -19,6 +19,7 @@ from dfw_guidance.hub import find_model, model_facts
 from dfw_guidance.known import models_of
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import AUTOENCODER, STABLE_DIFFUSION
+from dfw_guidance.precision import dtype_of
 from dfw_guidance.pretrained import PretrainedConfig, ddpm_schedule, loading
 from dfw_guidance.unet import check_width, load_unet
 
@@ -120,7 +121,7 @@ class StableDiffusion(Latent):
 
     def _ask(self, noisy: Tensor, timestep: Tensor, text: Tensor, **more: Any) -> Tensor:
         """Returns the U-Net's output in `noisy`'s dtype, for what it reads next to a text (B, L, D) in `more`."""
-        dtype = self.unet.dtype
+        dtype = dtype_of(self.unet)
         with self._own_precision():
             output: Tensor = self.unet(
                 noisy.to(dtype), timestep, encoder_hidden_states=text.to(dtype), timestep_cond=self._told(noisy), **more
@@ -134,7 +135,7 @@ class StableDiffusion(Latent):
             return None
         steps = torch.arange(width // 2, device=noisy.device) / (width // 2 - 1)
         angle = 1000 * (self.config.embedded_guidance - 1) * torch.exp(-math.log(10_000) * steps)
-        return torch.cat([angle.sin(), angle.cos()]).expand(len(noisy), -1).to(self.unet.dtype)
+        return torch.cat([angle.sin(), angle.cos()]).expand(len(noisy), -1).to(dtype_of(self.unet))
 
     def adapter(self, rank: int, generator: torch.Generator) -> Adapter:
         """Makes low-rank weights for the U-Net's attention and an embedding of the camera (`LowRankAdapter`)."""

@@ -15,6 +15,7 @@ from dfw_guidance.clip import penultimate_hidden
 from dfw_guidance.files import Files
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import STABLE_DIFFUSION_XL
+from dfw_guidance.precision import dtype_of
 from dfw_guidance.pretrained import PretrainedConfig, ddpm_schedule
 from dfw_guidance.unet import check_width, load_unet
 
@@ -82,7 +83,7 @@ class StableDiffusionXL(Latent):
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Returns the U-Net's output (B, C, h, w) in `noisy`'s dtype. Needs `conditioning.pooled`."""
-        dtype = self.unet.dtype
+        dtype = dtype_of(self.unet)
         time_ids = torch.tensor([self.time_ids] * len(noisy), device=noisy.device, dtype=dtype)
         assert conditioning.pooled is not None, "encode_text gives both"
         added = {"text_embeds": conditioning.pooled.to(dtype), "time_ids": time_ids}

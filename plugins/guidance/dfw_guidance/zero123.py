@@ -19,6 +19,7 @@ from dfw_guidance.damage import read_table
 from dfw_guidance.files import Files
 from dfw_guidance.latent import Latent
 from dfw_guidance.layouts import ZERO123
+from dfw_guidance.precision import dtype_of
 from dfw_guidance.pretrained import PretrainedConfig, ddpm_schedule
 from dfw_guidance.unet import load_unet
 
@@ -140,7 +141,7 @@ class Zero123(Latent):
         """Returns the U-Net's output (B, C, h, h) in `noisy`'s dtype. Raises GuidanceError if there are no cameras."""
         if conditioning.cameras is None:
             raise GuidanceError("zero123 needs the cameras of the views, and the conditioning has none")
-        dtype = self.unet.dtype
+        dtype = dtype_of(self.unet)
         known = conditioning.extras["known"].to(dtype)
         pose = self.relative_pose(conditioning.cameras)[:, None].to(dtype)
         beside = known[:, None, None, None] * self.latents.to(dtype)
