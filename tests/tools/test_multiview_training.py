@@ -66,20 +66,32 @@ def test_the_views_of_a_scene_share_all_but_the_camera(ring_world: Path) -> None
     assert not any("view" in one.first for one in quiet.words)
 
 
-def test_one_light_stands_in_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opposite views of a wall that faces the light and one that does not: by Lambert's law only the first is lit."""
+def test_each_view_has_a_light_and_the_scene_an_ambient_one() -> None:
+    """Opposite views of two walls that face their cameras: both are lit most of the time, and both are flat or neither is."""
     import compose
 
-    monkeypatch.setattr(compose, "OWN_LIGHTS", 0.0)
-    eye = torch.tensor([[3.0, 0, 0], [-3.0, 0, 0]]).repeat(50, 1)
-    normal = torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]]).repeat(50, 1)[..., None, None]
-    lit = compose.shading(normal, 0 * normal, eye, torch.Generator().manual_seed(0), together=2).view(50, 2)
-    lights = lit[lit.amin(1) < 0.999]  # the others are lit flat
-    assert len(lights) > 20
-    assert (lights.amin(1) <= 0.5).all()  # one of the two walls has ambient light alone
-    monkeypatch.setattr(compose, "OWN_LIGHTS", 1.0)
-    own = compose.shading(normal, 0 * normal, eye, torch.Generator().manual_seed(0), together=2).view(50, 2)
-    assert (own.amin(1) > 0.5).sum() > (lit.amin(1) > 0.5).sum()
+    eye = torch.tensor([[3.0, 0, 0], [-3.0, 0, 0]]).repeat(400, 1)
+    normal = (eye / 3)[..., None, None]
+    lit = compose.shading(normal, 0 * normal, eye, torch.Generator().manual_seed(0), together=2).view(400, 2)
+    flat = lit > 0.9999
+    assert (flat[:, 0] == flat[:, 1]).all()
+    torch.testing.assert_close(flat[:, 0].float().mean(), torch.tensor(0.3), atol=0.07, rtol=0)
+    lights = lit[~flat[:, 0]]
+    assert (lights > 0.5).all(1).float().mean() > 0.4  # a light in the world would leave one of the two at ambient light
+    away = compose.shading(-normal, 0 * normal, eye, torch.Generator().manual_seed(0), together=2).view(400, 2)
+    dark = away[((away - away[:, :1]).abs() < 1e-6).all(1) & ~flat[:, 0]]
+    assert (dark <= 0.5).all()
+    assert len(dark) > 100  # turned away, both views of a scene have its ambient light alone
+
+
+def test_a_model_of_scenes_starts_as_it_is() -> None:
+    """Its embedding of the cameras stays, which a model of single pictures gets anew."""
+    import multiview
+    from diffusers import UNet2DConditionModel
+
+    folder = EMBEDDED.with_name("embedded_mvdream")
+    expected = UNet2DConditionModel.from_pretrained(str(folder / "unet"), torch_dtype=torch.float32).state_dict()
+    torch.testing.assert_close(multiview.build(folder).state_dict(), expected, atol=0, rtol=0)
 
 
 def test_it_starts_with_the_answers_of_the_shipped_model() -> None:

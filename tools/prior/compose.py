@@ -31,22 +31,14 @@ def unit(vectors: Tensor, dim: int = 1) -> Tensor:
     return vectors * (vectors * vectors).sum(dim, keepdim=True).clamp_min(1e-12).rsqrt()
 
 
-OWN_LIGHTS = 0.3
-"""Share of the scenes of several views in which each view has a light of its own near its camera, as the renderer draws them."""
-
-
 def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator, together: int = 1) -> Tensor:
-    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near the camera. About 30 % of the images are flat.
+    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near each camera. About 30 % of the images are flat.
 
-    The light of ``together`` consecutive views is one, near the first of their cameras, except in ``OWN_LIGHTS`` of the scenes.
+    ``together`` consecutive views have one ambient light and one distance of their lights. With a single point light for all of
+    them, three of four views would be dark, and so would assets that are made from such pictures.
     """
-    count = len(eye) // together
-    toward = unit(unit(eye[::together]) + torch.randn(count, 3, generator=generator)).repeat_interleave(together, 0)
-    if together > 1:
-        near = unit(unit(eye) + torch.randn(len(eye), 3, generator=generator))
-        own = torch.rand(count, 1, generator=generator) < OWN_LIGHTS
-        toward = torch.where(own.repeat_interleave(together, 0), near, toward)
-    drawn = torch.rand(3, count, generator=generator).repeat_interleave(together, 1)
+    toward = unit(unit(eye) + torch.randn(len(eye), 3, generator=generator))
+    drawn = torch.rand(3, len(eye) // together, generator=generator).repeat_interleave(together, 1)
     light = toward * (2.0 + drawn[0] * 1.5)[:, None]
     beam = unit(light[..., None, None] - position)
     ambient = torch.where(drawn[1] < 0.3, torch.ones(()), 0.1 + 0.4 * drawn[2])[:, None, None, None]
@@ -75,7 +67,7 @@ def compose(
 ) -> Tensor:
     """Returns images ``[B, 3, H, W]`` in [0, 1] of what `lit` returns.
 
-    ``together`` consecutive views are one scene: one light in the world, and one background.
+    ``together`` consecutive views are one scene: one ambient light, and one background.
     """
     shown, cover = lit(buffers, cameras, first, second, generator, together)
     behind = backgrounds(first[::together], buffers.shape[-1], generator).repeat_interleave(together, 0)
