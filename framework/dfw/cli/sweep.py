@@ -167,8 +167,10 @@ def _shown_plan(folder: Path, runs: Sequence[Planned], retry: bool, place: Place
 
 def _check(runs: Sequence[Planned]) -> None:
     """Checks every run before the first begins. Raises the first mistake's error, with a sentence for each kind of mistake."""
+    from dfw.runs.file_check import FileChecks
     from dfw.studies.worker import composed  # imports torch, which a mistake in the plan need not wait for
 
+    files = FileChecks()
     mistakes: Counter[str] = Counter()
     first: DfwError | None = None
     alike = Counter(
@@ -176,7 +178,7 @@ def _check(runs: Sequence[Planned]) -> None:
     )
     for run, number in alike.items():
         try:
-            composed(run)
+            composed(run, files)
         except DfwError as error:
             first = first or error
             mistakes[str(error)] += number

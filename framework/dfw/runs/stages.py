@@ -18,7 +18,7 @@ from dfw.errors import CheckpointError, ConfigError
 from dfw.plugins.registry import registry
 from dfw.runs.call import Call
 from dfw.runs.directory import STAGES, RunDirectory, new_run_folder, run_path, stage_directories
-from dfw.runs.file_check import check_files
+from dfw.runs.file_check import FileChecks
 from dfw.runs.leading import in_all_processes
 from dfw.runs.life import Life, status_of
 from dfw.runs.prompt_check import check_prompts
@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("dfw.runs")
 
 
-def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]:
-    """Composes all stages before the first begins, so that a mistake in the last one costs no time. Raises as `compose`."""
+def compose_stages(loaded: Mapping[str, LoadedConfig], files: FileChecks | None = None) -> dict[str, Composition]:
+    """Composes all stages before the first begins, so that a mistake in the last one costs no time. Raises as `compose`.
+
+    files: what is known of other runs' files, when many are checked.
+    """
+    files = files or FileChecks()
     composed = {name: compose(one.config, registry(), one.provenance) for name, one in loaded.items()}
     for name, one in loaded.items():
         check_prompts(composed[name], one.provenance)
@@ -42,7 +46,7 @@ def compose_stages(loaded: Mapping[str, LoadedConfig]) -> dict[str, Composition]
         picture = one.config.image
         if picture is not None and not Path(picture).is_file():
             raise ConfigError(f"{one.provenance.prefix(('image',))}there is no file {picture}; give the path of a picture")
-        check_files(composed[name], one.provenance)
+        files.check(composed[name], one.provenance)
         if one.config.start is not None and one.config.start.stage is None:
             from dfw.runs.start import find_start
 

@@ -23,6 +23,7 @@ from dfw.runs import runner
 from dfw.runs.call import Call
 from dfw.runs.copies import copied_by
 from dfw.runs.directory import STAGES
+from dfw.runs.file_check import FileChecks
 from dfw.runs.kept_models import KeptModels
 from dfw.runs.life import ending
 from dfw.runs.stages import compose_stages, resume_stages, run_stages
@@ -167,7 +168,7 @@ def _make(folder: Path, run: Planned, call: Call) -> str:
     return runner.run(single.config, single, [], folder / run.name, call=call).status
 
 
-def composed(run: Planned) -> dict[str, Composition]:
-    """Checks a planned run as `dfw run --dry-run` does. Raises ConfigError, PluginError and PromptError."""
+def composed(run: Planned, files: FileChecks | None = None) -> dict[str, Composition]:
+    """Checks a planned run as `dfw run --dry-run` does. `files`: as `compose_stages`. Raises ConfigError, PluginError, PromptError."""
     with TemporaryDirectory() as nowhere, chdir(run.folder if os.path.isdir(run.folder) else nowhere):  # no other file by chance
-        return compose_stages(load_stages(run.config, run.overrides))
+        return compose_stages(load_stages(run.config, run.overrides), files)
