@@ -133,7 +133,8 @@ def trainer(config: Source, *overrides: str, **changes: Any) -> Iterator[Trainer
     loaded = load_with_provenance(config, overrides, changes)
     composition: Composition = compose(loaded.config, registry(), loaded.provenance)
     with as_before():
-        made = make_trainer(loaded.config, composition.build(), find_start(loaded.config.start, {}))
+        start = find_start(composition, {}, loaded.provenance)
+        made = make_trainer(loaded.config, composition.build(), start)
         with naming(made.components, lambda: f"at step {made.step}"):
             yield made
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import trimesh
+import yaml
 from small_runs import PIXELS, SCENE, config
 
 import dfw
 from dfw import ComponentConfig, Geometry, Material, Surface, SurfacePoints, Triangles
 from dfw.cli.main import main
+from dfw.compose import compose
 from dfw.config.load import load_config
 from dfw.errors import CheckpointError, ConfigError
 from dfw.plugins.registry import registry
@@ -33,6 +36,10 @@ class Copy(Surface):
         super().__init__()
         self.config = config
         self.vertices = torch.nn.Parameter(torch.zeros(0, 3))
+
+    @classmethod
+    def provides(cls, config: Config) -> frozenset[str]:
+        return frozenset({"surface"})
 
     def start_from(self, source: Geometry) -> None:
         if not isinstance(source, Surface):
@@ -92,22 +99,51 @@ def test_the_source_may_be_deleted_afterwards(source: Path, tmp_path: Path):
 def test_the_optimizers_state_is_taken_over(source: Path, tmp_path: Path):
     """Two steps after two steps, with the state, are bit for bit what the state and the same gradients give."""
     made = config(SCENE, tmp_path, start={"run": str(source), "take": ["geometry", "optimizer"]})
-    from dfw.compose import compose
-
-    trainer = make_trainer(made, compose(made).build(), find_start(made.start, {}))
+    trainer = make_trainer(made, compose(made).build(), find_start(compose(made), {}))
     steps = {float(state["step"]) for state in trainer.optimizer.state.values()}
     assert steps == {4.0}
     plain = config(SCENE, tmp_path, start={"run": str(source)})
-    assert make_trainer(plain, compose(plain).build(), find_start(plain.start, {})).optimizer.state == {}
+    assert make_trainer(plain, compose(plain).build(), find_start(compose(plain), {})).optimizer.state == {}
 
 
 def test_another_class_or_other_options_cannot_be_taken_over(source: Path, tmp_path: Path):
     other = SCENE["geometry"] | {"density_network": {"width": 16}}
     with pytest.raises(ConfigError, match=r"geometry \(dreamfw/nerf.* cannot start from geometry .*: their options differ"):
         run(config(SCENE, tmp_path, start={"run": str(source)}, geometry=other), listeners=[])
-    with pytest.raises(ConfigError, match=r"geometry \(dreamfw/image.* cannot start from .* only from its own class"):
+    with pytest.raises(ConfigError, match=r"geometry \(dreamfw/image.* cannot start from the geometry \(dreamfw/nerf, .*/source"):
         run(config(PIXELS, tmp_path, start={"run": str(source)}), listeners=[])
     assert not list((tmp_path / "runs").rglob("resolved.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ({"": PIXELS | {"start": {"run": "SOURCE"}}}, r"start.run: geometry (dreamfw/image, dreamfw 0"),
+        (
+            {"": SCENE | {"start": {"mesh": "box.ply"}}},
+            "start.mesh: geometry (dreamfw/nerf, dreamfw 0.1.0) cannot start from a mesh file; c",
+        ),
+        ({"a": PIXELS, "b": SCENE | {"start": {"stage": "a"}}}, "stages.b.start.stage: geometry (dreamfw/nerf, "),
+        ({"a": PIXELS, "b": SCENE | {"geometry": {"type": "sdf"}, "start": {"stage": "a"}}}, "geometry (dreamfw/sdf, "),
+        ({"a": SCENE, "b": SCENE | {"geometry": {"type": "sdf"}, "start": {"stage": "a"}}}, ""),
+        ({"": SCENE | {"geometry": {"type": "copy"}, "renderer": {"type": "mesh"}, "start": {"mesh": "box.ply"}}}, ""),
+    ],
+)
+def test_a_start_from_another_class_is_refused_before_anything_is_built(
+    stages: dict[str, Any],
+    said: str,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    Path("box.ply").touch()
+    tree = stages.get("", {"stages": stages})
+    Path("run.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(tree).replace("SOURCE", str(source)))))
+    code, err = main(["run", "run.yaml", "--dry-run"]), capsys.readouterr().err
+    assert code == (2 if said else 0), err
+    assert said in err
 
 
 @pytest.mark.parametrize("take", ["optimizer", "renderer"])
@@ -139,8 +175,10 @@ def test_a_mesh_file_is_a_surface_in_our_axes(tmp_path: Path):
     box = trimesh.creation.box((0.2, 0.4, 0.8))
     box.visual.vertex_colors = [255, 0, 0, 255]
     box.export(tmp_path / "box.glb")
-    made = config(SCENE, tmp_path, start={"mesh": str(tmp_path / "box.glb")}, geometry={"type": "copy"}, losses={"opacity": {}})
-    start = find_start(made.start, {})
+    made = config(
+        SCENE, tmp_path, start={"mesh": str(tmp_path / "box.glb")}, geometry={"type": "copy"}, renderer={"type": "mesh"}
+    )
+    start = find_start(compose(made), {})
     assert start is not None
     geometry = Copy(Copy.Config())
     from dfw.runs.mesh_source import MeshSource

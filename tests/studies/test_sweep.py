@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import fresh_plugins, run_dfw
+from PIL import Image
 from small_runs import PIXELS
 
 import dfw
@@ -121,6 +122,23 @@ def test_every_mistake_of_the_whole_plan_is_said_before_anything_is_made(capsys:
     assert "optimizer.lr" in said
     assert "fast" in said
     assert "(2 runs)" in said
+
+
+def test_a_file_that_many_runs_name_is_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dfw_guidance.gaussian import Gaussian
+
+    looked: list[object] = []
+    look = Gaussian.Config.check_files
+    monkeypatch.setattr(Gaussian.Config, "check_files", lambda config: (looked.append(config), look(config)))
+    Image.new("RGB", (16, 16)).save("square.png")
+    sweep = ("sweep", "tiny.yaml", 'guidance.means={"a red square": square.png}', "trainer.steps=6..9", "guidance.std=0.1,0.2")
+    assert run_dfw(*sweep, "--dry-run", capsys=capsys)[0] == 0
+    assert len(looked) == 2
+    Path("square.png").write_text("no picture")
+    code, _, said = run_dfw(*sweep, "--dry-run", capsys=capsys)
+    assert (code, len(looked), said.count("(8 runs)")) == (3, 4, 1)
 
 
 def test_a_run_that_fails_stops_no_other_and_is_tried_again_only_on_request(

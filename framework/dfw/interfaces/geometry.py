@@ -47,6 +47,16 @@ class Geometry(Component, nn.Module, ABC):
             reason = str(error).splitlines()[-1].strip()
             raise ConfigError(f"{name_of(self)} cannot start from {name_of(source)}: their options differ ({reason})") from None
 
+    @classmethod
+    def starts_from(cls, source: type[Geometry]) -> bool:
+        """Returns whether `start_from` may take over scenes of the class `source`. Asked before a model loads, also in a dry run.
+
+        By default those of its own class, and those with a shape where `start_from` is overridden. Override it for other sources.
+        """
+        if cls.start_from is Geometry.start_from:
+            return source is cls
+        return issubclass(source, cls) or source.may_have_shape()
+
     def begin_step(self, progress: Progress, generator: torch.Generator) -> None:
         """Called before each step, for what changes with time (coarse-to-fine encodings, annealed blobs)."""
 
@@ -87,8 +97,12 @@ class Geometry(Component, nn.Module, ABC):
     @property
     def has_shape(self) -> bool:
         """Whether there is a mesh to make of it: it is a density field or a surface, or says `density_field`."""
-        own = type(self).density_field is not Geometry.density_field
-        return own or isinstance(self, DensityField | Surface)
+        return self.may_have_shape()
+
+    @classmethod
+    def may_have_shape(cls) -> bool:
+        """Returns whether there is a mesh to make of scenes of this class: see `has_shape`."""
+        return cls.density_field is not Geometry.density_field or issubclass(cls, DensityField | Surface)
 
     def resize_rows(self, shapes: Mapping[str, torch.Size]) -> None:
         """Gives parameters and buffers the number of rows that `shapes` says; all other sides stay. For `allocate`."""

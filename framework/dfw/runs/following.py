@@ -46,10 +46,10 @@ def follow() -> RunResult:
 def _built(orders: dict[str, Any]) -> Trainer:
     """Builds what the leader trains, as the leader does."""
     composition = compose(load_config(orders["config"]), registry())
-    config, checkpoint = composition.config, orders["checkpoint"]
+    checkpoint = orders["checkpoint"]
     stages = {name: Path(path) for name, path in orders["stages"].items()}
-    start = None if orders["resumed"] else find_start(config.start, stages)
-    trainer = make_trainer(config, composition.build(), start, orders["resumed"])
+    start = None if orders["resumed"] else find_start(composition, stages)
+    trainer = make_trainer(composition.config, composition.build(), start, orders["resumed"])
     if checkpoint is not None:
         trainer.restore(Path(checkpoint))
     return trainer

@@ -80,7 +80,7 @@ def run(
             config = composition.resolved(defaults=False)  # paths are absolute, so config.yaml means the same from anywhere
             pick_device(party().placed(config.device))
             require_writable(path or Path(config.output), f"output={config.output}", "name a folder that you may write to")
-            start = find_start(config.start, dict(stages or {}))
+            start = find_start(composition, dict(stages or {}))
             exporters = exporters_of(composition)
             given, resolved = to_yaml(config), to_yaml(composition.resolved())  # options that no file can hold end it here
             _announce(composition, stages or {})
@@ -130,7 +130,7 @@ def resume(
             life.begin(**{key: life.before[key] for key in KEPT if key in life.before})
             exporters = exporters_of(composition)
             resumed = bool(list_checkpoints(directory.checkpoints))
-            start = None if resumed else find_start(config.start, dict(stages or earlier_stages(directory.path)))
+            start = None if resumed else find_start(composition, dict(stages or earlier_stages(directory.path)))
             checkpoint = directory.newest_checkpoint() if resumed else None
             _announce(composition, stages or earlier_stages(directory.path), resumed, checkpoint)
             trainer, components = _build(config, composition, exporters, start, heard, resumed)

@@ -47,10 +47,13 @@ def compose_stages(loaded: Mapping[str, LoadedConfig], files: FileChecks | None 
         if picture is not None and not Path(picture).is_file():
             raise ConfigError(f"{one.provenance.prefix(('image',))}there is no file {picture}; give the path of a picture")
         files.check(composed[name], one.provenance)
-        if one.config.start is not None and one.config.start.stage is None:
-            from dfw.runs.start import find_start
+        if one.config.start is not None:
+            from dfw.runs.start import check_class, find_start
 
-            find_start(one.config.start, {}, one.provenance)
+            if one.config.start.stage is None:
+                find_start(composed[name], {}, one.provenance)
+            else:
+                check_class(composed[name], composed[one.config.start.stage], one.provenance)
     return composed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -76,9 +76,12 @@ class Start:
             raise ConfigError(f"start.take: the optimizer's state does not fit this run's parameters: {error}") from error
 
 
-def find_start(settings: StartSettings | None, stages: Mapping[str, Path], provenance: Provenance | None = None) -> Start | None:
-    """Finds the source that `settings` name. `stages`: name -> directory of the stages before. Raises ConfigError."""
-    provenance = provenance or Provenance()
+def find_start(composition: Composition, stages: Mapping[str, Path], provenance: Provenance | None = None) -> Start | None:
+    """Finds the source that a run names. `stages`: name -> directory of the stages before.
+
+    Raises ConfigError where it is not there, or of a class that the run's geometry cannot start from.
+    """
+    provenance, settings = provenance or Provenance(), composition.config.start
     if settings is None:
         return None
     if settings.mesh is not None:
@@ -86,6 +89,7 @@ def find_start(settings: StartSettings | None, stages: Mapping[str, Path], prove
         if not (exists(path) and path.is_file()):
             where = provenance.prefix(("start", "mesh"))
             raise ConfigError(f"{where}there is no file {shortened(shown(path), 160)}; give an OBJ, GLB or PLY file")
+        check_class(composition, None, provenance)
         return Start(settings, path, None, None)
     if settings.stage is not None and settings.stage not in stages:
         known = ", ".join(stages) or "none"
@@ -97,7 +101,23 @@ def find_start(settings: StartSettings | None, stages: Mapping[str, Path], prove
         checkpoint = directory.newest_checkpoint()
     except CheckpointError as error:
         raise ConfigError(f"{provenance.prefix(('start', 'run'))}{error}") from error
-    return Start(settings, source, compose(load_config(directory.resolved), registry()), checkpoint)
+    theirs = compose(load_config(directory.resolved), registry())
+    check_class(composition, theirs, provenance)
+    return Start(settings, source, theirs, checkpoint)
+
+
+def check_class(composition: Composition, source: Composition | None, provenance: Provenance) -> None:
+    """Raises ConfigError where a run's geometry cannot start from that of `source`, or from a mesh file where that is None."""
+    settings, target = composition.config.start, composition.chosen[("geometry",)]
+    wanted = cast(type[Geometry], target.cls)
+    theirs = None if source is None else source.chosen[("geometry",)]
+    given = Surface if theirs is None else cast(type[Geometry], theirs.cls)
+    if settings is None or "geometry" not in settings.take or wanted.starts_from(given):
+        return
+    kind, place = next((key, value) for key in ("run", "stage", "mesh") if (value := getattr(settings, key)) is not None)
+    what = "a mesh file" if theirs is None else f"the {theirs.who} of {shortened(str(place), 160)}"
+    instead = "choose another geometry" if theirs is None else f"choose another {kind}, or another geometry"
+    raise ConfigError(f"{provenance.prefix(('start', kind))}{target.who} cannot start from {what}; {instead}")
 
 
 def _check_not_empty(source: Geometry) -> None:

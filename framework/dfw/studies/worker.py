@@ -169,6 +169,6 @@ def _make(folder: Path, run: Planned, call: Call) -> str:
 
 
 def composed(run: Planned, files: FileChecks | None = None) -> dict[str, Composition]:
-    """Checks a planned run as `dfw run --dry-run` does. `files`: as `compose_stages`. Raises ConfigError, PluginError, PromptError."""
+    """Checks a planned run as `dfw run --dry-run` does. `files`: as `compose_stages`. Raises as that."""
     with TemporaryDirectory() as nowhere, chdir(run.folder if os.path.isdir(run.folder) else nowhere):  # no other file by chance
         return compose_stages(load_stages(run.config, run.overrides), files)
