@@ -310,7 +310,7 @@ def test_a_store_that_does_not_answer_for_a_while_gets_everything_later(
     [
         ("s3://key:secret@bucket/study", "leave user, password and options out"),
         ("bucket/study", "a store is a URL"),
-        ("nonsense://bucket/study", "nonsense"),
+        ("nonsense://bucket/study", "fsspec knows no store of the kind 'nonsense'"),
         ("file://", "file://: names no folder of a store"),
         ("memory:///", "names no folder of a store"),
         ("://study", "names no folder of a store"),
@@ -324,6 +324,35 @@ def test_a_store_that_cannot_be_used_is_one_sentence(asked: str, told: str, caps
     assert "secret" not in said + wrong
     assert wrong.count("\n") == 1
     assert not Path("s").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("http://127.0.0.1:9/study", "http://127.0.0.1:9/study: cannot be listed (ClientConnectorError: "),
+        ("nonsense://bucket/study", "nonsense://bucket/study: fsspec knows no store of the kind 'nonsense'; write a URL such as"),
+        (
+            "lacking://bucket/study",
+            "lacking://bucket/study: needs a package that is not installed (get it); install that package",
+        ),
+        ("memory://nothing", "memory://nothing: holds no run; give the URL of a sweep's store"),
+    ],
+)
+def test_runs_that_cannot_be_fetched_are_one_true_sentence(asked: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if asked.startswith("http"):
+        pytest.importorskip("aiohttp", reason="needs the extra storage")
+    fsspec.register_implementation("lacking", "no_such_package.Store", clobber=True, errtxt="get it")
+    code, _, wrong = run_dfw("runs", "fetch", asked, capsys=capsys)
+    assert (code, wrong.count("\n")) == (2, 1)
+    assert wrong.startswith(f"error: {told}")
+    assert not list(Path().glob("runs/*"))
+
+
+@pytest.mark.parametrize("words", [("view",), ("compare",), ("evaluate",), ("runs", "list"), ("export",), ("run", "x", "--out")])
+def test_a_url_where_a_folder_is_expected_says_how_to_get_it(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, wrong = run_dfw(*words, "s3://bucket/study", capsys=capsys)
+    assert code == 2
+    assert "s3://bucket/study is a URL; `dfw runs fetch URL` brings runs here" in wrong
 
 
 KILLER = """
@@ -363,6 +392,8 @@ def test_a_lost_machine_s_run_goes_on_from_an_object_store(
         for name, value in (secrets | {"AWS_ENDPOINT_URL": address}).items():
             monkeypatch.setenv(name, value)
         fsspec.filesystem("s3", skip_instance_cache=True).mkdir("bucket")
+        code, _, wrong = run_dfw("runs", "fetch", "s3://absent/study", capsys=capsys)
+        assert (code, "is not there (FileNotFoundError: The specified bucket does not exist)" in wrong) == (2, True)
         run = one_run("seed=3")
         link(Path("one"), STORE)
         write_plan(Path("one"), add_to_store(Place(STORE), [run]))

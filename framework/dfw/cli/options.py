@@ -24,7 +24,13 @@ class _Path(click.Path):
     """A path; `~` is the home directory also where the shell does not see it, as in `--out=~/x`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Returns the path. Fails for one that no file can have."""
+        """Returns the path. Fails for one that no file can have, and for a URL."""
+        from dfw.storage.place import is_url
+
+        if isinstance(value, str) and is_url(value):
+            self.fail(
+                f"{shortened(value)} is a URL; `dfw runs fetch URL` brings runs here, and then give their folder", param, ctx
+            )
         try:
             return Path(os.fsdecode(super().convert(os.path.expanduser(value), param, ctx)))
         except (OSError, ValueError) as error:

@@ -147,6 +147,7 @@ def fetch_runs(url: str, out: Path | None) -> None:
     target = out or Path("runs", place.url.rpartition("/")[2])
     found = runs_below(place)
     if not found:
+        place.require_answer()
         raise ConfigError(f"{place.url}: holds no run; give the URL of a sweep's store, or of a run in it")
     for name in found:
         path = target / name if name else target

@@ -65,12 +65,18 @@ class Place:
         """fsspec's file system, and the folder as it calls it."""
         import fsspec
 
+        kind = self.url.partition("://")[0]
+        if kind not in fsspec.available_protocols():
+            raise StoreError(
+                f"{self.url}: fsspec knows no store of the kind {kind!r}; write a URL such as s3://bucket/study or file:///folder"
+            )
         with self._asked("cannot be opened"):
             try:
                 system, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
                 return system, str(path)
             except ImportError as error:
-                raise StoreError(f"{self.url}: {error}; for S3 it is pip install 'dreamfw[storage]'") from error
+                how = "pip install 'dreamfw[storage]'" if kind in ("s3", "s3a") else "install that package"
+                raise StoreError(f"{self.url}: needs a package that is not installed ({error}); {how}") from error
 
     @property
     def _fs(self) -> Any:
@@ -184,6 +190,15 @@ class Place:
         root = self._opened[1].strip("/") + "/"
         names = {path.lstrip("/").removeprefix(root): int(info.get("size") or 0) for path, info in found.items()}
         return {name: size for name, size in names.items() if name and ".." not in name.split("/")}
+
+    def require_answer(self) -> None:
+        """Raises StoreError where it does not answer, or has no such bucket. `files` finds nothing there, too, in some stores."""
+        with self._asked("cannot be listed"):
+            try:
+                self._fs.ls(self._opened[1], detail=False)
+            except FileNotFoundError as error:
+                if error.__cause__ is not None:  # the store's own words, where nothing is wrong with the folder alone
+                    raise StoreError(f"{self.url}: is not there ({one_line(error)}); see that the address is right") from error
 
     def remove(self, names: list[str]) -> None:
         """Removes files, in order. Those that have gone are no matter."""
