@@ -45,6 +45,10 @@ LICENCES = {
     "taesd": "mit",
     "instruct-pix2pix": "mit",
     "ip-adapter": "apache-2.0",
+    "zero123-xl": "mit",
+    "mvdream-sd21": "openrail",
+    "imagedream": "openrail",
+    "wonder3d": "agpl-3.0",
     "depth": "openrail",
     "normals": "openrail",
     "sd21": "openrail++",
@@ -58,7 +62,7 @@ LICENCES = {
     "flux-schnell": "apache-2.0",
     "flux-dev": "flux-1-dev-non-commercial-license",
 }
-"""Short name -> licence that the model card states. Of the others the card itself says it."""
+"""Short name -> licence that the model card names. That of `sd-turbo` names none; those of the others were not seen."""
 
 
 def models_of(family: str, layout: Layout, *names: str) -> tuple[Model, ...]:
