@@ -270,7 +270,7 @@ def _loss_mistakes(
         if sees not in (1, together):
             yield (
                 f"{provenance.prefix(views.path)}{asked.entry.label} sees {sees} views of one scene at once, and these cameras "
-                f"give {together}; write {views.key}: {{type: orthogonal, count: {sees}, batch_size: {sees}}}"
+                f"give {together}; make the two equal, e.g. {views.key}: {{type: orthogonal, count: {sees}, batch_size: {sees}}}"
             )
 
 

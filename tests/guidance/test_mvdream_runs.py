@@ -30,7 +30,7 @@ def test_random_cameras_are_refused_with_the_line_to_write(tmp_path: Path) -> No
     said = str(caught.value)
     assert said.count("\n") == 0
     assert "sees 4 views of one scene at once, and these cameras give 1" in said
-    assert said.endswith("write cameras: {type: orthogonal, count: 4, batch_size: 4}")
+    assert said.endswith("make the two equal, e.g. cameras: {type: orthogonal, count: 4, batch_size: 4}")
     assert not list(tmp_path.iterdir())
 
 

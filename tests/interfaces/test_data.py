@@ -14,6 +14,7 @@ from torch import Tensor
 from dfw import CameraBatch, Conditioning, LossInputs, Progress, PromptBatch, RenderOutput, Views, cameras_at
 from dfw.interfaces import data
 from dfw.interfaces.data import Batch, Record, Wording
+from dfw.interfaces.draws import Share, draw_views, sharing
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -40,7 +41,7 @@ def wording(count: int = 4) -> Wording:
 
 
 def ray_samples() -> data.RaySamples:
-    return data.RaySamples(numbers(7), whole(7), numbers(7), numbers(7, 3), numbers(7, 3), {"roughness": numbers(7, 1)})
+    return data.RaySamples(numbers(4), whole(4), numbers(4), numbers(4, 3), numbers(4, 3), {"roughness": numbers(4, 1)})
 
 
 def render_output() -> RenderOutput:
@@ -148,6 +149,45 @@ def test_cat_puts_together_what_select_took_apart(batch: Batch) -> None:
     parts = [batch.select(slice(0, 1)), batch.select(slice(1, 3)), batch.select(slice(3, 4))]
     assert same(type(batch).cat(parts), batch)
     assert same(type(batch).cat([batch]), batch)
+
+
+def test_renders_of_some_views_become_one_of_all_and_samples_keep_their_rays() -> None:
+    """Two renders of 4 and of 1 views with 15 pixels each: the second one's rays begin at 60."""
+    first = render_output()
+    second = first.mapped(lambda tensor: tensor[1:2] if len(tensor) == 4 else tensor)
+    joined = RenderOutput.cat([first, second])
+    assert torch.equal(joined.colour, torch.cat([first.colour, first.colour[1:2]]))
+    assert torch.equal(joined.extras["albedo"][4], first.extras["albedo"][1])
+    assert joined.samples is not None
+    assert joined.samples.ray.tolist() == [0, 1, 2, 3, 61]
+    assert same(RenderOutput.cat([first]), first)
+    bare = replace(first, samples=None)
+    assert RenderOutput.cat([bare, bare]).samples is None
+    with pytest.raises(ValueError, match="pictures differ in size"):
+        RenderOutput.cat([first, second.mapped(lambda tensor: tensor[:, :2] if tensor.dim() > 2 else tensor)])
+    with pytest.raises(ValueError, match="samples differs"):
+        RenderOutput.cat([first, bare])
+
+
+@pytest.mark.parametrize("pixels", [3, 4])
+def test_a_device_that_shares_views_sees_that_a_render_was_made_in_pieces(pixels: int) -> None:
+    """Numbers for one of two views would be cut in halves: where there are 4 of them nothing else could tell."""
+    generator = torch.Generator().manual_seed(0)
+    share = Share(generator, 0, 2, 4)
+    with sharing(share):
+        for _ in range(2):
+            draw_views(torch.rand, (pixels,), generator, torch.device("cpu"))
+        assert share.foreign == (pixels == 3)
+        RenderOutput.cat([render_output(), render_output()])
+    assert share.foreign
+
+
+def test_cameras_at_a_moment_are_the_same_cameras() -> None:
+    cameras = replace(camera_batch(), time=None)
+    moments = numbers(4, seed=5)
+    assert same(cameras.at_time(moments), replace(cameras, time=moments))
+    assert cameras.at_time(0.25).time is not None
+    assert torch.equal(cameras.at_time(0.25).select(slice(1, 3)).time, torch.tensor([0.25, 0.25], dtype=torch.float64))
 
 
 def test_without_the_optional_fields_copies_have_none() -> None:

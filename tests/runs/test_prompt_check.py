@@ -6,7 +6,7 @@ import pytest
 from torch import Tensor
 
 import dfw
-from dfw import ComponentConfig, Conditioning, Guidance, Part, PromptError
+from dfw import ComponentConfig, Conditioning, ConfigError, Guidance, Part, PromptError
 from dfw.compose import compose
 from dfw.config.load import load_with_provenance
 from dfw.plugins.registry import registry
@@ -27,8 +27,9 @@ class Wrapper(Guidance):
         self.config = config
 
     @classmethod
-    def provides(cls, config: object) -> frozenset[str]:
-        return frozenset({"noise-prediction", "text"})
+    def provides(cls, config: Wrapper.Config) -> frozenset[str]:
+        provided: frozenset[str] = config.prior.cls.provides(config.prior.config)
+        return provided
 
     def encode_image(self, image: Tensor) -> Tensor:
         return image
@@ -45,6 +46,15 @@ def wrapper():
     dfw.register("guidance", "wrapper", Wrapper)
     yield
     registry()._entries = [entry for entry in registry().entries() if entry.distribution != "local"]
+
+
+def test_a_component_knows_the_one_inside_before_it_is_built() -> None:
+    prior = Wrapper.Config.model_validate({"prior": {"type": "stable-diffusion", "model": "embedded"}}).prior
+    assert (prior.cls.__name__, prior.config.model) == ("StableDiffusion", "embedded")
+    assert prior.cls.side(prior.config) == 64
+    wrong = Wrapper.Config.model_validate({"prior": {"type": "stable-diffusion", "modle": "embedded"}}).prior
+    with pytest.raises(ConfigError, match="did you mean 'model'"):
+        wrong.cls  # noqa: B018
 
 
 @pytest.mark.parametrize("guidance", ["dreamfw/stable-diffusion", "local/wrapper"])

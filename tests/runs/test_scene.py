@@ -12,6 +12,7 @@ from dfw import Scene, hookimpl
 from dfw.compose import compose
 from dfw.errors import ConfigError, ExportError
 from dfw.runs.directory import RunDirectory
+from dfw.runs.outputs import preview, turntable
 from dfw.runs.runner import reopen, resume, run
 from dfw.runs.start import make_trainer
 
@@ -53,6 +54,19 @@ def test_by_default_the_scene_is_shown_from_the_front_as_in_previews(finished: P
     first = scene.views(4, 16).select(slice(0, 1))
     torch.testing.assert_close(front.cameras.camera_to_world, first.camera_to_world)
     assert torch.equal(front.colours, scene.render(first).colours)
+
+
+def test_previews_and_turntables_go_through_the_time_of_a_scene_that_moves(finished: Path, tmp_path: Path):
+    _, scene = reopen(RunDirectory.open(finished))
+    times = []
+    scene.renderer.register_forward_pre_hook(lambda _, given: times.append(given[1].time))
+    preview(scene, RunDirectory.open(finished))
+    turntable(scene, tmp_path / "turn.gif", 5, 16)
+    torch.testing.assert_close(torch.cat(times), torch.tensor([0, 1 / 3, 2 / 3, 1, 0, 0.25, 0.5, 0.75, 1]))
+    times.clear()
+    scene.render(width=16, time=0.25)
+    scene.render(width=16)
+    assert times == [torch.tensor([0.25]), None]
 
 
 def test_a_run_made_on_a_gpu_opens_where_there_is_none(finished: Path, tmp_path: Path):

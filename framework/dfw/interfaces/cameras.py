@@ -20,7 +20,7 @@ class Cameras(Component, nn.Module, ABC):
 
     @classmethod
     def together(cls, config: Any) -> int:
-        """How many consecutive views show one scene at one moment, for models that see several views at once: 1 by default.
+        """How many consecutive views a model sees at once, views of one moment or frames of a clip: 1 by default.
 
         The same number stands in `CameraBatch.together`; the number of views a step is a multiple of it.
         """

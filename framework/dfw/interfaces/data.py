@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfw.interfaces.draws import drawn_in_pieces
 from dfw.interfaces.pictures import depth_picture, normal_picture
 
 
@@ -65,8 +66,12 @@ class Batch(Record):
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
         """Parts joined along the batch, in order. Raises ValueError where one has what another lacks, or plain values differ."""
-        joined = {one.name: _joined(one.name, [getattr(part, one.name) for part in parts]) for one in fields(parts[0])}  # type: ignore[arg-type]
-        return cls(**joined)
+        return _cat(parts)
+
+
+def _cat(parts: Sequence[Any]) -> Any:
+    joined = {one.name: _joined(one.name, [getattr(part, one.name) for part in parts]) for one in fields(parts[0])}
+    return type(parts[0])(**joined)
 
 
 def _joined(name: str, values: list[Any]) -> Any:
@@ -112,9 +117,9 @@ class CameraBatch(Batch):
     width: int
     """Pixels of a view's other side."""
     time: Tensor | None = None
-    """(B,) in [0, 1], the moment of a scene that moves; None for scenes that do not."""
+    """(B,) in [0, 1], the moment of a scene that moves; None where nothing is said of it."""
     together: int = 1
-    """How many consecutive views show one scene at one moment, for models that see several views at once."""
+    """How many consecutive views a model sees at once: views of one moment, or the frames of a clip."""
 
     def __len__(self) -> int:
         return int(self.camera_to_world.shape[0])
@@ -125,10 +130,14 @@ class CameraBatch(Batch):
         return self.camera_to_world[:, :3, 3]
 
     def in_groups(self, together: int) -> CameraBatch:
-        """The same cameras, of which `together` consecutive ones show one scene at one moment. Raises ValueError."""
+        """The same cameras, of which a model sees `together` consecutive ones at once. Raises ValueError."""
         if together < 1 or len(self) % together:
             raise ValueError(f"{len(self)} views cannot be split into groups of {together}")
         return replace(self, together=together)
+
+    def at_time(self, time: Tensor | float) -> CameraBatch:
+        """The same cameras at the moments `time` in [0, 1]: (B,), or one number for all."""
+        return replace(self, time=torch.as_tensor(time).to(self.azimuth).expand(len(self)))
 
     def rays(self) -> Rays:
         """One ray through each pixel centre: origin and direction (B, H, W, 3)."""
@@ -189,7 +198,7 @@ class FieldSample(Record):
 
 
 @dataclass(frozen=True)
-class RaySamples(Record):
+class RaySamples(Batch):
     """Packed samples of a volume rendering, sorted by ray, then by distance."""
 
     weight: Tensor
@@ -231,6 +240,24 @@ class RenderOutput(Record):
     """Whether `colour` is already in the guidance's latent space."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     """Other pictures of the scene, each (B, H, W, 1) or (B, H, W, 3): albedo, roughness, a signed distance. `latents` has C."""
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Renders of some views each, as one of all of them, in order: for a renderer that asks another one several times.
+
+        A run on several devices then renders all views on each of them, as with a renderer that draws without `draw_views`.
+        Raises ValueError where one has what another lacks, or their pictures differ in size.
+        """
+        drawn_in_pieces()
+        before, moved = 0, []
+        for part in parts:
+            if part.opacity.shape[1:] != parts[0].opacity.shape[1:]:
+                raise ValueError("cannot join renders whose pictures differ in size")
+            samples = part.samples and replace(part.samples, ray=part.samples.ray + before)
+            moved.append(replace(part, samples=samples))
+            before += part.opacity.numel()
+        joined: Self = _cat(moved)
+        return joined
 
     def picture(self, of: str, cameras: CameraBatch) -> Tensor:
         """What a loss looks at, (B, H, W, 3) in [0, 1], differentiable.

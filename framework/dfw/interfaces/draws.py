@@ -21,7 +21,7 @@ class Share:
     count: int
     whole: int
     foreign: bool = False
-    """Whether numbers were drawn from the generator in another way than by `draw_views`."""
+    """Whether numbers were drawn from the generator in another way than by `draw_views`, or for other views at a time."""
     _state: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -35,9 +35,9 @@ class Share:
         """As `draw_views`, for this share."""
         self.look()
         sides = list(shape)
+        if axis is not None and sides[axis] % self.count:
+            self.foreign, axis = True, None
         if axis is not None:
-            if sides[axis] % self.count:
-                raise ValueError(f"draw_views: side {axis} of {tuple(shape)} is not a multiple of the {self.count} views")
             rows = sides[axis] // self.count
             sides[axis] = rows * self.whole
         drawn = draw(tuple(sides), generator=self.generator, device=device)
@@ -59,6 +59,13 @@ def sharing(share: Share) -> Iterator[None]:
         share.look()
 
 
+def drawn_in_pieces() -> None:
+    """Says that the views which `draw_views` was asked for are not all of them: several devices then render all views each."""
+    share = _SHARE.get()
+    if share is not None:
+        share.foreign = True
+
+
 def draw_views(
     draw: Callable[..., Tensor],
     shape: Sequence[int],
@@ -70,7 +77,7 @@ def draw_views(
 
     draw: `torch.rand`, `torch.randn` and the like. axis: the side of `shape` that counts views, or rays or pixels sorted by view;
     None for numbers that all views share. Where several devices render a step's views, each gets the rows of its own, and all
-    take the same numbers from the generator. Raises ValueError for a side that is not a multiple of the number of views.
+    take the same numbers from the generator. A renderer that draws for some views at a time gets all views on every device.
     """
     share = _SHARE.get()
     if share is None or share.generator is not generator:

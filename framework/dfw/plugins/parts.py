@@ -121,14 +121,27 @@ class Part(ComponentSettings, Generic[Interface]):
     def __hash__(self) -> int:
         return hash(self.type)
 
+    @property
+    def cls(self) -> type[Interface]:
+        """The component's class, for a wrapper that answers as it does: `part.cls.sees(part.config)`. Raises as `build` does."""
+        return cast("type[Interface]", self._checked().cls)
+
+    @property
+    def config(self) -> Any:
+        """The component's checked options. Raises as `build` does."""
+        return self._checked().config
+
     def build(self) -> Interface:
         """Builds the component. Raises ConfigError or PluginError if no run has checked it, and it cannot be found or built."""
-        chosen = self._chosen
-        if chosen is None:
-            chooser = Chooser(registry(), Provenance())
-            chosen = chooser.choose((self.kind().name,), self.kind().name, self)
-            chooser.finish()
-        return cast(Interface, chosen.construct())
+        return cast(Interface, self._checked().construct())
+
+    def _checked(self) -> Chosen:
+        if self._chosen is not None:
+            return self._chosen
+        chooser = Chooser(registry(), Provenance())
+        chosen = chooser.choose((self.kind().name,), self.kind().name, self)
+        chooser.finish()
+        return chosen
 
 
 class Chooser:

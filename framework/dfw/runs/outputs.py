@@ -19,6 +19,7 @@ from dfw.export.pictures import check_turntable, save_grid, save_turntable
 from dfw.export.pipeline import ExportResult, export_mesh
 from dfw.export.shape import solid_of
 from dfw.interfaces.component import name_of
+from dfw.interfaces.data import CameraBatch
 from dfw.interfaces.exporter import Exporter
 from dfw.interfaces.geometry import Geometry, Surface
 from dfw.runs.directory import RunDirectory, stage_directories
@@ -36,10 +37,17 @@ def preview_views(scene: Scene) -> int:
 
 
 def preview(scene: Scene, directory: RunDirectory) -> Path:
-    """Front, left, back and right as one picture, `images/step-NNNNNN.png`; of pictures in a plane the first."""
+    """Front, left, back and right as one picture, `images/step-NNNNNN.png`; of pictures in a plane the first.
+
+    A scene that moves goes from its first moment to its last on the way, also in the turntable.
+    """
     path = directory.images / f"step-{scene.step:06d}.png"
-    views = scene.views(preview_views(scene), scene.config.trainer.preview_width)
+    views = _moving(scene.views(preview_views(scene), scene.config.trainer.preview_width))
     return save_grid(scene.render(views).colours, path)
+
+
+def _moving(cameras: CameraBatch) -> CameraBatch:
+    return cameras.at_time(torch.linspace(0, 1, len(cameras)))
 
 
 def turntable(scene: Scene, path: Path, frames: int, width: int, elevation: float | None = None) -> Path:
@@ -47,7 +55,7 @@ def turntable(scene: Scene, path: Path, frames: int, width: int, elevation: floa
 
     Replaces nothing: what exists keeps its name, and the new one gets a number.
     """
-    cameras = scene.views(frames, width, elevation)
+    cameras = _moving(scene.views(frames, width, elevation))
     images = [scene.render(cameras.select(slice(i, i + 1))).colours for i in range(frames)]
     return save_turntable(torch.cat(images), path)
 

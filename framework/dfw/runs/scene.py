@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import torch
 from PIL import Image
@@ -140,6 +140,7 @@ class Scene:
         elevation: float | None = None,
         distance: float | None = None,
         fov: float | None = None,
+        time: float | None = None,
         width: int = 256,
         height: int | None = None,
         milliseconds: float | None = None,
@@ -147,6 +148,7 @@ class Scene:
         """An evaluation render of the scene as it is now: of `cameras`, or of one camera that looks at the centre.
 
         Angles are degrees, `distance` is in world units, and sizes are pixels; what is left out is as in the run's previews.
+        `time`: the moment of a scene that moves, in [0, 1].
         `milliseconds`: a limit of time. The picture is made smaller, at most to 16 pixels of width, when the last ones were
         too slow, and the renderer may use what training remembers of the scene (`Renderer.hurried`).
 
@@ -158,10 +160,11 @@ class Scene:
             one = torch.ones(1, device=self.device)
             wide = look.fov if fov is None else fov
             cameras = cameras_at(one * azimuth, one * up, one * far, one * wide, height or width, width)
+            cameras = cameras if time is None else cameras.at_time(time)
         cameras = self._within(cameras.to(self.device), milliseconds)
         if milliseconds is not None and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # the work of the step before is not the picture's
-        started = time.perf_counter()
+        started = perf_counter()
         with self.showing(), self._hurried(milliseconds is not None):
             output: RenderOutput = self.renderer(self.geometry, cameras)
             check_render(self.renderer, self.geometry, cameras, output)
@@ -169,7 +172,7 @@ class Scene:
             colours = self._colours(output)
         if milliseconds is not None:
             colours = colours.cpu()  # waits for the device, so that the time is the picture's
-            self._pixels_per_second = colours[..., 0].numel() / max(time.perf_counter() - started, 1e-6)
+            self._pixels_per_second = colours[..., 0].numel() / max(perf_counter() - started, 1e-6)
         return Picture(cameras, output, colours)
 
     @contextmanager

@@ -142,7 +142,7 @@ class CamerasTests(ComponentTests[Cameras], StateChecks[Cameras], DeviceChecks[C
                 require(inside, promise, f"it runs from {least:.4g} to {most:.4g}", "Angles are degrees, lengths world units")
 
     def test_together(self) -> None:
-        """`together` says how many views are one scene: the batch says the same, is a multiple of it, and agrees on the time."""
+        """`together` says how many views a model sees at once: the batch says the same, and is a multiple of it."""
         made = self.fresh()
         together: object = type(made).together(made.config)
         promise, remedy = "together(config) is a number of 1 or more", "Return an int"
@@ -154,10 +154,6 @@ class CamerasTests(ComponentTests[Cameras], StateChecks[Cameras], DeviceChecks[C
             remedy = "Return cameras.in_groups(together)"
             fits = cameras.together == together and len(cameras) % together == 0
             require(fits, "views come in groups of together()", seen, remedy)
-            if cameras.time is not None:
-                moments = cameras.time.view(-1, together)
-                promise = "the views of a group show one moment"
-                require(bool((moments == moments[:, :1]).all()), promise, "their times differ", "Draw one time a group")
 
     def test_targets(self) -> None:
         """Targets have a row for each view; those that dfw names have their shape and range, on the generator's device."""
