@@ -45,6 +45,7 @@ OFFERED_BY = {
     "target-mask": "cameras",
     "target-depth": "cameras",
     "target-normal": "cameras",
+    "target-index": "cameras",
 }
 """Built-in feature -> the kind of component that usually provides it, for messages."""
 

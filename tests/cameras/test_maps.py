@@ -143,7 +143,7 @@ def posed(folder: Path, frames: int, with_maps: int) -> Dataset:
 def test_a_dataset_with_maps_gives_them_in_the_scenes_units(tmp_path: Path) -> None:
     """3,000 thousandths of a unit of the file, of which a unit is half one of the scene: 1.5 before a camera at x = 2."""
     cameras = posed(tmp_path, 3, 3)
-    assert Dataset.provides(cameras.config) == {"target-colour", "target-mask", "target-depth", "target-normal"}
+    assert Dataset.provides(cameras.config) == {f"target-{name}" for name in ("colour", "mask", "depth", "normal", "index")}
     views = cameras.sample(Progress(0, 1), torch.Generator().manual_seed(0))
     points, _ = hits(views)
     torch.testing.assert_close(points[..., 0], torch.full((SIDE, SIDE), 0.5))

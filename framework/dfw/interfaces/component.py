@@ -48,7 +48,8 @@ class Component:
 
     Features are plain words. Built-in ones are `density-field`, `signed-distance`, `surface`, `signed-grid`, `image`,
     `latents` (of geometries); `colour`, `opacity`, `depth`, `normals`, `ray-samples` (of renderers); `noise-prediction`, `text`,
-    `adapter` (of guidance); `target-colour`, `target-mask`, `target-depth`, `target-normal` (of cameras, for `Views.targets`).
+    `adapter` (of guidance); `target-colour`, `target-mask`, `target-depth`, `target-normal`, `target-index` (of cameras, for
+    `Views.targets`).
     What a component requires must be provided by another part of the run. That is checked when the run is composed, before any
     model loads. A run with `start` provides `start`, for a geometry that has no shape of its own.
     """

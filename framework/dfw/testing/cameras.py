@@ -178,7 +178,7 @@ class CamerasTests(ComponentTests[Cameras], StateChecks[Cameras], DeviceChecks[C
         made = self.fresh()
         offered = type(made).provides(made.config)
         for _, views in self._views(made):
-            for name in ("colour", "mask", "depth", "normal"):
+            for name in ("colour", "mask", "depth", "normal", "index"):
                 given, said = name in views.targets, f"target-{name}" in offered
                 seen = f"the views {'have' if given else 'lack'} {name}, provides() {'has' if said else 'lacks'} target-{name}"
                 require(given == said, "provides() says which targets views have", seen, "Add the word, or leave it out")

@@ -55,7 +55,7 @@ KITS: dict[str, type[ComponentTests[Any]]] = {
 
 _KIT_OFFERS = frozenset(
     ("colour", "opacity", "depth", "normals", "ray-samples", "noise-prediction", "text", "adapter", "density-field", "surface")
-) | {"signed-distance", "signed-grid", "target-colour", "target-mask", "target-depth", "target-normal"}
+) | {"signed-distance", "signed-grid", "target-colour", "target-mask", "target-depth", "target-normal", "target-index"}
 """Features of what the kit shows a loss and a noise."""
 
 

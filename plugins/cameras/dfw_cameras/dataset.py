@@ -100,7 +100,7 @@ class Dataset(Cameras):
         path = Path(config.folder) / config.file
         frames = _read(path)["frames"]
         maps = {f"target-{name}" for name, (key, _) in MAPS.items() if _all_have(frames, key, path)}
-        return frozenset({"target-colour", "target-mask"} | maps)
+        return frozenset({"target-colour", "target-mask", "target-index"} | maps)
 
     def sample(self, progress: Progress, generator: torch.Generator) -> Views:
         """`batch_size` views, or all of them where there are fewer."""

@@ -29,7 +29,7 @@ class Twin(Cameras):
 
     @classmethod
     def provides(cls, config: Any) -> frozenset[str]:
-        return frozenset({"target-colour", "target-mask"})
+        return frozenset({"target-colour", "target-mask", "target-index"})
 
     @classmethod
     def together(cls, config: Any) -> int:
@@ -52,8 +52,7 @@ class Twin(Cameras):
         return cameras_at(azimuth, elevation, distance, torch.full_like(distance, 40.0), SIDE, SIDE + 2)
 
     def finish(self, cameras: CameraBatch) -> CameraBatch:
-        moment = torch.linspace(0, 1, len(cameras) // 2, device=cameras.fov_y.device).repeat_interleave(2)
-        return replace(cameras.in_groups(2), time=moment)
+        return cameras.in_groups(2).at_time(torch.linspace(0, 1, len(cameras)))
 
     def targets(self, cameras: CameraBatch) -> dict[str, Tensor]:
         count = len(cameras)
@@ -72,7 +71,7 @@ class Twin(Cameras):
 class KeepsItsColourQuiet(Twin):
     @classmethod
     def provides(cls, config: Any) -> frozenset[str]:
-        return frozenset({"target-mask"})
+        return super().provides(config) - {"target-colour"}
 
 
 class PromisesDepths(Twin):
@@ -144,12 +143,6 @@ class ForgetsItsGroups(Twin):
         return replace(super().finish(cameras), together=1)
 
 
-class TwoMomentsInAGroup(Twin):
-    def finish(self, cameras: CameraBatch) -> CameraBatch:
-        found = super().finish(cameras)
-        return replace(found, time=torch.linspace(0, 1, len(cameras), device=cameras.fov_y.device))
-
-
 class OneTargetForAll(Twin):
     def targets(self, cameras: CameraBatch) -> dict[str, Tensor]:
         return {name: value[:1] for name, value in super().targets(cameras).items()}
@@ -218,7 +211,6 @@ MUTANTS: dict[type[Twin], set[str]] = {
     Radians: {"test_angles_are_those_of_the_pose"},
     WideAsABarn: {"test_ranges"},
     ForgetsItsGroups: {"test_together"},
-    TwoMomentsInAGroup: {"test_together"},
     OneTargetForAll: {"test_targets"},
     TargetsTurned: {"test_targets"},
     BytesForColours: {"test_targets"},
