@@ -218,12 +218,12 @@ def _asked_guidances(config: RunConfig, chosen: Mapping[KeyPath, Chosen]) -> set
         asked.add(config.losses[loss.path[1]].guidance or "")
         name = config.guidance_of(loss.path[1])
         if name is not None:
-            guidance = chosen[guidance_path(config, name)].all()
+            guidance = chosen[guidance_path(config, name)].speaking()
             offered = frozenset().union(*(features(part, "provides") for part in guidance))
-            wanted = frozenset().union(*(features(part, "requires") for part in loss.all()))
+            wanted = frozenset().union(*(features(part, "requires") for part in loss.speaking()))
             if wanted & offered or any(OFFERED_BY.get(word) == "guidance" for word in wanted):
                 asked.add(name)
-    shown = [features(part, "provides") for path in (("geometry",), ("renderer",)) for part in chosen[path].all()]
+    shown = [features(part, "provides") for path in (("geometry",), ("renderer",)) for part in chosen[path].speaking()]
     first = next(iter(config.models), "")
     return asked | ({first} if "latents" in frozenset().union(*shown) else set())
 
@@ -231,9 +231,9 @@ def _asked_guidances(config: RunConfig, chosen: Mapping[KeyPath, Chosen]) -> set
 def _check_wiring(composition: Composition, provenance: Provenance) -> None:
     """Checks that every part finds what it requires, and each loss its picture, its views and its guidance."""
     config, chosen = composition.config, composition.chosen
-    scene = [part for path in (("geometry",), ("renderer",)) for part in chosen[path].all()]
+    scene = [part for path in (("geometry",), ("renderer",)) for part in chosen[path].speaking()]
     mistakes: list[str] = []
-    models = [part for name in composition.models for part in chosen[guidance_path(config, name)].all()]
+    models = [part for name in composition.models for part in chosen[guidance_path(config, name)].speaking()]
     given = frozenset() if config.start is None else frozenset({"start"})
     for part in (*scene, *models):
         mistakes += (provenance.prefix(part.path) + text for text in _lacking(part, features(part, "requires") - given, scene))
@@ -255,8 +255,8 @@ def _loss_mistakes(
     name = config.guidance_of(loss.path[1])
     asked = None if name is None else chosen.get(guidance_path(config, name))
     prompter = [chosen[("prompter",)]]
-    around = [*scene, *views.all(), *prompter, *([] if asked is None else asked.all())]
-    for part in loss.all():
+    around = [*scene, *views.speaking(), *prompter, *([] if asked is None else asked.speaking())]
+    for part in loss.speaking():
         wanted = features(part, "requires")
         if asked is None and len(config.models) > 1 and any(OFFERED_BY.get(word) == "guidance" for word in wanted):
             where = provenance.prefix((*loss.path, "guidance"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from toy_components import TOY, Seer, Shine, built
+from toy_components import TOY, Box, Seer, Shine, built
 
 from dfw.compose import Composition, compose
 from dfw.config.load import load_config, load_with_provenance, to_yaml
@@ -110,6 +110,18 @@ def test_normals_are_there_when_they_are_asked_for():
     composed("losses.shine.of=normal", "renderer.shading.normals=analytic")
 
 
+def test_a_component_around_another_of_its_kind_speaks_for_both(monkeypatch: pytest.MonkeyPatch):
+    """What the inner renderer requires is not asked of the run, and what it provides only where the outer one says so."""
+    around = "renderer={type: around, inner: {type: tracer, shading: {normals: analytic}}}"
+    assert refused(around).endswith("renderer: acme/around 0.3 needs moving; no other part of this run provides it")
+    monkeypatch.setattr(Box, "provides", classmethod(lambda cls, config: frozenset({"moving"})))
+    assert refused(around, "losses.shine.of=normal").startswith(
+        "override 'losses.shine.of=normal': losses.shine.of: acme/shine 0.3 needs normals; renderer acme/around 0.3 does not"
+    )
+    made = composed(around)
+    assert [one.key for one in made.chosen[("renderer",)].all()] == ["renderer", "renderer.inner"]
+
+
 def test_a_set_of_views_is_built_where_a_loss_looks_at_it():
     views = ["view_sets.near={type: orthogonal, batch_size: 8}", "view_sets.far=random"]
     assert list(composed(*views).cameras()) == ["cameras"]
@@ -121,8 +133,8 @@ def test_a_set_of_views_is_built_where_a_loss_looks_at_it():
 def test_a_guidance_sees_as_many_views_as_the_cameras_show_together():
     """The default cameras show each view alone, and a ring of `orthogonal` has four views."""
     assert refused("guidance.views=4") == (
-        "toy.yaml:1: cameras: acme/seer 0.3 sees 4 views of one scene at once, and these cameras give 1; write cameras: "
-        "{type: orthogonal, count: 4, batch_size: 4}"
+        "toy.yaml:1: cameras: acme/seer 0.3 sees 4 views of one scene at once, and these cameras give 1; make the two "
+        "equal, e.g. cameras: {type: orthogonal, count: 4, batch_size: 4}"
     )
     composed("guidance.views=4", "cameras=orthogonal")
     composed("cameras=orthogonal")  # a model that sees one view takes each as it comes

@@ -77,6 +77,30 @@ class Tracer(Renderer):
 Tracer.Config.model_rebuild()
 
 
+class Around(Renderer):
+    """A renderer around another one, which looks at something else."""
+
+    class Config(ComponentConfig):
+        """The other one."""
+
+        inner: Part[Renderer]
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def requires(cls, config: Config) -> frozenset[str]:
+        return frozenset({"moving"})
+
+    @classmethod
+    def provides(cls, config: Config) -> frozenset[str]:
+        return config.inner.cls.provides(config.inner.config) - {"normals"}
+
+    def forward(self, geometry, cameras, generator=None):
+        raise NotImplementedError
+
+
 class Bend(Loss):
     """A loss on normals, or on another feature."""
 
@@ -176,6 +200,7 @@ BUILT_IN = [one for one in Registry.discover().entries() if one.kind not in ("ge
 OWN = [
     entry("geometry", "box", Box),
     entry("renderer", "tracer", Tracer),
+    entry("renderer", "around", Around),
     entry("guidance", "seer", Seer),
     entry("loss", "bend", Bend),
     entry("loss", "shine", Shine),

@@ -53,6 +53,16 @@ class Chosen:
         for one in self.inside:
             yield from one.all()
 
+    def speaking(self) -> Iterator[Chosen]:
+        """Gives itself and what stands inside it, whose `requires` and `provides` count in a run.
+
+        A component around another of its own kind says itself what both require and provide.
+        """
+        yield self
+        for one in self.inside:
+            if one.entry.kind != self.entry.kind:
+                yield from one.speaking()
+
     def construct(self) -> Component:
         """Builds the component. What its constructor raises, except a DfwError, becomes a PluginError that names it."""
         constructor = cast(Callable[[ComponentConfig], Component], self.cls)
