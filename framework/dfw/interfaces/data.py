@@ -66,7 +66,8 @@ class Batch(Record):
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
         """Parts joined along the batch, in order. Raises ValueError where one has what another lacks, or plain values differ."""
-        return _cat(parts)
+        joined: Self = _cat(parts)
+        return joined
 
 
 def _cat(parts: Sequence[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
@@ -132,7 +133,7 @@ class Part(ComponentSettings, Generic[Interface]):
         return hash(self.type)
 
     @property
-    def cls(self) -> type[Interface]:
+    def cls(self) -> builtins.type[Interface]:
         """The component's class, for a wrapper that answers as it does: `part.cls.sees(part.config)`. Raises as `build` does."""
         return cast("type[Interface]", self._checked().cls)
 
