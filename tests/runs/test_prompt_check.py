@@ -52,7 +52,7 @@ def test_a_component_knows_the_one_inside_before_it_is_built() -> None:
     prior = Wrapper.Config.model_validate({"prior": {"type": "stable-diffusion", "model": "embedded"}}).prior
     assert (prior.cls.__name__, prior.config.model) == ("StableDiffusion", "embedded")
     assert prior.cls.side(prior.config) == 64
-    wrong = Wrapper.Config.model_validate({"prior": {"type": "stable-diffusion", "modle": "embedded"}}).prior
+    wrong = Wrapper.Config.model_validate({"prior": {"type": "stable-diffusion", "models": "embedded"}}).prior
     with pytest.raises(ConfigError, match="did you mean 'model'"):
         wrong.cls  # noqa: B018
 
