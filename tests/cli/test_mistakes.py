@@ -166,10 +166,24 @@ def test_words_of_evaluate(words: list[str], expected: str, capsys: pytest.Captu
 def test_a_sweep_is_not_made_in_a_run(capsys: pytest.CaptureFixture[str]):
     Path("run").mkdir()
     Path("run/resolved.yaml").write_text("name: good\n")
-    for more in (["--dry-run"], []):
-        code, _, err = run_dfw("sweep", "gaussian-2d", "seed=0..1", "--out", "run", *more, capsys=capsys)
-        assert (code, err.startswith("error: run: is a run, in which the runs of a sweep would not be found")) == (2, True)
+    for out, what in (("run", "is a run, in which"), ("run/checkpoints/x", f"is in the run {Path('run').absolute()}, where")):
+        for more in (["--dry-run"], []):
+            code, _, err = run_dfw("sweep", "gaussian-2d", "seed=0..1", "--out", out, *more, capsys=capsys)
+            assert (code, err.startswith(f"error: {out}: {what} the runs of a sweep would not be found")) == (2, True)
+    code, _, err = run_dfw("run", "gaussian-2d", "output=run/export", capsys=capsys)
+    assert (code, err.splitlines()[-1].startswith("error: output=")) == (2, True)
+    assert f"run/export: is in the run {Path('run').absolute()}, where a run would not be found" in err
     assert [path.name for path in Path("run").iterdir()] == ["resolved.yaml"]
+
+
+def test_a_sweep_of_no_configuration(capsys: pytest.CaptureFixture[str]):
+    code, _, err = run_dfw("sweep", ",", capsys=capsys)
+    assert (code, err) == (2, "error: ',' names no configuration; write e.g. dreamfusion,sjc\n")
+
+
+def test_a_name_that_no_folder_can_have(capsys: pytest.CaptureFixture[str]):
+    code, _, err = run_dfw("run", "gaussian-2d", f"name={'x' * 300}", "--dry-run", capsys=capsys)
+    assert (code, "name: string should have at most 100 characters" in err) == (2, True)
 
 
 def test_a_guidance_that_no_loss_asks_is_not_loaded_and_one_warning_says_so(capsys: pytest.CaptureFixture[str]):

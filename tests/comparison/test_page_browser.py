@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browsers import PATIENCE, browser, opened, until
+from browsers import PATIENCE, browser, closed, listened, opened, until
 
 from dfw.comparison.entries import entries_of
 from dfw.comparison.page import write_page
@@ -24,12 +24,9 @@ def page_file(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_turns_as_one_and_a_click_opens_the_object(browser, page_file: Path) -> None:
     page = browser.new_page(viewport={"width": 1000, "height": 800})
-    page.set_default_timeout(PATIENCE * 1000)
+    listened(page)
     requests: list[str] = []
-    complaints: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(page_file.as_uri())
     frames: set[str] = set()
     for _ in range(PATIENCE * 10):
@@ -52,13 +49,12 @@ def test_it_turns_as_one_and_a_click_opens_the_object(browser, page_file: Path) 
             break
         page.wait_for_timeout(200)
     else:
-        pytest.fail(f"the object is not shown; complaints: {complaints}")
+        pytest.fail(f"the object is not shown; complaints: {page.complaints}")
     page.keyboard.press("Escape")
     until(page, "!document.querySelector('#detail').open && document.activeElement.matches('.tile')")
     assert page.evaluate("window.hacked") is None
-    assert complaints == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
-    page.close()
+    closed(page)
 
 
 LOADED = "document.querySelector('#viewer')?.loaded === true"
@@ -97,7 +93,7 @@ def test_the_filter_and_the_keys(browser, page_file: Path) -> None:
     first = page.locator("#said").inner_text()
     page.keyboard.press("ArrowRight")
     assert page.locator("#said").inner_text() != first
-    page.close()
+    closed(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -107,4 +103,4 @@ def test_a_narrow_screen_scrolls_only_down(browser, page_file: Path, scheme: str
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     boxes = [tile.bounding_box() for tile in page.locator(".tile").all()]
     assert all(box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 360 for box in boxes)
-    page.close()
+    closed(page)

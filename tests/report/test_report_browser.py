@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browsers import PATIENCE, browser, opened, until
+from browsers import browser, closed, listened, opened, until
 from export_fields import Analytic, box, exporters, plain, ring, sphere_opacity
 from PIL import Image
 
@@ -58,15 +58,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_object_turns_in_the_browser(browser, report: Path) -> None:
     page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="light")
-    page.set_default_timeout(PATIENCE * 1000)
+    listened(page)
     requests: list[str] = []
-    complaints: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
     page.add_init_script(LISTEN)
     page.goto(report.as_uri())
-    until(page, "window.viewerLoaded === true", complaints)
+    until(page, "window.viewerLoaded === true", page.complaints)
     page.wait_for_timeout(1000)
     picture = np.asarray(Image.open(io.BytesIO(page.locator("#viewer").screenshot())).convert("RGB")).astype(float)
     greenish = (picture[..., 1] > 1.5 * picture[..., 0]) & (picture[..., 1] > 1.5 * picture[..., 2])
@@ -75,10 +72,9 @@ def test_the_object_turns_in_the_browser(browser, report: Path) -> None:
     assert page.evaluate("window.hacked") is None
     assert page.locator("h1").inner_text() == PROMPT
     assert page.evaluate("Array.from(document.images).every((image) => image.complete && image.naturalWidth > 0)")
-    assert complaints == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
     assert [url for url in requests if url.startswith("file:")] == [report.as_uri()]
-    page.close()
+    closed(page)
 
 
 def test_a_video_plays_and_stages_can_be_followed(browser, tmp_path: Path) -> None:
@@ -89,17 +85,14 @@ def test_a_video_plays_and_stages_can_be_followed(browser, tmp_path: Path) -> No
     links = {"Stage 1-a": "../1-a/report.html"}
     data = ReportData("a box", 0, "finished", 5.0, artifacts={"turntable": turntable}, links=links)
     page = browser.new_page(viewport={"width": 1000, "height": 800})
-    page.set_default_timeout(PATIENCE * 1000)
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    listened(page)
     page.goto(write_report(turntable.parent, data).as_uri())
     until(page, "document.querySelector('video').currentTime > 0.1")
     assert page.evaluate("[document.querySelector('video').videoWidth, document.querySelector('video').videoHeight]") == [48, 32]
     assert page.evaluate("document.querySelector('video').duration") == pytest.approx(0.8, abs=0.01)
-    assert complaints == []
     page.get_by_role("link", name="Stage 1-a").click()
     until(page, "document.querySelector('h1').innerText === 'first'")
-    page.close()
+    closed(page)
 
 
 def test_the_curves_answer_pointer_and_keys(browser, tmp_path: Path) -> None:
@@ -116,7 +109,7 @@ def test_the_curves_answer_pointer_and_keys(browser, tmp_path: Path) -> None:
     assert output.inner_text() == "step 0: 1"
     page.mouse.move(0, 0)
     assert output.inner_text() == ""
-    page.close()
+    closed(page)
 
 
 def test_the_page_of_a_run_that_goes_on_renews_itself_until_it_ends(browser, tmp_path: Path, monkeypatch) -> None:
@@ -130,7 +123,7 @@ def test_the_page_of_a_run_that_goes_on_renews_itself_until_it_ends(browser, tmp
 
     page = opened(browser, written("running", Progress(10, 30)))
     page.locator("summary").first.click()
-    page.evaluate("scrollTo(0, 300)")
+    until(page, "scrollTo(0, 300) || true")  # the page may just load itself again
     written("running", Progress(20, 30))
     until(page, "document.querySelector('.facts').innerText.includes('step 20 of 30')")
     until(page, "scrollY === 300 && document.querySelector('details').open")
@@ -140,7 +133,7 @@ def test_the_page_of_a_run_that_goes_on_renews_itself_until_it_ends(browser, tmp
     page.evaluate("window.stays = true")
     page.wait_for_timeout(1500)
     assert page.evaluate("window.stays") is True
-    page.close()
+    closed(page)
 
 
 def test_the_page_of_a_run_that_was_killed_stops_renewing_itself(browser, tmp_path: Path, monkeypatch) -> None:
@@ -157,7 +150,7 @@ def test_the_page_of_a_run_that_was_killed_stops_renewing_itself(browser, tmp_pa
     page.evaluate("window.stays = true")
     page.wait_for_timeout(1500)
     assert page.evaluate("window.stays") is True
-    page.close()
+    closed(page)
 
 
 def test_a_narrow_screen_scrolls_only_down_and_can_be_read(browser, report: Path) -> None:
@@ -171,13 +164,13 @@ def test_a_narrow_screen_scrolls_only_down_and_can_be_read(browser, report: Path
         assert _contrast(paper, page.evaluate("getComputedStyle(document.body).color")) > 7  # WCAG 2.2, level AAA
         papers.add(paper)
     assert len(papers) == 2
-    page.close()
+    closed(page)
 
 
 def test_on_paper_everything_is_there(browser, report: Path) -> None:
     """A print shows a still of the object, opens what is folded, and keeps the colours. Afterwards all is as before."""
     page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="dark")
-    page.set_default_timeout(PATIENCE * 1000)
+    listened(page)
     page.add_init_script(LISTEN)
     page.goto(report.as_uri())
     until(page, "window.viewerLoaded === true")
@@ -195,7 +188,7 @@ def test_on_paper_everything_is_there(browser, report: Path) -> None:
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert page.locator("details:not([open])").count() == folded
     assert page.locator("#viewer").is_visible()
-    page.close()
+    closed(page)
 
 
 @pytest.mark.parametrize("width", [375, 1280])
@@ -209,7 +202,7 @@ def test_every_preview_is_visible_without_scrolling_sideways(browser, report: Pa
     assert page.evaluate(
         "Array.from(document.querySelectorAll('*')).every((one) => getComputedStyle(one).overflowX !== 'scroll')"
     )
-    page.close()
+    closed(page)
 
 
 def _contrast(one: str, other: str) -> float:

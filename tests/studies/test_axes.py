@@ -57,6 +57,8 @@ def test_a_mistake_is_one_sentence_that_names_the_override(text: str, said: str)
 
 def test_lines_of_a_file_and_presets(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("# a comment\na duck, yellow\n\n  a car\n", encoding="utf-8")
+    (tmp_path / "windows.txt").write_bytes(b"\xef\xbb\xbfa duck\r\na car\r\n")
+    assert axis(f"prompt=@{tmp_path / 'windows.txt'}").values == ("a duck", "a car")
     (tmp_path / "few.txt").write_text("a tree\n", encoding="utf-8")
     assert axis(f"prompt=@{tmp_path / 'mine.txt'}").values == ("a duck, yellow", "a car")
     assert axis("prompt=@few,a house", tmp_path).values == ("a tree", "a house")

@@ -39,9 +39,24 @@ def browser() -> Iterator[object]:
 def opened(browser, path: Path, width: int = 1000):
     """A page of `width` pixels that shows the file `path`."""
     page = browser.new_page(viewport={"width": width, "height": 800})
-    page.set_default_timeout(PATIENCE * 1000)
+    listened(page)
     page.goto(path.as_uri())
     return page
+
+
+def listened(page):
+    """Notes what a page complains of, for `closed`."""
+    page.set_default_timeout(PATIENCE * 1000)
+    page.complaints = []
+    page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    return page
+
+
+def closed(page) -> None:
+    """Closes a page that has complained of nothing."""
+    assert page.complaints == []
+    page.close()
 
 
 def until(page, condition: str | Callable[[], bool], complaints: list[str] | None = None) -> None:

@@ -20,7 +20,7 @@ from dfw.cli.output import say
 from dfw.config.kinds import KINDS
 from dfw.errors import ConfigError, DfwError
 from dfw.ranks.environment import rank_and_count
-from dfw.runs.directory import STAGES
+from dfw.runs.directory import enclosing_run
 
 if TYPE_CHECKING:
     from dfw.interfaces.launcher import Launcher
@@ -92,8 +92,10 @@ def command(
     use_plugins(plugin_files, blocked)
     chosen = launcher(where)
     folder, store = _where(resume, out, store)
-    if any((folder / name).is_file() for name in ("resolved.yaml", STAGES)):
-        raise ConfigError(f"{folder}: is a run, in which the runs of a sweep would not be found; name another folder with --out")
+    inside = enclosing_run(folder)
+    if inside is not None:
+        what = "is a run, in which" if inside == folder.absolute() else f"is in the run {inside}, where"
+        raise ConfigError(f"{folder}: {what} the runs of a sweep would not be found; name another folder with --out")
     wanted = [] if configs is None else _planned(configs, overrides)
     place = Place(store) if store else None
     before = [] if resume is None and out is None else read_plan(folder)
@@ -146,7 +148,10 @@ def _planned(configs: str, overrides: Sequence[str]) -> list[Planned]:
     from dfw.studies.plan import planned
 
     presets = shipped_directory() / "prompts"
-    return planned([one for one in configs.split(",") if one], [axis(text, presets) for text in overrides])
+    names = [one for one in configs.split(",") if one]
+    if not names:
+        raise ConfigError(f"{configs!r} names no configuration; write e.g. dreamfusion,sjc")
+    return planned(names, [axis(text, presets) for text in overrides])
 
 
 def _shown_plan(folder: Path, runs: Sequence[Planned], retry: bool, place: Place | None) -> list[Planned]:

@@ -17,7 +17,7 @@ def lines_of(name: str, presets: Path | None) -> list[str]:
     path = Path(name).expanduser()
     path = known[name] if name in known and not path.is_file() else path
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # editors of Windows write a mark first
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         what = "; ".join(["give a text file with a value in each line", *(f"or @{one}" for one in known)])

@@ -241,7 +241,7 @@ def require_device(name: str) -> None:
 class RunConfig(Checked):
     """One run: everything that decides its result."""
 
-    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(default="run", max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Folder under `output` that this run's directory is made in."""
     output: LocalPath = "runs"
     """Where run directories are made."""

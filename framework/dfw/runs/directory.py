@@ -48,6 +48,19 @@ def new_run_folder(path: Path) -> Path:
         ) from error
 
 
+def enclosing_run(folder: Path) -> Path | None:
+    """Returns the run that a folder is, or lies in; None where it is in none."""
+    above = (folder.absolute(), *folder.absolute().parents)
+    return next((one for one in above if any((one / name).is_file() for name in ("resolved.yaml", STAGES))), None)
+
+
+def check_output(output: str) -> None:
+    """Raises ConfigError for an output folder in another run, where nobody would find a run."""
+    inside = enclosing_run(Path(output))
+    if inside is not None:
+        raise ConfigError(f"output={output}: is in the run {inside}, where a run would not be found; name another folder")
+
+
 _CHANGED = "it is not as dfw wrote it: a person changed it, or it is damaged; it is used as it is now"
 
 

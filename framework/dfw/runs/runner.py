@@ -27,7 +27,7 @@ from dfw.runs.attribution import naming
 from dfw.runs.call import Call
 from dfw.runs.checkpoint_folder import list_checkpoints
 from dfw.runs.console import ConsoleListener
-from dfw.runs.directory import RunDirectory, earlier_stages
+from dfw.runs.directory import RunDirectory, check_output, earlier_stages
 from dfw.runs.drive import Drive, RunResult
 from dfw.runs.kept_models import build
 from dfw.runs.leading import in_all_processes
@@ -79,6 +79,8 @@ def run(
             composition = composition or compose(config, registry())
             config = composition.resolved(defaults=False)  # paths are absolute, so config.yaml means the same from anywhere
             pick_device(party().placed(config.device))
+            if path is None:
+                check_output(config.output)
             require_writable(path or Path(config.output), f"output={config.output}", "name a folder that you may write to")
             start = find_start(composition, dict(stages or {}))
             exporters = exporters_of(composition)

@@ -17,7 +17,7 @@ from dfw.config.yaml_text import read_yaml, write_yaml
 from dfw.errors import CheckpointError, ConfigError
 from dfw.plugins.registry import registry
 from dfw.runs.call import Call
-from dfw.runs.directory import STAGES, RunDirectory, new_run_folder, run_path, stage_directories
+from dfw.runs.directory import STAGES, RunDirectory, check_output, new_run_folder, run_path, stage_directories
 from dfw.runs.file_check import FileChecks
 from dfw.runs.leading import in_all_processes
 from dfw.runs.life import Life, status_of
@@ -74,6 +74,8 @@ def run_stages(
     """Runs the stages one after another in a new directory. Stops after one that is interrupted. Arguments: `run`."""
     call = call or Call()
     first = next(iter(compositions.values())).config
+    if path is None:
+        check_output(first.output)
     root = new_run_folder(path or run_path(first.output, first.name, first.subject, first.seed))
     with stopping() as stop, Life(root, Times(call.began), stop) as life:
         life.begin()
