@@ -181,6 +181,21 @@ def test_a_sweep_of_no_configuration(capsys: pytest.CaptureFixture[str]):
     assert (code, err) == (2, "error: ',' names no configuration; write e.g. dreamfusion,sjc\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["render", "run", "--out", "x" * 300 + ".mp4"], "cannot be a path: [Errno 36] File name too long"),
+        (["evaluate", "run", "--out", "x" * 300 + ".csv"], "cannot be a path: [Errno 36] File name too long"),
+        (["compare", "circle/run"], "cannot be a path: [Errno 40] Too many levels of symbolic links"),
+        (["render", "run", "--elevation", "nan"], "Invalid value for --elevation: nan is not a number of degrees"),
+    ],
+)
+def test_what_cannot_be_a_path_or_an_angle(words: list[str], said: str, capsys: pytest.CaptureFixture[str]):
+    Path("circle").symlink_to("circle")
+    code, _, err = run_dfw(*words, capsys=capsys)
+    assert (code, said in " ".join(err.split())) == (2, True)
+
+
 def test_a_name_that_no_folder_can_have(capsys: pytest.CaptureFixture[str]):
     code, _, err = run_dfw("run", "gaussian-2d", f"name={'x' * 300}", "--dry-run", capsys=capsys)
     assert (code, "name: string should have at most 100 characters" in err) == (2, True)

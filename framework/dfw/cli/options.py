@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +33,10 @@ class _Path(click.Path):
                 f"{shortened(value)} is a URL; `dfw runs fetch URL` brings runs here, and then give their folder", param, ctx
             )
         try:
-            return Path(os.fsdecode(super().convert(os.path.expanduser(value), param, ctx)))
+            path = Path(os.fsdecode(super().convert(os.path.expanduser(value), param, ctx)))
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                path.lstat()  # a name that is too long, or links in a circle
+            return path
         except (OSError, ValueError) as error:
             self.fail(f"{shortened(str(value))!r} cannot be a path: {error}", param, ctx)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 
 import click
@@ -33,6 +34,8 @@ def command(
 
     What exists is kept; the new file or folder gets the next free number.
     """
+    if elevation is not None and isnan(elevation):  # no bound of a range keeps it out
+        raise click.BadParameter("nan is not a number of degrees", param_hint="--elevation")
     use_plugins(plugin_files, blocked)
     from dfw.atomic import require_writable
     from dfw.runs import runner
