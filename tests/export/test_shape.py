@@ -63,6 +63,16 @@ def test_a_density_field_gives_its_surface_and_the_colours_seen_from_outside() -
     assert torch.allclose(shape.colour(ends), torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.2, 0.9]]), atol=1e-5)
 
 
+def test_a_density_is_taken_as_smooth_as_it_says() -> None:
+    """Bumps of a cell's size on a ball go, and the ball stays."""
+    field = Ball(lambda p: p.norm(dim=-1) - 0.5 + 0.03 * torch.cos(60 * p).prod(-1), plain(RED), 100.0, 0.01)
+    rough = np.linalg.norm(shape_of(field, 64).mesh.vertices, axis=1)
+    field.smoothing = 0.04
+    smooth = shape_of(field, 64).mesh
+    assert np.linalg.norm(smooth.vertices, axis=1).std() < 0.2 * rough.std()
+    assert np.linalg.norm(smooth.vertices, axis=1).mean() == pytest.approx(rough.mean(), abs=0.01)
+
+
 def test_small_parts_of_a_field_stay_behind() -> None:
     """A floater of 0.3 % of the ball's volume."""
     field = Ball(union(sphere(0.5), sphere(0.07, (0.8, 0.8, 0.8))), plain(RED), 100.0, 0.0)

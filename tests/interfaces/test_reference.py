@@ -82,6 +82,24 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     assert picture[:, :-4, :3].max() == 0
 
 
+def test_a_grey_picture_of_16_bits_keeps_its_greys(tmp_path: Path) -> None:
+    grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    found = read(image=str(tmp_path / "a.png"))
+    assert np.abs(found[..., :3].numpy() - grey[..., None] / 65535).max() <= 0.5 / 255
+    assert found[..., 3].min() == 1
+
+
+def test_a_large_picture_is_made_smaller_and_its_colours_do_not_mix_with_what_is_transparent(tmp_path: Path) -> None:
+    pixels = np.zeros((1500, 5000, 4), np.uint8)
+    pixels[:, 1000:4000] = 255, 0, 0, 255
+    Image.fromarray(pixels).save(tmp_path / "a.png", compress_level=1)
+    found = read(image=str(tmp_path / "a.png"))
+    assert found.shape == (614, 2048, 4)
+    assert found[..., 3].mean() == pytest.approx(0.6, abs=0.002)
+    assert found[found[..., 3] > 0.1][:, 0].min() > 0.99
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -92,6 +110,10 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
             r"a\.png shows no background, .* or give a mask",
         ),
         (lambda path: saved(path, np.zeros((64, 64, 4), np.uint8), "RGBA"), r"a\.png shows no object"),
+        (
+            lambda path: Image.fromarray(np.zeros((64, 64), np.float32)).save(path, "TIFF"),
+            r"image: .*a\.png holds floating-point numbers, .* save it with 8 or 16 bits",
+        ),
         (lambda path: cut_out(path, slice(0, 10), slice(0, 31)), r"the object is only 31 pixels large; give .* it has 32"),
     ],
 )

@@ -37,8 +37,8 @@ def test_shipped_configurations_fit_the_schema(name: str):
     written = read_yaml((shipped_directory() / f"{name}.yaml").read_text(encoding="utf-8"))[0]
     if name.startswith("sketch-shape"):  # no reference to a field of the run stands for what the user gives
         written["stages"]["latent"]["losses"]["shape"]["mesh"] = "boxes.glb"
-    if name == "sketch-controlnet":
-        written["stages"]["shape"]["losses"]["sketch"]["mesh"] = "boxes.glb"
+    if name == "sketch":
+        written["losses"]["sketch"]["mesh"] = "boxes.glb"
     assert errors(written) == []
 
 

@@ -14,7 +14,7 @@ import yaml
 from small_runs import PIXELS, SCENE, config
 
 import dfw
-from dfw import ComponentConfig, Geometry, Material, Surface, SurfacePoints, Triangles
+from dfw import ComponentConfig, Geometry, Material, Surface, SurfacePoints, Triangles, shape_of
 from dfw.cli.main import main
 from dfw.compose import compose
 from dfw.config.load import load_config
@@ -55,9 +55,22 @@ class Copy(Surface):
         return Material(torch.zeros_like(at.position))
 
 
+class Taken(Copy):
+    """A geometry that takes the surface of any density."""
+
+    @classmethod
+    def provides(cls, config: ComponentConfig) -> frozenset[str]:
+        return frozenset({"surface"})
+
+    def start_from(self, source: Geometry) -> None:
+        mesh = shape_of(source, 24).mesh
+        self.vertices.data, self.faces = torch.from_numpy(mesh.vertices).float(), torch.from_numpy(mesh.faces)
+
+
 @pytest.fixture(autouse=True)
 def copies():
     dfw.register("geometry", "copy", Copy)
+    dfw.register("geometry", "taken", Taken)
     yield
     registry()._entries = [entry for entry in registry().entries() if entry.distribution != "local"]
 
@@ -161,6 +174,26 @@ def test_a_source_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     for wrong in ("{}", "{run: a, mesh: b}"):
         assert main(["run", "dreamfusion", f"start={wrong}", "--dry-run"]) == 2
         assert "write exactly one of run, stage and mesh" in capsys.readouterr().err
+
+
+def test_the_surface_of_a_density_is_as_smooth_as_its_own_export(tmp_path: Path):
+    """The start itself may say another deviation of the Gaussian."""
+    smooth = run(config(SCENE, tmp_path, export={"formats": [], "smoothing": 0.15}), listeners=[]).directory
+
+    def taken(**own: float) -> torch.Tensor:
+        parts = {"geometry": {"type": "taken"}, "renderer": {"type": "mesh"}, "losses": {"opacity": {}}}
+        made = config(SCENE, tmp_path, start={"run": str(smooth), **own}, **parts)
+        return make_trainer(made, compose(made).build(), find_start(compose(made), {})).geometry.vertices.detach()
+
+    assert torch.equal(taken(), taken(smoothing=0.15))
+    assert not torch.equal(taken(), taken(smoothing=0))
+    with pytest.raises(ConfigError, match=r"has no surface to start from: smoothing by 9 units leaves nothing"):
+        taken(smoothing=9)
+
+
+def test_smoothing_is_a_densitys(tmp_path: Path):
+    with pytest.raises(ValueError, match="smoothing is for a run's density field, and this starts from a mesh file"):
+        config(SCENE, tmp_path, start={"mesh": "a.stl", "smoothing": 0.1})
 
 
 def test_axes_and_radius_are_a_mesh_files(tmp_path: Path):

@@ -10,6 +10,7 @@ SKETCH = ["losses.shape.mesh=boxes.glb"]
 NEEDS = {
     **dict.fromkeys(("paint", "paint-controlnet", "paint-sd"), TEAPOT),
     **dict.fromkeys(("sketch-shape", "sketch-shape-sd"), SKETCH),
+    "sketch": ["losses.sketch.mesh=boxes.glb"],
     "sketch-controlnet": ["stages.shape.losses.sketch.mesh=boxes.glb"],
     "zero123": ["image=teddy.png"],
     "zero123-sd": ["image=teddy.png"],

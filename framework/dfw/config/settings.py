@@ -92,6 +92,9 @@ class StartSettings(Checked):
     radius: PositiveFloat | None = 0.9
     """World units of the ball around the origin that a mesh file is moved and scaled into, so that the usual cameras see all of
     it; none: it keeps its size and place."""
+    smoothing: NonNegativeFloat | None = None
+    """Standard deviation, world units, of a Gaussian over a density whose surface is taken, as in `export.smoothing`; none: that
+    of the run which it starts from."""
     take: tuple[Literal["geometry", "renderer", "optimizer"], ...] = ("geometry",)
     """What is taken over. `renderer`: its parameters (a learned background), where both runs have the same renderer.
     `optimizer`: its state, where both scenes have the same parameters."""
@@ -110,6 +113,8 @@ class StartSettings(Checked):
         ]  # or it is written out
         if self.mesh is None and alone:
             raise ValueError(f"{min(alone)} is for a mesh file, and this starts from a run's scene; leave it out")
+        if self.mesh is not None and self.smoothing is not None:
+            raise ValueError("smoothing is for a run's density field, and this starts from a mesh file; leave it out")
         return self
 
 

@@ -11,19 +11,17 @@ from pathlib import Path
 from torch import Tensor
 
 from dfw.config.settings import FACES, ExportSettings
-from dfw.errors import ExportError
 from dfw.export.agreement import Agreement, compare
 from dfw.export.decimate import decimate
 from dfw.export.files import STEM, write_files
-from dfw.export.grid import DensityGrid, sample_density, softened
-from dfw.export.level import LevelChoice, choose_level
-from dfw.export.mesh import surface_of, triangles_of
+from dfw.export.grid import sample_density
+from dfw.export.isosurface import isosurface
+from dfw.export.mesh import triangles_of
 from dfw.export.pieces import without_crumbs
 from dfw.export.texture import bake, bake_surface, surface_albedo
 from dfw.interfaces.data import CameraBatch
 from dfw.interfaces.exporter import Exporter
 from dfw.interfaces.geometry import DensityField, Surface
-from dfw.interfaces.mesh import Mesh
 
 
 @dataclass(frozen=True)
@@ -108,9 +106,10 @@ def export_mesh(
         textured = bake_surface(scene, settings.texture, None if mesh is whole else mesh)
     else:
         grid = sample_density(scene, settings.resolution)
-        level = _level(grid, opacity, cameras, settings)
-        smooth = _smooth(grid, level, opacity, cameras, settings, lowest_view)
-        mesh = decimate(smooth or surface_of(grid, scene, level, lowest_view=lowest_view), settings.faces or FACES)
+        whole, level = isosurface(
+            scene, grid, opacity, cameras, level=settings.level, smoothing=settings.smoothing, lowest_view=lowest_view
+        )
+        mesh = decimate(whole, settings.faces or FACES)
         mesh, crumbs = without_crumbs(mesh, settings.smallest_piece)
         begin("texture")
         textured = bake(partial(surface_albedo, scene, cell=grid.spacing), mesh, settings.texture)
@@ -120,27 +119,3 @@ def export_mesh(
     seconds = time.perf_counter() - started
     size = len(mesh.vertices), len(mesh.faces), mesh.volume
     return ExportResult(paths, level, agreement, *size, mesh.watertight, crumbs, seconds)
-
-
-def _level(grid: DensityGrid, opacity: Tensor, cameras: CameraBatch, settings: ExportSettings) -> float:
-    if settings.level != "auto":
-        return float(settings.level)
-    choice: LevelChoice = choose_level(grid, opacity, cameras)
-    return choice.level
-
-
-def _smooth(
-    grid: DensityGrid, level: float, opacity: Tensor, cameras: CameraBatch, settings: ExportSettings, lowest_view: float | None
-) -> Mesh | None:
-    """Returns the smoothed shape's surface. Returns None without smoothing, and for a level that the field does not reach."""
-    low, high = grid.range
-    if settings.smoothing == 0 or not low <= level < high:
-        return None
-    soft = softened(grid, level, settings.smoothing)
-    try:
-        share = choose_level(soft, opacity, cameras).level if settings.level == "auto" else 0.5
-        return surface_of(soft, None, share, lowest_view=lowest_view)
-    except ExportError as error:
-        raise ExportError(
-            f"export.smoothing: {settings.smoothing:g} units leave nothing of this shape; try less, or 0"
-        ) from error

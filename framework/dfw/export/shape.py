@@ -10,8 +10,9 @@ from torch import Tensor
 
 from dfw.errors import ConfigError, ExportError
 from dfw.export.grid import sample_density
-from dfw.export.level import choose_level, opacity_through
-from dfw.export.mesh import surface_of, triangles_of
+from dfw.export.isosurface import isosurface
+from dfw.export.level import opacity_through
+from dfw.export.mesh import triangles_of
 from dfw.export.texture import surface_albedo
 from dfw.interfaces.component import name_of
 from dfw.interfaces.data import SurfacePoints
@@ -43,25 +44,25 @@ def shape_of(source: Geometry, cells: int = 128) -> Shape:
     """Returns the surface of `source`, to be called in `Geometry.start_from`. Its triangles are not decimated.
 
     A `Surface` gives its own triangles. Those of a density field come from a grid of `cells` cells along each axis, as in an
-    export. The level is the one whose silhouettes agree best with the field's own opacity in eight views. Parts below 1 % of the
-    volume are left out, and voids are filled. Of another geometry its `density_field` is taken. Raises ConfigError for a source
-    without one, and for one without a surface.
+    export, and are as smooth as `source.smoothing` says. The level is the one whose silhouettes agree best with the field's own
+    opacity in eight views. Parts below 1 % of the volume are left out, and voids are filled. Of another geometry its
+    `density_field` is taken. Raises ConfigError for a source without one, and for one without a surface.
     """
     solid = solid_of(source)
     try:
         if isinstance(solid, Surface):
             return Shape(triangles_of(solid), lambda points: solid.material(SurfacePoints(points)).albedo)
         if solid is not None:
-            return _isosurface(solid, cells)
+            return _taken(solid, cells, source.smoothing)
     except ExportError as error:
         raise ConfigError(f"{name_of(source)} has no surface to start from: {error}") from error
     raise ConfigError(f"{name_of(source)} is neither a density field nor a surface; only those have a shape to start from")
 
 
-def _isosurface(source: DensityField, cells: int) -> Shape:
+def _taken(source: DensityField, cells: int, smoothing: float) -> Shape:
     grid = sample_density(source, cells)
     cameras = orbit(VIEWS, ELEVATION, DISTANCE * source.radius, FOV, SIDE, SIDE, grid.values.device)
-    level = choose_level(grid, opacity_through(grid, cameras), cameras).level
+    mesh, _ = isosurface(source, grid, opacity_through(grid, cameras), cameras, smoothing=smoothing)
 
     def colour(points: Tensor) -> Tensor:
         normal = source.sample(points, normals=True).normal
@@ -69,4 +70,4 @@ def _isosurface(source: DensityField, cells: int) -> Shape:
         found = surface_albedo(source, points.cpu().numpy(), normal.cpu().numpy(), grid.spacing)
         return torch.as_tensor(found).to(points)
 
-    return Shape(surface_of(grid, source, level), colour)
+    return Shape(mesh, colour)

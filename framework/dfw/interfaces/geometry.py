@@ -20,6 +20,8 @@ class Geometry(Component, nn.Module, ABC):
     """What is optimised: the scene's parameters. Says in `provides` how it can be asked (`density-field`, `surface`, `image`)."""
 
     kind: ClassVar[str] = "geometry"
+    smoothing: float = 0.0
+    """World units: what `shape_of` smooths a density's surface by. The core sets it on a run's scene that another starts from."""
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draws the initial parameters from `generator`. Called once in a new run, before the first step.

@@ -25,6 +25,10 @@ SMALLEST = 32
 """Pixels that the object's larger side must have: of fewer, no model makes a thing out."""
 
 
+LARGEST = 2048
+"""Pixels of a picture's larger side: models see at most 1024 of it, and a photograph as floating-point numbers fills gigabytes."""
+
+
 class PictureConfig(ComponentConfig):
     """A picture of an object. The background is removed before, by any tool."""
 
@@ -74,10 +78,10 @@ def read_aligned(config: PictureConfig, *maps: Tensor) -> list[Tensor]:
 
     A map is 0 where it lies outside the picture. Raises as `read_reference`.
     """
-    picture = read_picture(Path(config.image), "image")
+    picture = read_picture(Path(config.image), "image", LARGEST)
     shape = picture.shape[:2]
     if config.mask is not None:
-        mask = read_picture(Path(config.mask), "mask")
+        mask = read_picture(Path(config.mask), "mask", LARGEST)
         white = resized(over(mask, mask[..., 3], (0, 0, 0)), *shape).mean(-1, keepdim=True)
         picture = torch.cat([picture[..., :3], white], -1)
     together = [picture, *(stretched(one, *shape) for one in maps)]
@@ -117,19 +121,32 @@ def _ends(line: Tensor) -> tuple[int, int]:
     return int(where[0]), int(where[-1]) + 1
 
 
-def read_picture(path: Path, where: str) -> Tensor:
+def read_picture(path: Path, where: str, largest: int | None = None) -> Tensor:
     """Returns a picture (H, W, 4) in [0, 1], turned as its camera says, and opaque where the file has no alpha channel.
 
-    Raises ConfigError that begins with `where`.
+    It is made smaller if its larger side has more than `largest` pixels. Of an animation it is the first picture. Raises
+    ConfigError that begins with `where`.
     """
     try:
         with Image.open(path) as picture:
-            pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"), dtype=np.float32) / 255
+            turned = _of_bytes(ImageOps.exif_transpose(picture), path, where).convert("RGBA")
+            if largest is not None:
+                turned.thumbnail((largest, largest))
+            pixels = np.asarray(turned, dtype=np.float32) / 255
     except FileNotFoundError:
         raise ConfigError(f"{where}: there is no file {path}; give the path of a picture") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all that pillow raises for damaged files
         raise ConfigError(f"{where}: {path} cannot be read as a picture ({error}); give a PNG, JPEG or WebP file") from None
     return torch.from_numpy(pixels)
+
+
+def _of_bytes(picture: Image.Image, path: Path, where: str) -> Image.Image:
+    """Returns a grey picture of 16 bits with 8, of which pillow itself would clip what is brighter than 255, and others as they are."""
+    if picture.mode == "F":
+        raise ConfigError(f"{where}: {path} holds floating-point numbers, whose white is not known; save it with 8 or 16 bits")
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray(((np.asarray(picture).astype(np.int64).clip(0, 65535) + 128) // 257).astype(np.uint8))
 
 
 def resized(picture: Tensor, height: int, width: int) -> Tensor:

@@ -62,6 +62,8 @@ class Start:
         with scene.showing():
             if "geometry" in self.settings.take:
                 _check_not_empty(scene.geometry)
+                own = self.settings.smoothing
+                scene.geometry.smoothing = scene.config.export.smoothing if own is None else own
                 trainer.geometry.start_from(scene.geometry)
             if "renderer" in self.settings.take:
                 _take_renderer(trainer, scene)
