@@ -33,6 +33,13 @@ def test_others_are_not(shift: list[float] | None, words: str) -> None:
     assert words in why_not(np.concatenate([SQUARE, second]), np.concatenate([FACES, FACES + 4]))
 
 
+def test_the_whole_picture_on_each_of_many_triangles_is_an_overlap_that_takes_no_memory() -> None:
+    """Each half of a square covers half the picture; on 1024 pixels these 20,000 would be ten billion texels."""
+    whole, many = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]]), 10_000
+    faces = np.concatenate([FACES + 4 * k for k in range(many)])
+    assert why_not(np.tile(whole, (many, 1)), faces) == "its texture coordinates overlap, and cover the picture 1e+04 times"
+
+
 def test_none_at_all() -> None:
     assert why_not(np.zeros((4, 2)), FACES) == "it has no texture coordinates"
 

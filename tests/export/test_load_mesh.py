@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from painted_box import CENTRE, HALF, SIDES, VOLUME, painted_box, write
 from PIL import Image
 
 import dfw
-from dfw import load_mesh
+from dfw import MeshSource, load_mesh
 from dfw.errors import ConfigError
 
 PLACES = np.array([[0.0, 0, 0], [3, 0, 0], [0, 2, 0], [0, 0, 1]])
@@ -119,6 +120,49 @@ def test_objects_keep_their_own_materials(tmp_path: Path) -> None:
     assert (shiny.metallic_roughness == [0, 128, 64]).all()
     assert (shiny.roughness, shiny.metallic) == (1, 1)  # what glTF has where a file says nothing
     assert (found.material == index).sum() == (found.material != index).sum() == 12
+
+
+def test_files_that_are_named_and_missing_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of three materials one is whole, one lacks its texture, and another file lacks all of them."""
+    Image.new("RGB", (2, 2), (0, 200, 0)).save(tmp_path / "leaf.png")
+    (tmp_path / "a.mtl").write_text("newmtl leaf\nmap_Kd leaf.png\nnewmtl blue\nKd 0 0 1\nmap_Kd gone.png\n")
+    corners = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nvt 0 0\nvt 1 0\nvt 0 1\n"
+    (tmp_path / "a.obj").write_text(f"mtllib a.mtl\n{corners}usemtl leaf\nf 1/1 2/2 3/3\nusemtl blue\nf 1/1 2/2 4/3\n")
+    (tmp_path / "b.obj").write_text(f"mtllib b.mtl\n{corners}usemtl leaf\nf 1/1 2/2 3/3\n")
+    found = load_mesh(tmp_path / "a.obj")
+    (green,) = [one.texture for one in found.materials if one.texture is not None]
+    assert (green == [0, 200, 0]).all()
+    assert [0, 0, 255] in found.vertex_colour.tolist()
+    assert found.lost == ("names gone.png, and there is no such file: the colours that it holds are left out",)
+    MeshSource(tmp_path / "b.obj")
+    assert "b.obj names b.mtl, and there is no such file" in caplog.text
+
+
+def extended(path: Path, name: str) -> Path:
+    """A tetrahedron whose file says that it needs an extension."""
+    data = saved(path).read_bytes()
+    size = int.from_bytes(data[12:16], "little")
+    tree = json.dumps(json.loads(data[20 : 20 + size]) | {"extensionsUsed": [name]}).encode()
+    tree += b" " * (-len(tree) % 4)
+    rest = data[20 + size :]
+    head = (2).to_bytes(4, "little") + (20 + len(tree) + len(rest)).to_bytes(4, "little") + len(tree).to_bytes(4, "little")
+    path.write_bytes(b"glTF" + head + b"JSON" + tree + rest)
+    return path
+
+
+def test_what_the_reader_of_gltf_does_not_know_is_said(tmp_path: Path) -> None:
+    """The reader itself would show such a file without a word, with corners or textures at wrong places."""
+    for name in ("EXT_meshopt_compression", "KHR_mesh_quantization"):
+        with pytest.raises(ConfigError, match=rf"a\.glb: is compressed \({name}\); save it without compression$"):
+            load_mesh(extended(tmp_path / "a.glb", name))
+    assert "KHR_texture_transform" in load_mesh(extended(tmp_path / "a.glb", "KHR_texture_transform")).lost[0]
+    assert load_mesh(extended(tmp_path / "a.glb", "KHR_materials_unlit")).lost == ()
+
+
+def test_a_compressed_file_needs_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dfw.export.gltf.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"_draco_mesh_compression\); save it without compression, or .* pip install DracoPy"):
+        load_mesh(extended(tmp_path / "a.glb", "KHR_draco_mesh_compression"))
 
 
 POINTS = "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n0 0 0\n"

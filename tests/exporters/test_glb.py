@@ -75,6 +75,15 @@ def test_roughness_is_the_materials(tmp_path: Path) -> None:
         dfw.build("exporter", "glb", roughness=1.5)
 
 
+def test_textures_do_not_repeat(tmp_path: Path) -> None:
+    """Charts may reach the picture's border, and a lookup there would mix in the opposite border."""
+    tree, _ = chunks(write(dfw.build("exporter", "glb"), tmp_path))
+    assert tree["textures"]
+    for texture in tree["textures"]:
+        sampler = tree["samplers"][texture["sampler"]]
+        assert (sampler["wrapS"], sampler["wrapT"]) == (33071, 33071)  # CLAMP_TO_EDGE
+
+
 def test_the_same_mesh_gives_the_same_bytes() -> None:
     exporter = dfw.build("exporter", "glb")
     assert exporter.files(painted_box(), "a", "t") == exporter.files(painted_box(), "b", "t")

@@ -58,6 +58,8 @@ def test_units_axes_and_names(package: Path) -> None:
     shader = material.ComputeSurfaceSource()[0]
     assert shader.GetIdAttr().Get() == "UsdPreviewSurface"
     assert shader.GetInput("metallic").Get() == 0
+    sampler = UsdShade.Shader(stage.GetPrimAtPath("/Object/Material/Texture"))
+    assert [sampler.GetInput(side).Get() for side in ("wrapS", "wrapT")] == ["clamp", "clamp"]  # by default black is around it
 
 
 def test_another_reader_sees_every_side_in_its_colour(package: Path) -> None:

@@ -39,13 +39,16 @@ def why_not(uv: Floats, faces: Ints) -> str:
     """Returns why `uv` (W, 2) cannot hold a texture of its own for each of `faces` (F, 3), or "" if it can."""
     corners = uv[faces]
     u, v = (corners[:, k] - corners[:, 0] for k in (1, 2))
-    flat = np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]) == 0
+    area = np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]) / 2
+    flat = area == 0
     if flat.all():
         return "it has no texture coordinates"
     if flat.mean() > FEW:
         return f"{flat.sum()} of its {len(faces)} triangles have no texture coordinates"
     if (np.abs(uv[faces] - 0.5) > 0.5 + FEW).any():
         return "its texture coordinates go beyond the picture"
+    if area.sum() > 1 + FEW:  # before texels are counted: a picture for each of many triangles would fill the memory
+        return f"its texture coordinates overlap, and cover the picture {area.sum():.3g} times"
     texels = rasterise(corners_in(uv, faces, LOOK), LOOK, LOOK, slack=-1e-6)
     covered = len(np.unique(texels.pixel))
     shared = len(texels.pixel) - covered

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dfw.config.settings import Axis
 from dfw.errors import ConfigError, one_line
+from dfw.export.gltf import check_extensions
 from dfw.interfaces.mesh import Floats, Ints, Mesh
 
 GREY = 128
@@ -49,6 +50,27 @@ class LoadedMesh:
     """(F,), for each triangle its material, an index of `materials`."""
     materials: tuple[LoadedMaterial, ...]
     """One for each object of the file."""
+    lost: tuple[str, ...] = ()
+    """What of the file is not read, each as what follows its name in a sentence."""
+
+
+class _Beside:
+    """Reads what a mesh file names next to itself, such as an OBJ's materials, and remembers what is not there."""
+
+    def __init__(self, resolver: Any) -> None:
+        self.resolver, self.lost = resolver, dict[str, None]()
+
+    def get(self, name: str) -> Any:
+        try:
+            return self.resolver.get(name)
+        except Exception:  # trimesh goes on without materials and textures, and says nothing
+            self.lost[name] = None
+            raise
+
+    __getitem__ = get
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.resolver, name)
 
 
 def load_mesh(path: str | Path, up: Axis | None = None, front: Axis | None = None, radius: float | None = None) -> LoadedMesh:
@@ -66,8 +88,10 @@ def load_mesh(path: str | Path, up: Axis | None = None, front: Axis | None = Non
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "there is no such file"
         raise ConfigError(f"{path}: {what}; give an OBJ, GLB, PLY or STL file")
+    lost = check_extensions(path)
     try:
-        objects = [_read(shape) for shape in _shapes(trimesh.load_scene(path, process=False))]
+        beside = _Beside(trimesh.resolvers.FilePathResolver(str(path)))
+        objects = [_read(shape) for shape in _shapes(trimesh.load_scene(path, resolver=beside, process=False))]
     except Exception as error:  # trimesh also passes on the exceptions of the libraries that it calls
         raise ConfigError(f"{path}: cannot be read as a mesh; give an OBJ, GLB, PLY or STL file ({one_line(error)})") from error
     if not sum(len(one.mesh.faces) for one in objects):
@@ -76,7 +100,9 @@ def load_mesh(path: str | Path, up: Axis | None = None, front: Axis | None = Non
     vertices, faces = found.mesh.vertices, found.mesh.faces
     if not np.isfinite(vertices).all() or faces.min() < 0 or faces.max() >= len(vertices):
         raise ConfigError(f"{path}: is damaged: a corner is NaN or infinite, or a triangle has a corner that is not there")
-    return replace(found, mesh=Mesh(_placed(vertices @ turn.T, radius), faces))
+    if beside.lost:
+        lost.append(f"names {', '.join(beside.lost)}, and there is no such file: the colours that it holds are left out")
+    return replace(found, mesh=Mesh(_placed(vertices @ turn.T, radius), faces), lost=tuple(lost))
 
 
 def _shapes(scene: Any) -> Iterator[Any]:
@@ -100,6 +126,9 @@ def _read(shape: Any) -> LoadedMesh:
         given = getattr(shape.visual, "vertex_attributes", {}).get("color")
         over = 1.0 if given is None else _linear(np.asarray(given, np.float64)[:, :3] / (255 if given.dtype == np.uint8 else 1))
         colour = np.atleast_2d(_bytes(_display(factor * over)))
+    kd = getattr(material, "diffuse", None)  # of an OBJ's MTL file
+    if made.texture is None and kd is not None and (kd != type(material)().diffuse).any():
+        colour = np.asarray([kd[:3]], np.uint8)
     colour = np.broadcast_to(colour, (count, 3))
     uv = getattr(shape.visual, "uv", None)
     if uv is None or not np.isfinite(uv).all():

@@ -26,7 +26,7 @@ SMALLEST = 32
 
 
 LARGEST = 2048
-"""Pixels of a picture's larger side: models see at most 1024 of it, and a photograph as floating-point numbers fills gigabytes."""
+"""Pixels of a picture's larger side. Models see at most 1024, and all of a photograph would fill gigabytes."""
 
 
 class PictureConfig(ComponentConfig):
@@ -141,7 +141,7 @@ def read_picture(path: Path, where: str, largest: int | None = None) -> Tensor:
 
 
 def _of_bytes(picture: Image.Image, path: Path, where: str) -> Image.Image:
-    """Returns a grey picture of 16 bits with 8, of which pillow itself would clip what is brighter than 255, and others as they are."""
+    """Returns a picture of bytes. Of 16 bits pillow itself would clip what is brighter than 255."""
     if picture.mode == "F":
         raise ConfigError(f"{where}: {path} holds floating-point numbers, whose white is not known; save it with 8 or 16 bits")
     if not picture.mode.startswith("I"):

@@ -54,6 +54,7 @@ class MeshSource(Surface):
         inside_out = mesh.watertight and mesh.volume < 0
         order = [0, 2, 1] if inside_out else [0, 1, 2]
         for wrong, what in (
+            *((True, what) for what in loaded.lost),
             (not whole.all(), f"leaves out {(~whole).sum()} of {len(whole)} triangles, which have no area"),
             (inside_out, "is inside out, and is turned"),
             (torn := torn_edges(mesh), f"has triangles that face in opposite ways along {torn} edges; some may look dark"),

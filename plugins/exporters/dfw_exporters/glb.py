@@ -14,6 +14,8 @@ from dfw import ComponentConfig, Exporter, TexturedMesh, __version__, to_gltf
 
 MOST_SHORT = 65_535
 """Vertices of a mesh whose indices still fit two bytes."""
+CLAMPED = 33071
+"""glTF's number for a texture that does not repeat. A lookup on its border then does not mix in the opposite border."""
 
 
 class Glb(Exporter):
@@ -62,6 +64,9 @@ class Glb(Exporter):
         def finish(tree: dict[str, Any]) -> None:
             tree["asset"] = {"version": "2.0", "generator": f"dfw {__version__}"}
             tree["meshes"][0]["name"] = title
+            tree["samplers"] = [{"wrapS": CLAMPED, "wrapT": CLAMPED}]
+            for texture in tree["textures"]:
+                texture["sampler"] = 0
             primitive = tree["meshes"][0]["primitives"][0]
             attributes = primitive["attributes"]
             if "_TANGENT" in attributes:  # trimesh gives its own name to every attribute that it does not know

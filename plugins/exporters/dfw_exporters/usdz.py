@@ -97,7 +97,13 @@ def _write_scene(mesh: TexturedMesh, title: str, roughness: float, path: Path, f
         sampler = shade.Shader.Define(stage, f"/Object/Material/{name}")
         sampler.CreateIdAttr("UsdUVTexture")
         sampler.CreateInput("file", types.Asset).Set(files[what])
-        sampler.CreateInput("sourceColorSpace", types.Token).Set("sRGB" if what == "texture" else "raw")
+        # without a wrap, a lookup on the picture's border mixes in black
+        for setting, value in (
+            ("sourceColorSpace", "sRGB" if what == "texture" else "raw"),
+            ("wrapS", "clamp"),
+            ("wrapT", "clamp"),
+        ):
+            sampler.CreateInput(setting, types.Token).Set(value)
         sampler.CreateInput("st", types.Float2).ConnectToSource(place)
         for one, (kind, output) in inputs.items():
             given = sampler.CreateOutput(output, types.Float3 if output == "rgb" else types.Float)
