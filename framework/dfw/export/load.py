@@ -118,7 +118,7 @@ def _read(shape: Any) -> LoadedMesh:
     """Reads one object, which has one material."""
     mesh = Mesh(np.asarray(shape.vertices, np.float64), np.asarray(shape.faces, np.int64))
     count = len(mesh.vertices)
-    material = getattr(shape.visual, "material", None)
+    material: Any = getattr(shape.visual, "material", None)
     made, factor = _material(material), _factor(material)
     visual = shape.visual.to_color() if shape.visual.kind == "texture" and count else shape.visual
     colour = np.atleast_2d(np.asarray(visual.vertex_colors if visual.defined else GREY, np.uint8))[:, :3]
