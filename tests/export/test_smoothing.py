@@ -91,7 +91,7 @@ def test_a_level_that_the_field_does_not_reach_is_told_in_its_own_numbers(tmp_pa
 
 def test_a_shape_smaller_than_the_smoothing_is_told(tmp_path: Path) -> None:
     settings = ExportSettings(resolution=32, texture=64, smoothing=0.5, level=LEVEL)
-    with pytest.raises(ExportError, match=r"smoothing by 0\.5 units leaves nothing of this shape; write a lower export"):
+    with pytest.raises(ExportError, match=r"export\.smoothing: 0\.5 units leave nothing of this shape; try less, or 0"):
         export_mesh(ball(0.2), sphere_opacity(ring(4, 64), 0.2), ring(4, 64), settings, exporters("ply"), tmp_path)
 
 

@@ -29,7 +29,7 @@ def isosurface(
 
     opacity (K, H, W): views of `cameras`, whose silhouettes choose a level that is `auto`. smoothing: standard deviation of a
     Gaussian over the shape, world units; 0 leaves the field as it is. `lowest_view` is as in `extract_mesh`. Raises ExportError
-    if there is no surface, or if the smoothing leaves none.
+    if there is no surface, or if the smoothing leaves none at a level that is given.
     """
     found = choose_level(grid, opacity, cameras).level if level == "auto" else float(level)
     low, high = grid.range
@@ -40,7 +40,4 @@ def isosurface(
         share = choose_level(soft, opacity, cameras).level if level == "auto" else 0.5
         return surface_of(soft, None, share, lowest_view=lowest_view), found
     except ExportError as error:
-        raise ExportError(
-            f"smoothing by {smoothing:g} units leaves nothing of this shape; write a lower export.smoothing, or start.smoothing "
-            "where a run starts from it, or 0"
-        ) from error
+        raise ExportError(f"export.smoothing: {smoothing:g} units leave nothing of this shape; try less, or 0") from error
