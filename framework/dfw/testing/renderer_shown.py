@@ -106,13 +106,15 @@ class ShownToRenderer(
 
     def _scene(self) -> Geometry:
         """The general scene with its initial parameters drawn, on the device."""
-        geometry = self.geometry().to(self.device)
+        with kept_states():  # its constructor may draw
+            geometry = self.geometry().to(self.device)
         geometry.initialise(self.generator(11))
         geometry.begin_step(Progress(99, 100), self.generator())
         return geometry
 
     def _cameras(self, count: int = 3, dtype: torch.dtype = torch.float32) -> CameraBatch:
-        return fields.views(ANGLES[:count], *self.size(), dtype=dtype).to(self.device)
+        """Views from some sides, each at a moment of its own for a scene that moves."""
+        return fields.views(ANGLES[:count], *self.size(), dtype=dtype).at_time(torch.linspace(0, 1, count)).to(self.device)
 
     def _values(self, output: RenderOutput) -> dict[str, Tensor]:
         values = {"colour": output.colour, "opacity": output.opacity, "depth": output.depth}

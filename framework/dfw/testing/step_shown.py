@@ -16,6 +16,7 @@ from dfw.interfaces.guidance import Guidance
 from dfw.interfaces.loss import LossInputs, LossSetup
 from dfw.interfaces.poses import orbit
 from dfw.interfaces.renderer import Renderer
+from dfw.runs.global_random import kept_states
 from dfw.testing import fields
 from dfw.testing.base import ComponentTests
 from dfw.testing.core import Made
@@ -73,7 +74,8 @@ class ShownStep(ComponentTests[Made]):
         return model
 
     def _scene(self, dtype: torch.dtype) -> Geometry:
-        geometry = self.geometry().to(self.device)
+        with kept_states():  # its constructor may draw
+            geometry = self.geometry().to(self.device)
         geometry.initialise(self.generator(11))
         return geometry.to(dtype)
 
