@@ -1,0 +1,1 @@
+"""Scenes that move, from a text for the first moment and one for the last."""
