@@ -9,6 +9,8 @@ from command_line import fresh_plugins, run_dfw
 from hostile_site import one_error
 from PIL import Image
 
+from dfw.studies.plan import Planned, write_plan
+
 TWO = """\
 extends: dreamfusion
 guidance: null
@@ -174,6 +176,19 @@ def test_a_sweep_is_not_made_in_a_run(capsys: pytest.CaptureFixture[str]):
     assert (code, err.splitlines()[-1].startswith("error: output=")) == (2, True)
     assert f"run/export: is in the run {Path('run').absolute()}, where a run would not be found" in err
     assert [path.name for path in Path("run").iterdir()] == ["resolved.yaml"]
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "view"])
+def test_a_sweep_that_has_not_begun_is_told_from_a_folder_without_runs(verb: str, capsys: pytest.CaptureFixture[str]):
+    for folder, count in (("sweep", 2), ("empty", 0)):
+        write_plan(Path(folder), [Planned(f"{n}", "gaussian-2d", (f"seed={n}",), ".") for n in range(count)])
+        code, _, err = run_dfw(verb, folder, capsys=capsys)
+        what = (
+            f"none of the {count} runs of this sweep has begun; `dfw sweep --resume {folder}` makes them"
+            if count
+            else "holds no run"
+        )
+        assert (code, f"{folder}: {what}" in err) == (2, True)
 
 
 def test_a_sweep_of_no_configuration(capsys: pytest.CaptureFixture[str]):

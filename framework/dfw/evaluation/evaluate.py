@@ -36,6 +36,7 @@ from dfw.runs.directory import RunDirectory
 from dfw.runs.lock import RunLock
 from dfw.runs.runner import reopen
 from dfw.studies.methods import methods_of, settings_of
+from dfw.studies.plan import without_runs
 from dfw.studies.records import Record, is_at_work, record_of, runs_below
 
 
@@ -140,7 +141,7 @@ def runs_in(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         here = runs_below(path)
         if not here:
-            raise ConfigError(f"{path}: holds no run; give the folder that `dfw run` or `dfw sweep` printed")
+            raise ConfigError(without_runs(path))
         found |= dict.fromkeys(here)
     return list(found)
 

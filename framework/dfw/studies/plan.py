@@ -78,6 +78,14 @@ def read_plan(folder: Path) -> list[Planned]:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def without_runs(folder: Path) -> str:
+    """Says why a folder in which no run was found has none, and what to do."""
+    count = len(read_plan(folder))
+    if count:
+        return f"{folder}: none of the {count} runs of this sweep has begun; `dfw sweep --resume {folder}` makes them"
+    return f"{folder}: holds no run; give the folder that `dfw run` or `dfw sweep` printed"
+
+
 def plan_from(data: bytes, where: str, again: str = "") -> list[Planned]:
     """Reads a plan. `again`: how the same sweep is given again. Raises CheckpointError for one that is damaged."""
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dfw.errors import CheckpointError
 from dfw.runs.directory import stage_directories
+from dfw.studies.plan import without_runs
 from dfw.studies.records import find_runs
 
 
@@ -16,5 +17,5 @@ def runs_in(folder: Path) -> dict[str, Path]:
     """
     found = [stage for run in find_runs([folder]) for stage in (stage_directories(run)[::-1] or [run])]
     if not found:
-        raise CheckpointError(f"{folder}: holds no run; give the folder that `dfw run` or `dfw sweep` printed")
+        raise CheckpointError(without_runs(folder))
     return {str(path.relative_to(folder)) if path != folder else path.name: path for path in found}
