@@ -189,6 +189,12 @@ def test_the_surface_of_a_density_is_as_smooth_as_its_own_export(tmp_path: Path)
     assert not torch.equal(taken(), taken(smoothing=0))
 
 
+def test_a_mesh_that_cannot_be_read_is_said_before_anything_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "text.glb").write_text("hello")
+    assert main(["run", "paint", f"start.mesh={tmp_path / 'text.glb'}", "prompt=a pink mug", "--dry-run"]) == 2
+    assert "text.glb: cannot be read as a mesh" in capsys.readouterr().err
+
+
 def test_smoothing_is_a_densitys(tmp_path: Path):
     with pytest.raises(ValueError, match="smoothing is for a run's density field, and this starts from a mesh file"):
         config(SCENE, tmp_path, start={"mesh": "a.stl", "smoothing": 0.1})

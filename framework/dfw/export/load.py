@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dfw.config.settings import Axis
 from dfw.errors import ConfigError, one_line
 from dfw.export.gltf import check_extensions
+from dfw.export.weld import with_area
 from dfw.interfaces.mesh import Floats, Ints, Mesh
 
 GREY = 128
@@ -100,6 +101,8 @@ def load_mesh(path: str | Path, up: Axis | None = None, front: Axis | None = Non
     vertices, faces = found.mesh.vertices, found.mesh.faces
     if not np.isfinite(vertices).all() or faces.min() < 0 or faces.max() >= len(vertices):
         raise ConfigError(f"{path}: is damaged: a corner is NaN or infinite, or a triangle has a corner that is not there")
+    if not with_area(vertices, faces).any():
+        raise ConfigError(f"{path}: its {len(faces)} triangles are all without area; give another mesh")
     if beside.lost:
         lost.append(f"names {', '.join(beside.lost)}, and there is no such file: the colours that it holds are left out")
     return replace(found, mesh=Mesh(_placed(vertices @ turn.T, radius), faces), lost=tuple(lost))

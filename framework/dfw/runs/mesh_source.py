@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from dfw.config.settings import Axis
-from dfw.errors import ConfigError
 from dfw.export.charts import why_not
 from dfw.export.load import LoadedMaterial, load_mesh
 from dfw.export.lookup import bilinear
@@ -38,14 +37,12 @@ class MeshSource(Surface):
     piece: Tensor
 
     def __init__(self, path: Path, up: Axis | None = None, front: Axis | None = None, radius: float | None = None) -> None:
-        """Reads the file as `load_mesh` does. Raises ConfigError."""
+        """Reads the file as `load_mesh` does, and raises what it raises."""
         super().__init__()
         self.config = ComponentConfig()
         self.dfw_name = f"the mesh {path}"
         loaded = load_mesh(path, up, front, radius)
         whole = with_area(loaded.mesh.vertices, loaded.mesh.faces)
-        if not whole.any():
-            raise ConfigError(f"{path}: its {len(whole)} triangles are all without area; give another mesh")
         used, corners = np.unique(loaded.mesh.faces[whole], return_inverse=True)
         places, uv, colours = loaded.mesh.vertices[used].astype(np.float32), loaded.uv[used], loaded.vertex_colour[used]
         first, vertex = first_of_each(places)

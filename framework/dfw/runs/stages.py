@@ -51,7 +51,9 @@ def compose_stages(loaded: Mapping[str, LoadedConfig], files: FileChecks | None 
             from dfw.runs.start import check_class, find_start
 
             if one.config.start.stage is None:
-                find_start(composed[name], {}, one.provenance)
+                start = find_start(composed[name], {}, one.provenance)
+                assert start is not None  # the configuration names one
+                start.check_files()
             else:
                 check_class(composed[name], composed[one.config.start.stage], one.provenance)
     return composed

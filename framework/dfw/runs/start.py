@@ -15,6 +15,7 @@ from dfw.config.origins import Provenance
 from dfw.config.paths import exists, shown
 from dfw.config.settings import RunConfig, StartSettings
 from dfw.errors import CheckpointError, ConfigError
+from dfw.export.load import load_mesh
 from dfw.interfaces.component import name_of
 from dfw.interfaces.geometry import Geometry, Surface
 from dfw.plugins.registry import registry
@@ -46,6 +47,11 @@ class Start:
         if self.checkpoint is None:
             return facts | {"digest": digest_of(self.source)}
         return facts | {"checkpoint": self.checkpoint.name, "digest": digest_of(self.checkpoint / "geometry.safetensors")}
+
+    def check_files(self) -> None:
+        """Reads a mesh file. Raises ConfigError if it cannot be read, or holds no surface."""
+        if self.composition is None:
+            load_mesh(self.source, self.settings.up, self.settings.front, self.settings.radius)
 
     def scene(self, device: torch.device) -> Scene:
         """Opens the source run's scene."""
