@@ -8,7 +8,6 @@ network's middle block is one residual block without attention, because all ship
 
 from __future__ import annotations
 
-import argparse
 import copy
 import shutil
 import sys
@@ -20,12 +19,11 @@ from data import World
 from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from export import settle
-from multiview import SHIPPED
+from further import SHIPPED, options, plan_of, rendered
 from precision import fast_autocast
-from rounds import main as render_rounds
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
-from unet import Drawn, LatentPool, State, UnetPlan, keeper, noised, train_unet
+from unet import Drawn, LatentPool, State, keeper, noised, train_unet
 
 from dfw import cameras_at
 from dfw.interfaces.pictures import depth_picture
@@ -113,47 +111,16 @@ def export(state: State, folder: Path) -> None:
     settle(part, folder)
 
 
-def arguments(argv: list[str]) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and the network")
-    parser.add_argument("--data", type=Path, help="folder of rendered rounds (default: OUT/rounds)")
-    parser.add_argument("--seed", type=int, default=17)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of rendered views (0: use those that are there)")
-    parser.add_argument("--views", type=int, default=96, help="views per kind and round")
-    parser.add_argument("--stack-views", type=int, default=24, help="views per pair of solids and round")
-    parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--minutes", type=float, default=40, help="time limit; the rate follows it")
-    parser.add_argument("--rate", type=float, default=1e-3, help="largest learning rate")
-    parser.add_argument("--batch", type=int, default=16, help="pictures a step")
-    parser.add_argument("--pool", type=int, default=16384, help="latents kept in memory")
-    parser.add_argument("--resume", action="store_true", help="continue from OUT/checkpoint.pt")
-    return parser.parse_args(argv)
-
-
 def main(argv: list[str]) -> None:
     """Renders what is missing, trains, and writes ``OUT/model``."""
-    args = arguments(argv)
+    args = options(__doc__, seed=17, rounds=5, views=96, minutes=40.0, rate=1e-3, batch=16).parse_args(argv)
     torch.manual_seed(args.seed)
-    data = args.data or args.out / "rounds"
-    args.out.mkdir(parents=True, exist_ok=True)
-    if args.rounds:
-        counts = ["--rounds", str(args.rounds), "--views", str(args.views), "--stack-views", str(args.stack_views)]
-        render_rounds(["--out", str(data), "--seed", str(args.seed), *counts])
-    world = World(data, silent=SILENT)
+    world = World(rendered(args), silent=SILENT)
     vae = AutoencoderKL.from_pretrained(str(SHIPPED / "vae"), torch_dtype=torch.float32).requires_grad_(False).eval()
     text = CLIPTextModel.from_pretrained(str(SHIPPED / "text_encoder"), torch_dtype=torch.float32).requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained(str(SHIPPED / "unet"), torch_dtype=torch.float32)
     tokenizer = CLIPTokenizer.from_pretrained(str(SHIPPED / "tokenizer"))
-    plan = UnetPlan(
-        steps=args.steps,
-        minutes=args.minutes,
-        rate=args.rate,
-        ema=EMA,
-        batch=args.batch,
-        pool=args.pool,
-        curriculum=(),
-    )
+    plan = plan_of(args, ema=EMA)
     state = State.fresh(build(), text, plan)
     if args.resume and (args.out / "checkpoint.pt").exists():
         state.load(args.out / "checkpoint.pt")

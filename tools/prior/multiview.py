@@ -10,7 +10,6 @@ MVDream (Shi et al. 2024), sections 3.1 and 3.3.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Iterator
@@ -22,12 +21,12 @@ import torch
 from data import FACING, World
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from export import settle
+from further import SHIPPED, options, plan_of, rendered
 from precision import fast_autocast
 from rounds import FORMS
-from rounds import main as render_rounds
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
-from unet import Drawn, LatentPool, State, UnetPlan, keeper, train_unet
+from unet import Drawn, LatentPool, State, keeper, train_unet
 
 from dfw import cameras_at
 from dfw_geometry.shapes import Single
@@ -35,7 +34,6 @@ from dfw_guidance.across_views import POSE, inflate, poses
 from dfw_guidance.mvdream_weights import PIPELINE
 
 VIEWS = 4
-SHIPPED = Path(__file__).parents[2] / "plugins" / "guidance" / "dfw_guidance" / "embedded"
 SINGLES = 0.1
 """Share of the steps that see single pictures without a camera."""
 SILENT = 0.2
@@ -135,44 +133,17 @@ def export(state: State, folder: Path) -> None:
     settle(part, folder)
 
 
-def arguments(argv: list[str]) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and the network")
-    parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--rounds", type=int, default=8, help="rounds of rendered rings (0: use those in OUT)")
-    parser.add_argument("--views", type=int, default=80, help="views per kind and round")
-    parser.add_argument("--stack-views", type=int, default=24, help="views per pair of solids and round")
-    parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--minutes", type=float, default=120, help="time limit; the rate follows it")
-    parser.add_argument("--rate", type=float, default=6e-4, help="largest learning rate")
-    parser.add_argument("--batch", type=int, default=48, help="pictures a step, a multiple of four")
-    parser.add_argument("--pool", type=int, default=16384, help="latents kept in memory")
-    parser.add_argument("--start", type=Path, default=SHIPPED, help="model to start from: of single pictures (default) or scenes")
-    parser.add_argument("--resume", action="store_true", help="continue from OUT/checkpoint.pt")
-    return parser.parse_args(argv)
-
-
 def main(argv: list[str]) -> None:
     """Renders what is missing, trains, and writes ``OUT/model``."""
-    args = arguments(argv)
+    parser = options(__doc__, seed=11, batch=48)
+    parser.add_argument("--start", type=Path, default=SHIPPED, help="model to start from: of single pictures (default) or scenes")
+    args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
-    if args.rounds:
-        counts = ["--rounds", str(args.rounds), "--views", str(args.views), "--stack-views", str(args.stack_views)]
-        render_rounds(["--out", str(args.out / "rounds"), "--seed", str(args.seed), "--rings", *counts])
-    world = World(args.out / "rounds", together=VIEWS, silent=SILENT)
+    world = World(rendered(args, "--rings"), together=VIEWS, silent=SILENT)
     vae = AutoencoderKL.from_pretrained(str(SHIPPED / "vae"), torch_dtype=torch.float32).requires_grad_(False).eval()
     text = CLIPTextModel.from_pretrained(str(SHIPPED / "text_encoder"), torch_dtype=torch.float32).requires_grad_(False)
     tokenizer = CLIPTokenizer.from_pretrained(str(SHIPPED / "tokenizer"))
-    plan = UnetPlan(
-        steps=args.steps,
-        minutes=args.minutes,
-        rate=args.rate,
-        batch=args.batch,
-        pool=args.pool,
-        curriculum=(),
-        contrast_until=0.25 if args.start == SHIPPED else 0.0,  # a finished one tells the views apart
-    )
+    plan = plan_of(args, contrast_until=0.25 if args.start == SHIPPED else 0.0)  # a model of scenes tells the views apart
     state = State.fresh(build(args.start), text, plan)
     if args.resume and (args.out / "checkpoint.pt").exists():
         state.load(args.out / "checkpoint.pt")

@@ -10,7 +10,6 @@ Zero-1-to-3 (Liu et al. 2023), section 3.2; the pose is that of Stable Zero123.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -25,12 +24,11 @@ from captions import caption, describe, neighbours, view_words
 from data import FACING, RGB, Words, World
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from export import settle
+from further import SHIPPED, options, plan_of, rendered
 from model import MAX_TOKENS
-from multiview import SHIPPED
 from pairs import Pairs
 from precision import fast_autocast
 from rounds import FORMS
-from rounds import main as render_rounds
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 from unet import Encoded, State, UnetPlan, keeper, train_unet
@@ -320,42 +318,16 @@ def export(state: State, folder: Path) -> None:
     settle(part, folder)
 
 
-def arguments(argv: list[str]) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and the network")
-    parser.add_argument("--seed", type=int, default=21)
-    parser.add_argument("--rounds", type=int, default=8, help="rounds of rendered views (0: use those in OUT)")
-    parser.add_argument("--views", type=int, default=80, help="views per kind and round")
-    parser.add_argument("--stack-views", type=int, default=24, help="views per pair of solids and round")
-    parser.add_argument("--look", type=int, default=1_000_000, help="steps of the eyes alone, before the others")
-    parser.add_argument("--look-minutes", type=float, default=20, help="time limit of that part")
-    parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--minutes", type=float, default=120, help="time limit of the main part; the rate follows it")
-    parser.add_argument("--rate", type=float, default=6e-4, help="largest learning rate")
-    parser.add_argument("--batch", type=int, default=32, help="other views a step, two for each picture")
-    parser.add_argument("--pool", type=int, default=16384, help="latents kept in memory")
-    parser.add_argument("--resume", action="store_true", help="continue from OUT/checkpoint.pt")
-    return parser.parse_args(argv)
-
-
 def main(argv: list[str]) -> None:
     """Renders what is missing, trains, and writes ``OUT/model``."""
-    args = arguments(argv)
+    parser = options(__doc__, seed=21, batch=32)
+    parser.add_argument("--look", type=int, default=1_000_000, help="steps of the eyes alone, before the others")
+    parser.add_argument("--look-minutes", type=float, default=20, help="time limit of that part")
+    args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
-    if args.rounds:
-        counts = ["--rounds", str(args.rounds), "--views", str(args.views), "--stack-views", str(args.stack_views)]
-        render_rounds(["--out", str(args.out / "rounds"), "--seed", str(args.seed), "--rings", *counts])
-    world = World(args.out / "rounds")
+    world = World(rendered(args, "--rings"))
     vae = AutoencoderKL.from_pretrained(str(SHIPPED / "vae"), torch_dtype=torch.float32).requires_grad_(False).eval()
-    plan = UnetPlan(
-        steps=args.steps,
-        minutes=args.minutes,
-        rate=args.rate,
-        batch=args.batch,
-        pool=args.pool,
-        curriculum=(),
-    )
+    plan = plan_of(args)
     unet = build()
     eyes = Eyes(unet.config.cross_attention_dim)
     pairs = Pairs(world, TARGETS)
