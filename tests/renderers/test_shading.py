@@ -217,18 +217,3 @@ def test_lit_views_are_darker_and_pass_gradients_to_the_normals():
 def test_config_refuses(wrong):
     with pytest.raises(ValidationError):
         ShadingConfig.model_validate(wrong)
-
-
-def test_views_of_one_scene_can_share_a_light():
-    shading = {"probability": 0.5, "ambient": (0.0, 0.5), "diffuse": (0.5, 1.0), "textureless": 0.5}
-    camera = torch.randn(400, 3, generator=generator(3))
-    own, shared = (
-        draw_lighting(camera, ShadingConfig(**shading, shared=share), Progress(5, 10), generator(1), together=4)
-        for share in (False, True)
-    )
-    for name in ("position", "ambient", "diffuse", "textureless", "lit"):
-        alone, same = getattr(own, name).view(100, 4, -1), getattr(shared, name).view(100, 4, -1)
-        assert torch.equal(same, alone[:, :1].expand_as(alone))
-        assert not torch.equal(same, alone)
-    single = draw_lighting(camera, ShadingConfig(**shading, shared=True), Progress(5, 10), generator(1))
-    assert torch.equal(single.position, own.position)  # each view is a scene of its own

@@ -31,8 +31,14 @@ def unit(vectors: Tensor, dim: int = 1) -> Tensor:
     return vectors * (vectors * vectors).sum(dim, keepdim=True).clamp_min(1e-12).rsqrt()
 
 
+FLAT = 0.3
+"""Share of single pictures that show the objects' own colours, without a light."""
+FLAT_SCENES = 0.7
+"""The same of scenes of several views: runs show such a model the colours alone, and it makes them as dark as its pictures were."""
+
+
 def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator, together: int = 1) -> Tensor:
-    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near each camera. About 30 % of the images are flat.
+    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near each camera. A share of the images is flat.
 
     ``together`` consecutive views have one ambient light and one distance of their lights. With a single point light for all of
     them, three of four views would be dark, and so would assets that are made from such pictures.
@@ -41,7 +47,8 @@ def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Gene
     drawn = torch.rand(3, len(eye) // together, generator=generator).repeat_interleave(together, 1)
     light = toward * (2.0 + drawn[0] * 1.5)[:, None]
     beam = unit(light[..., None, None] - position)
-    ambient = torch.where(drawn[1] < 0.3, torch.ones(()), 0.1 + 0.4 * drawn[2])[:, None, None, None]
+    flat = drawn[1] < (FLAT if together == 1 else FLAT_SCENES)
+    ambient = torch.where(flat, torch.ones(()), 0.1 + 0.4 * drawn[2])[:, None, None, None]
     return ambient + (1 - ambient) * (normal * beam).sum(1, keepdim=True).clamp_min(0)
 
 

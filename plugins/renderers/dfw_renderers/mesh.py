@@ -121,7 +121,7 @@ class Mesh(Renderer):
             smooth = antialiasing.blend(points, self._edges(faces), turned, shown, depth)
         material = geometry.material(SurfacePoints(hits.position, hits.face, hits.barycentric))
         seen = self._seen(vertices, faces, turned, hits, material, cameras.position)
-        colour = self._colour(seen, cameras, generator)
+        colour = self._colour(seen, cameras.position, generator)
         extras = _extras(material)
         # the albedo alone need not be composited twice
         shown_extras = {name: value for name, value in extras.items() if value is not colour}
@@ -153,15 +153,13 @@ class Mesh(Renderer):
         distance = away.norm(dim=-1)
         return _Points(hits, material, torch.where(behind, -normal, normal), away / distance[:, None], distance)
 
-    def _colour(self, seen: _Points, cameras: CameraBatch, generator: torch.Generator | None) -> Tensor:
+    def _colour(self, seen: _Points, camera: Tensor, generator: torch.Generator | None) -> Tensor:
         """Colours (N, 3)."""
         shading, albedo = self.config.shading, seen.material.albedo
         mode = shading.mode if self.training else shading.eval_shading
         if mode == "normal":
             return normal_colours(seen.normal)
-        lighting = lighting_of(
-            mode, cameras.position.to(albedo), cameras.together, shading, self._progress, self.training, generator
-        )
+        lighting = lighting_of(mode, camera.to(albedo), shading, self._progress, self.training, generator)
         if lighting is None:
             return albedo
         position, view = seen.hits.position, seen.hits.view

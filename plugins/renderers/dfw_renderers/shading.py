@@ -38,8 +38,6 @@ class LightConfig(ComponentConfig):
     """Range of the light's distance from the origin, world units: 3 times the paper's 0.8-1.5, which suits cameras at 1-1.5."""
     light_deviation: NonNegativeFloat = 2.5
     """Standard deviation of the light's offset from the camera, world units, before its distance is set; 0: in line with it."""
-    shared: bool = False
-    """Whether the views that a model sees as one scene have one light, near the first of their cameras, or all have none."""
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:
@@ -137,23 +135,14 @@ def draw_light(camera: Tensor, config: LightConfig, generator: torch.Generator |
     return distance[:, None] * F.normalize(camera + config.light_deviation * noise, dim=-1, eps=1e-8)
 
 
-def draw_lighting(
-    camera: Tensor, config: LightConfig, progress: Progress, generator: torch.Generator | None, together: int = 1
-) -> Lighting:
-    """Draws lights of B training views with cameras at `camera` (B, 3), and which views are lit or textureless.
-
-    `together` consecutive views show one scene, for `shared`.
-    """
+def draw_lighting(camera: Tensor, config: LightConfig, progress: Progress, generator: torch.Generator | None) -> Lighting:
+    """Draws lights of B training views with cameras at `camera` (B, 3), and which views are lit or textureless."""
     position = draw_light(camera, config, generator)
     chance = draw_views(torch.rand, (2, camera.shape[0]), generator, camera.device, axis=1)
     lit = (chance[0] < value_at(config.probability, progress)).to(camera.dtype)
     bare = (chance[1] < value_at(config.textureless, progress)).to(camera.dtype)
     ambient, diffuse = _uniform(config.ambient, camera, generator), _uniform(config.diffuse, camera, generator)
-    drawn: tuple[Tensor, ...] = (position, lit * ambient + (1 - lit), lit * diffuse, lit * bare, lit)
-    if config.shared:
-        first = torch.arange(len(camera), device=camera.device) // together * together
-        drawn = tuple(each[first] for each in drawn)
-    return Lighting(*drawn)
+    return Lighting(position, lit * ambient + (1 - lit), lit * diffuse, lit * bare, lit)
 
 
 def camera_lighting(camera: Tensor, config: LightConfig) -> Lighting:
@@ -163,25 +152,14 @@ def camera_lighting(camera: Tensor, config: LightConfig) -> Lighting:
 
 
 def lighting_of(
-    mode: str,
-    camera: Tensor,
-    together: int,
-    config: LightConfig,
-    progress: Progress,
-    training: bool,
-    generator: torch.Generator | None,
+    mode: str, camera: Tensor, config: LightConfig, progress: Progress, training: bool, generator: torch.Generator | None
 ) -> Lighting | None:
-    """Returns the lights of B views with cameras at `camera` (B, 3), None where `mode`, or the time, asks for none.
-
-    The other arguments are those of `draw_lighting`.
-    """
+    """Returns the lights of B views with cameras at `camera` (B, 3), None where `mode`, or the time, asks for none."""
     if mode not in ("lambertian", "pbr"):
         return None
     if not training:
         return camera_lighting(camera, config)
-    if progress.fraction < config.start:
-        return None
-    return draw_lighting(camera, config, progress, generator, together)
+    return draw_lighting(camera, config, progress, generator) if progress.fraction >= config.start else None
 
 
 def _uniform(bounds: tuple[float, float], like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -168,7 +168,7 @@ class Volume(Renderer):
         with torch.autocast(cameras.position.device.type, enabled=False):
             rays = cameras.rays()
         flat = self._flatten(rays, generator)
-        style = self._style(cameras, generator)
+        style = self._style(cameras.position, generator)
         behind = self.background(rays.direction, generator)
         occupancy = self._occupancy(field, rays.origin)
         samples = self._march(field, flat, occupancy)
@@ -198,11 +198,11 @@ class Volume(Renderer):
             offset = draw_views(torch.rand, offset.shape, generator, offset.device).to(offset)
         return _Rays(origin, direction, view, offset)
 
-    def _style(self, cameras: CameraBatch, generator: torch.Generator | None) -> _Style:
+    def _style(self, camera: Tensor, generator: torch.Generator | None) -> _Style:
         """What this call shows; decided on the host, so that normals are computed only where something needs them."""
         shading = self.config.shading
         mode = shading.mode if self.training else shading.eval_shading
-        lighting = lighting_of(mode, cameras.position, cameras.together, shading, self._progress, self.training, generator)
+        lighting = lighting_of(mode, camera, shading, self._progress, self.training, generator)
         normals = shading.normals == "always" or mode == "normal" or lighting is not None
         return _Style(normals, lighting, mode == "normal")
 
