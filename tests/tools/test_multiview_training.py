@@ -72,7 +72,7 @@ def test_each_view_has_a_light_and_the_scene_an_ambient_one() -> None:
 
     eye = torch.tensor([[3.0, 0, 0], [-3.0, 0, 0]]).repeat(400, 1)
     normal = (eye / 3)[..., None, None]
-    lit = compose.shading(normal, 0 * normal, eye, torch.Generator().manual_seed(0), together=2).view(400, 2)
+    lit = compose.shading(normal, 0 * normal, eye, torch.Generator().manual_seed(0), 2, flat=0.7).view(400, 2)
     flat = lit > 0.9999
     assert (flat[:, 0] == flat[:, 1]).all()
     torch.testing.assert_close(flat[:, 0].float().mean(), torch.tensor(0.7), atol=0.07, rtol=0)
@@ -80,7 +80,7 @@ def test_each_view_has_a_light_and_the_scene_an_ambient_one() -> None:
     torch.testing.assert_close(alone.float().mean(), torch.tensor(0.3), atol=0.07, rtol=0)
     lights = lit[~flat[:, 0]]
     assert (lights > 0.5).all(1).float().mean() > 0.35  # a light in the world would leave one of the two at ambient light
-    away = compose.shading(-normal, 0 * normal, eye, torch.Generator().manual_seed(0), together=2).view(400, 2)
+    away = compose.shading(-normal, 0 * normal, eye, torch.Generator().manual_seed(0), 2, flat=0.7).view(400, 2)
     dark = away[((away - away[:, :1]).abs() < 1e-6).all(1) & ~flat[:, 0]]
     assert (dark <= 0.5).all()
     assert len(dark) > 50  # turned away, both views of a scene have its ambient light alone

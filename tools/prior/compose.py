@@ -33,31 +33,39 @@ def unit(vectors: Tensor, dim: int = 1) -> Tensor:
 
 FLAT = 0.3
 """Share of single pictures that show the objects' own colours, without a light."""
-FLAT_SCENES = 0.7
-"""The same of scenes of several views: runs show such a model the colours alone, and it makes them as dark as its pictures were."""
+FLAT_TOLD = 0.7
+"""The same of views that a model of several views is to draw: a run shows it the colours alone, and it makes them as dark as
+its pictures were."""
 
 
-def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator, together: int = 1) -> Tensor:
-    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near each camera. A share of the images is flat.
+def shading(
+    normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator, together: int = 1, flat: float | Tensor = FLAT
+) -> Tensor:
+    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near each camera. The share ``flat`` of the images has none.
 
     ``together`` consecutive views have one ambient light and one distance of their lights. With a single point light for all of
-    them, three of four views would be dark, and so would assets that are made from such pictures.
+    them, three of four views would be dark, and so would assets that are made from such pictures. ``flat`` may differ: ``[B]``.
     """
     toward = unit(unit(eye) + torch.randn(len(eye), 3, generator=generator))
     drawn = torch.rand(3, len(eye) // together, generator=generator).repeat_interleave(together, 1)
     light = toward * (2.0 + drawn[0] * 1.5)[:, None]
     beam = unit(light[..., None, None] - position)
-    flat = drawn[1] < (FLAT if together == 1 else FLAT_SCENES)
-    ambient = torch.where(flat, torch.ones(()), 0.1 + 0.4 * drawn[2])[:, None, None, None]
+    ambient = torch.where(drawn[1] < flat, torch.ones(()), 0.1 + 0.4 * drawn[2])[:, None, None, None]
     return ambient + (1 - ambient) * (normal * beam).sum(1, keepdim=True).clamp_min(0)
 
 
 def lit(
-    buffers: Tensor, cameras: dict[str, Tensor], first: Tensor, second: Tensor, generator: torch.Generator, together: int = 1
+    buffers: Tensor,
+    cameras: dict[str, Tensor],
+    first: Tensor,
+    second: Tensor,
+    generator: torch.Generator,
+    together: int = 1,
+    flat: float | Tensor = FLAT,
 ) -> tuple[Tensor, Tensor]:
     """Returns the lit objects ``[B, 3, H, W]``, multiplied by their coverage, and the coverage ``[B, 1, H, W]``, in [0, 1].
 
-    The uint8 ``buffers`` get the main colours ``first`` and ``second`` ``[B, 3]``. ``together`` is that of `shading`.
+    The uint8 ``buffers`` get the main colours ``first`` and ``second`` ``[B, 3]``. The rest is for `shading`.
     """
     layers = buffers.float() * (1 / 255.0)
     cover = layers[:, 5:6]
@@ -66,7 +74,7 @@ def lit(
     eye, rotation = eye_frame(cameras["azimuth"], cameras["elevation"], cameras["distance"])
     rays = pixel_rays(rotation, cameras["fovy"], buffers.shape[-1]).permute(0, 3, 1, 2)
     depth = layers[:, 9:10] / cover.clamp_min(1e-3) * 2 + (cameras["distance"] - 1.0)[:, None, None, None]
-    return albedo * shading(normal, eye[..., None, None] + rays * depth, eye, generator, together), cover
+    return albedo * shading(normal, eye[..., None, None] + rays * depth, eye, generator, together, flat), cover
 
 
 def compose(
@@ -76,6 +84,6 @@ def compose(
 
     ``together`` consecutive views are one scene: one ambient light, and one background.
     """
-    shown, cover = lit(buffers, cameras, first, second, generator, together)
+    shown, cover = lit(buffers, cameras, first, second, generator, together, FLAT if together == 1 else FLAT_TOLD)
     behind = backgrounds(first[::together], buffers.shape[-1], generator).repeat_interleave(together, 0)
     return (shown + (1 - cover) * behind).clamp(0, 1)
