@@ -15,6 +15,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 from prior_checks import noise, two_steps
+from prior_parts import EMBEDDED
 from safetensors.torch import load_file
 from tiny_diffusion import save_tiny_model
 from tiny_zero123 import WIDTH, save_tiny_zero123
@@ -105,6 +106,13 @@ def test_stable_zero123_knows_the_pictures_own_elevation(files: Path, tmp_path: 
         guidance(files, model=str(tmp_path / "stable" / "zero123")),
     ):
         assert (plain.predict(z, t, asked(plain.conditional(), [-150], [10], [3])) - expected).abs().max() > 1e-4
+
+
+def test_a_model_made_as_the_shipped_one_has_its_poses_in_any_folder(files: Path, tmp_path: Path) -> None:
+    shutil.copytree(EMBEDDED.with_name("embedded_zero123"), tmp_path / "mine")
+    made = guidance(files, model=str(tmp_path / "mine"))
+    last = made.relative_pose(asked(made.conditional(), [30], [10], [3]).cameras)[0, 3]
+    torch.testing.assert_close(last, torch.tensor(math.radians(90 - ELEVATION)))
 
 
 def test_the_pose_does_not_know_how_often_it_went_around(files: Path) -> None:

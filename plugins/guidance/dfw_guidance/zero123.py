@@ -61,7 +61,7 @@ class Zero123(Latent):
         """Of the picture's camera from the scene's centre, world units; training cameras at the same distance see it as large."""
         pose: Literal["auto", "distance", "elevation"] = "auto"
         """Fourth number of the pose: the difference in `distance` (Zero-1-to-3), or the picture's `elevation` (Stable Zero123).
-        auto: elevation for `embedded`, and if the model's name, of a path its last part, has "stable" in it."""
+        auto: elevation for models made as `embedded`, and if the name, of a path its last part, has "stable" in it."""
 
     pipeline = "StableDiffusionPipeline"
     layout = ZERO123
@@ -134,7 +134,7 @@ class Zero123(Latent):
     def _absolute(self) -> bool:
         """Whether the fourth number of a pose is the picture's own polar angle."""
         if self.config.pose == "auto":
-            return self.config.model == "embedded" or "stable" in Path(self.config.model).name.lower()
+            return "tokens" in self.projection.config or "stable" in Path(self.config.model).name.lower()
         return self.config.pose == "elevation"
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
