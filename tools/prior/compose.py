@@ -33,18 +33,17 @@ def unit(vectors: Tensor, dim: int = 1) -> Tensor:
 
 FLAT = 0.3
 """Share of single pictures that show the objects' own colours, without a light."""
-FLAT_TOLD = 0.7
-"""The same of views that a model of several views is to draw: a run shows it the colours alone, and it makes them as dark as
-its pictures were."""
+FLAT_SCENES = 0.7
+"""The same of scenes of several views. A run shows such a model the colours alone, and it makes them as dark as its pictures."""
 
 
 def shading(
-    normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator, together: int = 1, flat: float | Tensor = FLAT
+    normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator, together: int = 1, flat: float = FLAT
 ) -> Tensor:
     """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near each camera. The share ``flat`` of the images has none.
 
     ``together`` consecutive views have one ambient light and one distance of their lights. With a single point light for all of
-    them, three of four views would be dark, and so would assets that are made from such pictures. ``flat`` may differ: ``[B]``.
+    them, three of four views would be dark, and so would assets that are made from such pictures.
     """
     toward = unit(unit(eye) + torch.randn(len(eye), 3, generator=generator))
     drawn = torch.rand(3, len(eye) // together, generator=generator).repeat_interleave(together, 1)
@@ -61,7 +60,7 @@ def lit(
     second: Tensor,
     generator: torch.Generator,
     together: int = 1,
-    flat: float | Tensor = FLAT,
+    flat: float = FLAT,
 ) -> tuple[Tensor, Tensor]:
     """Returns the lit objects ``[B, 3, H, W]``, multiplied by their coverage, and the coverage ``[B, 1, H, W]``, in [0, 1].
 
@@ -84,6 +83,6 @@ def compose(
 
     ``together`` consecutive views are one scene: one ambient light, and one background.
     """
-    shown, cover = lit(buffers, cameras, first, second, generator, together, FLAT if together == 1 else FLAT_TOLD)
+    shown, cover = lit(buffers, cameras, first, second, generator, together, FLAT if together == 1 else FLAT_SCENES)
     behind = backgrounds(first[::together], buffers.shape[-1], generator).repeat_interleave(together, 0)
     return (shown + (1 - cover) * behind).clamp(0, 1)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from cameras import eye_frame
-from compose import FLAT, FLAT_TOLD, lit
+from compose import lit
 from data import RGB, World
 from PIL import Image
 from torch import Tensor
@@ -144,8 +144,7 @@ class Pairs:
         jitter = (torch.rand(2, count, 3, generator=generator) - 0.5) * 0.1
         first, second = (RGB[colours.T] + jitter).clamp(0, 1).repeat_interleave(together, 1)
         cameras = {k: world.data[k][index] for k in ("azimuth", "elevation", "fovy", "distance")}
-        flat = torch.tensor([FLAT, *[FLAT_TOLD] * self.targets]).repeat(count)
-        layers = torch.cat(lit(world.data["buffers"][index], cameras, first, second, generator, flat=flat), 1)
+        layers = torch.cat(lit(world.data["buffers"][index], cameras, first, second, generator), 1)
         angles = torch.stack((cameras["azimuth"], cameras["elevation"]), 1)
         own = angles[::together].repeat_interleave(together, 0)
 
