@@ -228,7 +228,7 @@ def test_a_run_with_a_model_of_several_views(tmp_path: Path) -> None:
     [(4, {"width": 2, "batch_size": 4}, 1), (4, RING, 2), (2, {"width": 2, "batch_size": 2}, 1), (2, RING | {"count": 4}, 4)],
 )
 def test_cameras_that_show_another_number_of_views_are_refused(tmp_path: Path, views: int, cameras: Any, given: int) -> None:
-    remedy = rf"write cameras: {{type: orthogonal, count: {views}, batch_size: {views}}}"
+    remedy = rf"make the two equal, e\.g\. cameras: {{type: orthogonal, count: {views}, batch_size: {views}}}"
     message = rf"local/posed .*sees {views} views of one scene at once, and these cameras give {given}; {remedy}"
     with pytest.raises(ConfigError, match=message):
         compose(run_of(tmp_path, guidance={"type": "posed", "views": views}, cameras=cameras))

@@ -151,7 +151,7 @@ def test_a_start_from_another_class_is_refused_before_anything_is_built(
     capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.chdir(tmp_path)
-    Path("box.ply").touch()
+    trimesh.creation.box().export("box.ply")
     tree = stages.get("", {"stages": stages})
     Path("run.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(tree).replace("SOURCE", str(source)))))
     code, err = main(["run", "run.yaml", "--dry-run"]), capsys.readouterr().err
