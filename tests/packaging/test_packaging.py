@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from fresh import ROOT
+from packaging.specifiers import SpecifierSet
 
 import dfw
 
@@ -71,3 +73,12 @@ def test_the_constraints_pin_every_requirement():
         return re.sub(r"[-_.]+", "-", name).lower()
 
     assert {plain(name) for name in names} - {plain(name) for name in pinned} == set()
+
+
+def test_what_is_pinned_runs_on_the_least_python():
+    """Debian 12 has Python 3.11.2: a pin that asks for 3.11.5 cannot be installed there."""
+    pins = [line.split("==")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
+    here = {found.name for found in metadata.distributions()}
+    asked = {name: metadata.metadata(name).get("Requires-Python") or "" for name in pins if name in here}
+    assert len(asked) > 40
+    assert {name: wish for name, wish in asked.items() if not SpecifierSet(wish).contains("3.11.0")} == {}
