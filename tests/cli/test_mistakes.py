@@ -168,6 +168,7 @@ def test_words_of_evaluate(words: list[str], expected: str, capsys: pytest.Captu
 def test_a_sweep_is_not_made_in_a_run(capsys: pytest.CaptureFixture[str]):
     Path("run").mkdir()
     Path("run/resolved.yaml").write_text("name: good\n")
+    Path("run/status.json").touch()
     for out, what in (("run", "is a run, in which"), ("run/checkpoints/x", f"is in the run {Path('run').absolute()}, where")):
         for more in (["--dry-run"], []):
             code, _, err = run_dfw("sweep", "gaussian-2d", "seed=0..1", "--out", out, *more, capsys=capsys)
@@ -175,7 +176,14 @@ def test_a_sweep_is_not_made_in_a_run(capsys: pytest.CaptureFixture[str]):
     code, _, err = run_dfw("run", "gaussian-2d", "output=run/export", capsys=capsys)
     assert (code, err.splitlines()[-1].startswith("error: output=")) == (2, True)
     assert f"run/export: is in the run {Path('run').absolute()}, where a run would not be found" in err
-    assert [path.name for path in Path("run").iterdir()] == ["resolved.yaml"]
+    assert sorted(path.name for path in Path("run").iterdir()) == ["resolved.yaml", "status.json"]
+
+
+def test_a_folder_with_a_configuration_of_stages_is_no_run(capsys: pytest.CaptureFixture[str]):
+    Path("stages.yaml").write_text("stages: {a: {extends: gaussian-2d}}\n")
+    for words in (("run", "stages.yaml"), ("run", "gaussian-2d"), ("sweep", "gaussian-2d", "seed=0..1", "--out", "study")):
+        code, _, err = run_dfw(*words, "--dry-run", capsys=capsys)
+        assert code == 0, err
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "view"])

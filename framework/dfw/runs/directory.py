@@ -49,9 +49,10 @@ def new_run_folder(path: Path) -> Path:
 
 
 def enclosing_run(folder: Path) -> Path | None:
-    """Returns the run that a folder is, or lies in; None where it is in none."""
+    """Returns the run that a folder is, or lies in; None where it is in none. A configuration alone makes no run."""
     above = (folder.absolute(), *folder.absolute().parents)
-    return next((one for one in above if any((one / name).is_file() for name in ("resolved.yaml", STAGES))), None)
+    begun = (one for one in above if any((one / name).is_file() for name in ("status.json", "run.lock")))
+    return next((one for one in begun if any((one / name).is_file() for name in ("resolved.yaml", STAGES))), None)
 
 
 def check_output(output: str) -> None:
