@@ -133,6 +133,7 @@ def test_what_lies_in_the_store_is_a_complete_run_after_each_single_write(either
 
         monkeypatch.setattr(Place, method, after)
 
+    copy_each_time(monkeypatch)
     for method in ("write", "upload"):
         looking(method)
     singly = Place.remove
@@ -143,6 +144,27 @@ def test_what_lies_in_the_store_is_a_complete_run_after_each_single_write(either
     assert found == sorted(found)
     assert found[-1] == 6
     assert len(set(found)) > 2, "the run was copied once only"
+
+
+def copy_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the run wait for all copies except the last: a fast one would be copied once, at its end."""
+    idle = threading.Event()
+    idle.set()
+    written, tried = Mirror.written, Mirror._tried
+
+    def wait_then_write(self: Mirror, folder: Path) -> None:
+        assert idle.wait(60)
+        idle.clear()
+        written(self, folder)
+
+    def try_then_rest(self: Mirror) -> bool:
+        try:
+            return tried(self)
+        finally:
+            idle.set()
+
+    monkeypatch.setattr(Mirror, "written", wait_then_write)
+    monkeypatch.setattr(Mirror, "_tried", try_then_rest)
 
 
 def newest_in(place: Place, target: Path) -> int:
