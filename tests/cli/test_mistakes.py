@@ -210,10 +210,12 @@ def test_a_sweep_of_no_configuration(capsys: pytest.CaptureFixture[str]):
         (["render", "run", "--out", "x" * 300 + ".mp4"], "cannot be a path: [Errno 36] File name too long"),
         (["evaluate", "run", "--out", "x" * 300 + ".csv"], "cannot be a path: [Errno 36] File name too long"),
         (["compare", "circle/run"], "cannot be a path: [Errno 40] Too many levels of symbolic links"),
-        (["render", "run", "--elevation", "nan"], "Invalid value for --elevation: nan is not a number of degrees"),
+        (["render", "run", "--elevation", "nan"], "nan is not a finite number"),
+        (["sample", "gaussian-2d", "--scale", "nan"], "nan is not a finite number"),
+        (["guidance", "check", "gaussian-2d", "--scale", "inf"], "inf is not a finite number"),
     ],
 )
-def test_what_cannot_be_a_path_or_an_angle(words: list[str], said: str, capsys: pytest.CaptureFixture[str]):
+def test_what_cannot_be_a_path_or_a_number(words: list[str], said: str, capsys: pytest.CaptureFixture[str]):
     Path("circle").symlink_to("circle")
     code, _, err = run_dfw(*words, capsys=capsys)
     assert (code, said in " ".join(err.split())) == (2, True)

@@ -57,6 +57,23 @@ def test_a_prior_that_disagrees_with_its_closed_form_is_caught(monkeypatch):
         check_guidance_at(compose(config.model_copy(update={"guidance": node})), None, 1.0, 4, 2_000)
 
 
+class Overflowing(Gaussian):
+    """A Gaussian whose predictions late in the schedule are not numbers. NaN is not above any limit."""
+
+    def predict(self, noisy, timestep, conditioning):
+        late = (timestep > 700).view(-1, 1, 1, 1)
+        return torch.where(late, torch.nan, super().predict(noisy, timestep, conditioning))
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+def test_predictions_that_are_not_finite_are_refused(scale):
+    register("guidance", "overflowing", Overflowing)
+    config = load_config("gaussian-2d", SKY)
+    node = config.guidance.model_copy(update={"type": "overflowing"})
+    with pytest.raises(GuidanceError, match=f"not finite at timestep 979, for scale {scale:g}"):
+        check_guidance_at(compose(config.model_copy(update={"guidance": node})), None, scale, 2, 100)
+
+
 class AlmostRight(Gaussian):
     """Predictions 3 % too small: at 64 draws no number of the picture tells it alone; all of them together do."""
 

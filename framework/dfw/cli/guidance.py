@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import rich_click
 
-from dfw.cli.options import FILE, compose_from, config_arguments, plugin_options, use_plugins
+from dfw.cli.options import FILE, Finite, compose_from, config_arguments, plugin_options, use_plugins
 from dfw.cli.output import say
 
 
@@ -19,7 +19,7 @@ def command() -> None:
 @command.command("check", cls=rich_click.RichCommand)
 @config_arguments
 @click.option("--image", type=FILE, help="The picture to pull at. Default: middle grey.")
-@click.option("--scale", type=float, default=1.0, show_default=True, help="Scale of classifier-free guidance; 1 for none.")
+@click.option("--scale", type=Finite(), default=1.0, show_default=True, help="Scale of classifier-free guidance; 1 for none.")
 @click.option("--points", type=click.IntRange(2, 200), default=12, show_default=True, help="Timesteps to look at.")
 @click.option("--draws", type=click.IntRange(2, 100_000), default=64, show_default=True, help="Draws of noise at each.")
 @click.option("--guidance", "which", metavar="NAME", help="Which of several guidances. Default: the only one.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -49,6 +50,17 @@ class _FolderOrUrl(_Path):
         from dfw.storage.place import is_url
 
         return value if isinstance(value, str) and is_url(value) else super().convert(value, param, ctx)
+
+
+class Finite(click.FloatRange):
+    """A number that is neither NaN nor infinite. A range alone lets NaN through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns the number."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return found
 
 
 FILE = _Path(path_type=Path, dir_okay=False)

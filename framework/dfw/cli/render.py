@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from math import isnan
 from pathlib import Path
 
 import click
 import rich_click
 
-from dfw.cli.options import ANY, FOLDER, plugin_options, use_plugins
+from dfw.cli.options import ANY, FOLDER, Finite, plugin_options, use_plugins
 from dfw.cli.output import say
 
 
@@ -18,7 +17,7 @@ from dfw.cli.output import say
     "--width", type=click.IntRange(8, 4096), help="Pixels of a frame, square. Default: the run's export.turntable_width."
 )
 @click.option("--frames", type=click.IntRange(1, 1000), help="Frames of one turn. Default: the run's export.turntable_frames.")
-@click.option("--elevation", type=click.FloatRange(-90, 90), help="Degrees above the horizon. Default: 15.")
+@click.option("--elevation", type=Finite(-90, 90), help="Degrees above the horizon. Default: 15.")
 @click.option("--out", type=ANY, help="File, .webp, .gif or .mp4, or folder for PNG frames. Default: in the run's export folder.")
 @plugin_options
 def command(
@@ -34,8 +33,6 @@ def command(
 
     What exists is kept; the new file or folder gets the next free number.
     """
-    if elevation is not None and isnan(elevation):  # no bound of a range keeps it out
-        raise click.BadParameter("nan is not a number of degrees", param_hint="--elevation")
     use_plugins(plugin_files, blocked)
     from dfw.atomic import require_writable
     from dfw.runs import runner

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import rich_click
 
-from dfw.cli.options import ANY, compose_from, config_arguments, plugin_options, use_plugins
+from dfw.cli.options import ANY, Finite, compose_from, config_arguments, plugin_options, use_plugins
 from dfw.cli.output import say
 
 
@@ -15,7 +15,7 @@ from dfw.cli.output import say
 @config_arguments
 @click.option("--count", type=click.IntRange(1, 256), default=4, show_default=True, help="Images.")
 @click.option("--steps", type=click.IntRange(1, 1000), default=25, show_default=True, help="Steps of DDIM.")
-@click.option("--scale", type=float, default=7.5, show_default=True, help="Scale of classifier-free guidance; 1 for none.")
+@click.option("--scale", type=Finite(), default=7.5, show_default=True, help="Scale of classifier-free guidance; 1 for none.")
 @click.option("--views", is_flag=True, help="A row of images for each view's words.")
 @click.option("--guidance", "name", metavar="NAME", help="Which of several guidances. Default: the only one.")
 @click.option("--out", type=ANY, default=Path("samples"), show_default=True, help="PNG file, or a folder.")

@@ -84,8 +84,8 @@ def check_guidance_at(
 ) -> Check:
     """Asks the configuration's guidance about its prompt at `image`, grey when None, at `points` timesteps, `draws` times each.
 
-    `name`: which of several guidances. Raises GuidanceError when a closed form exists and the mean is not it; ConfigError for a
-    configuration without guidance.
+    `name`: which of several guidances. Raises GuidanceError when a closed form exists and the mean is not it, and where a
+    prediction is not finite; ConfigError for a configuration without guidance.
     """
     guidance = open_guidance(composition, name)
     device = guidance.schedule.alpha.device
@@ -103,6 +103,8 @@ def check_guidance_at(
             eps = torch.randn((draws, *clean.shape[1:]), generator=generator, device=device)
             noisy = guidance.add_noise(clean.expand_as(eps), eps, timestep)
             predicted = guidance.predict_noise_guided(noisy, timestep, prompt.positive, prompt.negative, scale)
+            if not predicted.isfinite().all():
+                raise GuidanceError(f"the guidance predicts numbers that are not finite at timestep {value}, for scale {scale:g}")
             exact = guidance.mean_residual(clean.expand_as(eps), timestep, prompt.positive) if scale == 1 else None
             return _probe(value, predicted, eps, exact)
 
