@@ -141,6 +141,21 @@ def test_a_file_that_many_runs_name_is_looked_at_once(
     assert (code, len(looked), said.count("(8 runs)")) == (3, 4, 1)
 
 
+def test_a_source_that_many_runs_start_from_is_read_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dfw.runs import start
+
+    dfw.run("tiny.yaml", "trainer.steps=1", "output=made", listeners=[])
+    (source,) = Path("made").glob("*/*")
+    read: list[Path] = []
+    opened = start.open_source
+    monkeypatch.setattr(start, "open_source", lambda run: (read.append(run), opened(run))[1])
+    sweep = ("sweep", "tiny.yaml", "trainer.steps=6..9", f"start.run={source}", "--dry-run")
+    assert run_dfw(*sweep, capsys=capsys)[0] == 0
+    assert read == [source.resolve()]
+
+
 def test_a_run_that_fails_stops_no_other_and_is_tried_again_only_on_request(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -48,13 +48,11 @@ def compose_stages(loaded: Mapping[str, LoadedConfig], files: FileChecks | None 
             raise ConfigError(f"{one.provenance.prefix(('image',))}there is no file {picture}; give the path of a picture")
         files.check(composed[name], one.provenance)
         if one.config.start is not None:
-            from dfw.runs.start import check_class, find_start
-
             if one.config.start.stage is None:
-                start = find_start(composed[name], {}, one.provenance)
-                assert start is not None  # the configuration names one
-                start.check_files()
+                files.check_start(composed[name], one.provenance)
             else:
+                from dfw.runs.start import check_class
+
                 check_class(composed[name], composed[one.config.start.stage], one.provenance)
     return composed
 

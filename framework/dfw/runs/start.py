@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -84,8 +84,20 @@ class Start:
             raise ConfigError(f"start.take: the optimizer's state does not fit this run's parameters: {error}") from error
 
 
-def find_start(composition: Composition, stages: Mapping[str, Path], provenance: Provenance | None = None) -> Start | None:
-    """Finds the source that a run names. `stages`: name -> directory of the stages before.
+def open_source(run: Path) -> tuple[Composition, Path]:
+    """Opens a run to start from: its parts, and its newest checkpoint. Raises CheckpointError where it has none."""
+    directory = RunDirectory.open(run)
+    checkpoint = directory.newest_checkpoint()
+    return compose(load_config(directory.resolved), registry()), checkpoint
+
+
+def find_start(
+    composition: Composition,
+    stages: Mapping[str, Path],
+    provenance: Provenance | None = None,
+    opening: Callable[[Path], tuple[Composition, Path]] = open_source,
+) -> Start | None:
+    """Finds the source that a run names. `stages`: name -> directory of the stages before. `opening`: as `open_source`.
 
     Raises ConfigError where it is not there, or of a class that the run's geometry cannot start from.
     """
@@ -105,11 +117,9 @@ def find_start(composition: Composition, stages: Mapping[str, Path], provenance:
         raise ConfigError(f"{where}no stage before this one is called {settings.stage!r}; there are {known}")
     source = stages[settings.stage] if settings.stage is not None else Path(str(settings.run))
     try:
-        directory = RunDirectory.open(source)
-        checkpoint = directory.newest_checkpoint()
+        theirs, checkpoint = opening(source)
     except CheckpointError as error:
         raise ConfigError(f"{provenance.prefix(('start', 'run'))}{error}") from error
-    theirs = compose(load_config(directory.resolved), registry())
     check_class(composition, theirs, provenance)
     return Start(settings, source, theirs, checkpoint)
 
