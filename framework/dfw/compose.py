@@ -32,6 +32,7 @@ OFFERED_BY = {
     "surface": "geometry",
     "signed-grid": "geometry",
     "image": "geometry",
+    "moving": "geometry",
     "colour": "renderer",
     "opacity": "renderer",
     "depth": "renderer",

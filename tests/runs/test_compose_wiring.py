@@ -113,7 +113,9 @@ def test_normals_are_there_when_they_are_asked_for():
 def test_a_component_around_another_of_its_kind_speaks_for_both(monkeypatch: pytest.MonkeyPatch):
     """What the inner renderer requires is not asked of the run, and what it provides only where the outer one says so."""
     around = "renderer={type: around, inner: {type: tracer, shading: {normals: analytic}}}"
-    assert refused(around).endswith("renderer: acme/around 0.3 needs moving; no other part of this run provides it")
+    assert refused(around).endswith(
+        "renderer: acme/around 0.3 needs moving; geometry acme/box 0.3 does not provide it, choose another geometry"
+    )
     monkeypatch.setattr(Box, "provides", classmethod(lambda cls, config: frozenset({"moving"})))
     assert refused(around, "losses.shine.of=normal").startswith(
         "override 'losses.shine.of=normal': losses.shine.of: acme/shine 0.3 needs normals; renderer acme/around 0.3 does not"

@@ -16,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from dfw.viewer.door import Door
+from dfw.viewer.eye import Sight
 from dfw.viewer.live import LiveViewer
 from dfw.viewer.server import LARGEST, may_send
 
@@ -136,12 +137,12 @@ def test_what_a_page_sends_wrong_is_not_obeyed(viewer: tuple[Door, LiveViewer], 
     page.set("Picture", "__class__")
     page.set("Pixels at rest", "1e9")
     page.set("Noise", 1e300)
+    page.set("Time", math.nan)
     page.set("Curve", "../../etc/passwd")
     page.set("Pause", True)  # heard after all of these
     assert until(made._wishes.take) == ["pause"]
     assert guest.look == seen
-    assert made._panel.kind == "colour"
-    assert made._panel.side == 256
+    assert made._panel.sight == Sight("colour", 256, 0.0)
     assert made._panel.question == (1.0, 7.5)
     assert shared == []
     page.close()

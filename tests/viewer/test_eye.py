@@ -14,7 +14,7 @@ from dfw.errors import ExportError
 from dfw.interfaces.poses import cameras_at
 from dfw.runs.scene import Scene
 from dfw.runs.start import make_trainer
-from dfw.viewer.eye import KINDS, Look, quaternion, see
+from dfw.viewer.eye import KINDS, Look, Sight, quaternion, see
 
 CPU = torch.device("cpu")
 
@@ -89,26 +89,26 @@ def test_what_is_seen_is_the_scene_from_there(tmp_path):
     scene = scene_of(SCENE, tmp_path)
     found, _ = look(70.0)
     expected = scene.render(azimuth=70.0, elevation=20.0, distance=3.0, fov=40.0, width=64)
-    pixels, whole = see(scene, found, "colour", 64, None)
+    pixels, whole = see(scene, found, Sight("colour", 64), None)
     assert whole
     np.testing.assert_allclose(pixels, expected.colours[0].numpy() * 255, atol=1.0)
-    pixels, _ = see(scene, found, "opacity", 64, None)
+    pixels, _ = see(scene, found, Sight("opacity", 64), None)
     np.testing.assert_allclose(pixels[..., 0], expected.render.opacity[0].numpy() * 255, atol=1.0)
-    pixels, whole = see(scene, found, "colour", 64, 1e-3)
+    pixels, whole = see(scene, found, Sight("colour", 64), 1e-3)
     assert (pixels.shape, whole) == ((16, 16, 3), False)
 
 
 def test_every_kind_is_a_picture_and_a_renderer_without_normals_says_so(tmp_path):
     scene, found = scene_of(SCENE, tmp_path), look(10.0)[0]
-    shown = {kind: see(scene, found, kind, 32, None)[0].tobytes() for kind in KINDS}
+    shown = {kind: see(scene, found, Sight(kind, 32), None)[0].tobytes() for kind in KINDS}
     assert len(set(shown.values())) == len(KINDS)
     plain = scene_of(SCENE, tmp_path, renderer=SCENE["renderer"] | {"shading": {}})
     with pytest.raises(ExportError, match="computes no normals"):
-        see(plain, found, "normal", 32, None)
+        see(plain, found, Sight("normal", 32), None)
 
 
 def test_a_plane_keeps_its_shape_in_a_wide_window(tmp_path):
-    pixels, whole = see(scene_of(PIXELS, tmp_path), look(0.0, width=200, height=100)[0], "colour", 64, 1.0)
+    pixels, whole = see(scene_of(PIXELS, tmp_path), look(0.0, width=200, height=100)[0], Sight("colour", 64), 1.0)
     assert (pixels.shape, whole) == ((16, 32, 3), True)
     assert (pixels[:, :8] == 64).all()
     assert (pixels[:, 24:] == 64).all()

@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browsers import browser, until
+from command_line import fresh_plugins
 from PIL import Image
 from small_runs import SCENE, config
 
+from dfw.plugins.listeners import load_plugin_file
 from dfw.runs.runner import run
 from dfw.viewer.door import Door
+from dfw.viewer.found import runs_in
 from dfw.viewer.live import LiveViewer
+from dfw.viewer.opened import OpenedViewer
 
 pytestmark = pytest.mark.browser
 __all__ = ["browser"]
@@ -33,6 +37,12 @@ def picture(page) -> np.ndarray:
     """What the page shows left of its panel."""
     shot = Image.open(io.BytesIO(page.screenshot(clip={"x": 0, "y": 120, "width": 280, "height": 280})))
     return np.asarray(shot.convert("RGB")).astype(float)
+
+
+def left(page) -> float:
+    """How bright the left of the window is, below the browser's notice and next to the panel."""
+    shot = page.screenshot(clip={"x": 0, "y": 200, "width": 180, "height": 80})
+    return float(np.asarray(Image.open(io.BytesIO(shot)).convert("L")).mean())
 
 
 def field(page, label: str) -> Callable[[], str]:
@@ -85,3 +95,37 @@ def test_a_run_is_watched_turned_paused_and_stopped(browser, tmp_path: Path) -> 
     page.close()
     viewer.close()
     door.close()
+
+
+def test_a_scene_that_moves_is_shown_at_the_moment_of_its_slider(browser, tmp_path: Path) -> None:
+    """The ball leaves the left of the window, and comes back; a scene that stands still has no slider."""
+    load_plugin_file(Path(__file__).parents[1] / "support" / "moving_field.py")
+    still = config(SCENE, tmp_path, trainer={"steps": 1}, export={"formats": [], "turntable_frames": 0})
+    parts = {"geometry": {"type": "local/rolling"}, "renderer": {"type": "local/shown"}}
+    moving = config(SCENE | parts, tmp_path, trainer={"steps": 1}, export={"formats": [], "turntable_frames": 0})
+    for name, made in (("a-moving", moving), ("b-still", still)):
+        run(made, listeners=[], path=tmp_path / "runs" / name)
+    door, ended = Door(port=0), threading.Event()
+    viewer = OpenedViewer(door, runs_in(tmp_path / "runs"))
+    thread = threading.Thread(target=viewer.serve, args=(ended.is_set,), daemon=True)
+    thread.start()
+    page = browser.new_page(viewport={"width": 640, "height": 480})
+    page.goto(door.address)
+    slider = page.get_by_role("slider").first
+    try:
+        until(page, lambda: page.get_by_text("Time", exact=True).is_visible() and left(page) > 200)
+        slider.focus()
+        page.keyboard.press("End")
+        until(page, lambda: left(page) < 20)
+        page.keyboard.press("Home")
+        until(page, lambda: left(page) > 200)
+        page.get_by_label("Show run", exact=True).click()
+        page.get_by_role("option", name="b-still").click()
+        until(page, lambda: not page.get_by_text("Time", exact=True).is_visible())
+    finally:
+        page.close()
+        ended.set()
+        thread.join(30)
+        viewer.close()
+        door.close()
+        fresh_plugins()

@@ -113,6 +113,11 @@ class Scene:
         return "image" in type(self.geometry).provides(self.geometry.config)
 
     @property
+    def moves(self) -> bool:
+        """Whether the geometry can be shown at different moments: feature `moving`."""
+        return "moving" in type(self.geometry).provides(self.geometry.config)
+
+    @property
     def components(self) -> list[Component]:
         """Geometry and renderer."""
         return [self.geometry, self.renderer]

@@ -31,6 +31,18 @@ NARROWEST, WIDEST = 0.25, 4.0
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What is to be seen of a scene, the same for everybody who looks."""
+
+    kind: str
+    """Of `KINDS`."""
+    side: int
+    """Pixels of the longer side at rest."""
+    time: float = 0.0
+    """The moment of a scene that moves, in [0, 1]."""
+
+
+@dataclass(frozen=True)
 class Look:
     """From where somebody looks, in viser's convention: x right, y down, z forward."""
 
@@ -89,12 +101,13 @@ def quaternion(pose: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(SO3.from_matrix(pose[:3, :3] * np.array([1.0, -1.0, -1.0])).wxyz, np.float64)
 
 
-def see(scene: Scene, look: Look, kind: str, side: int, milliseconds: float | None) -> tuple[NDArray[np.uint8], bool]:
-    """What `look` sees: a picture (h, w, 3), and whether it has the full size. `kind`: of `KINDS`.
+def see(scene: Scene, look: Look, sight: Sight, milliseconds: float | None) -> tuple[NDArray[np.uint8], bool]:
+    """What `look` sees: a picture (h, w, 3), and whether it has the full size.
 
     Raises ExportError where the renderer does not give that, and as `Scene.render`.
     """
-    wanted = look.cameras(side, scene.device)
+    wanted, kind = look.cameras(sight.side, scene.device), sight.kind
+    wanted = wanted.at_time(sight.time) if scene.moves else wanted
     picture = scene.render(wanted, milliseconds=milliseconds)
     if kind == "normal" and picture.render.normal is None:
         raise ExportError("this renderer computes no normals; renderer.shading.normals=always makes it, where it has that option")

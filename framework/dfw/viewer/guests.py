@@ -11,7 +11,7 @@ import viser
 
 from dfw.errors import DfwError, one_line
 from dfw.runs.scene import Scene
-from dfw.viewer.eye import Look, see
+from dfw.viewer.eye import Look, Sight, see
 from dfw.viewer.pace import Pace
 
 STILL = 0.3
@@ -29,11 +29,11 @@ class Guest:
     client: viser.ClientHandle
     look: Look | None = None
     moved: float = 0.0
-    """When the look changed, on `time.monotonic()`."""
+    """When the look or the sight changed, on `time.monotonic()`."""
     served: float = 0.0
     """When it was shown something."""
-    shown: tuple[Look, str, int] | None = None
-    """The look, the kind and the side of its picture."""
+    shown: tuple[Look, Sight] | None = None
+    """From where its picture looks, and at what."""
     step: int = -1
     """The step of the scene in its picture."""
     whole: bool = False
@@ -114,13 +114,15 @@ class Guests:
         for guest in self._open.copy().values():
             guest.shown = None
 
-    def draw(self, scene: Scene, kind: str, side: int, pace: Pace) -> tuple[bool, str]:
+    def draw(self, scene: Scene, sight: Sight, pace: Pace) -> tuple[bool, str]:
         """Shows one page a new picture, if one is due and affordable. Returns whether it did, and what was wrong."""
         for guest in sorted(self._open.copy().values(), key=lambda one: one.served):
             look = guest.look
             if look is None:
                 continue
-            wanted, began = (look, kind, side), time.monotonic()
+            wanted, began = (look, sight), time.monotonic()
+            if guest.shown is not None and guest.shown[1] != sight:
+                guest.moved = began  # a slider that is drawn moves as a camera does
             if wanted != guest.shown:
                 limit = pace.moving()
             elif began - guest.moved < STILL or (guest.whole and guest.step == scene.step):
@@ -131,7 +133,7 @@ class Guests:
                 continue
             trouble = ""
             try:
-                pixels, guest.whole = see(scene, look, kind, side, None if limit > 1e3 else 1000 * limit)
+                pixels, guest.whole = see(scene, look, sight, None if limit > 1e3 else 1000 * limit)
                 guest.client.scene.set_background_image(pixels, format="jpeg", jpeg_quality=QUALITY)
             except Exception as error:  # a plugin's renderer may raise anything: the run and the other pages go on
                 trouble, guest.whole = sentence(error), True

@@ -106,7 +106,8 @@ class LiveViewer:
         if scene.look != self._look:
             self._look = scene.look
             start_at(self._server, scene)
-        drew, trouble = self._guests.draw(scene, self._panel.kind, self._panel.side, pace)
+            self._panel.offer_time(scene.moves)
+        drew, trouble = self._guests.draw(scene, self._panel.sight, pace)
         now = time.monotonic()
         if now - self._refreshed > REFRESH:
             self._refreshed = now

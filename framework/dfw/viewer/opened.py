@@ -54,7 +54,7 @@ class OpenedViewer:
             self._do()
             drew = False
             if self._scene is not None and self._guests:
-                drew, trouble = self._guests.draw(self._scene, self._panel.kind, self._panel.side, Unpaced())
+                drew, trouble = self._guests.draw(self._scene, self._panel.sight, Unpaced())
                 self._panel.draw(self._curves)
                 self._panel.tell(said=trouble)
             if self._guests and time.monotonic() - looked > TICK:
@@ -105,6 +105,7 @@ class OpenedViewer:
         self._guests.renew()
         if self._scene is not None:
             start_at(self._server, self._scene)
+            self._panel.offer_time(self._scene.moves)
 
     def _do(self) -> None:
         for wish in self._wishes.take():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from viser import uplot
 
 from dfw.text import shortened
 from dfw.viewer.curves import Curves
-from dfw.viewer.eye import KINDS, SIDES
+from dfw.viewer.eye import KINDS, SIDES, Sight
 from dfw.viewer.guests import Wishes
 
 PAUSE, GO_ON, STOP, EXPORT, ASK, CHOOSE = "pause", "go on", "stop", "export", "ask the prior", "choose"
@@ -42,8 +43,11 @@ class Panel:
         self._said = gui.add_text("Last", "", disabled=True)
         self._kind = gui.add_dropdown("Picture", KINDS)
         self._side = gui.add_dropdown("Pixels at rest", [str(side) for side in SIDES], initial_value="512")
+        self._time = gui.add_slider(
+            "Time", 0.0, 1.0, 0.01, 0.0, visible=False, hint="From the first moment of the scene to its last"
+        )
         self._frusta = gui.add_checkbox("Cameras of the step", False) if trains else None
-        for one in (self._kind, self._side):
+        for one in (self._kind, self._side, self._time):
             one.on_update(self._waking())
         with gui.add_folder("Curves"):
             self._name = gui.add_dropdown("Curve", (LOSS,))
@@ -85,14 +89,11 @@ class Panel:
         return woken
 
     @property
-    def kind(self) -> str:
-        """What to show, of `KINDS`: a page may have sent anything."""
-        return self._kind.value if self._kind.value in KINDS else KINDS[0]
-
-    @property
-    def side(self) -> int:
-        """Pixels of the longer side at rest."""
-        return next((side for side in SIDES if str(side) == self._side.value), SIDES[1])
+    def sight(self) -> Sight:
+        """What to show: a page may have sent anything."""
+        kind = self._kind.value if self._kind.value in KINDS else KINDS[0]
+        side = next((side for side in SIDES if str(side) == self._side.value), SIDES[1])
+        return Sight(kind, side, _between(self._time.value, 0, 1))
 
     @property
     def run(self) -> str:
@@ -107,13 +108,17 @@ class Panel:
     @property
     def question(self) -> tuple[float, float]:
         """Noise in [0, 1], and guidance scale, for the prior."""
-        return float(np.clip(self._noise.value, 0, 1)), float(np.clip(self._scale.value, 0, 100))
+        return _between(self._noise.value, 0, 1), _between(self._scale.value, 0, 100)
 
     def tell(self, run: str = "", state: str = "", said: str = "") -> None:
         """Changes what the panel says; an empty text leaves it as it is."""
         for part, text in ((self._run, run), (self._state, state), (self._said, said)):
             if text and part.value != shortened(text, 300):
                 part.value = shortened(text, 300)  # type: ignore[misc]  # it has a setter, which mypy does not see
+
+    def offer_time(self, moves: bool) -> None:
+        """Shows the slider of time for a scene that moves, and hides it for any other."""
+        self._time.visible = moves
 
     def hold(self, paused: bool) -> None:
         """Shows whether the run is paused."""
@@ -134,3 +139,8 @@ class Panel:
         """Shows what the prior sees, and what it believes."""
         for part, pixels in zip(self._pictures, pictures, strict=True):
             part.image = pixels
+
+
+def _between(sent: float, lowest: float, highest: float) -> float:
+    """A slider's number within its limits: a page may send any number, also infinity."""
+    return min(max(sent, lowest), highest) if math.isfinite(sent) else lowest
