@@ -54,7 +54,8 @@ def option_usage(option: click.Option, context: click.Context) -> str:
 def help_of(option: click.Option) -> str:
     """Returns an option's help, with the range of a number."""
     limits = option.type if isinstance(option.type, RANGES) else None
-    return (option.help or "") + ("" if limits is None else f" N is in [{limits.min}, {limits.max}].")
+    limited = limits is not None and (limits.min, limits.max) != (None, None)
+    return (option.help or "") + (f" N is in [{limits.min}, {limits.max}]." if limits and limited else "")
 
 
 def default_of(option: click.Option) -> str:
