@@ -65,7 +65,8 @@ def test_a_step_of_every_objective_waits_for_nothing_but_the_number_of_samples(n
         assert count in (READS, {})
 
 
-SHORT = ["trainer.steps=4", "trainer.preview_every=2", "trainer.checkpoint_every=4", "export.resolution=24", "export.faces=300"]
+LIGHT = ["geometry.encoding.levels=2", "renderer.samples=16"]  # the twin of the hash grid is slow
+SHORT = ["trainer.steps=4", "trainer.preview_every=2", "trainer.checkpoint_every=4", "export.resolution=16", "export.faces=300"]
 SMALL_EXPORT = ["export.texture=64", "export.turntable_frames=2", "export.turntable_width=16"]
 
 
@@ -82,7 +83,7 @@ class StopAfterTwo:
 def test_a_run_goes_from_prompt_to_report_and_on_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Previews, checkpoints, mesh, texture and turntable; interrupted and resumed it ends in the same numbers."""
     monkeypatch.setattr("dfw.runs.trainer.FLUSH_EVERY", 1)  # so that the listener hears of the second step in time
-    config = load_config(CONFIGS / "dreamfusion.yaml", [*SMALL, *SHORT, *SMALL_EXPORT, f"output={tmp_path}"])
+    config = load_config(CONFIGS / "dreamfusion.yaml", [*SMALL, *LIGHT, *SHORT, *SMALL_EXPORT, f"output={tmp_path}"])
     with stand_in():
         whole = run(config, listeners=[])
         stopped = run(config, listeners=[StopAfterTwo()])

@@ -66,24 +66,14 @@ def test_the_views_of_a_scene_share_all_but_the_camera(ring_world: Path) -> None
     assert not any("view" in one.first for one in quiet.words)
 
 
-def test_each_view_has_a_light_and_the_scene_an_ambient_one() -> None:
-    """Opposite views of two walls that face their cameras: both are lit most of the time, and both are flat or neither is."""
+def test_a_lamp_at_the_camera_lights_the_views_of_a_scene() -> None:
+    """A wall turned by 0 and 60 degrees from the lamp, and one turned away."""
     import compose
 
-    eye = torch.tensor([[3.0, 0, 0], [-3.0, 0, 0]]).repeat(400, 1)
-    normal = (eye / 3)[..., None, None]
-    lit = compose.shading(normal, 0 * normal, eye, torch.Generator().manual_seed(0), 2, flat=0.7).view(400, 2)
-    flat = lit > 0.9999
-    assert (flat[:, 0] == flat[:, 1]).all()
-    torch.testing.assert_close(flat[:, 0].float().mean(), torch.tensor(0.7), atol=0.07, rtol=0)
-    alone = compose.shading(normal, 0 * normal, eye, torch.Generator().manual_seed(0)) > 0.9999
-    torch.testing.assert_close(alone.float().mean(), torch.tensor(0.3), atol=0.07, rtol=0)
-    lights = lit[~flat[:, 0]]
-    assert (lights > 0.5).all(1).float().mean() > 0.35  # a light in the world would leave one of the two at ambient light
-    away = compose.shading(-normal, 0 * normal, eye, torch.Generator().manual_seed(0), 2, flat=0.7).view(400, 2)
-    dark = away[((away - away[:, :1]).abs() < 1e-6).all(1) & ~flat[:, 0]]
-    assert (dark <= 0.5).all()
-    assert len(dark) > 50  # turned away, both views of a scene have its ambient light alone
+    eye = torch.tensor([[3.0, 0, 0]]).expand(3, 3)
+    normal = torch.tensor([[1.0, 0, 0], [0.5, 0, 0.75**0.5], [-1, 0, 0]])[..., None, None]
+    found = compose.headlight(normal, 0 * normal, eye).flatten()
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.7, 0.4]))
 
 
 def test_a_model_of_scenes_starts_as_it_is() -> None:

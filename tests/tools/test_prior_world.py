@@ -11,7 +11,7 @@ import rounds
 import torch
 from buffers import render
 from cameras import eye_frame, pixel_rays, random_cameras
-from compose import backgrounds, shading
+from compose import AMBIENT, backgrounds, shading
 from data import Words, World
 from heldout import HELD_OUT, HELD_OUT_STACK_COLOURS, HELD_OUT_STACKS, allowed_colours
 
@@ -217,3 +217,14 @@ def test_the_refining_stage_is_lit_by_the_mean_of_this_world() -> None:
         normal = torch.tensor([math.cos(angle), math.sin(angle), 0.0]).expand(40_000, 3)[..., None, None]
         seen = shading(normal, 0 * normal, eye, torch.Generator().manual_seed(0)).mean()
         assert ambient + diffuse * math.cos(angle) == pytest.approx(float(seen), abs=0.015)
+
+
+@pytest.mark.parametrize(("name", "brighter"), [("mvdream", 1.15), ("refine-mvdream", 1.0)])
+def test_the_multi_view_model_sees_scenes_under_the_light_it_knows(name: str, brighter: float) -> None:
+    """A lamp at the camera: its training's ambient share, and the rest from the lamp; brighter for a field's scattered normals."""
+    light = load_config(Path(__file__).parents[2] / "configs" / f"{name}.yaml").renderer.options["shading"]
+    assert (light["mode"], light["start"], light["probability"], light["textureless"]) == ("lambertian", 0, 1, 0)
+    assert light["light_deviation"] == 0
+    assert light["light_distance"] == [3, 3]
+    assert light["ambient"] == pytest.approx([brighter * AMBIENT] * 2)
+    assert light["diffuse"] == pytest.approx([brighter * (1 - AMBIENT)] * 2)

@@ -33,24 +33,28 @@ def unit(vectors: Tensor, dim: int = 1) -> Tensor:
 
 FLAT = 0.3
 """Share of single pictures that show the objects' own colours, without a light."""
-FLAT_SCENES = 0.7
-"""The same of scenes of several views. A run shows such a model the colours alone, and it makes them as dark as its pictures."""
+AMBIENT = 0.4
+"""Ambient light in scenes of several views."""
 
 
-def shading(
-    normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator, together: int = 1, flat: float = FLAT
-) -> Tensor:
-    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near each camera. The share ``flat`` of the images has none.
-
-    ``together`` consecutive views have one ambient light and one distance of their lights. With a single point light for all of
-    them, three of four views would be dark, and so would assets that are made from such pictures.
-    """
+def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator) -> Tensor:
+    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near each camera. The share `FLAT` of the images has none."""
     toward = unit(unit(eye) + torch.randn(len(eye), 3, generator=generator))
-    drawn = torch.rand(3, len(eye) // together, generator=generator).repeat_interleave(together, 1)
+    drawn = torch.rand(3, len(eye), generator=generator)
     light = toward * (2.0 + drawn[0] * 1.5)[:, None]
     beam = unit(light[..., None, None] - position)
-    ambient = torch.where(drawn[1] < flat, torch.ones(()), 0.1 + 0.4 * drawn[2])[:, None, None, None]
+    ambient = torch.where(drawn[1] < FLAT, torch.ones(()), 0.1 + 0.4 * drawn[2])[:, None, None, None]
     return ambient + (1 - ambient) * (normal * beam).sum(1, keepdim=True).clamp_min(0)
+
+
+def headlight(normal: Tensor, position: Tensor, eye: Tensor) -> Tensor:
+    """Returns the Lambertian light ``[B, 1, H, W]`` of a lamp at each camera. It is the same in all pictures.
+
+    Views of one scene then show the slope of a surface, which outlines cannot show. Other lights leave it open whether a side is
+    dark by its colour, by its slope, or by the light.
+    """
+    beam = unit(eye[..., None, None] - position)
+    return AMBIENT + (1 - AMBIENT) * (normal * beam).sum(1, keepdim=True).clamp_min(0)
 
 
 def lit(
@@ -60,11 +64,11 @@ def lit(
     second: Tensor,
     generator: torch.Generator,
     together: int = 1,
-    flat: float = FLAT,
 ) -> tuple[Tensor, Tensor]:
     """Returns the lit objects ``[B, 3, H, W]``, multiplied by their coverage, and the coverage ``[B, 1, H, W]``, in [0, 1].
 
-    The uint8 ``buffers`` get the main colours ``first`` and ``second`` ``[B, 3]``. The rest is for `shading`.
+    The uint8 ``buffers`` get the main colours ``first`` and ``second`` ``[B, 3]``. Where ``together`` views are one scene,
+    `headlight` lights them, else `shading`.
     """
     layers = buffers.float() * (1 / 255.0)
     cover = layers[:, 5:6]
@@ -73,7 +77,9 @@ def lit(
     eye, rotation = eye_frame(cameras["azimuth"], cameras["elevation"], cameras["distance"])
     rays = pixel_rays(rotation, cameras["fovy"], buffers.shape[-1]).permute(0, 3, 1, 2)
     depth = layers[:, 9:10] / cover.clamp_min(1e-3) * 2 + (cameras["distance"] - 1.0)[:, None, None, None]
-    return albedo * shading(normal, eye[..., None, None] + rays * depth, eye, generator, together, flat), cover
+    position = eye[..., None, None] + rays * depth
+    light = shading(normal, position, eye, generator) if together == 1 else headlight(normal, position, eye)
+    return albedo * light, cover
 
 
 def compose(
@@ -81,8 +87,8 @@ def compose(
 ) -> Tensor:
     """Returns images ``[B, 3, H, W]`` in [0, 1] of what `lit` returns.
 
-    ``together`` consecutive views are one scene: one ambient light, and one background.
+    ``together`` consecutive views are one scene, with one background.
     """
-    shown, cover = lit(buffers, cameras, first, second, generator, together, FLAT if together == 1 else FLAT_SCENES)
+    shown, cover = lit(buffers, cameras, first, second, generator, together)
     behind = backgrounds(first[::together], buffers.shape[-1], generator).repeat_interleave(together, 0)
     return (shown + (1 - cover) * behind).clamp(0, 1)
