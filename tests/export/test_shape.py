@@ -79,6 +79,22 @@ def test_small_parts_of_a_field_stay_behind() -> None:
     assert np.abs(shape_of(field, 48).mesh.vertices).max() < 0.51
 
 
+def test_what_only_a_crack_leads_to_is_solid_and_an_open_bowl_is_not() -> None:
+    """A shell with a hole of 0.05 below, and half of a shell, open below."""
+
+    def shell(p: torch.Tensor) -> torch.Tensor:
+        return (p.norm(dim=-1) - 0.5).abs() - 0.1
+
+    def cracked(p: torch.Tensor) -> torch.Tensor:
+        hole = torch.maximum(p[..., :2].norm(dim=-1) - 0.05, p[..., 2])
+        return torch.maximum(shell(p), -hole)
+
+    solid = shape_of(Ball(cracked, plain(RED), 100.0, 0.0), 48).mesh.volume
+    assert solid == pytest.approx(4 / 3 * math.pi * 0.6**3, rel=0.03)
+    bowl = shape_of(Ball(lambda p: torch.maximum(shell(p), -p[..., 2]), plain(RED), 100.0, 0.0), 48).mesh.volume
+    assert bowl == pytest.approx(2 / 3 * math.pi * (0.6**3 - 0.4**3), rel=0.05)
+
+
 def test_a_surface_gives_its_own_triangles() -> None:
     shape = shape_of(Corner())
     assert shape.mesh.vertices.tolist() == torch.eye(3).tolist()

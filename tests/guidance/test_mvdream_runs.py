@@ -24,6 +24,18 @@ def test_a_nerf_is_made_from_four_views_at_once(tmp_path: Path) -> None:
     assert run.metrics[0]["grad_norm"] > 0
 
 
+def test_a_field_becomes_triangles_that_the_same_model_refines(tmp_path: Path) -> None:
+    both = ("trainer.steps=2", "trainer.preview_every=2", "trainer.preview_width=16", "cameras.width=16", "device=cpu")
+    short = [f"stages.{stage}.{option}" for stage in ("coarse", "refine") for option in both]
+    small = ("stages.coarse.renderer.samples=16", "stages.refine.geometry.resolution=8")
+    files = ("stages.refine.export.formats=[]", "stages.refine.export.turntable_frames=0")
+    run = dfw.run("magic3d-mvdream", *short, *small, *files, f"output={tmp_path}", listeners=[])
+    assert run.status == "finished"
+    last = run.stages[-1]
+    assert {"mvdream", "smooth", "even", "sign"} <= set(last.metrics[0]["losses"])
+    assert last.metrics[0]["losses"]["mvdream"] > 0
+
+
 def test_random_cameras_are_refused_with_the_line_to_write(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         dfw.run("mvdream", "cameras={type: random}", f"output={tmp_path}", listeners=[])

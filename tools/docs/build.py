@@ -34,11 +34,16 @@ DIAGRAM = re.compile(r'<img alt="([^"]*)" src="[^"]*diagrams/([\w-]+\.svg)" ?/?>
 
 
 def typeset(page: str) -> str:
-    """Returns the page with MathML in place of LaTeX. Browsers show it without a script."""
+    """Returns the page with MathML in place of LaTeX. Browsers show it without a script.
+
+    On a narrow screen a formula of its own scrolls sideways, and the page does not.
+    """
 
     def one(found: re.Match[str]) -> str:
-        display = "block" if found[1] == "div" else "inline"
-        return convert(html.unescape(found[2] or found[3]).strip(), display=display)
+        formula = html.unescape(found[2] or found[3]).strip()
+        if found[1] == "span":
+            return convert(formula, display="inline")
+        return f'<div style="overflow-x: auto; padding: 0.3em 0">{convert(formula, display="block")}</div>'
 
     return FORMULA.sub(one, page)
 

@@ -22,6 +22,7 @@ from dfw.interfaces.poses import orbit
 
 VIEWS, ELEVATION, FOV, SIDE = 8, 20.0, 40.0, 64  # as many views as a turntable needs to show every side
 DISTANCE = 3.5  # half-widths of the cube: the ball in it fills most of such a view
+LOWEST = -75.0  # degrees: what cannot be seen from here upwards is inside, whatever cameras the scene was made with
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ def shape_of(source: Geometry, cells: int = 128) -> Shape:
 
     A `Surface` gives its own triangles. Those of a density field come from a grid of `cells` cells along each axis, as in an
     export, and are as smooth as `source.smoothing` says. The level is the one whose silhouettes agree best with the field's own
-    opacity in eight views. Parts below 1 % of the volume are left out, and voids are filled. Of another geometry its
-    `density_field` is taken. Raises ConfigError for a source without one, and for one without a surface.
+    opacity in eight views. Parts below 1 % of the volume are left out. Voids are filled, and so is what only a crack leads to.
+    Of another geometry its `density_field` is taken. Raises ConfigError for a source without one, and for one without a surface.
     """
     solid = solid_of(source)
     try:
@@ -62,7 +63,7 @@ def shape_of(source: Geometry, cells: int = 128) -> Shape:
 def _taken(source: DensityField, cells: int, smoothing: float) -> Shape:
     grid = sample_density(source, cells)
     cameras = orbit(VIEWS, ELEVATION, DISTANCE * source.radius, FOV, SIDE, SIDE, grid.values.device)
-    mesh, _ = isosurface(source, grid, opacity_through(grid, cameras), cameras, smoothing=smoothing)
+    mesh, _ = isosurface(source, grid, opacity_through(grid, cameras), cameras, smoothing=smoothing, lowest_view=LOWEST)
 
     def colour(points: Tensor) -> Tensor:
         normal = source.sample(points, normals=True).normal
