@@ -221,7 +221,7 @@ def test_the_refining_stage_is_lit_by_the_mean_of_this_world() -> None:
 
 @pytest.mark.parametrize(("name", "brighter"), [("mvdream", 1.15), ("refine-mvdream", 1.0)])
 def test_the_multi_view_model_sees_scenes_under_the_light_it_knows(name: str, brighter: float) -> None:
-    """A lamp at the camera: its training's ambient share, and the rest from the lamp; brighter for a field's scattered normals."""
+    """A lamp at the camera with the ambient share of its training; brighter for a field, whose normals scatter."""
     light = load_config(Path(__file__).parents[2] / "configs" / f"{name}.yaml").renderer.options["shading"]
     assert (light["mode"], light["start"], light["probability"], light["textureless"]) == ("lambertian", 0, 1, 0)
     assert light["light_deviation"] == 0

@@ -38,7 +38,7 @@ AMBIENT = 0.4
 
 
 def shading(normal: Tensor, position: Tensor, eye: Tensor, generator: torch.Generator) -> Tensor:
-    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near each camera. The share `FLAT` of the images has none."""
+    """Returns the Lambertian light ``[B, 1, H, W]`` of a point light near each camera. The share `FLAT` of images has none."""
     toward = unit(unit(eye) + torch.randn(len(eye), 3, generator=generator))
     drawn = torch.rand(3, len(eye), generator=generator)
     light = toward * (2.0 + drawn[0] * 1.5)[:, None]
