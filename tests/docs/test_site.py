@@ -181,7 +181,7 @@ KINDS = [
 
 @pytest.mark.browser
 def test_no_page_complains_in_a_browser(browser, address: str) -> None:
-    page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="dark")
+    page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")  # a phone
     page.set_default_timeout(PATIENCE * 1000)
     requests: list[str] = []
     complaints: list[str] = []
@@ -191,9 +191,7 @@ def test_no_page_complains_in_a_browser(browser, address: str) -> None:
     page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
     for kind in KINDS:
         page.goto(address + kind)
-        page.set_viewport_size({"width": 390, "height": 900})  # a phone
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{page.url} scrolls sideways"
-        page.set_viewport_size({"width": 1200, "height": 900})
         if kind.startswith("explanation"):
             assert page.evaluate("document.querySelector('mfrac').getBoundingClientRect().height") > 20
             ink = "getComputedStyle(document.querySelector('svg.dfw text')).fill"
