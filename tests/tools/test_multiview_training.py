@@ -76,6 +76,22 @@ def test_a_lamp_at_the_camera_lights_the_views_of_a_scene() -> None:
     torch.testing.assert_close(found, torch.tensor([1.0, 0.7, 0.4]))
 
 
+def test_scenes_have_one_light_and_single_pictures_a_drawn_one_or_none(ring_world: Path) -> None:
+    import compose
+    from data import World
+
+    world = World(ring_world / "rounds", together=4)
+    cameras = {name: world.data[name][:400] for name in ("azimuth", "elevation", "fovy", "distance")}
+    buffers, white = world.data["buffers"][:400], torch.ones(len(cameras["azimuth"]), 3)
+
+    def seen(together: int, seed: int) -> torch.Tensor:
+        return compose.lit(buffers, cameras, white, white, torch.Generator().manual_seed(seed), together)[0]
+
+    assert torch.equal(seen(4, 0), seen(4, 1))
+    same = (seen(1, 0) == seen(1, 1)).flatten(1).all(1).float().mean()
+    assert float(same) == pytest.approx(compose.FLAT**2, abs=0.06)  # both times without a light
+
+
 def test_a_model_of_scenes_starts_as_it_is() -> None:
     """Its embedding of the cameras stays, which a model of single pictures gets anew."""
     import multiview

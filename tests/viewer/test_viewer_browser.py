@@ -122,8 +122,6 @@ def test_a_scene_that_moves_is_shown_at_the_moment_of_its_slider(browser, tmp_pa
         page.get_by_label("Show run", exact=True).click()
         page.get_by_role("option", name="b-still").click()
         until(page, lambda: not page.get_by_text("Time", exact=True).is_visible())
-        page.set_viewport_size({"width": 390, "height": 800})  # a phone
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     finally:
         page.close()
         ended.set()
